@@ -1,0 +1,102 @@
+//! What the writer remembers between batches.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use domain::event::Recorded;
+use eventstore::Hash;
+use projections::{View, Views};
+
+use crate::state::{Held, State, States};
+
+/// Streams, views and kept answers: what a unit reads and what it decides.
+#[derive(Clone, Debug, Default)]
+pub struct Layer {
+    /// States of deciders.
+    pub states: States,
+    /// Documents.
+    pub views: Views,
+    /// Answers given under idempotency keys.
+    pub replies: HashMap<String, Option<KeptReply>>,
+}
+
+/// An answer that was given before.
+#[derive(Clone, Debug)]
+pub struct KeptReply {
+    /// Hash of the request that it answered.
+    pub request: Hash,
+    /// The stored [`crate::Reply`].
+    pub answer: Arc<[u8]>,
+}
+
+impl Layer {
+    /// Takes over what a newer layer knows.
+    pub fn absorb(&mut self, newer: Self) {
+        self.states.absorb(newer.states);
+        self.views.absorb(newer.views);
+        self.replies.extend(newer.replies);
+    }
+
+    fn len(&self) -> usize {
+        self.states.len() + self.views.len() + self.replies.len()
+    }
+
+    /// Forgets all that an event changes.
+    fn forget(&mut self, event: &Recorded) {
+        self.states.forget(&event.stream);
+        self.views.forget(event);
+    }
+}
+
+/// Most entries of each of the two generations.
+const GENERATION_MAX: usize = 100_000;
+
+/// Two generations: what is new goes into the young one; when that is full it becomes the old one,
+/// and what was old is forgotten. Bounded, and what is used is soon known again.
+#[derive(Debug, Default)]
+pub struct Cache {
+    young: Layer,
+    old: Layer,
+}
+
+impl Cache {
+    /// Remembers what a batch loaded or decided.
+    pub fn remember(&mut self, layer: Layer) {
+        self.young.absorb(layer);
+        if self.young.len() > GENERATION_MAX {
+            self.old = std::mem::take(&mut self.young);
+        }
+    }
+
+    /// Forgets all that an event of another process changes.
+    pub fn forget(&mut self, event: &Recorded) {
+        self.young.forget(event);
+        self.old.forget(event);
+    }
+
+    /// Forgets everything.
+    pub fn clear(&mut self) {
+        *self = Self::default();
+    }
+
+    /// What is known, the newest first.
+    pub fn layers(&self) -> [&Layer; 2] {
+        [&self.young, &self.old]
+    }
+}
+
+/// The first thing that one of the layers knows of a stream.
+pub fn state<'a, D: Held>(
+    layers: impl IntoIterator<Item = &'a Layer>,
+    stream: &str,
+) -> Option<&'a State<D>> {
+    layers.into_iter().find_map(|layer| D::of(&layer.states).get(stream))
+}
+
+/// The first thing that one of the layers knows of a document.
+pub fn document<'a, V: View>(
+    layers: impl IntoIterator<Item = &'a Layer>,
+    key: &str,
+) -> Option<&'a Option<Arc<V>>> {
+    layers.into_iter().find_map(|layer| V::of(&layer.views).get(key))
+}

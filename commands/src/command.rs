@@ -1,0 +1,221 @@
+//! Every command there is, and where it is carried out.
+
+use domain::organization::Kind;
+use domain::user::Proof;
+
+use crate::error::Stop;
+use crate::usecase::{installation, organizations, overrides, services, subscriptions, users};
+use crate::{Input, Reply, Unit};
+
+/// A wish, as it comes from the edge. Ids are as the caller wrote them: one that is none is simply
+/// not found.
+#[derive(Clone, Debug)]
+pub enum Command {
+    /// Make the provider, its calendar and its first administrator.
+    Install(Box<installation::Install>),
+    /// Found a reseller or a customer.
+    CreateOrganization {
+        /// Which of the two.
+        kind: Kind,
+        /// What was sent.
+        body: Input<organizations::CreateOrganization>,
+    },
+    /// Change an organisation's details.
+    EditOrganization {
+        /// Which.
+        id: String,
+        /// What was sent.
+        body: Input<organizations::EditOrganization>,
+        /// The version that the caller has seen.
+        if_match: Option<u64>,
+    },
+    /// Block an organisation and all below it.
+    DisableOrganization {
+        /// Which.
+        id: String,
+        /// Why.
+        body: Input<organizations::Because>,
+    },
+    /// Undo that.
+    EnableOrganization {
+        /// Which.
+        id: String,
+        /// Why.
+        body: Input<organizations::Because>,
+    },
+    /// Add a person to an organisation.
+    CreateUser {
+        /// Whose user.
+        organization: String,
+        /// What was sent.
+        body: Input<users::CreateUser>,
+        /// Of the password in the body.
+        password: Option<Proof>,
+    },
+    /// Change who a user is.
+    EditUser {
+        /// Which.
+        id: String,
+        /// What was sent.
+        body: Input<users::EditUser>,
+        /// The version that the caller has seen.
+        if_match: Option<u64>,
+    },
+    /// Stop a user's sign-in, sessions and tokens.
+    DisableUser {
+        /// Which.
+        id: String,
+        /// Why.
+        body: Input<organizations::Because>,
+    },
+    /// Undo that.
+    EnableUser {
+        /// Which.
+        id: String,
+        /// Why.
+        body: Input<organizations::Because>,
+    },
+    /// Give a user exactly these roles.
+    AssignRoles {
+        /// Whom.
+        id: String,
+        /// What was sent.
+        body: Input<users::AssignRoles>,
+    },
+    /// Make an API token.
+    CreateToken {
+        /// Whose.
+        user: String,
+        /// What was sent.
+        body: Input<users::CreateToken>,
+        /// What the edge made for it.
+        token: users::NewCredential,
+    },
+    /// End an API token.
+    DeleteToken {
+        /// Whose.
+        user: String,
+        /// Which.
+        token: String,
+    },
+    /// Begin a session: the password was right.
+    SignIn {
+        /// What the edge made for it.
+        session: users::NewCredential,
+    },
+    /// End the caller's session.
+    SignOut {
+        /// Which.
+        session: domain::TokenId,
+    },
+    /// Replace a service's draft.
+    DraftService {
+        /// Which.
+        key: String,
+        /// What was sent.
+        body: Input<services::DefinitionDocument>,
+        /// The version that the caller has seen.
+        if_match: Option<u64>,
+    },
+    /// Sell the draft from now on.
+    PublishService {
+        /// Which.
+        key: String,
+        /// From when its prices hold, and why.
+        body: Input<services::PublishService>,
+    },
+    /// Assign a service to a customer.
+    ProvisionToCustomer {
+        /// To whom.
+        customer: String,
+        /// What was sent.
+        body: Input<subscriptions::Provision>,
+    },
+    /// Assign a service to a user.
+    ProvisionToUser {
+        /// To whom.
+        user: String,
+        /// What was sent.
+        body: Input<subscriptions::Provision>,
+    },
+    /// Go over to another plan or quantity.
+    ChangeSubscription {
+        /// Which.
+        id: String,
+        /// What was sent.
+        body: Input<subscriptions::ChangeSubscription>,
+    },
+    /// Take a service away.
+    Deprovision {
+        /// Which.
+        id: String,
+        /// What was sent.
+        body: Input<subscriptions::Deprovision>,
+    },
+    /// Set a plan's property otherwise for an organisation, or clear that.
+    OverrideProperty {
+        /// For whom.
+        organization: String,
+        /// Of which service.
+        service: String,
+        /// What was sent.
+        body: Input<overrides::OverrideProperty>,
+    },
+    /// Set a price otherwise for an organisation, or clear that.
+    OverridePrice {
+        /// For whom.
+        organization: String,
+        /// What was sent.
+        body: Input<overrides::OverridePrice>,
+    },
+    /// Panics, to show that a mistake in one command does not disturb its neighbours.
+    #[doc(hidden)]
+    PanicForTests,
+}
+
+impl Command {
+    /// Carries it out in a unit.
+    pub(crate) fn run(&self, unit: &mut Unit<'_>) -> Result<Reply, Stop> {
+        match self.clone() {
+            Self::Install(install) => installation::install(unit, *install),
+            Self::CreateOrganization { kind, body } => organizations::create(unit, kind, body),
+            Self::EditOrganization { id, body, if_match } => {
+                organizations::edit(unit, &id, body, if_match)
+            }
+            Self::DisableOrganization { id, body } => organizations::disable(unit, &id, body),
+            Self::EnableOrganization { id, body } => organizations::enable(unit, &id, body),
+            Self::CreateUser { organization, body, password } => {
+                users::create(unit, &organization, body, password)
+            }
+            Self::EditUser { id, body, if_match } => users::edit(unit, &id, body, if_match),
+            Self::DisableUser { id, body } => users::disable(unit, &id, body),
+            Self::EnableUser { id, body } => users::enable(unit, &id, body),
+            Self::AssignRoles { id, body } => users::assign_roles(unit, &id, body),
+            Self::CreateToken { user, body, token } => {
+                users::create_token(unit, &user, body, token)
+            }
+            Self::DeleteToken { user, token } => users::delete_token(unit, &user, &token),
+            Self::SignIn { session } => users::sign_in(unit, session),
+            Self::SignOut { session } => users::sign_out(unit, session),
+            Self::DraftService { key, body, if_match } => {
+                services::draft(unit, &key, body, if_match)
+            }
+            Self::PublishService { key, body } => services::publish(unit, &key, body),
+            Self::ProvisionToCustomer { customer, body } => {
+                subscriptions::provision_to_customer(unit, &customer, body)
+            }
+            Self::ProvisionToUser { user, body } => {
+                subscriptions::provision_to_user(unit, &user, body)
+            }
+            Self::ChangeSubscription { id, body } => subscriptions::change(unit, &id, body),
+            Self::Deprovision { id, body } => subscriptions::deprovision(unit, &id, body),
+            Self::OverrideProperty { organization, service, body } => {
+                overrides::property(unit, &organization, &service, body)
+            }
+            Self::OverridePrice { organization, body } => {
+                overrides::price(unit, &organization, body)
+            }
+            Self::PanicForTests => panic!("a command was asked to panic"),
+        }
+    }
+}

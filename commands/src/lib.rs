@@ -1,0 +1,21 @@
+//! What acts: the writer, the unit, and the use cases.
+
+mod ambient;
+mod body;
+mod cache;
+mod command;
+mod error;
+mod reply;
+pub mod resource;
+mod state;
+mod unit;
+pub mod usecase;
+mod writer;
+
+pub use ambient::{Ambient, SystemAmbient};
+pub use body::{Input, Password, ShapeFault};
+pub use command::Command;
+pub use error::{Error, Stop};
+pub use reply::{Outcome, Reply};
+pub use unit::{Caller, Unit};
+pub use writer::{Committed, Idempotency, Submission, Writer, WriterSettings};

@@ -1,0 +1,103 @@
+//! States of deciders, as they are known: a file's worth of map for each.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use domain::Decider;
+use domain::billing_calendar::BillingCalendar;
+use domain::event::{Event, Recorded};
+use domain::organization::Organization;
+use domain::service::Service;
+use domain::subscription::Subscription;
+use domain::user::User;
+
+/// A decider's state, and the version of the stream that it was folded from. Version 0: no events.
+#[derive(Clone, Debug, Default)]
+pub struct State<D> {
+    /// Of the last event.
+    pub version: u64,
+    /// The state after it.
+    pub decider: Arc<D>,
+}
+
+/// States of one decider, by stream.
+pub type Known<D> = HashMap<String, State<D>>;
+
+/// A decider whose states are kept among those of all.
+pub trait Held: Decider {
+    /// Its states.
+    fn of(states: &States) -> &Known<Self>;
+    /// Its states, to change them.
+    fn of_mut(states: &mut States) -> &mut Known<Self>;
+}
+
+/// Declares the deciders: the struct that holds their states, and what is done for each in turn.
+macro_rules! deciders {
+    ($($field:ident: $decider:ident,)*) => {
+        /// States of every decider: a layer of an overlay, or a cache.
+        #[derive(Clone, Debug, Default)]
+        pub struct States {
+            $($field: Known<$decider>,)*
+        }
+
+        $(impl Held for $decider {
+            fn of(states: &States) -> &Known<Self> {
+                &states.$field
+            }
+
+            fn of_mut(states: &mut States) -> &mut Known<Self> {
+                &mut states.$field
+            }
+        })*
+
+        impl States {
+            /// Takes over what a newer layer knows.
+            pub fn absorb(&mut self, newer: Self) {
+                $(if self.$field.is_empty() {
+                    self.$field = newer.$field;
+                } else {
+                    self.$field.extend(newer.$field);
+                })*
+            }
+
+            /// Forgets a stream.
+            pub fn forget(&mut self, stream: &str) {
+                $(self.$field.remove(stream);)*
+            }
+
+            /// How many states are known.
+            #[must_use]
+            pub fn len(&self) -> usize {
+                0 $(+ self.$field.len())*
+            }
+
+            /// Notes that a stream has no events, until some are folded.
+            pub fn begin(&mut self, stream: &str) {
+                let category = stream.split_once('-').map_or(stream, |(category, _)| category);
+                $(if category == $decider::CATEGORY {
+                    self.$field.insert(stream.to_owned(), State::default());
+                })*
+            }
+
+            /// Folds a stored event into its stream's state.
+            pub fn fold(&mut self, event: &Recorded) {
+                match &event.event {
+                    $(Event::$decider(happened) => {
+                        let state = self.$field.entry(event.stream.clone()).or_default();
+                        let decider = Arc::unwrap_or_clone(std::mem::take(&mut state.decider));
+                        state.decider = Arc::new(decider.evolve(happened, event.effective_at));
+                        state.version = event.version;
+                    })*
+                }
+            }
+        }
+    };
+}
+
+deciders! {
+    billing_calendars: BillingCalendar,
+    organizations: Organization,
+    services: Service,
+    subscriptions: Subscription,
+    users: User,
+}

@@ -1,0 +1,344 @@
+//! One command's work: what it read, what it decided.
+
+use std::fmt::Display;
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+use domain::event::{Actor, Event, Recorded};
+use domain::organization::{Organization, Status};
+use domain::permission::{Authority, Permission};
+use domain::{CommandId, Refusal, TenantPath, UserId};
+use projections::views::AccessView;
+use projections::{Below, View, Wants};
+use uuid::Uuid;
+
+use crate::cache::{self, KeptReply, Layer};
+use crate::error::Stop;
+use crate::state::{Held, State};
+use crate::{Ambient, Input};
+
+/// On whose behalf a command runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Caller {
+    /// Who asks.
+    pub actor: Actor,
+    /// As whom, when impersonating.
+    pub on_behalf_of: Option<UserId>,
+}
+
+impl Caller {
+    /// Atrium itself: installation and jobs. It may do everything.
+    pub const SYSTEM: Self = Self { actor: Actor::System, on_behalf_of: None };
+
+    /// A person.
+    #[must_use]
+    pub fn user(id: UserId) -> Self {
+        Self { actor: Actor::User(id), on_behalf_of: None }
+    }
+}
+
+/// What a unit stands on.
+pub(crate) struct Ground<'a> {
+    /// Known things, the newest first.
+    pub layers: [&'a Layer; 4],
+    /// The position of the next event.
+    pub next_position: u64,
+    /// The batch's time.
+    pub now: DateTime<Utc>,
+    /// Ids.
+    pub ambient: &'a dyn Ambient,
+}
+
+impl Below for Ground<'_> {
+    fn document<V: View>(&self, key: &str) -> Option<Option<Arc<V>>> {
+        cache::document::<V>(self.layers, key).cloned()
+    }
+}
+
+/// One command's work. It reads through an overlay that holds what the commands before it in the
+/// batch decided; its own writes are buffered. What it stops at leaves nothing behind.
+pub struct Unit<'a> {
+    ground: Ground<'a>,
+    caller: Caller,
+    command_id: CommandId,
+    effective_at: DateTime<Utc>,
+    reason: Option<String>,
+    top: Layer,
+    events: Vec<Recorded>,
+    wants: Wants,
+}
+
+/// What a unit leaves behind.
+pub(crate) struct Decided {
+    pub layer: Layer,
+    pub events: Vec<Recorded>,
+}
+
+/// The table under which streams are wanted; no view is called that.
+pub(crate) const STREAMS: &str = "event";
+/// The table under which kept answers are wanted.
+pub(crate) const REPLIES: &str = "reply";
+
+impl<'a> Unit<'a> {
+    pub(crate) fn new(ground: Ground<'a>, caller: Caller) -> Self {
+        Self {
+            caller,
+            command_id: CommandId(ground.ambient.id()),
+            effective_at: ground.now,
+            reason: None,
+            top: Layer::default(),
+            events: Vec::new(),
+            wants: Wants::default(),
+            ground,
+        }
+    }
+
+    pub(crate) fn decided(self) -> Decided {
+        Decided { layer: self.top, events: self.events }
+    }
+
+    pub(crate) fn wants(self) -> Wants {
+        self.wants
+    }
+
+    /// The time of this batch; also when the command's events are recorded.
+    #[must_use]
+    pub fn now(&self) -> DateTime<Utc> {
+        self.ground.now
+    }
+
+    /// Names this command, and the request that it starts.
+    #[must_use]
+    pub fn command_id(&self) -> CommandId {
+        self.command_id
+    }
+
+    /// A new id.
+    #[must_use]
+    pub fn id(&self) -> Uuid {
+        self.ground.ambient.id()
+    }
+
+    /// Who asks.
+    #[must_use]
+    pub fn caller(&self) -> Caller {
+        self.caller
+    }
+
+    /// From when on what follows is true in the business, and why. Without it: from now on.
+    pub fn because(&mut self, effective_at: Option<DateTime<Utc>>, reason: Option<String>) {
+        self.effective_at = effective_at.unwrap_or(self.ground.now);
+        self.reason = reason;
+    }
+
+    /// When what is decided now becomes true in the business.
+    #[must_use]
+    pub fn effective_at(&self) -> DateTime<Utc> {
+        self.effective_at
+    }
+
+    /// Whether anything has been decided.
+    #[must_use]
+    pub fn has_decided(&self) -> bool {
+        !self.events.is_empty()
+    }
+
+    /// The body, once the caller is known to be permitted.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn take<T>(&self, input: Input<T>) -> Result<T, Stop> {
+        input.map_err(Stop::from)
+    }
+
+    /// A decider as its stream tells; the default where it has none.
+    ///
+    /// # Errors
+    /// [`Stop::Missing`] where it has to be loaded first.
+    pub fn load<D: Held>(&mut self, id: impl Display) -> Result<Arc<D>, Stop> {
+        self.state::<D>(&stream::<D>(id)).map(|state| state.decider)
+    }
+
+    /// The version of a decider's stream.
+    ///
+    /// # Errors
+    /// [`Stop::Missing`] where it has to be loaded first.
+    pub fn version<D: Held>(&mut self, id: impl Display) -> Result<u64, Stop> {
+        self.state::<D>(&stream::<D>(id)).map(|state| state.version)
+    }
+
+    /// Refuses an edit of another version than the caller has seen (`If-Match`).
+    ///
+    /// # Errors
+    /// [`Reason::Stale`](domain::Reason::Stale).
+    pub fn expect_version<D: Held>(
+        &mut self,
+        id: impl Display,
+        seen: Option<u64>,
+    ) -> Result<(), Stop> {
+        let version = self.version::<D>(id)?;
+        if seen.is_some_and(|seen| seen != version) {
+            return Err(Refusal {
+                reason: domain::Reason::Stale,
+                code: "stale_version",
+                detail: format!(
+                    "It has been changed since you read it; it is at version {version} now."
+                ),
+                faults: Vec::new(),
+            }
+            .into());
+        }
+        Ok(())
+    }
+
+    /// Says that a stream has no events, as its id has just been made.
+    pub fn begin<D: Held>(&mut self, id: impl Display) {
+        D::of_mut(&mut self.top.states).insert(stream::<D>(id), State::default());
+    }
+
+    fn state<D: Held>(&mut self, stream: &str) -> Result<State<D>, Stop> {
+        let own = D::of(&self.top.states).get(stream);
+        match own.or_else(|| cache::state::<D>(self.ground.layers, stream)) {
+            Some(state) => Ok(state.clone()),
+            None => {
+                self.wants.add(STREAMS, stream);
+                Err(Stop::Missing)
+            }
+        }
+    }
+
+    /// A document, if it is there, as it is after what has been decided so far.
+    ///
+    /// # Errors
+    /// [`Stop::Missing`] where it has to be loaded first.
+    pub fn view<V: View>(&mut self, key: &str) -> Result<Option<Arc<V>>, Stop> {
+        let own = V::of(&self.top.views).get(key);
+        match own.or_else(|| cache::document::<V>(self.ground.layers, key)) {
+            Some(document) => Ok(document.clone()),
+            None => {
+                self.wants.add(V::TABLE, key);
+                Err(Stop::Missing)
+            }
+        }
+    }
+
+    /// The answer that was given under an idempotency key.
+    pub(crate) fn kept_reply(&mut self, key: &str) -> Result<Option<KeptReply>, Stop> {
+        match self.ground.layers.iter().find_map(|layer| layer.replies.get(key)) {
+            Some(kept) => Ok(kept.clone()),
+            None => {
+                self.wants.add(REPLIES, key);
+                Err(Stop::Missing)
+            }
+        }
+    }
+
+    /// What the caller holds, as it is now; the caller and every organisation above are in use.
+    ///
+    /// # Errors
+    /// [`Stop::Unauthenticated`] where he is nobody, or not any more.
+    pub fn authority(&mut self) -> Result<Option<Authority>, Stop> {
+        let Actor::User(id) = self.caller.actor else { return Ok(None) };
+        let access =
+            self.view::<AccessView>(&id.to_string())?.ok_or(Stop::Unauthenticated)?;
+        if access.status != Status::Active {
+            return Err(Stop::Unauthenticated);
+        }
+        let mut organization = Some(access.organization);
+        while let Some(id) = organization {
+            let view = self
+                .view::<projections::views::OrganizationView>(&id.to_string())?
+                .ok_or(Stop::Unauthenticated)?;
+            if view.status != Status::Active {
+                return Err(Stop::Unauthenticated);
+            }
+            organization = view.parent;
+        }
+        Ok(Some(access.authority()))
+    }
+
+    /// Lets the caller do something to a tenant, or says why not.
+    ///
+    /// # Errors
+    /// See [`Authority::permit`].
+    pub fn permit(&mut self, permission: Permission, target: &TenantPath) -> Result<(), Stop> {
+        match self.authority()? {
+            Some(authority) => Ok(authority.permit(permission, target)?),
+            None => Ok(()),
+        }
+    }
+
+    /// Lets the caller do something that concerns no single tenant, or says why not.
+    ///
+    /// # Errors
+    /// See [`Authority::require`].
+    pub fn require(&mut self, permission: Permission) -> Result<(), Stop> {
+        match self.authority()? {
+            Some(authority) => Ok(authority.require(permission)?),
+            None => Ok(()),
+        }
+    }
+
+    /// The path of an organisation that the caller can see.
+    ///
+    /// # Errors
+    /// Not found where there is none, or the id is none.
+    pub fn path_of(&mut self, organization: &str) -> Result<TenantPath, Stop> {
+        let id = organization
+            .parse::<domain::OrganizationId>()
+            .map_err(|_| Refusal::not_found())?;
+        Ok(self.load::<Organization>(id)?.founded()?.path.clone())
+    }
+
+    /// Has a decider decide, and takes in what it decided.
+    ///
+    /// # Errors
+    /// The decider's refusal.
+    pub fn execute<D: Held>(
+        &mut self,
+        id: impl Display,
+        path: &TenantPath,
+        command: D::Command,
+    ) -> Result<(), Stop> {
+        let name = stream::<D>(id);
+        let before = self.state::<D>(&name)?;
+        let facts = before.decider.decide(command, self.effective_at)?;
+        if facts.is_empty() {
+            return Ok(());
+        }
+        let mut state = before;
+        for fact in facts {
+            let decider = Arc::unwrap_or_clone(std::mem::take(&mut state.decider));
+            state.decider = Arc::new(decider.evolve(&fact, self.effective_at));
+            state.version += 1;
+            let event = self.recorded(&name, state.version, path, fact.into());
+            self.top.views.fold(&event, &self.ground, &mut self.wants);
+            self.events.push(event);
+        }
+        D::of_mut(&mut self.top.states).insert(name, state);
+        if self.wants.is_empty() { Ok(()) } else { Err(Stop::Missing) }
+    }
+
+    fn recorded(&self, stream: &str, version: u64, path: &TenantPath, event: Event) -> Recorded {
+        Recorded {
+            position: self.ground.next_position + self.events.len() as u64,
+            stream: stream.to_owned(),
+            version,
+            path: path.clone(),
+            effective_at: self.effective_at,
+            recorded_at: self.ground.now,
+            actor: self.caller.actor,
+            on_behalf_of: self.caller.on_behalf_of,
+            reason: self.reason.clone(),
+            command_id: self.command_id,
+            correlation: self.command_id,
+            // Within a command, each fact follows from the one before it.
+            cause: self.events.last().map(|event| event.position),
+            event,
+        }
+    }
+}
+
+fn stream<D: Held>(id: impl Display) -> String {
+    format!("{}-{id}", D::CATEGORY)
+}

@@ -1,0 +1,96 @@
+//! Use cases: each reads as a recipe, *open, look, decide, commit*; the writer opens and commits.
+
+pub mod installation;
+pub mod organizations;
+pub mod overrides;
+pub mod services;
+pub mod subscriptions;
+pub mod users;
+
+use chrono::{DateTime, Datelike, NaiveDate, Utc};
+use domain::billing::BillingSettings;
+use domain::billing_calendar::BillingCalendar;
+use domain::organization::Organization;
+use domain::text::note;
+use domain::{Faults, Invalid, OrganizationId, Refusal};
+
+use crate::Unit;
+use crate::error::Stop;
+
+/// First year that anything can be effective in.
+const YEAR_MIN: i32 = 1990;
+/// Last year that anything can be effective in.
+const YEAR_MAX: i32 = 2199;
+
+/// The settings that a seller bills by: its own, or those of the nearest seller above.
+pub(crate) fn billing_settings(
+    unit: &mut Unit<'_>,
+    seller: OrganizationId,
+) -> Result<BillingSettings, Stop> {
+    for id in lineage(unit, seller)?.into_iter().rev() {
+        if let Some(settings) = &unit.load::<BillingCalendar>(id)?.settings {
+            return Ok(settings.clone());
+        }
+    }
+    Err(Refusal::conflict("no_calendar", "The provider has no billing calendar yet.").into())
+}
+
+/// An organisation and those above it, the provider first.
+pub(crate) fn lineage(
+    unit: &mut Unit<'_>,
+    organization: OrganizationId,
+) -> Result<Vec<OrganizationId>, Stop> {
+    let mut ids = vec![organization];
+    let mut next = parent(unit, organization)?;
+    while let Some(id) = next {
+        ids.push(id);
+        next = parent(unit, id)?;
+    }
+    ids.reverse();
+    Ok(ids)
+}
+
+/// The organisation directly above.
+pub(crate) fn parent(
+    unit: &mut Unit<'_>,
+    organization: OrganizationId,
+) -> Result<Option<OrganizationId>, Stop> {
+    Ok(unit.load::<Organization>(organization)?.founded()?.parent)
+}
+
+/// A moment in the business as callers write it: an RFC 3339 time, or a date, which means local
+/// midnight at the seller (billing.md, section 2).
+fn moment(text: &str, settings: &BillingSettings) -> Result<DateTime<Utc>, Invalid> {
+    let parsed = match DateTime::parse_from_rfc3339(text) {
+        Ok(time) => Some(time.to_utc()),
+        Err(_) => text.parse::<NaiveDate>().ok().map(|date| settings.midnight(date)),
+    };
+    let Some(moment) = parsed else {
+        return Err(Invalid::new(
+            "not_a_time",
+            "This must be a date such as 2019-11-30 or a time such as 2019-11-30T10:00:00Z.",
+        ));
+    };
+    if (YEAR_MIN..=YEAR_MAX).contains(&moment.year()) {
+        Ok(chrono::SubsecRound::trunc_subsecs(moment, 6))
+    } else {
+        let detail = format!("This must lie in the years {YEAR_MIN} to {YEAR_MAX}.");
+        Err(Invalid::new("out_of_range", detail))
+    }
+}
+
+/// Takes a moment out of a body's field, if it has one.
+pub(crate) fn optional_moment(
+    faults: &mut Faults,
+    pointer: &str,
+    text: Option<&str>,
+    settings: &BillingSettings,
+) -> Option<DateTime<Utc>> {
+    text.and_then(|text| faults.take(pointer, moment(text, settings)))
+}
+
+/// Takes a reason out of a body's field, if it has one.
+pub(crate) fn optional_reason(faults: &mut Faults, text: Option<&str>) -> Option<String> {
+    let reason = text.and_then(|text| faults.take("/reason", note(text)));
+    reason.filter(|reason| !reason.is_empty())
+}

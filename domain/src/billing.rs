@@ -1,0 +1,20 @@
+//! Billing: turns dated facts into entries, exactly and always the same way (billing.md).
+//!
+//! [`rate`] is the one function that every preview, running total, close and replay calls.
+
+mod calendar;
+pub mod description;
+mod price;
+mod property;
+mod rating;
+mod summary;
+mod timeline;
+
+pub use calendar::{BillingSettings, CalendarRule, Period};
+pub use price::{
+    Overridden, Override, PriceOverride, PriceRow, PriceSource, Priced, Prices, Quarantine,
+    QuarantineReason, Setting,
+};
+pub use rating::{Action, Class, Entry, Kind, PropertyChange, Subject, rate};
+pub use summary::{CustomerSummary, Detail, Overflow, SummaryRow, summarize, total_by_customer};
+pub use timeline::{Change, Fact, Holding, Run, Timeline};

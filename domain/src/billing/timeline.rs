@@ -1,0 +1,295 @@
+//! A slot's timeline: its facts in business order, and the runs that they make (billing.md,
+//! section 2).
+
+use std::ops::Range;
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+
+use crate::PlanKey;
+
+/// One dated fact about a slot.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Fact {
+    /// Who caused it, as people read it.
+    pub actor: String,
+    /// What became true.
+    pub change: Change,
+    /// When it became true in the business.
+    pub effective_at: DateTime<Utc>,
+    /// The event's place in the log.
+    pub position: u64,
+    /// Why, where somebody said so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// What a fact does to the slot.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", tag = "kind")]
+pub enum Change {
+    /// The slot is held from now on; where it is already, with this plan and quantity.
+    Provisioned {
+        /// The plan held.
+        plan: PlanKey,
+        /// How many are held.
+        quantity: u32,
+    },
+    /// What is held is now this. Without effect where nothing is held.
+    Changed {
+        /// The plan held.
+        plan: PlanKey,
+        /// How many are held.
+        quantity: u32,
+    },
+    /// The slot is held no longer.
+    Deprovisioned,
+}
+
+/// What is held at some moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Holding<'a> {
+    /// The plan held.
+    pub plan: &'a PlanKey,
+    /// How many are held.
+    pub quantity: u32,
+}
+
+/// One unbroken time of holding a slot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Run<'a> {
+    /// The fact that ended it; none while it goes on.
+    pub ended: Option<&'a Fact>,
+    /// The facts that say what was held, in order: the first began the run. Never empty.
+    pub facts: &'a [Fact],
+}
+
+/// The facts of one slot in the order in which they are true: by moment, then by position, so that
+/// of two at one moment the later recorded wins.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Timeline {
+    facts: Vec<Fact>,
+    /// Of each run, the facts that say what was held; the one after them ended it.
+    runs: Vec<Range<usize>>,
+}
+
+impl Timeline {
+    /// Puts the facts in order, however they arrived.
+    #[must_use]
+    pub fn new(facts: impl IntoIterator<Item = Fact>) -> Self {
+        let mut facts: Vec<_> = facts.into_iter().collect();
+        facts.sort_by_key(Fact::order);
+        let mut timeline = Self::default();
+        facts.into_iter().for_each(|fact| timeline.push(fact));
+        timeline
+    }
+
+    /// Takes in one more fact. Cheap where it is the latest, as it mostly is.
+    pub fn record(&mut self, fact: Fact) {
+        if self
+            .facts
+            .last()
+            .is_none_or(|last| last.order() <= fact.order())
+        {
+            self.push(fact);
+        } else {
+            let facts = std::mem::take(&mut self.facts);
+            *self = Self::new(facts.into_iter().chain([fact]));
+        }
+    }
+
+    /// Appends a fact that comes after all there are.
+    fn push(&mut self, fact: Fact) {
+        let index = self.facts.len();
+        let running = self.runs.last_mut().filter(|run| run.end == index);
+        match (&fact.change, running) {
+            (Change::Provisioned { .. }, None) => self.runs.push(index..index + 1),
+            (Change::Provisioned { .. } | Change::Changed { .. }, Some(run)) => run.end += 1,
+            // A run whose end has a fact is over.
+            (Change::Deprovisioned, _) | (Change::Changed { .. }, None) => {}
+        }
+        self.facts.push(fact);
+    }
+
+    /// The facts in order.
+    #[must_use]
+    pub fn facts(&self) -> &[Fact] {
+        &self.facts
+    }
+
+    /// What is held at `instant`; none where nothing is.
+    #[must_use]
+    pub fn state_at(&self, instant: DateTime<Utc>) -> Option<Holding<'_>> {
+        let last = self
+            .facts
+            .partition_point(|fact| fact.effective_at <= instant)
+            .checked_sub(1)?;
+        let run = self
+            .runs
+            .partition_point(|run| run.start <= last)
+            .checked_sub(1)?;
+        if self.runs[run].contains(&last) {
+            self.facts[last].holding()
+        } else {
+            None
+        }
+    }
+
+    /// The runs, the oldest first.
+    pub fn runs(&self) -> impl DoubleEndedIterator<Item = Run<'_>> + ExactSizeIterator {
+        self.runs.iter().map(|run| Run {
+            ended: self.facts.get(run.end),
+            facts: &self.facts[run.clone()],
+        })
+    }
+}
+
+impl Fact {
+    /// Its place among the slot's facts: by moment, then the later recorded later.
+    fn order(&self) -> (DateTime<Utc>, u64) {
+        (self.effective_at, self.position)
+    }
+
+    /// What is held from this fact on; none where it ends the holding.
+    #[must_use]
+    pub fn holding(&self) -> Option<Holding<'_>> {
+        match &self.change {
+            Change::Provisioned { plan, quantity } | Change::Changed { plan, quantity } => {
+                Some(Holding {
+                    plan,
+                    quantity: *quantity,
+                })
+            }
+            Change::Deprovisioned => None,
+        }
+    }
+}
+
+impl<'a> Run<'a> {
+    /// The fact that began it.
+    #[must_use]
+    pub fn began(&self) -> &'a Fact {
+        &self.facts[0]
+    }
+
+    /// The last fact that took effect before `instant`; none where the run had not begun.
+    #[must_use]
+    pub(super) fn last_before(&self, instant: DateTime<Utc>) -> Option<&'a Fact> {
+        let count = self
+            .facts
+            .partition_point(|fact| fact.effective_at < instant);
+        Some(&self.facts[count.checked_sub(1)?])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn instant(second: i64) -> DateTime<Utc> {
+        DateTime::from_timestamp(second, 0).unwrap()
+    }
+
+    fn fact(second: i64, position: u64, change: Change) -> Fact {
+        Fact {
+            actor: "Ann".to_owned(),
+            change,
+            effective_at: instant(second),
+            position,
+            reason: None,
+        }
+    }
+
+    fn plan(key: &str) -> PlanKey {
+        PlanKey::parse(key).unwrap()
+    }
+
+    fn provisioned(key: &str) -> Change {
+        Change::Provisioned {
+            plan: plan(key),
+            quantity: 1,
+        }
+    }
+
+    fn changed(key: &str, quantity: u32) -> Change {
+        Change::Changed {
+            plan: plan(key),
+            quantity,
+        }
+    }
+
+    fn held(timeline: &Timeline, second: i64) -> Option<(String, u32)> {
+        let holding = timeline.state_at(instant(second))?;
+        Some((holding.plan.to_string(), holding.quantity))
+    }
+
+    #[test]
+    fn a_fact_holds_from_its_moment_on() {
+        let timeline = Timeline::new([
+            fact(30, 3, Change::Deprovisioned),
+            fact(10, 1, provisioned("a")),
+            fact(20, 2, changed("b", 3)),
+        ]);
+        assert_eq!(held(&timeline, 9), None);
+        assert_eq!(held(&timeline, 10), Some(("a".to_owned(), 1)));
+        assert_eq!(held(&timeline, 29), Some(("b".to_owned(), 3)));
+        assert_eq!(held(&timeline, 30), None);
+    }
+
+    #[test]
+    fn at_one_moment_the_later_recorded_wins() {
+        let timeline = Timeline::new([
+            fact(10, 1, provisioned("a")),
+            fact(20, 3, changed("c", 1)),
+            fact(20, 2, changed("b", 1)),
+        ]);
+        assert_eq!(held(&timeline, 20), Some(("c".to_owned(), 1)));
+    }
+
+    #[test]
+    fn facts_may_be_recorded_one_by_one_in_any_order() {
+        let facts = [
+            fact(10, 3, provisioned("a")),
+            fact(40, 1, Change::Deprovisioned),
+            fact(20, 2, Change::Deprovisioned),
+            fact(20, 4, provisioned("b")),
+            fact(50, 5, provisioned("c")),
+        ];
+        let mut timeline = Timeline::default();
+        facts.iter().for_each(|fact| timeline.record(fact.clone()));
+        assert_eq!(timeline, Timeline::new(facts));
+        assert_eq!(timeline.runs().len(), 3);
+    }
+
+    #[test]
+    fn what_happens_to_nothing_has_no_effect() {
+        let timeline = Timeline::new([
+            fact(5, 4, changed("a", 1)),
+            fact(6, 5, Change::Deprovisioned),
+            fact(10, 1, provisioned("a")),
+            fact(15, 6, provisioned("b")),
+            fact(20, 2, Change::Deprovisioned),
+            fact(25, 3, changed("c", 1)),
+            fact(26, 7, Change::Deprovisioned),
+        ]);
+        assert_eq!(held(&timeline, 7), None);
+        assert_eq!(held(&timeline, 15), Some(("b".to_owned(), 1)));
+        assert_eq!(held(&timeline, 25), None);
+        let runs: Vec<_> = timeline.runs().collect();
+        assert_eq!(runs.len(), 1);
+        assert_eq!(runs[0].began().position, 1);
+        assert_eq!(runs[0].ended.map(|fact| fact.position), Some(2));
+    }
+
+    #[test]
+    fn a_fact_is_stored_with_its_keys_in_order() {
+        let fact = fact(10, 1, changed("a", 2));
+        let stored = serde_json::to_string(&fact).unwrap();
+        assert_eq!(
+            stored,
+            r#"{"actor":"Ann","change":{"kind":"changed","plan":"a","quantity":2},"effectiveAt":"1970-01-01T00:00:10Z","position":1}"#
+        );
+        assert_eq!(serde_json::from_str::<Fact>(&stored).unwrap(), fact);
+    }
+}

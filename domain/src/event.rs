@@ -1,0 +1,366 @@
+//! Events: facts, never changed, never deleted.
+
+use std::fmt;
+use std::str::FromStr;
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use crate::billing_calendar::BillingCalendarEvent;
+use crate::organization::OrganizationEvent;
+use crate::service::ServiceEvent;
+use crate::subscription::SubscriptionEvent;
+use crate::upcast::Upcasters;
+use crate::user::UserEvent;
+use crate::{CommandId, TenantPath, UserId};
+
+/// Any fact that Atrium knows of. A new one is a variant of its decider's enum.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Event {
+    /// About a provider, reseller or customer.
+    Organization(OrganizationEvent),
+    /// About a person.
+    User(UserEvent),
+    /// About what is sold.
+    Service(ServiceEvent),
+    /// About who has what.
+    Subscription(SubscriptionEvent),
+    /// About a seller's billing periods.
+    BillingCalendar(BillingCalendarEvent),
+}
+
+/// A fact's stored name and content, apart from its envelope.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Shape {
+    /// `subscription.provisioned`. Stored, so never renamed.
+    pub kind: String,
+    /// Which version of the content's shape.
+    pub schema: u32,
+    /// Canonical JSON.
+    pub payload: String,
+}
+
+impl Event {
+    /// What is stored: today's shape of the fact.
+    ///
+    /// Each decider's enum is tagged from outside (`{"kind":{...}}`), so that a kind is named once,
+    /// in its `#[serde(rename)]`; the tag is taken off here and put on again by [`Event::decode`].
+    #[must_use]
+    pub fn encode(&self) -> Shape {
+        let tagged = match self {
+            Self::Organization(event) => serde_json::to_string(event),
+            Self::User(event) => serde_json::to_string(event),
+            Self::Service(event) => serde_json::to_string(event),
+            Self::Subscription(event) => serde_json::to_string(event),
+            Self::BillingCalendar(event) => serde_json::to_string(event),
+        }
+        .expect("events have text keys only, so they have a JSON form");
+        let (kind, payload) = tagged[2..tagged.len() - 1]
+            .split_once("\":")
+            .expect("an enum of struct variants is written as {\"kind\":{..}}");
+        Shape {
+            kind: kind.to_owned(),
+            schema: Upcasters::OURS.current(kind),
+            payload: payload.to_owned(),
+        }
+    }
+
+    /// Reads a stored fact, lifting an old shape to today's.
+    ///
+    /// # Errors
+    /// Where the kind is unknown, the schema is newer than this program, or the content does not fit.
+    pub fn decode(kind: &str, schema: u32, payload: &str) -> Result<Self, Undecodable> {
+        let lifted;
+        let payload = match Upcasters::OURS.lift(kind, schema, payload)? {
+            None => payload,
+            Some(value) => {
+                lifted = value;
+                &lifted
+            }
+        };
+        let tagged = format!("{{\"{kind}\":{payload}}}");
+        let category = kind.split_once('.').map_or(kind, |(category, _)| category);
+        match category {
+            "organization" => serde_json::from_str(&tagged).map(Self::Organization),
+            "user" => serde_json::from_str(&tagged).map(Self::User),
+            "service" => serde_json::from_str(&tagged).map(Self::Service),
+            "subscription" => serde_json::from_str(&tagged).map(Self::Subscription),
+            "billing_calendar" => serde_json::from_str(&tagged).map(Self::BillingCalendar),
+            _ => return Err(Undecodable::Kind(kind.to_owned())),
+        }
+        .map_err(|source| Undecodable::Content { kind: kind.to_owned(), schema, source })
+    }
+}
+
+/// Why a stored fact cannot be read by this program.
+#[derive(Debug, thiserror::Error)]
+pub enum Undecodable {
+    /// Written by a newer program, or not by Atrium.
+    #[error("no event of the kind `{0}` is known")]
+    Kind(String),
+    /// Written by a newer program.
+    #[error("schema {schema} of `{kind}` is newer than this program, which knows up to {known}")]
+    Schema {
+        /// The event's kind.
+        kind: String,
+        /// As stored.
+        schema: u32,
+        /// The newest that this program writes.
+        known: u32,
+    },
+    /// Not what the kind and schema promise.
+    #[error("the content of `{kind}` (schema {schema}) does not fit")]
+    Content {
+        /// The event's kind.
+        kind: String,
+        /// As stored.
+        schema: u32,
+        /// What does not fit.
+        source: serde_json::Error,
+    },
+    /// The envelope is not readable at all.
+    #[error("the envelope does not fit")]
+    Envelope(#[source] serde_json::Error),
+}
+
+/// Who did it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Actor {
+    /// Atrium itself: installation, jobs.
+    System,
+    /// A person.
+    User(UserId),
+}
+
+impl fmt::Display for Actor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::System => f.write_str("system"),
+            Self::User(id) => write!(f, "user:{id}"),
+        }
+    }
+}
+
+impl FromStr for Actor {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text.split_once(':') {
+            None if text == "system" => Ok(Self::System),
+            Some(("user", id)) => {
+                id.parse().map(Self::User).map_err(|_| "the actor's user id is no UUID")
+            }
+            _ => Err("an actor is `system` or `user:<id>`"),
+        }
+    }
+}
+
+impl Serialize for Actor {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Actor {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        std::borrow::Cow::<str>::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+/// A fact with all that is known about its happening.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Recorded {
+    /// Its place in the one order of all facts: 1, 2, 3, ... without a gap.
+    pub position: u64,
+    /// Whose history it belongs to, e.g. `subscription-0192...`.
+    pub stream: String,
+    /// Its place in that history: 1, 2, 3, ...
+    pub version: u64,
+    /// Whom it concerns.
+    pub path: TenantPath,
+    /// When it is true in the business.
+    pub effective_at: DateTime<Utc>,
+    /// When it was stored; never decreases along the log.
+    pub recorded_at: DateTime<Utc>,
+    /// Who did it.
+    pub actor: Actor,
+    /// As whom, when impersonating.
+    pub on_behalf_of: Option<UserId>,
+    /// Why, in that person's words.
+    pub reason: Option<String>,
+    /// The command that decided it.
+    pub command_id: CommandId,
+    /// The command that all began with.
+    pub correlation: CommandId,
+    /// The position of the event that caused this one.
+    pub cause: Option<u64>,
+    /// What happened.
+    pub event: Event,
+}
+
+/// An event as it goes into the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredForm {
+    /// Canonical JSON; what the hash chain covers.
+    pub body: Vec<u8>,
+    /// See [`Shape::kind`].
+    pub kind: String,
+    /// See [`Shape::schema`].
+    pub schema: u32,
+}
+
+/// The stored form of a [`Recorded`] event but for its position: canonical JSON (RFC 8785: sorted
+/// keys, no blanks), written once and hashed as it stands. Times are microseconds since 1970.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Envelope<'a> {
+    actor: Actor,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cause: Option<u64>,
+    command_id: CommandId,
+    correlation: CommandId,
+    #[serde(with = "chrono::serde::ts_microseconds")]
+    effective_at: DateTime<Utc>,
+    #[serde(borrow)]
+    kind: std::borrow::Cow<'a, str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    on_behalf_of: Option<UserId>,
+    #[serde(borrow)]
+    path: std::borrow::Cow<'a, str>,
+    #[serde(borrow)]
+    payload: &'a RawValue,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
+    #[serde(with = "chrono::serde::ts_microseconds")]
+    recorded_at: DateTime<Utc>,
+    schema: u32,
+    #[serde(borrow)]
+    stream: std::borrow::Cow<'a, str>,
+    version: u64,
+}
+
+impl Recorded {
+    /// What is stored and hashed.
+    #[must_use]
+    pub fn to_stored(&self) -> StoredForm {
+        let shape = self.event.encode();
+        let payload = RawValue::from_string(shape.payload).expect("encode writes JSON");
+        let body = serde_json::to_vec(&Envelope {
+            actor: self.actor,
+            cause: self.cause,
+            command_id: self.command_id,
+            correlation: self.correlation,
+            effective_at: self.effective_at,
+            kind: shape.kind.as_str().into(),
+            on_behalf_of: self.on_behalf_of,
+            path: self.path.as_str().into(),
+            payload: &payload,
+            reason: self.reason.clone(),
+            recorded_at: self.recorded_at,
+            schema: shape.schema,
+            stream: self.stream.as_str().into(),
+            version: self.version,
+        })
+        .expect("an envelope has text keys only, so it has a JSON form");
+        StoredForm { body, kind: shape.kind, schema: shape.schema }
+    }
+
+    /// Reads what [`Recorded::to_stored`] wrote, at any time in the past.
+    ///
+    /// # Errors
+    /// See [`Undecodable`].
+    pub fn from_bytes(position: u64, bytes: &[u8]) -> Result<Self, Undecodable> {
+        let envelope: Envelope<'_> =
+            serde_json::from_slice(bytes).map_err(Undecodable::Envelope)?;
+        let path = TenantPath::parse(&envelope.path).ok_or_else(|| {
+            Undecodable::Envelope(serde::de::Error::custom("the path is no tenant path"))
+        })?;
+        Ok(Self {
+            position,
+            stream: envelope.stream.into_owned(),
+            version: envelope.version,
+            path,
+            effective_at: envelope.effective_at,
+            recorded_at: envelope.recorded_at,
+            actor: envelope.actor,
+            on_behalf_of: envelope.on_behalf_of,
+            reason: envelope.reason,
+            command_id: envelope.command_id,
+            correlation: envelope.correlation,
+            cause: envelope.cause,
+            event: Event::decode(&envelope.kind, envelope.schema, envelope.payload.get())?,
+        })
+    }
+}
+
+/// The parts of a stored event that are also columns beside it, for comparing the two.
+#[derive(Deserialize)]
+pub struct Heading<'a> {
+    /// See [`Shape::kind`].
+    #[serde(borrow)]
+    pub kind: std::borrow::Cow<'a, str>,
+    /// See [`Recorded::path`].
+    #[serde(borrow)]
+    pub path: std::borrow::Cow<'a, str>,
+    /// See [`Shape::schema`].
+    pub schema: u32,
+    /// See [`Recorded::stream`].
+    #[serde(borrow)]
+    pub stream: std::borrow::Cow<'a, str>,
+    /// See [`Recorded::version`].
+    pub version: u64,
+}
+
+impl<'a> Heading<'a> {
+    /// Reads only the heading of a stored event.
+    ///
+    /// # Errors
+    /// Where the bytes are no envelope.
+    pub fn from_bytes(bytes: &'a [u8]) -> Result<Self, Undecodable> {
+        serde_json::from_slice(bytes).map_err(Undecodable::Envelope)
+    }
+}
+
+/// Whether this program can read events of that kind and schema, should it meet one.
+///
+/// # Errors
+/// Where the kind is unknown or no path of upcasters leads from the schema to today's.
+pub fn readable(kind: &str, schema: u32) -> Result<(), Undecodable> {
+    let known = KINDS.contains(&kind);
+    if !known {
+        return Err(Undecodable::Kind(kind.to_owned()));
+    }
+    Upcasters::OURS.reaches_today(kind, schema)
+}
+
+/// Every kind of event there is. A test compares it with the golden lines.
+pub const KINDS: &[&str] = &[
+    "billing_calendar.set",
+    "organization.created",
+    "organization.disabled",
+    "organization.edited",
+    "organization.enabled",
+    "organization.overridden",
+    "service.drafted",
+    "service.published",
+    "subscription.change_requested",
+    "subscription.change_started",
+    "subscription.changed",
+    "subscription.deprovision_requested",
+    "subscription.deprovision_started",
+    "subscription.deprovisioned",
+    "subscription.provision_requested",
+    "subscription.provision_started",
+    "subscription.provisioned",
+    "user.created",
+    "user.disabled",
+    "user.edited",
+    "user.enabled",
+    "user.password_set",
+    "user.roles_assigned",
+    "user.signed_in",
+    "user.signed_out",
+    "user.token_created",
+    "user.token_deleted",
+];

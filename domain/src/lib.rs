@@ -1,0 +1,26 @@
+//! Atrium's domain: what is sold, to whom, and what it costs. Pure: no clock, no randomness, no I/O,
+//! and so nothing that fails but a wish that has to be refused.
+
+pub mod billing;
+pub mod billing_calendar;
+pub mod decider;
+pub mod event;
+mod ids;
+pub mod money;
+pub mod organization;
+pub mod overrides;
+mod path;
+pub mod permission;
+mod refusal;
+pub mod service;
+pub mod subscription;
+pub mod text;
+pub mod upcast;
+pub mod user;
+
+pub use decider::Decider;
+pub use ids::{
+    CommandId, OrganizationId, PlanKey, PropertyKey, ServiceKey, SubscriptionId, TokenId, UserId,
+};
+pub use path::TenantPath;
+pub use refusal::{Fault, Faults, Invalid, Reason, Refusal};

@@ -1,0 +1,317 @@
+//! Organisations: the provider, its resellers, their customers.
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+
+use crate::decider::Decider;
+use crate::overrides::Overriding;
+use crate::text::{Address, Code};
+use crate::{OrganizationId, Refusal, TenantPath};
+
+/// What an organisation is in the tree.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Kind {
+    /// The root; exactly one.
+    Provider,
+    /// Sells on to customers and other resellers.
+    Reseller,
+    /// Holds services, for itself and for its users.
+    Customer,
+}
+
+impl Kind {
+    /// As it is written.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Provider => "provider",
+            Self::Reseller => "reseller",
+            Self::Customer => "customer",
+        }
+    }
+}
+
+/// Why the organisation is there.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Purpose {
+    /// To do business with.
+    #[default]
+    Standard,
+    /// To try things out.
+    Test,
+    /// To show things.
+    Demo,
+}
+
+/// Whether somebody or something is in use.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Status {
+    /// In use.
+    #[default]
+    Active,
+    /// Nobody signs in here or below; services are frozen and still billed.
+    Disabled,
+}
+
+/// How to reach an organisation.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Contact {
+    /// Mail address.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub email: Option<Address>,
+    /// Whom to ask for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// Telephone number.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub phone: Option<String>,
+}
+
+/// What can be edited.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Details {
+    /// Unique account code in the accounting system.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub billing_identifier: Option<String>,
+    /// Unique short name.
+    pub code: Code,
+    /// How to reach it.
+    pub contact: Contact,
+    /// Its name.
+    pub name: String,
+    /// Why it is there.
+    #[serde(rename = "type")]
+    pub purpose: Purpose,
+}
+
+/// A wish about an organisation.
+#[derive(Clone, Debug)]
+pub enum OrganizationCommand {
+    /// Found it.
+    Create {
+        /// Its own id.
+        id: OrganizationId,
+        /// What it is.
+        kind: Kind,
+        /// Assigned once, never reused; the `id` of the billing API.
+        number: u32,
+        /// Directly above; none for the provider.
+        parent: Option<OrganizationId>,
+        /// Where it is in the tree.
+        path: TenantPath,
+        /// The rest.
+        details: Details,
+    },
+    /// Change its details.
+    Edit(Details),
+    /// Block sign-in and changes, here and below.
+    Disable,
+    /// Undo that.
+    Enable,
+    /// Override a price or a plan's property, or clear such an override.
+    Override(Overriding),
+}
+
+/// A fact about an organisation.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all_fields = "camelCase")]
+pub enum OrganizationEvent {
+    /// It was founded.
+    #[serde(rename = "organization.created")]
+    Created {
+        /// The editable part.
+        details: Details,
+        /// Its own id.
+        id: OrganizationId,
+        /// What it is.
+        kind: Kind,
+        /// Assigned once, never reused.
+        number: u32,
+        /// Directly above; none for the provider.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        parent: Option<OrganizationId>,
+        /// Where it is in the tree.
+        path: TenantPath,
+    },
+    /// Its details were changed.
+    #[serde(rename = "organization.edited")]
+    Edited {
+        /// All of them, as they are now.
+        details: Details,
+    },
+    /// It was disabled.
+    #[serde(rename = "organization.disabled")]
+    Disabled {},
+    /// It was enabled again.
+    #[serde(rename = "organization.enabled")]
+    Enabled {},
+    /// A price or property was overridden for it and all below, from the event's effective time.
+    #[serde(rename = "organization.overridden")]
+    Overridden(Overriding),
+}
+
+/// An organisation as its stream tells.
+#[derive(Clone, Debug, Default)]
+pub struct Organization {
+    founded: Option<Founded>,
+    /// Whether it is in use.
+    pub status: Status,
+    /// Overrides set here, with when each is from, in the order of recording.
+    pub overrides: Vec<(DateTime<Utc>, Overriding)>,
+}
+
+/// What is known since its founding.
+#[derive(Clone, Debug)]
+pub struct Founded {
+    /// The editable part.
+    pub details: Details,
+    /// Its own id.
+    pub id: OrganizationId,
+    /// What it is.
+    pub kind: Kind,
+    /// Assigned once, never reused.
+    pub number: u32,
+    /// Directly above; none for the provider.
+    pub parent: Option<OrganizationId>,
+    /// Where it is in the tree.
+    pub path: TenantPath,
+}
+
+impl Organization {
+    /// What is known since its founding.
+    ///
+    /// # Errors
+    /// Not found where it was never founded.
+    pub fn founded(&self) -> Result<&Founded, Refusal> {
+        self.founded.as_ref().ok_or_else(Refusal::not_found)
+    }
+}
+
+impl Decider for Organization {
+    const CATEGORY: &'static str = "organization";
+    type Command = OrganizationCommand;
+    type Event = OrganizationEvent;
+
+    fn decide(
+        &self,
+        command: Self::Command,
+        _effective_at: DateTime<Utc>,
+    ) -> Result<Vec<Self::Event>, Refusal> {
+        use OrganizationCommand as C;
+        use OrganizationEvent as E;
+        match (&self.founded, command) {
+            (None, C::Create { id, kind, number, parent, path, details }) => {
+                Ok(vec![E::Created { details, id, kind, number, parent, path }])
+            }
+            (Some(_), C::Create { .. }) => {
+                Err(Refusal::conflict("exists", "This organisation exists already."))
+            }
+            (None, _) => Err(Refusal::not_found()),
+            (Some(founded), C::Edit(details)) if founded.details == details => Ok(vec![]),
+            (Some(_), C::Edit(details)) => Ok(vec![E::Edited { details }]),
+            (Some(founded), C::Disable) if founded.kind == Kind::Provider => Err(Refusal::conflict(
+                "provider_stays",
+                "The provider itself cannot be disabled: nobody could enable it again.",
+            )),
+            (Some(_), C::Disable) if self.status == Status::Disabled => Ok(vec![]),
+            (Some(_), C::Disable) => Ok(vec![E::Disabled {}]),
+            (Some(_), C::Enable) if self.status == Status::Active => Ok(vec![]),
+            (Some(_), C::Enable) => Ok(vec![E::Enabled {}]),
+            (Some(_), C::Override(overriding)) => Ok(vec![E::Overridden(overriding)]),
+        }
+    }
+
+    fn evolve(mut self, event: &Self::Event, effective_at: DateTime<Utc>) -> Self {
+        match event {
+            OrganizationEvent::Created { details, id, kind, number, parent, path } => {
+                self.founded = Some(Founded {
+                    details: details.clone(),
+                    id: *id,
+                    kind: *kind,
+                    number: *number,
+                    parent: *parent,
+                    path: path.clone(),
+                });
+            }
+            OrganizationEvent::Edited { details } => {
+                if let Some(founded) = &mut self.founded {
+                    founded.details = details.clone();
+                }
+            }
+            OrganizationEvent::Disabled {} => self.status = Status::Disabled,
+            OrganizationEvent::Enabled {} => self.status = Status::Active,
+            OrganizationEvent::Overridden(fact) => self.overrides.push((effective_at, fact.clone())),
+        }
+        self
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::decider::testing::given;
+
+    pub(crate) fn details(name: &str) -> Details {
+        Details {
+            billing_identifier: None,
+            code: Code::proposed(name, 0),
+            contact: Contact::default(),
+            name: name.to_owned(),
+            purpose: Purpose::Standard,
+        }
+    }
+
+    fn created(kind: Kind) -> OrganizationEvent {
+        OrganizationEvent::Created {
+            details: details("Aanimals Inc"),
+            id: OrganizationId(Uuid::from_u128(30)),
+            kind,
+            number: 30,
+            parent: Some(OrganizationId(Uuid::from_u128(1))),
+            path: TenantPath::provider().child(30),
+        }
+    }
+
+    #[test]
+    fn editing_without_a_difference_is_no_fact() {
+        let customer = || given::<Organization>([(1, created(Kind::Customer))]);
+        customer().when(2, OrganizationCommand::Edit(details("Aanimals Inc"))).then_nothing();
+        customer()
+            .when(2, OrganizationCommand::Edit(details("Zanimals")))
+            .then([OrganizationEvent::Edited { details: details("Zanimals") }]);
+    }
+
+    #[test]
+    fn disabling_twice_is_one_fact_and_enabling_undoes_it() {
+        let customer = (1, created(Kind::Customer));
+        given::<Organization>([customer.clone()])
+            .when(2, OrganizationCommand::Disable)
+            .then([OrganizationEvent::Disabled {}]);
+        let disabled = (2, OrganizationEvent::Disabled {});
+        given::<Organization>([customer.clone(), disabled.clone()])
+            .when(3, OrganizationCommand::Disable)
+            .then_nothing();
+        given::<Organization>([customer, disabled])
+            .when(3, OrganizationCommand::Enable)
+            .then([OrganizationEvent::Enabled {}]);
+    }
+
+    #[test]
+    fn the_provider_cannot_be_disabled() {
+        given::<Organization>([(1, created(Kind::Provider))])
+            .when(2, OrganizationCommand::Disable)
+            .then_refused("provider_stays");
+    }
+
+    #[test]
+    fn nothing_happens_to_an_organisation_that_was_never_founded() {
+        given::<Organization>([]).when(2, OrganizationCommand::Disable).then_refused("not_found");
+    }
+}

@@ -1,0 +1,142 @@
+//! What the domain says when it does not do what was asked.
+
+use serde::Serialize;
+
+/// What kind of no: decides, at the edge, which status the caller sees.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Reason {
+    /// What was sent has not the promised shape: a field is missing, unknown or of another type.
+    Malformed,
+    /// The values are not acceptable; `faults` names each.
+    Invalid,
+    /// The values are fine, the state is not: already provisioned, name taken, wrong version.
+    Conflict,
+    /// The caller's `If-Match` names another version than the one there is.
+    Stale,
+    /// Not there, or not for this caller to see: the same answer.
+    NotFound,
+    /// The caller sees it and may not do this to it.
+    Forbidden,
+}
+
+/// One thing wrong with one field.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Fault {
+    /// JSON pointer (RFC 6901) into the body; empty for the body itself.
+    pub pointer: String,
+    /// For programs; never changes its meaning.
+    pub code: &'static str,
+    /// For people: what is wrong and what would be right.
+    pub detail: String,
+}
+
+/// Why a command is refused. Nothing of it has been done.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, thiserror::Error)]
+#[error("{code}: {detail}")]
+pub struct Refusal {
+    /// The kind of no.
+    pub reason: Reason,
+    /// For programs; never changes its meaning.
+    pub code: &'static str,
+    /// For people.
+    pub detail: String,
+    /// Every fault of the fields at once; empty where no field is to blame.
+    pub faults: Vec<Fault>,
+}
+
+impl Refusal {
+    /// The state does not allow it.
+    #[must_use]
+    pub fn conflict(code: &'static str, detail: impl Into<String>) -> Self {
+        Self { reason: Reason::Conflict, code, detail: detail.into(), faults: Vec::new() }
+    }
+
+    /// One field's value is not acceptable.
+    #[must_use]
+    pub fn invalid(pointer: &str, code: &'static str, detail: impl Into<String>) -> Self {
+        let mut faults = Faults::default();
+        faults.add(pointer, code, detail);
+        faults.refusal()
+    }
+
+    /// Not there, as far as this caller is concerned.
+    #[must_use]
+    pub fn not_found() -> Self {
+        Self {
+            reason: Reason::NotFound,
+            code: "not_found",
+            detail: "There is nothing here that you can see.".to_owned(),
+            faults: Vec::new(),
+        }
+    }
+
+    /// The caller lacks `permission`.
+    #[must_use]
+    pub fn forbidden(permission: &'static str) -> Self {
+        Self {
+            reason: Reason::Forbidden,
+            code: "forbidden",
+            detail: format!("This takes the permission {permission}, which none of your roles has here."),
+            faults: Vec::new(),
+        }
+    }
+}
+
+/// Collects what is wrong, so that a caller learns every fault at once.
+#[derive(Debug, Default)]
+pub struct Faults(Vec<Fault>);
+
+impl Faults {
+    /// Notes one fault.
+    pub fn add(&mut self, pointer: &str, code: &'static str, detail: impl Into<String>) {
+        self.0.push(Fault { pointer: pointer.to_owned(), code, detail: detail.into() });
+    }
+
+    /// Notes a fault unless `holds`.
+    pub fn ensure(&mut self, holds: bool, pointer: &str, code: &'static str, detail: &str) {
+        if !holds {
+            self.add(pointer, code, detail);
+        }
+    }
+
+    /// The value, or nothing and a fault.
+    pub fn take<T>(&mut self, pointer: &str, parsed: Result<T, Invalid>) -> Option<T> {
+        parsed
+            .map_err(|Invalid { code, detail }| self.add(pointer, code, detail))
+            .ok()
+    }
+
+    /// Nothing was wrong, or the refusal that names it all.
+    ///
+    /// # Errors
+    /// Where a fault was noted.
+    pub fn check(self) -> Result<(), Refusal> {
+        if self.0.is_empty() { Ok(()) } else { Err(self.refusal()) }
+    }
+
+    fn refusal(self) -> Refusal {
+        let detail = match self.0.as_slice() {
+            [one] => one.detail.clone(),
+            several => format!("{} fields are not acceptable; see errors.", several.len()),
+        };
+        Refusal { reason: Reason::Invalid, code: "invalid", detail, faults: self.0 }
+    }
+}
+
+/// Why a text or number is not a value of some type; the caller knows the field.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Invalid {
+    /// For programs.
+    pub code: &'static str,
+    /// For people.
+    pub detail: String,
+}
+
+impl Invalid {
+    /// A reason with its code.
+    #[must_use]
+    pub fn new(code: &'static str, detail: impl Into<String>) -> Self {
+        Self { code, detail: detail.into() }
+    }
+}

@@ -1,0 +1,353 @@
+//! Services: what is sold, defined once by the provider, as versioned documents.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+
+use crate::billing::description;
+use crate::decider::Decider;
+use crate::money::Money;
+use crate::{Faults, PlanKey, PropertyKey, Refusal, ServiceKey};
+
+/// Most plans of one service.
+pub const PLANS_MAX: usize = 100;
+/// Most properties of one service.
+pub const PROPERTIES_MAX: usize = 200;
+
+/// To whom a service is provisioned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Level {
+    /// To a customer only: a database, a website, a router.
+    Customer,
+    /// To a customer's users: a mailbox, a licence, a desktop.
+    User,
+}
+
+/// How many of a service one holder can have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Instancing {
+    /// On or off.
+    Single,
+    /// Any number of named instances.
+    Multi,
+}
+
+/// A property whose value makes one plan differ from another.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Property {
+    /// Names it; never changes.
+    pub key: PropertyKey,
+    /// As people read it.
+    pub label: String,
+}
+
+/// A product option of a service.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Plan {
+    /// Names it; never changes.
+    pub key: PlanKey,
+    /// As people read it.
+    pub name: String,
+    /// Per month and unit, in arrears. None: what is provisioned goes to quarantine until priced.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub price: Option<Money>,
+    /// A value for each property of the service.
+    pub properties: BTreeMap<PropertyKey, String>,
+    /// Kept for what runs, not sold any more.
+    pub retired: bool,
+    /// Stock code: free text, may change without splitting history.
+    pub sku: String,
+}
+
+/// The document that defines a service.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Definition {
+    /// Where it stands in the catalogue.
+    pub category: String,
+    /// What it is, for those who buy it.
+    pub description: String,
+    /// How many a holder can have.
+    pub instancing: Instancing,
+    /// Names it; never changes.
+    pub key: ServiceKey,
+    /// To whom it is provisioned.
+    pub level: Level,
+    /// Pattern of the line description; none: the default (billing.md, section 6).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub line_description: Option<String>,
+    /// As people read it.
+    pub name: String,
+    /// What can be bought.
+    pub plans: Vec<Plan>,
+    /// What the plans differ in.
+    pub properties: Vec<Property>,
+    /// Pattern of the summary description; none: the default.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub summary_description: Option<String>,
+}
+
+impl Definition {
+    /// The plan of that key.
+    #[must_use]
+    pub fn plan(&self, key: &PlanKey) -> Option<&Plan> {
+        self.plans.iter().find(|plan| plan.key == *key)
+    }
+
+    /// Every reason not to publish this after `published`, as JSON pointers into the document.
+    fn problems(&self, published: Option<&Self>) -> Faults {
+        let mut faults = Faults::default();
+        faults.ensure(
+            self.plans.iter().any(|plan| !plan.retired),
+            "/plans",
+            "no_plan",
+            "A service needs at least one plan that is not retired.",
+        );
+        self.check_properties(&mut faults);
+        self.check_plans(&mut faults);
+        for (pointer, pattern) in [
+            ("/lineDescription", &self.line_description),
+            ("/summaryDescription", &self.summary_description),
+        ] {
+            if let Some(pattern) = pattern {
+                faults.take(pointer, description::check(pattern));
+            }
+        }
+        if let Some(published) = published {
+            self.check_against(published, &mut faults);
+        }
+        faults
+    }
+
+    fn check_properties(&self, faults: &mut Faults) {
+        let mut seen = BTreeSet::new();
+        for (index, property) in self.properties.iter().enumerate() {
+            faults.ensure(
+                seen.insert(&property.key),
+                &format!("/properties/{index}/key"),
+                "duplicate",
+                "Another property has this key.",
+            );
+        }
+    }
+
+    fn check_plans(&self, faults: &mut Faults) {
+        let (mut keys, mut skus) = (BTreeSet::new(), BTreeSet::new());
+        for (index, plan) in self.plans.iter().enumerate() {
+            let at = format!("/plans/{index}");
+            faults.ensure(
+                keys.insert(&plan.key),
+                &format!("{at}/key"),
+                "duplicate",
+                "Another plan has this key.",
+            );
+            faults.ensure(
+                skus.insert(&plan.sku),
+                &format!("{at}/sku"),
+                "duplicate",
+                "Another plan has this SKU.",
+            );
+            for property in plan.properties.keys() {
+                faults.ensure(
+                    self.properties.iter().any(|known| known.key == *property),
+                    &format!("{at}/properties/{property}"),
+                    "unknown_property",
+                    "The service has no property of this name.",
+                );
+            }
+            for property in &self.properties {
+                faults.ensure(
+                    plan.properties.contains_key(&property.key),
+                    &format!("{at}/properties"),
+                    "missing_value",
+                    &format!("The plan has no value for the property {}.", property.key),
+                );
+            }
+        }
+    }
+
+    fn check_against(&self, published: &Self, faults: &mut Faults) {
+        faults.ensure(
+            self.level == published.level,
+            "/level",
+            "fixed",
+            "The level is fixed once a service is published; define another service.",
+        );
+        faults.ensure(
+            self.instancing == published.instancing,
+            "/instancing",
+            "fixed",
+            "The instancing is fixed once a service is published; define another service.",
+        );
+        for plan in &published.plans {
+            faults.ensure(
+                self.plan(&plan.key).is_some(),
+                "/plans",
+                "plan_gone",
+                &format!("The published plan {} is missing; retire it instead.", plan.key),
+            );
+        }
+    }
+}
+
+/// A wish about a service.
+#[derive(Clone, Debug)]
+pub enum ServiceCommand {
+    /// Replace the draft.
+    Draft(Definition),
+    /// Make the draft the version that is sold.
+    Publish,
+}
+
+/// A fact about a service.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all_fields = "camelCase")]
+pub enum ServiceEvent {
+    /// The draft was replaced.
+    #[serde(rename = "service.drafted")]
+    Drafted {
+        /// As it is now.
+        definition: Definition,
+    },
+    /// A version was published; its prices hold from the event's effective time, a plan's first
+    /// price since ever.
+    #[serde(rename = "service.published")]
+    Published {
+        /// What is sold.
+        definition: Definition,
+        /// 1, 2, 3, ...
+        version: u32,
+    },
+}
+
+/// A service as its stream tells.
+#[derive(Clone, Debug, Default)]
+pub struct Service {
+    /// What is being edited.
+    pub draft: Option<Definition>,
+    /// What is sold, and its version.
+    pub published: Option<(u32, Definition)>,
+}
+
+impl Decider for Service {
+    const CATEGORY: &'static str = "service";
+    type Command = ServiceCommand;
+    type Event = ServiceEvent;
+
+    fn decide(
+        &self,
+        command: Self::Command,
+        _effective_at: DateTime<Utc>,
+    ) -> Result<Vec<Self::Event>, Refusal> {
+        let published = self.published.as_ref().map(|(_, definition)| definition);
+        match (command, &self.draft) {
+            (ServiceCommand::Draft(definition), Some(draft)) if definition == *draft => Ok(vec![]),
+            (ServiceCommand::Draft(definition), _) => Ok(vec![ServiceEvent::Drafted { definition }]),
+            (ServiceCommand::Publish, None) => Err(Refusal::not_found()),
+            (ServiceCommand::Publish, Some(draft)) if published == Some(draft) => Ok(vec![]),
+            (ServiceCommand::Publish, Some(draft)) => {
+                draft.problems(published).check()?;
+                let version = self.published.as_ref().map_or(0, |(version, _)| *version) + 1;
+                Ok(vec![ServiceEvent::Published { definition: draft.clone(), version }])
+            }
+        }
+    }
+
+    fn evolve(mut self, event: &Self::Event, _effective_at: DateTime<Utc>) -> Self {
+        match event {
+            ServiceEvent::Drafted { definition } => self.draft = Some(definition.clone()),
+            ServiceEvent::Published { definition, version } => {
+                self.published = Some((*version, definition.clone()));
+            }
+        }
+        self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::decider::testing::given;
+
+    fn backup() -> Definition {
+        let bandwidth = PropertyKey::parse("Bandwidth").unwrap();
+        Definition {
+            category: "Backup".to_owned(),
+            description: String::new(),
+            instancing: Instancing::Single,
+            key: ServiceKey::parse("backup").unwrap(),
+            level: Level::Customer,
+            line_description: None,
+            name: "Backup".to_owned(),
+            plans: vec![Plan {
+                key: PlanKey::parse("BU001").unwrap(),
+                name: "Backup Standard".to_owned(),
+                price: None,
+                properties: BTreeMap::from([(bandwidth.clone(), "100 GB".to_owned())]),
+                retired: false,
+                sku: "BU001".to_owned(),
+            }],
+            properties: vec![Property { key: bandwidth, label: "Bandwidth".to_owned() }],
+            summary_description: None,
+        }
+    }
+
+    #[test]
+    fn a_draft_is_published_as_the_next_version() {
+        let drafted = (1, ServiceEvent::Drafted { definition: backup() });
+        let published = ServiceEvent::Published { definition: backup(), version: 1 };
+        given::<Service>([drafted.clone()])
+            .when(2, ServiceCommand::Publish)
+            .then([published.clone()]);
+        given::<Service>([drafted.clone(), (2, published.clone())])
+            .when(3, ServiceCommand::Publish)
+            .then_nothing();
+        let mut renamed = backup();
+        renamed.name = "Safe".to_owned();
+        given::<Service>([
+            drafted,
+            (2, published),
+            (3, ServiceEvent::Drafted { definition: renamed.clone() }),
+        ])
+        .when(4, ServiceCommand::Publish)
+        .then([ServiceEvent::Published { definition: renamed, version: 2 }]);
+    }
+
+    #[test]
+    fn publishing_is_refused_with_every_problem_at_once() {
+        let mut broken = backup();
+        broken.summary_description = Some("{Nonsense}".to_owned());
+        broken.plans.push(broken.plans[0].clone());
+        broken.plans[1].properties.clear();
+        let refusal = Service { draft: Some(broken), published: None }
+            .decide(ServiceCommand::Publish, DateTime::UNIX_EPOCH)
+            .unwrap_err();
+        let pointers: Vec<_> = refusal.faults.iter().map(|fault| fault.pointer.as_str()).collect();
+        assert_eq!(
+            pointers,
+            ["/plans/1/key", "/plans/1/sku", "/plans/1/properties", "/summaryDescription"]
+        );
+    }
+
+    #[test]
+    fn a_published_plan_cannot_disappear() {
+        let mut other = backup();
+        other.plans[0].key = PlanKey::parse("other").unwrap();
+        given::<Service>([
+            (1, ServiceEvent::Published { definition: backup(), version: 1 }),
+            (2, ServiceEvent::Drafted { definition: other }),
+        ])
+        .when(3, ServiceCommand::Publish)
+        .then_refused("invalid");
+    }
+
+    #[test]
+    fn there_is_nothing_to_publish_before_a_draft() {
+        given::<Service>([]).when(1, ServiceCommand::Publish).then_refused("not_found");
+    }
+}

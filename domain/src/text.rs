@@ -1,0 +1,183 @@
+//! Texts that people type, parsed once at the edge of the domain.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::Invalid;
+
+/// Longest name of an organisation, person, service or plan, in characters.
+pub const NAME_MAX_CHARS: usize = 200;
+/// Longest reason, description or note, in characters.
+pub const NOTE_MAX_CHARS: usize = 2_000;
+/// Longest mail address or login, in characters (RFC 5321, section 4.5.3.1.3).
+pub const ADDRESS_MAX_CHARS: usize = 254;
+
+/// A name as people write it: trimmed, not empty, one line, at most [`NAME_MAX_CHARS`].
+///
+/// # Errors
+/// What a name has to be.
+pub fn name(text: &str) -> Result<String, Invalid> {
+    line(text, NAME_MAX_CHARS)
+}
+
+/// One line of at most `max_chars`, trimmed, not empty.
+///
+/// # Errors
+/// What the line has to be.
+pub fn line(text: &str, max_chars: usize) -> Result<String, Invalid> {
+    let trimmed = text.trim();
+    if trimmed.is_empty() {
+        return Err(Invalid::new("empty", "This must not be empty."));
+    }
+    if trimmed.chars().count() > max_chars {
+        let detail = format!("This must have at most {max_chars} characters.");
+        return Err(Invalid::new("too_long", detail));
+    }
+    if trimmed.chars().any(char::is_control) {
+        return Err(Invalid::new("control_character", "This must be one line of plain text."));
+    }
+    Ok(trimmed.to_owned())
+}
+
+/// A note that people wrote: may have several lines, at most [`NOTE_MAX_CHARS`].
+///
+/// # Errors
+/// What a note has to be.
+pub fn note(text: &str) -> Result<String, Invalid> {
+    let trimmed = text.trim();
+    if trimmed.chars().count() > NOTE_MAX_CHARS {
+        let detail = format!("This must have at most {NOTE_MAX_CHARS} characters.");
+        return Err(Invalid::new("too_long", detail));
+    }
+    if trimmed.chars().any(|c| c.is_control() && c != '\n' && c != '\t') {
+        return Err(Invalid::new("control_character", "This must be plain text."));
+    }
+    Ok(trimmed.to_owned())
+}
+
+/// A mail address, or a login in the form of one (UPN). Compared without regard to case.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Address(String);
+
+impl Address {
+    /// The address, if `text` is one: `somebody@domain`, no blanks.
+    ///
+    /// # Errors
+    /// What an address has to be.
+    pub fn parse(text: &str) -> Result<Self, Invalid> {
+        let text = line(text, ADDRESS_MAX_CHARS)?;
+        let fits = text.split_once('@').is_some_and(|(local, domain)| {
+            !local.is_empty()
+                && !domain.is_empty()
+                && !domain.starts_with('.')
+                && !domain.ends_with('.')
+                && domain.chars().all(|c| c.is_alphanumeric() || matches!(c, '.' | '-'))
+                && !text.contains(|c: char| c.is_whitespace() || matches!(c, '<' | '>' | ',' | ';' | '"'))
+        });
+        if fits {
+            Ok(Self(text))
+        } else {
+            Err(Invalid::new("not_an_address", "This must be an address such as ann@example.com."))
+        }
+    }
+
+    /// As written.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// For comparing: lower case.
+    #[must_use]
+    pub fn folded(&self) -> String {
+        self.0.to_lowercase()
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// The short name of an organisation: 1 to 12 upper case letters or digits.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Code(String);
+
+impl Code {
+    /// Longest code, in characters.
+    pub const MAX_CHARS: usize = 12;
+
+    /// The code, if `text` is one; lower case is taken as upper case.
+    ///
+    /// # Errors
+    /// What a code has to be.
+    pub fn parse(text: &str) -> Result<Self, Invalid> {
+        let upper = text.trim().to_ascii_uppercase();
+        let fits = (1..=Self::MAX_CHARS).contains(&upper.len())
+            && upper.bytes().all(|byte| byte.is_ascii_alphanumeric());
+        if fits {
+            Ok(Self(upper))
+        } else {
+            Err(Invalid::new("not_a_code", "A code is 1 to 12 letters A-Z or digits."))
+        }
+    }
+
+    /// The `attempt`-th proposal for a name: its initials, then its initials and a number.
+    #[must_use]
+    pub fn proposed(name: &str, attempt: u32) -> Self {
+        let mut code: String = name
+            .split(|c: char| !c.is_ascii_alphanumeric())
+            .filter_map(|word| word.chars().next())
+            .take(6)
+            .collect::<String>()
+            .to_ascii_uppercase();
+        if code.is_empty() {
+            code.push('X');
+        }
+        if attempt > 0 {
+            code.push_str(&(attempt + 1).to_string());
+        }
+        Self(code)
+    }
+
+    /// The code as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_code_is_proposed_from_the_initials() {
+        assert_eq!(Code::proposed("Abacus Computing Group", 0).as_str(), "ACG");
+        assert_eq!(Code::proposed("Abacus Computing Group", 1).as_str(), "ACG2");
+        assert_eq!(Code::proposed("Ünal", 0).as_str(), "N");
+        assert_eq!(Code::proposed("東京", 0).as_str(), "X");
+    }
+
+    #[test]
+    fn an_address_has_two_sides() {
+        for good in ["ann@example.com", "a.b+c@sub.example", "ö@example.com"] {
+            assert!(Address::parse(good).is_ok(), "{good}");
+        }
+        for bad in ["", "ann", "@example.com", "ann@", "a b@example.com", "a@b@c", "<a@b.c>", "a@.c"] {
+            assert!(Address::parse(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_name_is_one_line() {
+        assert_eq!(name("  Ann \u{e9} ").unwrap(), "Ann \u{e9}");
+        assert_eq!(name("a\nb").unwrap_err().code, "control_character");
+        assert_eq!(name(&"x".repeat(201)).unwrap_err().code, "too_long");
+        assert_eq!(name("  ").unwrap_err().code, "empty");
+    }
+}

@@ -1,0 +1,102 @@
+//! Old shapes of events, lifted on reading to today's. Stored bytes are never touched.
+
+use serde_json::Value;
+
+use crate::event::Undecodable;
+
+/// Lifts one shape to the next, `from -> from + 1`.
+#[derive(Debug)]
+pub struct Upcaster {
+    /// The kind whose shape changed.
+    pub kind: &'static str,
+    /// The schema it reads.
+    pub from: u32,
+    /// Pure.
+    pub lift: fn(Value) -> Value,
+}
+
+/// Every step there is. Today's schema of a kind is one more than the number of its steps.
+#[derive(Debug)]
+pub struct Upcasters(&'static [Upcaster]);
+
+impl Upcasters {
+    /// The steps of this program. Empty so far: every kind is at schema 1.
+    pub const OURS: Self = Self(&[]);
+
+    fn of<'a>(&'a self, kind: &'a str) -> impl Iterator<Item = &'a Upcaster> {
+        self.0.iter().filter(move |step| step.kind == kind)
+    }
+
+    /// The schema that is written today.
+    #[must_use]
+    pub fn current(&self, kind: &str) -> u32 {
+        self.of(kind).map(|step| step.from).max().unwrap_or(0) + 1
+    }
+
+    /// Whether steps lead from `schema` to today's.
+    ///
+    /// # Errors
+    /// [`Undecodable::Schema`] where they do not.
+    pub fn reaches_today(&self, kind: &str, schema: u32) -> Result<(), Undecodable> {
+        let known = self.current(kind);
+        let step_at = |from| self.of(kind).any(|step| step.from == from);
+        if schema <= known && (schema..known).all(step_at) {
+            Ok(())
+        } else {
+            Err(Undecodable::Schema { kind: kind.to_owned(), schema, known })
+        }
+    }
+
+    /// Today's content, or nothing where `payload` has today's shape already.
+    ///
+    /// # Errors
+    /// [`Undecodable::Schema`] where no path of steps leads from `schema` to today's.
+    pub fn lift(
+        &self,
+        kind: &str,
+        schema: u32,
+        payload: &str,
+    ) -> Result<Option<String>, Undecodable> {
+        self.reaches_today(kind, schema)?;
+        let today = self.current(kind);
+        if schema == today {
+            return Ok(None);
+        }
+        let mut value = serde_json::from_str(payload)
+            .map_err(|source| Undecodable::Content { kind: kind.to_owned(), schema, source })?;
+        for from in schema..today {
+            let mut steps = self.of(kind);
+            let step = steps.find(|step| step.from == from).expect("reaches_today found each step");
+            value = (step.lift)(value);
+        }
+        Ok(Some(value.to_string()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    const TWO_STEPS: Upcasters = Upcasters(&[
+        Upcaster { kind: "a.b", from: 2, lift: |old| json!({ "whole": old["full"] }) },
+        Upcaster { kind: "a.b", from: 1, lift: |old| json!({ "full": old["name"] }) },
+    ]);
+
+    #[test]
+    fn an_old_shape_is_lifted_step_by_step() {
+        assert_eq!(TWO_STEPS.current("a.b"), 3);
+        let lifted = TWO_STEPS.lift("a.b", 1, r#"{"name":"x"}"#).unwrap();
+        assert_eq!(lifted.as_deref(), Some(r#"{"whole":"x"}"#));
+        assert_eq!(TWO_STEPS.lift("a.b", 3, "{}").unwrap(), None);
+    }
+
+    #[test]
+    fn a_shape_without_a_path_to_today_is_refused() {
+        let gap = Upcasters(&[Upcaster { kind: "a.b", from: 2, lift: |old| old }]);
+        assert!(matches!(gap.lift("a.b", 1, "{}"), Err(Undecodable::Schema { .. })));
+        assert!(matches!(gap.lift("a.b", 4, "{}"), Err(Undecodable::Schema { known: 3, .. })));
+        assert!(matches!(gap.lift("c.d", 0, "{}"), Err(Undecodable::Schema { .. })));
+    }
+}

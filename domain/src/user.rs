@@ -1,0 +1,358 @@
+//! Users: people, who may sign in, hold roles and tokens, and have services provisioned to them.
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+
+use crate::decider::Decider;
+use crate::organization::Status;
+use crate::permission::Role;
+use crate::text::Address;
+use crate::{OrganizationId, Refusal, TokenId, UserId};
+
+/// Most API tokens that a user may hold at a time.
+pub const TOKENS_MAX: usize = 50;
+/// Most sessions that a user may have at a time; signing in once more ends the oldest.
+pub const SESSIONS_MAX: usize = 20;
+
+/// What identifies a person: everything personal that Atrium keeps of a user.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Person {
+    /// Mail address.
+    pub email: Address,
+    /// First name.
+    pub first_name: String,
+    /// Last name.
+    pub last_name: String,
+    /// Unique name to sign in with (UPN).
+    pub login: Address,
+}
+
+impl Person {
+    /// First and last name.
+    #[must_use]
+    pub fn full_name(&self) -> String {
+        format!("{} {}", self.first_name, self.last_name)
+    }
+}
+
+/// A stored proof of a secret: hexadecimal SHA-256 of a token's `jti`, or an Argon2id string of a
+/// password. The secret itself is never stored.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Proof(pub String);
+
+impl std::fmt::Debug for Proof {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Proof(***)")
+    }
+}
+
+/// A wish about a user.
+#[derive(Clone, Debug)]
+pub enum UserCommand {
+    /// Add the person to an organisation.
+    Create {
+        /// The user's id.
+        id: UserId,
+        /// Whose user.
+        organization: OrganizationId,
+        /// Who it is.
+        person: Person,
+        /// What he may do.
+        roles: Vec<Role>,
+        /// How he signs in; none: he cannot yet.
+        password: Option<Proof>,
+    },
+    /// Change who it is.
+    Edit(Person),
+    /// Stop sign-in, sessions and tokens.
+    Disable,
+    /// Undo that.
+    Enable,
+    /// Give exactly these roles.
+    AssignRoles(Vec<Role>),
+    /// Change how he signs in; ends his sessions.
+    SetPassword(Proof),
+    /// Make an API token.
+    CreateToken(Credential),
+    /// End an API token.
+    DeleteToken(TokenId),
+    /// Begin a session.
+    SignIn(Credential),
+    /// End a session.
+    SignOut(TokenId),
+}
+
+/// An API token or a session, as it is kept.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Credential {
+    /// When it was made.
+    #[serde(with = "chrono::serde::ts_microseconds")]
+    pub created_at: DateTime<Utc>,
+    /// When it ends by itself.
+    #[serde(with = "chrono::serde::ts_microseconds")]
+    pub expires_at: DateTime<Utc>,
+    /// As people see it.
+    pub id: TokenId,
+    /// What it is for, in the user's words.
+    pub name: String,
+    /// Of its secret part.
+    pub proof: Proof,
+}
+
+/// A fact about a user.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all_fields = "camelCase")]
+pub enum UserEvent {
+    /// The person was added.
+    #[serde(rename = "user.created")]
+    Created {
+        /// The user's id.
+        id: UserId,
+        /// Whose user.
+        organization: OrganizationId,
+        /// Who it is.
+        person: Person,
+        /// What he may do.
+        roles: Vec<Role>,
+    },
+    /// Who it is was changed.
+    #[serde(rename = "user.edited")]
+    Edited {
+        /// All of it, as it is now.
+        person: Person,
+    },
+    /// Sign-in, sessions and tokens stopped.
+    #[serde(rename = "user.disabled")]
+    Disabled {},
+    /// They work again.
+    #[serde(rename = "user.enabled")]
+    Enabled {},
+    /// The roles were replaced.
+    #[serde(rename = "user.roles_assigned")]
+    RolesAssigned {
+        /// All of them, as they are now.
+        roles: Vec<Role>,
+    },
+    /// The password was set; sessions ended.
+    #[serde(rename = "user.password_set")]
+    PasswordSet {
+        /// Argon2id.
+        proof: Proof,
+    },
+    /// An API token was made.
+    #[serde(rename = "user.token_created")]
+    TokenCreated(Credential),
+    /// An API token was ended.
+    #[serde(rename = "user.token_deleted")]
+    TokenDeleted {
+        /// Which.
+        id: TokenId,
+    },
+    /// A session began.
+    #[serde(rename = "user.signed_in")]
+    SignedIn(Credential),
+    /// A session was ended.
+    #[serde(rename = "user.signed_out")]
+    SignedOut {
+        /// Which.
+        id: TokenId,
+    },
+}
+
+/// A user as the stream tells.
+#[derive(Clone, Debug, Default)]
+pub struct User {
+    known: Option<Known>,
+    /// Whether he may sign in.
+    pub status: Status,
+    /// What he may do.
+    pub roles: Vec<Role>,
+    tokens: Vec<Credential>,
+    sessions: Vec<Credential>,
+}
+
+/// What is known since the user was added.
+#[derive(Clone, Debug)]
+pub struct Known {
+    /// The user's id.
+    pub id: UserId,
+    /// Whose user.
+    pub organization: OrganizationId,
+    /// Who it is.
+    pub person: Person,
+}
+
+impl User {
+    /// What is known since the user was added.
+    ///
+    /// # Errors
+    /// Not found where there was never such a user.
+    pub fn known(&self) -> Result<&Known, Refusal> {
+        self.known.as_ref().ok_or_else(Refusal::not_found)
+    }
+}
+
+/// The sessions after one more: expired ones go, and the oldest where there are too many.
+pub fn begin_session(sessions: &mut Vec<Credential>, session: Credential) {
+    sessions.retain(|old| old.expires_at > session.created_at);
+    if sessions.len() == SESSIONS_MAX {
+        sessions.remove(0);
+    }
+    sessions.push(session);
+}
+
+impl Decider for User {
+    const CATEGORY: &'static str = "user";
+    type Command = UserCommand;
+    type Event = UserEvent;
+
+    fn decide(
+        &self,
+        command: Self::Command,
+        _effective_at: DateTime<Utc>,
+    ) -> Result<Vec<Self::Event>, Refusal> {
+        use UserCommand as C;
+        use UserEvent as E;
+        match (&self.known, command) {
+            (None, C::Create { id, organization, person, roles, password }) => {
+                let created = E::Created { id, organization, person, roles };
+                let password = password.map(|proof| E::PasswordSet { proof });
+                Ok(std::iter::once(created).chain(password).collect())
+            }
+            (Some(_), C::Create { .. }) => {
+                Err(Refusal::conflict("exists", "This user exists already."))
+            }
+            (None, _) => Err(Refusal::not_found()),
+            (Some(known), C::Edit(person)) if known.person == person => Ok(vec![]),
+            (Some(_), C::Edit(person)) => Ok(vec![E::Edited { person }]),
+            (Some(_), C::Disable) if self.status == Status::Disabled => Ok(vec![]),
+            (Some(_), C::Disable) => Ok(vec![E::Disabled {}]),
+            (Some(_), C::Enable) if self.status == Status::Active => Ok(vec![]),
+            (Some(_), C::Enable) => Ok(vec![E::Enabled {}]),
+            (Some(_), C::AssignRoles(roles)) if self.roles == roles => Ok(vec![]),
+            (Some(_), C::AssignRoles(roles)) => Ok(vec![E::RolesAssigned { roles }]),
+            (Some(_), C::SetPassword(proof)) => Ok(vec![E::PasswordSet { proof }]),
+            (Some(_), C::CreateToken(_)) if self.tokens.len() == TOKENS_MAX => {
+                Err(Refusal::conflict(
+                    "too_many_tokens",
+                    format!("A user holds at most {TOKENS_MAX} tokens; delete one first."),
+                ))
+            }
+            (Some(_), C::CreateToken(token)) => Ok(vec![E::TokenCreated(token)]),
+            (Some(_), C::DeleteToken(id)) => {
+                let held = self.tokens.iter().any(|token| token.id == id);
+                if held { Ok(vec![E::TokenDeleted { id }]) } else { Err(Refusal::not_found()) }
+            }
+            (Some(_), C::SignIn(session)) => Ok(vec![E::SignedIn(session)]),
+            (Some(_), C::SignOut(id)) => {
+                let open = self.sessions.iter().any(|session| session.id == id);
+                Ok(if open { vec![E::SignedOut { id }] } else { vec![] })
+            }
+        }
+    }
+
+    fn evolve(mut self, event: &Self::Event, _effective_at: DateTime<Utc>) -> Self {
+        match event {
+            UserEvent::Created { id, organization, person, roles } => {
+                let (id, organization, person) = (*id, *organization, person.clone());
+                self.known = Some(Known { id, organization, person });
+                self.roles.clone_from(roles);
+            }
+            UserEvent::Edited { person } => {
+                if let Some(known) = &mut self.known {
+                    known.person = person.clone();
+                }
+            }
+            UserEvent::Disabled {} => self.status = Status::Disabled,
+            UserEvent::Enabled {} => self.status = Status::Active,
+            UserEvent::RolesAssigned { roles } => self.roles.clone_from(roles),
+            UserEvent::PasswordSet { .. } => self.sessions.clear(),
+            UserEvent::TokenCreated(token) => self.tokens.push(token.clone()),
+            UserEvent::TokenDeleted { id } => self.tokens.retain(|token| token.id != *id),
+            UserEvent::SignedIn(session) => begin_session(&mut self.sessions, session.clone()),
+            UserEvent::SignedOut { id } => self.sessions.retain(|session| session.id != *id),
+        }
+        self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::decider::testing::{given, november};
+
+    fn person() -> Person {
+        Person {
+            email: Address::parse("ann@example.com").unwrap(),
+            first_name: "Ann".to_owned(),
+            last_name: "Lee".to_owned(),
+            login: Address::parse("ann@example.com").unwrap(),
+        }
+    }
+
+    fn created() -> (u32, UserEvent) {
+        let id = UserId(Uuid::from_u128(7));
+        let organization = OrganizationId(Uuid::from_u128(30));
+        (1, UserEvent::Created { id, organization, person: person(), roles: vec![] })
+    }
+
+    fn credential(id: u128) -> Credential {
+        Credential {
+            created_at: november(2),
+            expires_at: november(20),
+            id: TokenId(Uuid::from_u128(id)),
+            name: "report".to_owned(),
+            proof: Proof("00".to_owned()),
+        }
+    }
+
+    #[test]
+    fn a_token_is_ended_once_and_only_by_its_id() {
+        let token = (2, UserEvent::TokenCreated(credential(1)));
+        given::<User>([created(), token.clone()])
+            .when(3, UserCommand::DeleteToken(TokenId(Uuid::from_u128(1))))
+            .then([UserEvent::TokenDeleted { id: TokenId(Uuid::from_u128(1)) }]);
+        let deleted = (3, UserEvent::TokenDeleted { id: TokenId(Uuid::from_u128(1)) });
+        given::<User>([created(), token, deleted])
+            .when(4, UserCommand::DeleteToken(TokenId(Uuid::from_u128(1))))
+            .then_refused("not_found");
+    }
+
+    #[test]
+    fn tokens_are_bounded() {
+        let tokens = (0..TOKENS_MAX).map(|n| (2, UserEvent::TokenCreated(credential(n as u128))));
+        given::<User>(std::iter::once(created()).chain(tokens))
+            .when(3, UserCommand::CreateToken(credential(999)))
+            .then_refused("too_many_tokens");
+    }
+
+    #[test]
+    fn a_new_password_ends_the_sessions() {
+        let proof = Proof("argon".to_owned());
+        given::<User>([
+            created(),
+            (2, UserEvent::SignedIn(credential(5))),
+            (3, UserEvent::PasswordSet { proof }),
+        ])
+        .when(4, UserCommand::SignOut(TokenId(Uuid::from_u128(5))))
+        .then_nothing();
+    }
+
+    #[test]
+    fn the_same_roles_again_are_no_fact() {
+        let roles = vec![Role::CustomerAdministrator];
+        given::<User>([created(), (2, UserEvent::RolesAssigned { roles: roles.clone() })])
+            .when(3, UserCommand::AssignRoles(roles))
+            .then_nothing();
+    }
+
+    #[test]
+    fn a_proof_is_not_printed() {
+        assert!(!format!("{:?}", UserEvent::TokenCreated(credential(1))).contains("00\""));
+    }
+}

@@ -1,0 +1,325 @@
+//! The worked cases of billing-cases.md that this engine covers, to the cent: `billing_cases.json`
+//! holds one record per case.
+//!
+//! In a record, a bare date is the seller's midnight; facts are recorded in the order given.
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, NaiveDate, Utc};
+use domain::billing::description::{self, Variables};
+use domain::billing::{
+    Action, BillingSettings, CalendarRule, Change, Detail, Entry, Fact, Overridden, Override,
+    Period, PriceOverride, PriceRow, Prices, Setting, Subject, Timeline, rate, summarize,
+};
+use domain::money::{Currency, Money, Percent};
+use domain::{OrganizationId, PlanKey, PropertyKey, ServiceKey, SubscriptionId};
+use serde::Deserialize;
+use uuid::Uuid;
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Case {
+    case: String,
+    currency: Currency,
+    overrides: Vec<CaseOverride>,
+    periods: Vec<CasePeriod>,
+    prices: BTreeMap<String, String>,
+    slots: Vec<Vec<CaseFact>>,
+    summary: Option<CaseSummary>,
+    title: String,
+    zone: chrono_tz::Tz,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct CaseFact {
+    actor: String,
+    at: String,
+    change: String,
+    plan: Option<String>,
+    quantity: Option<u32>,
+    reason: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct CaseOverride {
+    actor: String,
+    depth: usize,
+    from: String,
+    percent: Option<Percent>,
+    property: Option<String>,
+    reason: Option<String>,
+    value: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct CasePeriod {
+    end: NaiveDate,
+    entries: Vec<CaseEntry>,
+    total: String,
+}
+
+/// What is expected of an entry; what is left out is not compared.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct CaseEntry {
+    action: Action,
+    actor: Option<String>,
+    amount: String,
+    count_after: u32,
+    count_before: u32,
+    days: u32,
+    from: NaiveDate,
+    plan: String,
+    property: Option<String>,
+    reason: Option<String>,
+    to: NaiveDate,
+    unit_price: Option<String>,
+    value: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct CaseSummary {
+    pattern: String,
+    rows: Vec<CaseSummaryRow>,
+}
+
+#[derive(Debug, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct CaseSummaryRow {
+    amount: String,
+    count: i64,
+    difference: i64,
+    last_amount: String,
+    last_count: i64,
+    result_count: u64,
+}
+
+impl Case {
+    fn settings(&self) -> BillingSettings {
+        BillingSettings {
+            currency: self.currency,
+            rule: CalendarRule::CalendarMonth,
+            zone: self.zone,
+        }
+    }
+
+    fn prices(&self) -> Prices {
+        let rows = self.prices.iter().map(|(plan, price)| PriceRow {
+            from: None,
+            minor: Money::parse(price, self.currency).unwrap().minor,
+            plan: PlanKey::parse(plan).unwrap(),
+            position: 1,
+        });
+        let overrides = self
+            .overrides
+            .iter()
+            .zip(100..)
+            .map(|(it, position)| Override {
+                actor: it.actor.clone(),
+                depth: it.depth,
+                from: instant(&it.from, &self.settings()),
+                overridden: match (it.percent, &it.property) {
+                    (Some(percent), None) => Overridden::Price(Setting::Set {
+                        to: None,
+                        value: PriceOverride::Percent(percent),
+                    }),
+                    (None, Some(property)) => Overridden::Property {
+                        key: PropertyKey::parse(property).unwrap(),
+                        setting: Setting::Set {
+                            to: None,
+                            value: it.value.clone().unwrap(),
+                        },
+                    },
+                    _ => panic!(
+                        "case {}: an override is of a price or a property",
+                        self.case
+                    ),
+                },
+                plan: None,
+                position,
+                reason: it.reason.clone(),
+            });
+        Prices {
+            overrides: overrides.collect(),
+            rows: rows.collect(),
+        }
+    }
+
+    fn timelines(&self) -> Vec<Timeline> {
+        let timeline = |facts: &Vec<CaseFact>| {
+            Timeline::new(facts.iter().zip(10..).map(|(fact, position)| {
+                let plan = || PlanKey::parse(fact.plan.as_deref().unwrap()).unwrap();
+                let quantity = || fact.quantity.unwrap();
+                Fact {
+                    actor: fact.actor.clone(),
+                    change: match fact.change.as_str() {
+                        "provisioned" => Change::Provisioned {
+                            plan: plan(),
+                            quantity: quantity(),
+                        },
+                        "changed" => Change::Changed {
+                            plan: plan(),
+                            quantity: quantity(),
+                        },
+                        "deprovisioned" => Change::Deprovisioned,
+                        other => panic!("case {}: {other}", self.case),
+                    },
+                    effective_at: instant(&fact.at, &self.settings()),
+                    position,
+                    reason: fact.reason.clone(),
+                }
+            }))
+        };
+        self.slots.iter().map(timeline).collect()
+    }
+
+    fn entries(&self, period: &Period) -> Vec<Entry> {
+        let prices = self.prices();
+        let slots = self.timelines().into_iter().zip(1..);
+        slots
+            .flat_map(|(timeline, slot)| {
+                let subject = Subject {
+                    customer: OrganizationId(Uuid::from_u128(30)),
+                    seller: OrganizationId(Uuid::from_u128(1)),
+                    service: ServiceKey::parse("service").unwrap(),
+                    subscription: SubscriptionId(Uuid::from_u128(slot)),
+                };
+                rate(&subject, &timeline, &prices, &self.settings(), period).unwrap()
+            })
+            .collect()
+    }
+
+    fn details(&self, pattern: &str, period: &Period) -> Vec<Detail> {
+        let variables = Variables {
+            service_name: "CRM",
+            ..Variables::default()
+        };
+        let detail = |entry: Entry| Detail {
+            amount: entry.amount,
+            billable: true,
+            count_after: entry.count_after.into(),
+            count_before: entry.count_before.into(),
+            customer: entry.customer,
+            customer_name: "Customer".to_owned(),
+            customer_number: 30,
+            sku: entry.plan.to_string(),
+            summary: description::render(pattern, &variables),
+        };
+        self.entries(period).into_iter().map(detail).collect()
+    }
+}
+
+fn cases() -> Vec<Case> {
+    serde_json::from_str(include_str!("billing_cases.json")).unwrap()
+}
+
+fn instant(text: &str, settings: &BillingSettings) -> DateTime<Utc> {
+    match text.parse::<NaiveDate>() {
+        Ok(date) => settings.midnight(date),
+        Err(_) => text.parse().unwrap(),
+    }
+}
+
+fn assert_entry(entry: &Entry, expected: &CaseEntry, at: &str) {
+    assert_eq!(entry.plan.as_str(), expected.plan, "{at}: plan");
+    assert_eq!(entry.amount.to_string(), expected.amount, "{at}: amount");
+    assert_eq!(entry.action, expected.action, "{at}: action");
+    assert_eq!(entry.days, expected.days, "{at}: days");
+    assert_eq!(
+        (entry.service_from, entry.service_to),
+        (expected.from, expected.to),
+        "{at}: dates"
+    );
+    let counts = (entry.count_before, entry.count_after);
+    assert_eq!(
+        counts,
+        (expected.count_before, expected.count_after),
+        "{at}: counts"
+    );
+    let change = entry.property_change.as_ref();
+    let property = change.map(|change| change.property.to_string());
+    assert_eq!(property, expected.property, "{at}: property");
+    assert_eq!(
+        change.and_then(|change| change.value.clone()),
+        expected.value,
+        "{at}: value"
+    );
+    if let Some(actor) = &expected.actor {
+        assert_eq!(&entry.actor, actor, "{at}: actor");
+    }
+    if expected.reason.is_some() {
+        assert_eq!(entry.reason, expected.reason, "{at}: reason");
+    }
+    if let Some(unit_price) = &expected.unit_price {
+        assert_eq!(&entry.unit_price.decimal, unit_price, "{at}: unit price");
+    }
+}
+
+#[test]
+fn every_case_is_right_to_the_cent() {
+    for case in cases() {
+        for expected in &case.periods {
+            let period = case.settings().rule.period_ending(expected.end).unwrap();
+            let entries = case.entries(&period);
+            let at = format!("case {} ({}), {}", case.case, case.title, period.label());
+            assert_eq!(entries.len(), expected.entries.len(), "{at}: {entries:#?}");
+            for (index, (entry, expected)) in entries.iter().zip(&expected.entries).enumerate() {
+                assert_entry(entry, expected, &format!("{at}, entry {index}"));
+            }
+            let total = entries.iter().map(|entry| entry.amount.minor).sum();
+            assert_eq!(
+                Money::new(total, case.currency).to_string(),
+                expected.total,
+                "{at}: total"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_case_with_a_summary_is_summed_up_as_it_says() {
+    let mut compared = 0;
+    for case in cases() {
+        let Some(summary) = &case.summary else {
+            continue;
+        };
+        let rule = case.settings().rule;
+        let period = rule.period_ending(case.periods[0].end).unwrap();
+        let rows = summarize(
+            &case.details(&summary.pattern, &period),
+            &case.details(&summary.pattern, &rule.previous(period)),
+        );
+        let rows = rows.unwrap().into_iter().map(|row| CaseSummaryRow {
+            amount: row.amount.to_string(),
+            count: row.count,
+            difference: row.difference,
+            last_amount: row.last_amount.to_string(),
+            last_count: row.last_count,
+            result_count: row.result_count,
+        });
+        assert_eq!(rows.collect::<Vec<_>>(), summary.rows, "case {}", case.case);
+        compared += 1;
+    }
+    assert_eq!(compared, 1);
+}
+
+#[test]
+fn the_cases_are_those_of_the_first_cut() {
+    let cases = cases();
+    let mut numbers: Vec<_> = cases
+        .iter()
+        .map(|case| case.case.split(' ').next().unwrap_or_default())
+        .collect();
+    numbers.dedup();
+    assert_eq!(
+        numbers,
+        [
+            "1", "2", "3", "4a", "4c", "6a", "6b", "7", "10a", "11a", "12a", "12b", "13a", "13b",
+            "14", "15"
+        ]
+    );
+}

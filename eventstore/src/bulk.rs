@@ -1,0 +1,251 @@
+//! Many rows in few statements: the one place where the two databases are written differently.
+
+use sqlx::postgres::{PgArguments, PgConnection};
+use sqlx::sqlite::{SqliteArguments, SqliteConnection};
+use sqlx::{Arguments, AssertSqlSafe};
+
+use crate::database::Value;
+use crate::log::Head;
+
+/// What a column holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CellKind {
+    /// `bigint`.
+    Int,
+    /// `text`.
+    Text,
+    /// `bytea`, `blob`.
+    Bytes,
+}
+
+/// How a table looks to a bulk insert.
+#[derive(Debug)]
+pub struct Layout {
+    /// Name and kind of each column.
+    pub columns: &'static [(&'static str, CellKind)],
+    /// The first columns that make the key.
+    pub key: usize,
+    /// Whether a row that is there already is replaced; else it stays as it is.
+    pub replace: bool,
+}
+
+/// The values of one column.
+#[derive(Clone, Debug)]
+pub enum Cells {
+    /// `bigint`.
+    Int(Vec<i64>),
+    /// `text`.
+    Text(Vec<String>),
+    /// `bytea`, `blob`.
+    Bytes(Vec<Vec<u8>>),
+}
+
+/// Rows for one table, column by column.
+#[derive(Clone, Debug)]
+pub struct Rows {
+    /// The table.
+    pub table: String,
+    /// Its columns.
+    pub layout: &'static Layout,
+    /// One for each column, all of one length.
+    pub cells: Vec<Cells>,
+}
+
+impl Rows {
+    /// No rows yet.
+    #[must_use]
+    pub fn new(table: impl Into<String>, layout: &'static Layout) -> Self {
+        let cells = layout
+            .columns
+            .iter()
+            .map(|(_, kind)| match kind {
+                CellKind::Int => Cells::Int(Vec::new()),
+                CellKind::Text => Cells::Text(Vec::new()),
+                CellKind::Bytes => Cells::Bytes(Vec::new()),
+            })
+            .collect();
+        Self { table: table.into(), layout, cells }
+    }
+
+    /// Adds a row.
+    ///
+    /// # Panics
+    /// Where the values are not those of the layout: a mistake in the program.
+    pub fn push<const N: usize>(&mut self, values: [Value; N]) {
+        assert_eq!(N, self.cells.len(), "a row has a value for each column of {}", self.table);
+        for (cells, value) in self.cells.iter_mut().zip(values) {
+            match (cells, value) {
+                (Cells::Int(cells), Value::Int(value)) => cells.push(value),
+                (Cells::Text(cells), Value::Text(value)) => cells.push(value),
+                (Cells::Bytes(cells), Value::Bytes(value)) => cells.push(value),
+                (cells, value) => panic!("{value:?} does not belong into {cells:?}"),
+            }
+        }
+    }
+
+    /// How many rows there are to write.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.cells.first().map_or(0, |cells| match cells {
+            Cells::Int(values) => values.len(),
+            Cells::Text(values) => values.len(),
+            Cells::Bytes(values) => values.len(),
+        })
+    }
+
+    /// Whether there is nothing to write.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    fn names(&self) -> String {
+        self.layout.columns.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ")
+    }
+
+    /// What happens to a row whose key is there already.
+    fn on_conflict(&self) -> String {
+        let (key, rest) = self.layout.columns.split_at(self.layout.key);
+        let key = key.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ");
+        if !self.layout.replace {
+            return format!("on conflict ({key}) do nothing");
+        }
+        let updates: Vec<_> =
+            rest.iter().map(|(name, _)| format!("{name} = excluded.{name}")).collect();
+        format!("on conflict ({key}) do update set {}", updates.join(", "))
+    }
+}
+
+/// Writes everything, and moves the head where it is given, in one statement, which is its own
+/// transaction: one round trip. False, and nothing written, where the head is not where it should be
+/// moved from: another process was faster.
+pub(crate) async fn write_postgres(
+    connection: &mut PgConnection,
+    head: Option<(Head, Head)>,
+    tables: &[Rows],
+) -> Result<bool, sqlx::Error> {
+    let mut arguments = PgArguments::default();
+    let mut parts = Vec::new();
+    let mut parameters = 1..;
+    let mut next = || parameters.next().expect("there is always a next number");
+    let guard = match head {
+        None => "",
+        Some((base, head)) => {
+            parts.push(format!(
+                "moved as (update head set position = ${}, recorded_at = ${}, hash = ${} \
+                 where position = ${} returning 1)",
+                next(),
+                next(),
+                next(),
+                next()
+            ));
+            add(&mut arguments, head.position.cast_signed())?;
+            add(&mut arguments, head.recorded_at)?;
+            add(&mut arguments, head.hash.to_vec())?;
+            add(&mut arguments, base.position.cast_signed())?;
+            "where exists (select 1 from moved)"
+        }
+    };
+    for (number, rows) in tables.iter().enumerate() {
+        let mut arrays = Vec::with_capacity(rows.cells.len());
+        for cells in &rows.cells {
+            let parameter = next();
+            arrays.push(match cells {
+                Cells::Int(values) => {
+                    add(&mut arguments, values)?;
+                    format!("${parameter}::bigint[]")
+                }
+                Cells::Text(values) => {
+                    add(&mut arguments, values)?;
+                    format!("${parameter}::text[]")
+                }
+                Cells::Bytes(values) => {
+                    add(&mut arguments, values)?;
+                    format!("${parameter}::bytea[]")
+                }
+            });
+        }
+        parts.push(format!(
+            "put_{number} as (insert into {} ({}) select * from unnest({}) {guard} {})",
+            rows.table,
+            rows.names(),
+            arrays.join(", "),
+            rows.on_conflict(),
+        ));
+    }
+    let moved = if head.is_some() { "select count(*) from moved" } else { "select 1::bigint" };
+    let sql = format!("with {} {moved}", parts.join(", "));
+    if parts.is_empty() {
+        return Ok(true);
+    }
+    let moved: i64 =
+        sqlx::query_scalar_with(AssertSqlSafe(sql), arguments).fetch_one(connection).await?;
+    Ok(moved == 1)
+}
+
+/// Rows of one insert on SQLite: few sizes, so that each table needs few prepared statements.
+const SQLITE_CHUNKS: [usize; 4] = [128, 32, 8, 1];
+
+/// Writes everything inside the transaction that the caller has begun.
+pub(crate) async fn write_sqlite(
+    connection: &mut SqliteConnection,
+    tables: Vec<Rows>,
+) -> Result<(), sqlx::Error> {
+    for rows in tables {
+        let (names, on_conflict, mut left) = (rows.names(), rows.on_conflict(), rows.len());
+        let width = rows.cells.len();
+        let mut columns: Vec<_> = rows.cells.into_iter().map(Column::new).collect();
+        while left > 0 {
+            let chunk = SQLITE_CHUNKS.into_iter().find(|size| *size <= left).unwrap_or(1);
+            left -= chunk;
+            let mut arguments = SqliteArguments::default();
+            for _ in 0..chunk {
+                for column in &mut columns {
+                    column.bind(&mut arguments)?;
+                }
+            }
+            let row = format!("({})", vec!["?"; width].join(", "));
+            let sql = format!(
+                "insert into {} ({names}) values {} {on_conflict}",
+                rows.table,
+                vec![row; chunk].join(", "),
+            );
+            sqlx::query_with(AssertSqlSafe(sql), arguments).execute(&mut *connection).await?;
+        }
+    }
+    Ok(())
+}
+
+/// A column whose values are taken one by one.
+enum Column {
+    Int(std::vec::IntoIter<i64>),
+    Text(std::vec::IntoIter<String>),
+    Bytes(std::vec::IntoIter<Vec<u8>>),
+}
+
+impl Column {
+    fn new(cells: Cells) -> Self {
+        match cells {
+            Cells::Int(values) => Self::Int(values.into_iter()),
+            Cells::Text(values) => Self::Text(values.into_iter()),
+            Cells::Bytes(values) => Self::Bytes(values.into_iter()),
+        }
+    }
+
+    fn bind(&mut self, arguments: &mut SqliteArguments) -> Result<(), sqlx::Error> {
+        const EQUAL: &str = "all columns of rows have one length";
+        match self {
+            Self::Int(values) => arguments.add(values.next().expect(EQUAL)),
+            Self::Text(values) => arguments.add(values.next().expect(EQUAL)),
+            Self::Bytes(values) => arguments.add(values.next().expect(EQUAL)),
+        }
+        .map_err(sqlx::Error::Encode)
+    }
+}
+
+fn add<'q, T>(arguments: &mut PgArguments, value: T) -> Result<(), sqlx::Error>
+where
+    T: sqlx::Encode<'q, sqlx::Postgres> + sqlx::Type<sqlx::Postgres>,
+{
+    arguments.add(value).map_err(sqlx::Error::Encode)
+}

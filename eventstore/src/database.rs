@@ -1,0 +1,426 @@
+//! SQLite or PostgreSQL: opening, checking and asking either with one text.
+
+use std::path::Path;
+use std::str::FromStr;
+use std::time::Duration;
+
+use sqlx::migrate::MigrateError;
+use sqlx::postgres::{PgArguments, PgConnectOptions, PgConnection, PgPool, PgPoolOptions, PgRow};
+use sqlx::sqlite::{
+    SqliteArguments, SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool,
+    SqlitePoolOptions, SqliteRow, SqliteSynchronous,
+};
+use sqlx::{Arguments, AssertSqlSafe, ConnectOptions, Connection as _, Executor, Row as _};
+
+use crate::Error;
+
+/// The oldest SQLite that Atrium trusts with a ledger.
+const SQLITE_MIN: (u32, u32, u32) = (3, 51, 3);
+/// How long a statement waits for another process's lock on the SQLite file.
+const SQLITE_BUSY_SECONDS: u64 = 10;
+/// Prepared statements kept per connection: bulk inserts come in a few sizes for each table.
+const STATEMENTS_CACHED: usize = 400;
+/// Bounds on the writer's statements (design.md, section 3).
+const WRITER_TIMEOUTS: &str = "set statement_timeout = '60s'; set lock_timeout = '30s'; \
+                               set idle_in_transaction_session_timeout = '60s'; \
+                               set synchronous_commit = on";
+
+/// Which of the two.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Engine {
+    /// Embedded, one file.
+    Sqlite,
+    /// A server.
+    Postgres,
+}
+
+/// One of the two databases, for reading: a pool of connections.
+#[derive(Clone, Debug)]
+pub enum Database {
+    /// Embedded, one file.
+    Sqlite(SqlitePool, SqliteConnectOptions),
+    /// A server.
+    Postgres(PgPool, PgConnectOptions),
+}
+
+/// A value bound to a statement.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Value {
+    /// `bigint`.
+    Int(i64),
+    /// `text`.
+    Text(String),
+    /// `bytea`, `blob`.
+    Bytes(Vec<u8>),
+    /// A set of texts, for [`Database::any_of`].
+    Texts(Vec<String>),
+}
+
+impl From<&str> for Value {
+    fn from(text: &str) -> Self {
+        Self::Text(text.to_owned())
+    }
+}
+
+impl From<String> for Value {
+    fn from(text: String) -> Self {
+        Self::Text(text)
+    }
+}
+
+impl From<i64> for Value {
+    fn from(number: i64) -> Self {
+        Self::Int(number)
+    }
+}
+
+impl From<u64> for Value {
+    fn from(number: u64) -> Self {
+        Self::Int(number.try_into().unwrap_or(i64::MAX))
+    }
+}
+
+/// A row of either database; columns are taken by their place.
+#[derive(Debug)]
+pub enum Row {
+    /// From SQLite.
+    Sqlite(SqliteRow),
+    /// From PostgreSQL.
+    Postgres(PgRow),
+}
+
+impl Row {
+    /// A `bigint`.
+    ///
+    /// # Errors
+    /// Where the column holds something else.
+    pub fn int(&self, column: usize) -> Result<i64, sqlx::Error> {
+        match self {
+            Self::Sqlite(row) => row.try_get(column),
+            Self::Postgres(row) => row.try_get(column),
+        }
+    }
+
+    /// A `bigint` that cannot be negative: a position, a version, a count.
+    ///
+    /// # Errors
+    /// Where the column holds something else.
+    pub fn unsigned(&self, column: usize) -> Result<u64, sqlx::Error> {
+        let number = self.int(column)?;
+        number.try_into().map_err(|source| sqlx::Error::ColumnDecode {
+            index: column.to_string(),
+            source: Box::new(source),
+        })
+    }
+
+    /// A `text`.
+    ///
+    /// # Errors
+    /// Where the column holds something else.
+    pub fn text(&self, column: usize) -> Result<&str, sqlx::Error> {
+        match self {
+            Self::Sqlite(row) => row.try_get(column),
+            Self::Postgres(row) => row.try_get(column),
+        }
+    }
+
+    /// A `bytea` or `blob`.
+    ///
+    /// # Errors
+    /// Where the column holds something else.
+    pub fn bytes(&self, column: usize) -> Result<&[u8], sqlx::Error> {
+        match self {
+            Self::Sqlite(row) => row.try_get(column),
+            Self::Postgres(row) => row.try_get(column),
+        }
+    }
+}
+
+pub(crate) fn sqlite_arguments(values: &[Value]) -> Result<SqliteArguments, sqlx::Error> {
+    let mut arguments = SqliteArguments::default();
+    for value in values {
+        match value {
+            Value::Int(number) => arguments.add(*number),
+            Value::Text(text) => arguments.add(text.clone()),
+            Value::Bytes(bytes) => arguments.add(bytes.clone()),
+            Value::Texts(texts) => {
+                arguments.add(serde_json::to_string(texts).expect("texts have a JSON form"))
+            }
+        }
+        .map_err(sqlx::Error::Encode)?;
+    }
+    Ok(arguments)
+}
+
+pub(crate) fn postgres_arguments(values: &[Value]) -> Result<PgArguments, sqlx::Error> {
+    let mut arguments = PgArguments::default();
+    for value in values {
+        match value {
+            Value::Int(number) => arguments.add(number),
+            Value::Text(text) => arguments.add(text),
+            Value::Bytes(bytes) => arguments.add(bytes),
+            Value::Texts(texts) => arguments.add(texts),
+        }
+        .map_err(sqlx::Error::Encode)?;
+    }
+    Ok(arguments)
+}
+
+impl Database {
+    /// Opens the SQLite file, making it and its folder where there is none, and brings its schema
+    /// up to date.
+    ///
+    /// # Errors
+    /// Where the file cannot be opened, is no Atrium database, or is a newer one.
+    pub async fn open_sqlite(file: &Path) -> Result<Self, Error> {
+        if let Some(folder) = file.parent() {
+            std::fs::create_dir_all(folder).map_err(sqlx::Error::Io)?;
+        }
+        let options = SqliteConnectOptions::new()
+            .filename(file)
+            .create_if_missing(true)
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(SqliteSynchronous::Full)
+            .busy_timeout(Duration::from_secs(SQLITE_BUSY_SECONDS))
+            .pragma("recursive_triggers", "on")
+            .pragma("cache_size", "-65536")
+            .statement_cache_capacity(STATEMENTS_CACHED)
+            .disable_statement_logging();
+        let mut first = options.connect().await?;
+        check_sqlite(&mut first).await?;
+        sqlx::migrate!("../migrations/sqlite").run(&mut first).await.map_err(migration)?;
+        first.close().await?;
+        let pool = SqlitePoolOptions::new()
+            .max_connections(8)
+            .connect_with(options.clone())
+            .await?;
+        let database = Self::Sqlite(pool, options);
+        database.check_shapes().await?;
+        Ok(database)
+    }
+
+    /// Connects to a PostgreSQL server and brings the schema up to date.
+    ///
+    /// # Errors
+    /// Where the server cannot be reached, or holds a newer Atrium database.
+    pub async fn connect_postgres(url: &str) -> Result<Self, Error> {
+        let options = PgConnectOptions::from_str(url)?
+            .application_name("atrium")
+            .options([("client_min_messages", "warning")])
+            .statement_cache_capacity(STATEMENTS_CACHED)
+            .disable_statement_logging();
+        let mut first = options.connect().await?;
+        sqlx::migrate!("../migrations/postgres").run(&mut first).await.map_err(migration)?;
+        first.close().await?;
+        let pool = PgPoolOptions::new()
+            .max_connections(16)
+            .acquire_timeout(Duration::from_secs(10))
+            .connect_with(options.clone())
+            .await?;
+        let database = Self::Postgres(pool, options);
+        database.check_shapes().await?;
+        Ok(database)
+    }
+
+    /// Which of the two this is.
+    #[must_use]
+    pub fn engine(&self) -> Engine {
+        match self {
+            Self::Sqlite(..) => Engine::Sqlite,
+            Self::Postgres(..) => Engine::Postgres,
+        }
+    }
+
+    /// A connection of its own, for the writer: durable, and bounded in time.
+    ///
+    /// # Errors
+    /// Where the database cannot be reached or does not promise durability.
+    pub async fn writer_connection(&self) -> Result<Connection, Error> {
+        match self {
+            Self::Sqlite(_, options) => {
+                let mut connection = options.connect().await?;
+                check_sqlite(&mut connection).await?;
+                Ok(Connection::Sqlite(connection))
+            }
+            Self::Postgres(_, options) => {
+                let mut connection = options.connect().await?;
+                connection.execute(WRITER_TIMEOUTS).await?;
+                Ok(Connection::Postgres(connection))
+            }
+        }
+    }
+
+    /// The rows that a query gives.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub async fn fetch(&self, sql: &str, values: &[Value]) -> Result<Vec<Row>, sqlx::Error> {
+        let sql = AssertSqlSafe(sql);
+        match self {
+            Self::Sqlite(pool, _) => {
+                let query = sqlx::query_with(sql, sqlite_arguments(values)?);
+                Ok(query.fetch_all(pool).await?.into_iter().map(Row::Sqlite).collect())
+            }
+            Self::Postgres(pool, _) => {
+                let query = sqlx::query_with(sql, postgres_arguments(values)?);
+                Ok(query.fetch_all(pool).await?.into_iter().map(Row::Postgres).collect())
+            }
+        }
+    }
+
+    /// The condition that a text column has one of the texts of a [`Value::Texts`] parameter.
+    #[must_use]
+    pub fn any_of(&self, column: &str, parameter: usize) -> String {
+        match self {
+            Self::Sqlite(..) => {
+                format!("{column} in (select value from json_each(${parameter}))")
+            }
+            Self::Postgres(..) => format!("{column} = any(${parameter})"),
+        }
+    }
+
+    /// What the installation remembers under a name.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub async fn installation(&self, name: &str) -> Result<Option<String>, Error> {
+        let rows =
+            self.fetch("select value from installation where name = $1", &[name.into()]).await?;
+        rows.first().map(|row| row.text(0).map(str::to_owned)).transpose().map_err(Error::from)
+    }
+
+    /// Closes every connection; SQLite then folds its write-ahead log into the file.
+    pub async fn close(&self) {
+        match self {
+            Self::Sqlite(pool, _) => pool.close().await,
+            Self::Postgres(pool, _) => pool.close().await,
+        }
+    }
+
+    /// Every kind and schema ever stored must be readable by this program.
+    async fn check_shapes(&self) -> Result<(), Error> {
+        for row in self.fetch("select kind, schema from event_shape", &[]).await? {
+            let (kind, schema) = (row.text(0)?, row.int(1)?);
+            domain::event::readable(kind, u32::try_from(schema).unwrap_or(u32::MAX))
+                .map_err(Error::Newer)?;
+        }
+        Ok(())
+    }
+}
+
+fn migration(error: MigrateError) -> Error {
+    match error {
+        MigrateError::VersionMissing(version) => Error::Unsuitable(format!(
+            "the database has been upgraded by a newer Atrium (schema {version}); start that \
+             version, or restore a backup made before the upgrade"
+        )),
+        MigrateError::VersionMismatch(version) => Error::Unsuitable(format!(
+            "schema {version} in the database is not the one that this Atrium knows; this file \
+             belongs to another program or build"
+        )),
+        other => Error::Migration(other),
+    }
+}
+
+/// The version of the library, and that the settings really are in force.
+async fn check_sqlite(connection: &mut SqliteConnection) -> Result<(), Error> {
+    let mut ask = async |sql: &'static str| -> Result<String, sqlx::Error> {
+        let row = sqlx::query(sql).fetch_one(&mut *connection).await?;
+        row.try_get_unchecked::<String, _>(0)
+    };
+    let version = ask("select sqlite_version()").await.map_err(not_a_database)?;
+    let numbers: Vec<u32> = version.split('.').filter_map(|part| part.parse().ok()).collect();
+    let found = match numbers[..] {
+        [major, minor, patch, ..] => (major, minor, patch),
+        _ => (0, 0, 0),
+    };
+    if found < SQLITE_MIN {
+        let (major, minor, patch) = SQLITE_MIN;
+        return Err(Error::Unsuitable(format!(
+            "this program was built with SQLite {version}; Atrium needs {major}.{minor}.{patch} or \
+             newer: build it with the bundled library"
+        )));
+    }
+    let journal = ask("pragma journal_mode").await.map_err(not_a_database)?;
+    let synchronous = ask("select cast(synchronous as text) from pragma_synchronous").await?;
+    if journal != "wal" || synchronous != "2" {
+        return Err(Error::Unsuitable(format!(
+            "SQLite does not promise durability here (journal_mode {journal}, synchronous \
+             {synchronous}); the folder's file system must support write-ahead logging"
+        )));
+    }
+    Ok(())
+}
+
+fn not_a_database(error: sqlx::Error) -> Error {
+    match &error {
+        sqlx::Error::Database(fault) if fault.code().as_deref() == Some("26") => Error::Unsuitable(
+            "the file is not a SQLite database, or is damaged; choose another --data folder or \
+             restore a backup"
+                .to_owned(),
+        ),
+        _ => error.into(),
+    }
+}
+
+/// One connection, for writing.
+#[derive(Debug)]
+pub enum Connection {
+    /// To the SQLite file.
+    Sqlite(SqliteConnection),
+    /// To the server.
+    Postgres(PgConnection),
+}
+
+impl Connection {
+    /// Says good-bye to the database.
+    pub async fn close(self) {
+        // A connection that is broken already is closed enough.
+        let _ = match self {
+            Self::Sqlite(connection) => connection.close().await,
+            Self::Postgres(connection) => connection.close().await,
+        };
+    }
+
+    /// Runs a statement, or several without parameters.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub async fn execute(&mut self, sql: &str, values: &[Value]) -> Result<u64, sqlx::Error> {
+        let text = AssertSqlSafe(sql);
+        match self {
+            Self::Sqlite(connection) if values.is_empty() => {
+                Ok(connection.execute(sqlx::raw_sql(text)).await?.rows_affected())
+            }
+            Self::Postgres(connection) if values.is_empty() => {
+                Ok(connection.execute(sqlx::raw_sql(text)).await?.rows_affected())
+            }
+            Self::Sqlite(connection) => {
+                let query = sqlx::query_with(text, sqlite_arguments(values)?);
+                Ok(query.execute(connection).await?.rows_affected())
+            }
+            Self::Postgres(connection) => {
+                let query = sqlx::query_with(text, postgres_arguments(values)?);
+                Ok(query.execute(connection).await?.rows_affected())
+            }
+        }
+    }
+
+    /// The rows that a query gives.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub async fn fetch(&mut self, sql: &str, values: &[Value]) -> Result<Vec<Row>, sqlx::Error> {
+        let sql = AssertSqlSafe(sql);
+        match self {
+            Self::Sqlite(connection) => {
+                let query = sqlx::query_with(sql, sqlite_arguments(values)?);
+                Ok(query.fetch_all(connection).await?.into_iter().map(Row::Sqlite).collect())
+            }
+            Self::Postgres(connection) => {
+                let query = sqlx::query_with(sql, postgres_arguments(values)?);
+                Ok(query.fetch_all(connection).await?.into_iter().map(Row::Postgres).collect())
+            }
+        }
+    }
+}

@@ -1,0 +1,42 @@
+//! What can go wrong with the log.
+
+use domain::event::Undecodable;
+
+/// Why the log could not be read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The database said no, or nothing.
+    #[error("the database failed: {0}")]
+    Database(#[from] sqlx::Error),
+    /// The schema could not be brought up to date.
+    #[error("the database's schema does not fit: {0}")]
+    Migration(#[from] sqlx::migrate::MigrateError),
+    /// Somebody removed history, or another program numbered it.
+    #[error(
+        "position {expected} is missing from the log (found {found}); run `atrium verify` and \
+         restore a backup"
+    )]
+    Gap {
+        /// What should have come.
+        expected: u64,
+        /// What came.
+        found: u64,
+    },
+    /// A stored event cannot be read.
+    #[error("the event at position {position} cannot be read: {source}")]
+    Undecodable {
+        /// Which.
+        position: u64,
+        /// Why.
+        source: Undecodable,
+    },
+    /// The log holds shapes of events that this program does not know.
+    #[error("the log was written by a newer Atrium ({0}); start that version")]
+    Newer(Undecodable),
+    /// The database is not what Atrium needs.
+    #[error("{0}")]
+    Unsuitable(String),
+    /// A commit failed, and whether it took effect is not known.
+    #[error("the commit failed and its outcome is unknown: {0}")]
+    OutcomeUnknown(#[source] sqlx::Error),
+}

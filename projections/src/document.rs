@@ -1,0 +1,188 @@
+//! Views: documents that are folded from events.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+
+use domain::event::Recorded;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::views::Views;
+
+/// A document folded from events; what queries read, and what commands may trust.
+pub trait View: Clone + Serialize + DeserializeOwned + Send + Sync + 'static {
+    /// The table that keeps it. Its rows can be thrown away and folded again.
+    const TABLE: &'static str;
+    /// The columns of each index, beside that on the key.
+    const INDEXES: &'static [&'static str];
+
+    /// The documents that an event changes.
+    fn touched(event: &Recorded) -> Vec<Touch>;
+
+    /// The document after the event. Pure and total: history cannot be refused.
+    #[must_use]
+    fn evolve(before: Option<Self>, event: &Recorded) -> Option<Self>;
+
+    /// What is filtered and sorted on.
+    fn index(&self) -> Index;
+
+    /// Its documents among those of all views.
+    fn of(views: &Views) -> &Documents<Self>;
+
+    /// Its documents among those of all views, to change them.
+    fn of_mut(views: &mut Views) -> &mut Documents<Self>;
+}
+
+/// One document that an event changes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Touch {
+    /// The document's key.
+    pub key: String,
+    /// Whether the event makes it: then nobody needs to look for it first.
+    pub fresh: bool,
+}
+
+impl Touch {
+    /// A document that the event makes.
+    #[must_use]
+    pub fn fresh(key: impl ToString) -> Self {
+        Self { key: key.to_string(), fresh: true }
+    }
+
+    /// A document that may be there already.
+    #[must_use]
+    pub fn existing(key: impl ToString) -> Self {
+        Self { key: key.to_string(), fresh: false }
+    }
+
+    /// The document about a stream's own subject, which the stream's first event makes.
+    #[must_use]
+    pub fn own(key: impl ToString, event: &Recorded) -> Self {
+        Self { key: key.to_string(), fresh: event.version == 1 }
+    }
+}
+
+/// The few columns beside a document.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Index {
+    /// Whose it is: every finder compares it with the caller's scope.
+    pub path: String,
+    /// What it belongs to: a user's organisation, a subscription's holder.
+    pub owner: String,
+    /// What sort of thing it is: an organisation's kind, a subscription's service.
+    pub kind: String,
+    /// What lists are sorted by.
+    pub sort: String,
+    /// From when it matters, in microseconds since 1970.
+    pub since: i64,
+    /// Until when it matters (exclusive), in microseconds since 1970.
+    pub until: i64,
+}
+
+/// Documents of one view, by key. `None` is known not to be there.
+#[derive(Clone, Debug)]
+pub struct Documents<V>(HashMap<String, Option<Arc<V>>>);
+
+impl<V> Default for Documents<V> {
+    fn default() -> Self {
+        Self(HashMap::new())
+    }
+}
+
+impl<V> Documents<V> {
+    /// What is known of a document; nothing where it was not looked for.
+    #[must_use]
+    pub fn get(&self, key: &str) -> Option<&Option<Arc<V>>> {
+        self.0.get(key)
+    }
+
+    /// Keeps a document, or that there is none.
+    pub fn put(&mut self, key: String, document: Option<Arc<V>>) {
+        self.0.insert(key, document);
+    }
+
+    /// Forgets a document.
+    pub fn forget(&mut self, key: &str) {
+        self.0.remove(key);
+    }
+
+    /// Takes over what `newer` knows.
+    pub fn absorb(&mut self, newer: Self) {
+        if self.0.is_empty() {
+            self.0 = newer.0;
+        } else {
+            self.0.extend(newer.0);
+        }
+    }
+
+    /// How many are known.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether none is known.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Those that are there.
+    pub fn iter(&self) -> impl Iterator<Item = (&String, &Arc<V>)> {
+        self.0.iter().filter_map(|(key, document)| Some((key, document.as_ref()?)))
+    }
+}
+
+/// Documents that lie below the layer that is being changed.
+pub trait Below {
+    /// What is known of a document; nothing where it has to be loaded first.
+    fn document<V: View>(&self, key: &str) -> Option<Option<Arc<V>>>;
+}
+
+/// What has to be loaded before a fold or a decision can go on: keys, by table.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Wants(pub BTreeMap<&'static str, BTreeSet<String>>);
+
+impl Wants {
+    /// Notes one more.
+    pub fn add(&mut self, table: &'static str, key: &str) {
+        self.0.entry(table).or_default().insert(key.to_owned());
+    }
+
+    /// Notes all of `other`.
+    pub fn absorb(&mut self, other: Self) {
+        for (table, keys) in other.0 {
+            self.0.entry(table).or_default().extend(keys);
+        }
+    }
+
+    /// Whether nothing is missing.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+/// Folds an event into one view's documents of the layer `top`.
+pub(crate) fn fold<V: View>(
+    event: &Recorded,
+    top: &mut Views,
+    below: &impl Below,
+    wants: &mut Wants,
+) {
+    for touch in V::touched(event) {
+        let before = match V::of(top).get(&touch.key) {
+            Some(known) => known.clone(),
+            None if touch.fresh => None,
+            None => match below.document::<V>(&touch.key) {
+                Some(known) => known,
+                None => {
+                    wants.add(V::TABLE, &touch.key);
+                    continue;
+                }
+            },
+        };
+        let after = V::evolve(before.map(Arc::unwrap_or_clone), event);
+        V::of_mut(top).put(touch.key, after.map(Arc::new));
+    }
+}

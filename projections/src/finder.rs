@@ -1,0 +1,277 @@
+//! Finding views. Every finder for people takes a [`Scope`]: what lies outside does not exist.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use domain::TenantPath;
+use eventstore::{Database, Error, Row, Value};
+
+use crate::document::{Documents, View};
+use crate::tables;
+
+/// Most documents that a list gives at once.
+pub const LIST_MAX: usize = 500;
+
+/// What a caller can see.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Scope(pub TenantPath);
+
+impl Scope {
+    /// Of what belongs to no tenant, such as the services that are sold.
+    #[must_use]
+    pub fn catalogue() -> Self {
+        Self(TenantPath::provider())
+    }
+
+    fn contains(&self, path: &str) -> bool {
+        path.starts_with(self.0.as_str())
+    }
+}
+
+/// Where a page begins or ends: behind or before this document.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Cursor {
+    /// What the list is sorted by.
+    #[serde(rename = "s")]
+    pub sort: String,
+    /// Sets those of one sort apart.
+    #[serde(rename = "k")]
+    pub key: String,
+}
+
+/// Which end of the list a page is taken from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum End {
+    /// The first ones.
+    #[default]
+    First,
+    /// The last ones; given in the list's order all the same.
+    Last,
+}
+
+/// Which documents, and how many.
+#[derive(Clone, Debug, Default)]
+pub struct Query {
+    /// Only those that belong to it.
+    pub owner: Option<String>,
+    /// Only those of this kind.
+    pub kind: Option<String>,
+    /// Only those behind it.
+    pub after: Option<Cursor>,
+    /// Only those before it.
+    pub before: Option<Cursor>,
+    /// At most so many; never more than [`LIST_MAX`].
+    pub limit: usize,
+    /// Taken from which end.
+    pub end: End,
+}
+
+/// A part of a list.
+#[derive(Clone, Debug)]
+pub struct Page<V> {
+    /// In the list's order, each with where it stands.
+    pub items: Vec<(Cursor, Arc<V>)>,
+    /// Whether there is more beyond the end that was not asked for.
+    pub more: bool,
+}
+
+impl<V> Default for Page<V> {
+    fn default() -> Self {
+        Self { items: Vec::new(), more: false }
+    }
+}
+
+/// One document, if it is in scope.
+///
+/// # Errors
+/// What the database says.
+pub async fn find<V: View>(
+    database: &Database,
+    scope: &Scope,
+    key: &str,
+) -> Result<Option<Arc<V>>, Error> {
+    let mut found = find_many(database, scope, BTreeSet::from([key.to_owned()])).await?;
+    Ok(found.remove(key))
+}
+
+/// Several documents by key, in one statement; those out of scope are left out.
+///
+/// # Errors
+/// What the database says.
+pub async fn find_many<V: View>(
+    database: &Database,
+    scope: &Scope,
+    keys: BTreeSet<String>,
+) -> Result<BTreeMap<String, Arc<V>>, Error> {
+    let mut documents = Documents::<V>::default();
+    if !keys.is_empty() {
+        tables::load(database, &mut documents, &keys, "").await?;
+    }
+    Ok(documents
+        .iter()
+        .filter(|(_, document)| scope.contains(&document.index().path))
+        .map(|(key, document)| (key.clone(), document.clone()))
+        .collect())
+}
+
+/// The conditions of a query, and the values bound to them.
+struct Conditions {
+    text: String,
+    values: Vec<Value>,
+}
+
+impl Conditions {
+    fn new(scope: &Scope) -> Self {
+        // The provider's scope is everything: saying so would only mislead the planner.
+        if scope.0 == TenantPath::provider() {
+            return Self { text: "true".to_owned(), values: Vec::new() };
+        }
+        Self {
+            text: "path >= $1 and path < $2".to_owned(),
+            values: vec![scope.0.as_str().into(), scope.0.end().into()],
+        }
+    }
+
+    fn bind(&mut self, value: impl Into<Value>) -> usize {
+        self.values.push(value.into());
+        self.values.len()
+    }
+
+    fn equal(&mut self, column: &str, value: Option<&String>) {
+        if let Some(value) = value {
+            let parameter = self.bind(value.as_str());
+            self.text.push_str(&format!(" and {column} = ${parameter}"));
+        }
+    }
+
+    fn beyond(&mut self, sign: &str, cursor: Option<&Cursor>) {
+        if let Some(cursor) = cursor {
+            let sort = self.bind(cursor.sort.as_str());
+            let key = self.bind(cursor.key.as_str());
+            self.text.push_str(&format!(" and (sort, key) {sign} (${sort}, ${key})"));
+        }
+    }
+}
+
+fn item<V: View>(row: &Row) -> Result<(Cursor, Arc<V>), Error> {
+    let key = row.text(0)?;
+    let cursor = Cursor { sort: row.text(1)?.to_owned(), key: key.to_owned() };
+    Ok((cursor, tables::read(key, row.bytes(2)?)?))
+}
+
+/// A page of a list.
+///
+/// # Errors
+/// What the database says.
+pub async fn list<V: View>(
+    database: &Database,
+    scope: &Scope,
+    query: &Query,
+) -> Result<Page<V>, Error> {
+    let limit = query.limit.min(LIST_MAX);
+    let mut conditions = Conditions::new(scope);
+    conditions.equal("owner", query.owner.as_ref());
+    conditions.equal("kind", query.kind.as_ref());
+    conditions.beyond(">", query.after.as_ref());
+    conditions.beyond("<", query.before.as_ref());
+    let one_more = conditions.bind(limit as u64 + 1);
+    let order = match query.end {
+        End::First => "sort, key",
+        End::Last => "sort desc, key desc",
+    };
+    let sql = format!(
+        "select key, sort, document from {} where {} order by {order} limit ${one_more}",
+        V::TABLE,
+        conditions.text
+    );
+    let rows = database.fetch(&sql, &conditions.values).await?;
+    let mut items = rows.iter().take(limit).map(item).collect::<Result<Vec<_>, _>>()?;
+    if query.end == End::Last {
+        items.reverse();
+    }
+    Ok(Page { items, more: rows.len() > limit })
+}
+
+/// How many documents a list has altogether.
+///
+/// # Errors
+/// What the database says.
+pub async fn count<V: View>(
+    database: &Database,
+    scope: &Scope,
+    query: &Query,
+) -> Result<u64, Error> {
+    let mut conditions = Conditions::new(scope);
+    conditions.equal("owner", query.owner.as_ref());
+    conditions.equal("kind", query.kind.as_ref());
+    let sql = format!("select count(*) from {} where {}", V::TABLE, conditions.text);
+    let rows = database.fetch(&sql, &conditions.values).await?;
+    Ok(rows[0].unsigned(0)?)
+}
+
+/// The same page of many owners' lists, in one statement: pages by owner.
+///
+/// # Errors
+/// What the database says.
+pub async fn list_of_owners<V: View>(
+    database: &Database,
+    scope: &Scope,
+    owners: Vec<String>,
+    query: &Query,
+) -> Result<BTreeMap<String, Page<V>>, Error> {
+    let limit = query.limit.min(LIST_MAX);
+    let mut conditions = Conditions::new(scope);
+    let parameter = conditions.bind(Value::Texts(owners));
+    let of_owners = database.any_of("owner", parameter);
+    conditions.text.push_str(&format!(" and {of_owners}"));
+    conditions.equal("kind", query.kind.as_ref());
+    conditions.beyond(">", query.after.as_ref());
+    conditions.beyond("<", query.before.as_ref());
+    let order = match query.end {
+        End::First => "sort, key",
+        End::Last => "sort desc, key desc",
+    };
+    let one_more = conditions.bind(limit as u64 + 1);
+    let sql = format!(
+        "select key, sort, document, owner from (select key, sort, document, owner, \
+         row_number() over (partition by owner order by {order}) as place from {} where {}) as own \
+         where place <= ${one_more} order by owner, place",
+        V::TABLE,
+        conditions.text
+    );
+    let rows = database.fetch(&sql, &conditions.values).await?;
+    let mut pages = BTreeMap::<String, Page<V>>::new();
+    for row in &rows {
+        let page = pages.entry(row.text(3)?.to_owned()).or_default();
+        if page.items.len() == limit {
+            page.more = true;
+        } else {
+            page.items.push(item(row)?);
+        }
+    }
+    if query.end == End::Last {
+        pages.values_mut().for_each(|page| page.items.reverse());
+    }
+    Ok(pages)
+}
+
+/// How many documents each owner's list has altogether, in one statement.
+///
+/// # Errors
+/// What the database says.
+pub async fn count_of_owners<V: View>(
+    database: &Database,
+    scope: &Scope,
+    owners: Vec<String>,
+) -> Result<BTreeMap<String, u64>, Error> {
+    let mut conditions = Conditions::new(scope);
+    let parameter = conditions.bind(Value::Texts(owners));
+    let of_owners = database.any_of("owner", parameter);
+    let sql = format!(
+        "select owner, count(*) from {} where {} and {of_owners} group by owner",
+        V::TABLE,
+        conditions.text
+    );
+    let rows = database.fetch(&sql, &conditions.values).await?;
+    rows.iter().map(|row| Ok((row.text(0)?.to_owned(), row.unsigned(1)?))).collect()
+}

@@ -1,0 +1,13 @@
+//! What queries read: views and the ledger's facts, folded from the log by pure functions.
+
+mod document;
+pub mod finder;
+pub mod ledger;
+mod rebuild;
+mod tables;
+pub mod views;
+
+pub use document::{Below, Documents, Index, Touch, View, Wants};
+pub use rebuild::{Difference, Rebuilt, prepare, rebuild};
+pub use tables::VIEWS_VERSION;
+pub use views::Views;

@@ -1,0 +1,275 @@
+//! Folding the log again: into fresh tables beside the live ones, compared, and switched at one
+//! position.
+
+use std::sync::Arc;
+
+use eventstore::{Connection, Database, Engine, Error, Log, Value};
+
+use crate::document::{Below, View, Wants};
+use crate::tables::{VIEWS_VERSION, all_tables, create_indexes, create_tables};
+use crate::views::Views;
+use crate::{ledger, tables};
+
+/// Ends the names of the tables that are being filled.
+const SUFFIX: &str = "_rebuild";
+/// Events folded before their documents are written.
+const FLUSH_EVENTS: usize = 50_000;
+/// Documents kept in memory; beyond, the fold asks the fresh tables for what it needs.
+const DOCUMENTS_MAX: usize = 1_000_000;
+/// Events that the log is allowed to grow by before the last, locked, step.
+const CATCH_UP_EVENTS: u64 = 1_000;
+
+/// The version of the folds that the views were made by, as the installation remembers it.
+const VERSION: &str = "views";
+/// How often the views were rebuilt; sets the names of their indexes apart.
+const GENERATION: &str = "views_generation";
+
+/// What a rebuild found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rebuilt {
+    /// How many events were folded.
+    pub events: u64,
+    /// Where fresh and live tables differed; empty as it should be.
+    pub differences: Vec<Difference>,
+}
+
+/// A row that is not in both tables alike.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Difference {
+    /// The live table.
+    pub table: String,
+    /// The row's key.
+    pub key: String,
+}
+
+/// What has been folded so far.
+struct Fold<'a> {
+    database: &'a Database,
+    /// All documents folded so far, or, once there are too many, some of them.
+    known: Views,
+    /// Whether `known` still holds every document: then what it lacks is not there.
+    complete: bool,
+    /// Changed since the last write.
+    changed: Views,
+}
+
+/// What is below a rebuild's layer.
+struct Folded<'a> {
+    known: &'a Views,
+    complete: bool,
+}
+
+impl Below for Folded<'_> {
+    fn document<V: View>(&self, key: &str) -> Option<Option<Arc<V>>> {
+        match V::of(self.known).get(key) {
+            Some(known) => Some(known.clone()),
+            None if self.complete => Some(None),
+            None => None,
+        }
+    }
+}
+
+/// Folds the whole log, compares with what is there, and puts the fresh tables in its place.
+/// `progress` hears of the position now and then.
+///
+/// Commands go on meanwhile, but for the last moment, when the head of the log is locked.
+///
+/// # Errors
+/// What the database says, and what cannot be decoded. Then the live tables are as they were.
+pub async fn rebuild(
+    database: &Database,
+    mut progress: impl FnMut(u64),
+) -> Result<Rebuilt, Error> {
+    let engine = database.engine();
+    let log = Log::new(database.clone());
+    let mut connection = database.writer_connection().await?;
+    drop_tables(&mut connection, SUFFIX).await?;
+    create_tables(&mut connection, engine, SUFFIX).await?;
+    let mut fold = Fold {
+        database,
+        known: Views::default(),
+        complete: true,
+        changed: Views::default(),
+    };
+    let mut position = 0;
+    loop {
+        let head = log.head().await?.position;
+        position = fold.run(&mut connection, &log, position, head, &mut progress).await?;
+        if log.head().await?.position - position <= CATCH_UP_EVENTS {
+            break;
+        }
+    }
+    let generation = generation(database).await? + 1;
+    create_indexes(&mut connection, SUFFIX, generation).await?;
+
+    // From here on nobody appends: the head is locked until the switch is committed.
+    lock_head(&mut connection, engine).await?;
+    let switched = async {
+        let head = connection.head().await?.position;
+        position = fold.run(&mut connection, &log, position, head, &mut progress).await?;
+        let differences = compare(&mut connection).await?;
+        switch(&mut connection).await?;
+        note(&mut connection, VERSION, VIEWS_VERSION.to_owned()).await?;
+        note(&mut connection, GENERATION, generation.to_string()).await?;
+        Ok::<_, Error>(differences)
+    }
+    .await;
+    match switched {
+        Ok(differences) => {
+            connection.execute("commit", &[]).await.map_err(Error::OutcomeUnknown)?;
+            Ok(Rebuilt { events: position, differences })
+        }
+        Err(error) => {
+            connection.execute("rollback", &[]).await?;
+            drop_tables(&mut connection, SUFFIX).await?;
+            Err(error)
+        }
+    }
+}
+
+impl Fold<'_> {
+    /// Folds the events after `position` up to `head`, and writes what came of it.
+    async fn run(
+        &mut self,
+        connection: &mut Connection,
+        log: &Log,
+        mut position: u64,
+        head: u64,
+        progress: &mut impl FnMut(u64),
+    ) -> Result<u64, Error> {
+        while position < head {
+            let mut events = Vec::new();
+            while position < head && events.len() < FLUSH_EVENTS {
+                let page = log.read(position, head, eventstore::READ_MAX).await?;
+                let Some(last) = page.last() else {
+                    return Err(Error::Gap { expected: position + 1, found: head });
+                };
+                position = last.position;
+                for stored in &page {
+                    events.push(stored.decode()?);
+                }
+            }
+            self.fold(&events).await?;
+            let changed = std::mem::take(&mut self.changed);
+            let mut rows = changed.rows(SUFFIX, position);
+            rows.extend(ledger::rows(&events, SUFFIX));
+            eventstore::write(connection, rows).await?;
+            self.known.absorb(changed);
+            if self.known.len() > DOCUMENTS_MAX {
+                self.known = Views::default();
+                self.complete = false;
+            }
+            progress(position);
+        }
+        Ok(position)
+    }
+
+    async fn fold(&mut self, events: &[domain::event::Recorded]) -> Result<(), Error> {
+        if !self.complete {
+            // One statement for each table fetches what these events will need.
+            let mut wants = Wants::default();
+            for event in events {
+                let below = Folded { known: &self.known, complete: false };
+                Views::default().fold(event, &below, &mut wants);
+            }
+            self.known.load(self.database, &wants, SUFFIX).await?;
+        }
+        for event in events {
+            let mut wants = Wants::default();
+            let below = Folded { known: &self.known, complete: self.complete };
+            self.changed.fold(event, &below, &mut wants);
+            debug_assert!(wants.is_empty() || !self.complete);
+            if !wants.is_empty() {
+                // A document that an earlier event of this page made: it is in `changed` or nowhere.
+                self.known.load(self.database, &wants, SUFFIX).await?;
+                let below = Folded { known: &self.known, complete: self.complete };
+                self.changed.fold(event, &below, &mut Wants::default());
+            }
+        }
+        Ok(())
+    }
+}
+
+async fn generation(database: &Database) -> Result<u64, Error> {
+    let stored = database.installation(GENERATION).await?;
+    Ok(stored.and_then(|number| number.parse().ok()).unwrap_or(0))
+}
+
+async fn note(connection: &mut Connection, name: &str, value: String) -> Result<(), Error> {
+    connection
+        .execute(
+            "insert into installation (name, value) values ($1, $2) \
+             on conflict (name) do update set value = excluded.value",
+            &[name.into(), value.into()],
+        )
+        .await?;
+    Ok(())
+}
+
+async fn lock_head(connection: &mut Connection, engine: Engine) -> Result<(), Error> {
+    match engine {
+        Engine::Sqlite => connection.execute("begin immediate", &[]).await?,
+        Engine::Postgres => {
+            connection.execute("begin", &[]).await?;
+            connection.execute("select 1 from head where id = 1 for update", &[]).await?
+        }
+    };
+    Ok(())
+}
+
+async fn drop_tables(connection: &mut Connection, suffix: &str) -> Result<(), Error> {
+    for table in all_tables() {
+        connection.execute(&format!("drop table if exists {table}{suffix}"), &[]).await?;
+    }
+    Ok(())
+}
+
+/// Differences named at the most for each table.
+const DIFFERENCES_MAX: u64 = 20;
+
+/// Rows that are in one table and not alike in the other. The position at which a document was
+/// written differs, of course, and is not compared.
+async fn compare(connection: &mut Connection) -> Result<Vec<Difference>, Error> {
+    let mut differences = Vec::new();
+    for table in all_tables() {
+        let (key, columns) = if table == ledger::TABLE {
+            ("subscription", "subscription, position, document")
+        } else {
+            ("key", "key, path, owner, kind, sort, since, until, document")
+        };
+        let sql = format!(
+            "select distinct {key} from (select * from (select {columns} from {table} \
+             except select {columns} from {table}{SUFFIX}) as gone union all \
+             select * from (select {columns} from {table}{SUFFIX} \
+             except select {columns} from {table}) as come) as differing \
+             order by {key} limit $1"
+        );
+        for row in connection.fetch(&sql, &[Value::from(DIFFERENCES_MAX)]).await? {
+            differences.push(Difference { table: table.to_owned(), key: row.text(0)?.to_owned() });
+        }
+    }
+    Ok(differences)
+}
+
+async fn switch(connection: &mut Connection) -> Result<(), Error> {
+    for table in all_tables() {
+        connection.execute(&format!("drop table {table}"), &[]).await?;
+        connection.execute(&format!("alter table {table}{SUFFIX} rename to {table}"), &[]).await?;
+    }
+    Ok(())
+}
+
+/// Makes the tables of a new installation, and rebuilds those of an older program.
+///
+/// # Errors
+/// See [`rebuild`].
+pub async fn prepare(database: &Database, progress: impl FnMut(u64)) -> Result<(), Error> {
+    let stored = database.installation(VERSION).await?;
+    if stored.as_deref() == Some(VIEWS_VERSION) {
+        return Ok(());
+    }
+    let mut connection = database.writer_connection().await?;
+    tables::create_tables(&mut connection, database.engine(), "").await?;
+    drop(connection);
+    rebuild(database, progress).await.map(|_| ())
+}

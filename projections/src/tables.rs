@@ -1,0 +1,152 @@
+//! The tables that keep views and the ledger's facts. They can be thrown away and folded again, so
+//! they are made here, not by migrations.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use eventstore::{CellKind, Connection, Database, Engine, Layout, Rows, Value};
+
+use crate::document::{Documents, View};
+use crate::ledger;
+use crate::views::TABLES;
+
+/// Changes whenever a view's fold or form does; then the views are rebuilt at the next start.
+pub const VIEWS_VERSION: &str = "1";
+
+/// Each view's table.
+static VIEW_LAYOUT: Layout = Layout {
+    columns: &[
+        ("key", CellKind::Text),
+        ("path", CellKind::Text),
+        ("owner", CellKind::Text),
+        ("kind", CellKind::Text),
+        ("sort", CellKind::Text),
+        ("since", CellKind::Int),
+        ("until", CellKind::Int),
+        ("position", CellKind::Int),
+        ("document", CellKind::Bytes),
+    ],
+    key: 1,
+    replace: true,
+};
+
+/// A table's definition, without its indexes.
+fn definition(engine: Engine, table: &str, layout: &Layout) -> String {
+    let columns = layout.columns.iter().map(|(name, kind)| {
+        let kind = match (engine, kind) {
+            (Engine::Sqlite, CellKind::Int) => "integer",
+            (Engine::Postgres, CellKind::Int) => "bigint",
+            (Engine::Sqlite, CellKind::Text) => "text",
+            (Engine::Postgres, CellKind::Text) => "text collate \"C\"",
+            (Engine::Sqlite, CellKind::Bytes) => "blob",
+            (Engine::Postgres, CellKind::Bytes) => "bytea",
+        };
+        format!("{name} {kind} not null")
+    });
+    let key: Vec<_> = layout.columns[..layout.key].iter().map(|(name, _)| *name).collect();
+    let (columns, key) = (columns.collect::<Vec<_>>().join(", "), key.join(", "));
+    let strict = if engine == Engine::Sqlite { " strict" } else { "" };
+    format!("create table if not exists {table} ({columns}, primary key ({key})){strict}")
+}
+
+/// Makes the tables whose names end in `suffix`, where they are not there.
+///
+/// # Errors
+/// What the database says.
+pub(crate) async fn create_tables(
+    connection: &mut Connection,
+    engine: Engine,
+    suffix: &str,
+) -> Result<(), sqlx::Error> {
+    for (table, _) in TABLES {
+        let sql = definition(engine, &format!("{table}{suffix}"), &VIEW_LAYOUT);
+        connection.execute(&sql, &[]).await?;
+    }
+    let sql = definition(engine, &format!("{}{suffix}", ledger::TABLE), &ledger::LAYOUT);
+    connection.execute(&sql, &[]).await?;
+    Ok(())
+}
+
+/// Makes the indexes of those tables. Names carry a number that sets those of a rebuild apart.
+///
+/// # Errors
+/// What the database says.
+pub(crate) async fn create_indexes(
+    connection: &mut Connection,
+    suffix: &str,
+    generation: u64,
+) -> Result<(), sqlx::Error> {
+    for (table, indexes) in TABLES {
+        for (number, columns) in indexes.iter().enumerate() {
+            let sql = format!(
+                "create index if not exists {table}_{generation}_{number} \
+                 on {table}{suffix} ({columns})"
+            );
+            connection.execute(&sql, &[]).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Every table that is folded from the log.
+pub(crate) fn all_tables() -> impl Iterator<Item = &'static str> {
+    TABLES.iter().map(|(table, _)| *table).chain([ledger::TABLE])
+}
+
+/// The rows that keep a view's documents.
+pub(crate) fn rows<V: View>(documents: &Documents<V>, suffix: &str, position: u64) -> Option<Rows> {
+    let mut rows = Rows::new(format!("{}{suffix}", V::TABLE), &VIEW_LAYOUT);
+    for (key, document) in documents.iter() {
+        let index = document.index();
+        rows.push([
+            Value::Text(key.clone()),
+            Value::Text(index.path),
+            Value::Text(index.owner),
+            Value::Text(index.kind),
+            Value::Text(index.sort),
+            Value::Int(index.since),
+            Value::Int(index.until),
+            Value::Int(position.cast_signed()),
+            Value::Bytes(
+                serde_json::to_vec(document.as_ref()).expect("views have a JSON form"),
+            ),
+        ]);
+    }
+    (!rows.is_empty()).then_some(rows)
+}
+
+/// Reads a stored document.
+///
+/// # Errors
+/// Where it does not fit: the view's form changed and [`VIEWS_VERSION`] did not.
+pub(crate) fn read<V: View>(key: &str, document: &[u8]) -> Result<Arc<V>, eventstore::Error> {
+    serde_json::from_slice(document).map(Arc::new).map_err(|source| {
+        eventstore::Error::Unsuitable(format!(
+            "the document {key} in {} does not fit ({source}); run `atrium rebuild`",
+            V::TABLE
+        ))
+    })
+}
+
+/// Loads documents by key, in one statement; those that are not there are noted as such.
+pub(crate) async fn load<V: View>(
+    database: &Database,
+    documents: &mut Documents<V>,
+    keys: &BTreeSet<String>,
+    suffix: &str,
+) -> Result<(), eventstore::Error> {
+    let sql = format!(
+        "select key, document from {}{suffix} where {}",
+        V::TABLE,
+        database.any_of("key", 1)
+    );
+    let rows = database.fetch(&sql, &[Value::Texts(keys.iter().cloned().collect())]).await?;
+    for key in keys {
+        documents.put(key.clone(), None);
+    }
+    for row in rows {
+        let key = row.text(0)?;
+        documents.put(key.to_owned(), Some(read(key, row.bytes(1)?)?));
+    }
+    Ok(())
+}

@@ -1,0 +1,132 @@
+//! Every view there is: a file each, and this list.
+
+mod access;
+mod activity;
+mod calendar;
+mod name;
+mod number;
+mod organization;
+mod overriding;
+mod request;
+mod service;
+mod subscription;
+mod user;
+
+use domain::event::Recorded;
+use eventstore::{Database, Rows};
+
+pub use access::AccessView;
+pub use activity::ActivityView;
+pub use calendar::CalendarView;
+pub use name::{NameView, billing_identifier_key, code_key, login_key};
+pub use number::{NumberView, ORGANIZATION_NUMBERS};
+pub use organization::OrganizationView;
+pub use overriding::OverrideView;
+pub use request::{RequestStatus, RequestView, Verb};
+pub use service::ServiceView;
+pub use subscription::{Holder, SubscriptionStatus, SubscriptionView};
+pub use user::UserView;
+
+use crate::document::{Below, Documents, View, Wants, fold};
+use crate::tables;
+
+/// Declares the views: the struct that holds documents of each, and what is done for each in turn.
+macro_rules! views {
+    ($($field:ident: $view:ident,)*) => {
+        /// Documents of every view: a layer of an overlay, a cache, or all that a rebuild knows.
+        #[derive(Clone, Debug, Default)]
+        pub struct Views {
+            $(
+                #[doc = concat!("Documents of [`", stringify!($view), "`].")]
+                pub $field: Documents<$view>,
+            )*
+        }
+
+        /// The table of each view.
+        pub const TABLES: &[(&str, &[&str])] = &[$(($view::TABLE, $view::INDEXES)),*];
+
+        impl Views {
+            /// Folds an event into this layer. What would have to be loaded first is noted in
+            /// `wants`; then this layer is incomplete and has to be thrown away.
+            pub fn fold(&mut self, event: &Recorded, below: &impl Below, wants: &mut Wants) {
+                $(fold::<$view>(event, self, below, wants);)*
+            }
+
+            /// Takes over what a newer layer knows.
+            pub fn absorb(&mut self, newer: Self) {
+                $(self.$field.absorb(newer.$field);)*
+            }
+
+            /// Forgets every document that an event touches.
+            pub fn forget(&mut self, event: &Recorded) {
+                $(for touch in $view::touched(event) {
+                    self.$field.forget(&touch.key);
+                })*
+            }
+
+            /// How many documents are known.
+            #[must_use]
+            pub fn len(&self) -> usize {
+                0 $(+ self.$field.len())*
+            }
+
+            /// Whether no document is known.
+            #[must_use]
+            pub fn is_empty(&self) -> bool {
+                self.len() == 0
+            }
+
+            /// The rows that keep these documents, for tables whose names end in `suffix`.
+            #[must_use]
+            pub fn rows(&self, suffix: &str, position: u64) -> Vec<Rows> {
+                let mut all = Vec::new();
+                $(all.extend(tables::rows(&self.$field, suffix, position));)*
+                all
+            }
+
+            /// Loads what is wanted: one statement for each table that anything is wanted of.
+            ///
+            /// # Errors
+            /// What the database says.
+            pub async fn load(
+                &mut self,
+                database: &Database,
+                wants: &Wants,
+                suffix: &str,
+            ) -> Result<(), eventstore::Error> {
+                $(if let Some(keys) = wants.0.get($view::TABLE) {
+                    tables::load(database, &mut self.$field, keys, suffix).await?;
+                })*
+                Ok(())
+            }
+        }
+    };
+}
+
+views! {
+    access: AccessView,
+    activity: ActivityView,
+    calendars: CalendarView,
+    names: NameView,
+    numbers: NumberView,
+    organizations: OrganizationView,
+    overrides: OverrideView,
+    requests: RequestView,
+    services: ServiceView,
+    subscriptions: SubscriptionView,
+    users: UserView,
+}
+
+/// The two methods that find a view's documents among all.
+macro_rules! held_in {
+    ($field:ident) => {
+        fn of(views: &crate::views::Views) -> &crate::document::Documents<Self> {
+            &views.$field
+        }
+
+        fn of_mut(views: &mut crate::views::Views) -> &mut crate::document::Documents<Self> {
+            &mut views.$field
+        }
+    };
+}
+use held_in;

@@ -1,0 +1,95 @@
+//! What a user signs in with, and what he may do. Never shown to anybody.
+
+use domain::event::{Event, Recorded};
+use domain::organization::Status;
+use domain::permission::{Authority, Role};
+use domain::user::{Credential, Proof, UserEvent, begin_session};
+use domain::{OrganizationId, TenantPath, UserId};
+use serde::{Deserialize, Serialize};
+
+use super::held_in;
+use crate::document::{Index, Touch, View};
+
+/// A user's password, sessions, tokens and roles.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AccessView {
+    /// Whose.
+    pub user: UserId,
+    /// Whose user.
+    pub organization: OrganizationId,
+    /// That organisation's place in the tree.
+    pub path: TenantPath,
+    /// Whether he may sign in.
+    pub status: Status,
+    /// What he may do.
+    pub roles: Vec<Role>,
+    /// Argon2id; none: he cannot sign in yet.
+    pub password: Option<Proof>,
+    /// API tokens.
+    pub tokens: Vec<Credential>,
+    /// Open sessions.
+    pub sessions: Vec<Credential>,
+}
+
+impl AccessView {
+    /// What he holds, and where.
+    #[must_use]
+    pub fn authority(&self) -> Authority {
+        Authority { path: self.path.clone(), roles: self.roles.clone() }
+    }
+}
+
+impl View for AccessView {
+    const TABLE: &'static str = "view_access";
+    const INDEXES: &'static [&'static str] = &[];
+    held_in!(access);
+
+    fn touched(event: &Recorded) -> Vec<Touch> {
+        match (&event.event, event.stream.split_once('-')) {
+            (Event::User(UserEvent::Edited { .. }), _) => vec![],
+            (Event::User(_), Some((_, id))) => vec![Touch::own(id, event)],
+            _ => vec![],
+        }
+    }
+
+    fn evolve(before: Option<Self>, event: &Recorded) -> Option<Self> {
+        let Event::User(happened) = &event.event else { return before };
+        if let UserEvent::Created { id, organization, person: _, roles } = happened {
+            return Some(Self {
+                user: *id,
+                organization: *organization,
+                path: event.path.clone(),
+                status: Status::Active,
+                roles: roles.clone(),
+                password: None,
+                tokens: Vec::new(),
+                sessions: Vec::new(),
+            });
+        }
+        let mut view = before?;
+        match happened {
+            UserEvent::Disabled {} => view.status = Status::Disabled,
+            UserEvent::Enabled {} => view.status = Status::Active,
+            UserEvent::RolesAssigned { roles } => view.roles.clone_from(roles),
+            UserEvent::PasswordSet { proof } => {
+                view.password = Some(proof.clone());
+                view.sessions.clear();
+            }
+            UserEvent::TokenCreated(token) => view.tokens.push(token.clone()),
+            UserEvent::TokenDeleted { id } => view.tokens.retain(|token| token.id != *id),
+            UserEvent::SignedIn(session) => begin_session(&mut view.sessions, session.clone()),
+            UserEvent::SignedOut { id } => view.sessions.retain(|session| session.id != *id),
+            UserEvent::Created { .. } | UserEvent::Edited { .. } => {}
+        }
+        Some(view)
+    }
+
+    fn index(&self) -> Index {
+        Index {
+            path: self.path.to_string(),
+            owner: self.organization.to_string(),
+            ..Index::default()
+        }
+    }
+}

@@ -1,0 +1,114 @@
+//! Organisations as people see them.
+
+use chrono::{DateTime, Utc};
+use domain::event::{Event, Recorded};
+use domain::organization::{Details, Kind, OrganizationEvent, Status};
+use domain::user::UserEvent;
+use domain::{OrganizationId, TenantPath};
+use serde::{Deserialize, Serialize};
+
+use super::held_in;
+use crate::document::{Index, Touch, View};
+
+/// A provider, reseller or customer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct OrganizationView {
+    /// Its id.
+    pub id: OrganizationId,
+    /// What it is.
+    pub kind: Kind,
+    /// The billing API's id.
+    pub number: u32,
+    /// Name, code, contact and the like.
+    #[serde(flatten)]
+    pub details: Details,
+    /// Directly above.
+    pub parent: Option<OrganizationId>,
+    /// Where it is in the tree.
+    pub path: TenantPath,
+    /// Whether it is in use.
+    pub status: Status,
+    /// How many users were ever added.
+    pub users_added: u32,
+    /// When it was founded.
+    pub created_at: DateTime<Utc>,
+    /// Of its stream; its `ETag`.
+    pub version: u64,
+}
+
+impl View for OrganizationView {
+    const TABLE: &'static str = "view_organization";
+    const INDEXES: &'static [&'static str] = &["owner, sort, key", "path", "kind, sort, key"];
+    held_in!(organizations);
+
+    fn touched(event: &Recorded) -> Vec<Touch> {
+        match &event.event {
+            Event::Organization(OrganizationEvent::Overridden(_)) => vec![],
+            Event::Organization(_) => match event.stream.split_once('-') {
+                Some((_, id)) => vec![Touch::own(id, event)],
+                None => vec![],
+            },
+            Event::User(UserEvent::Created { organization, .. }) => {
+                vec![Touch::existing(organization)]
+            }
+            Event::User(_)
+            | Event::Service(_)
+            | Event::Subscription(_)
+            | Event::BillingCalendar(_) => vec![],
+        }
+    }
+
+    fn evolve(before: Option<Self>, event: &Recorded) -> Option<Self> {
+        if let Event::Organization(OrganizationEvent::Created {
+            details,
+            id,
+            kind,
+            number,
+            parent,
+            path,
+        }) = &event.event
+        {
+            return Some(Self {
+                id: *id,
+                kind: *kind,
+                number: *number,
+                details: details.clone(),
+                parent: *parent,
+                path: path.clone(),
+                status: Status::Active,
+                users_added: 0,
+                created_at: event.effective_at,
+                version: event.version,
+            });
+        }
+        let mut view = before?;
+        match &event.event {
+            Event::Organization(happened) => {
+                view.version = event.version;
+                match happened {
+                    OrganizationEvent::Edited { details } => view.details = details.clone(),
+                    OrganizationEvent::Disabled {} => view.status = Status::Disabled,
+                    OrganizationEvent::Enabled {} => view.status = Status::Active,
+                    OrganizationEvent::Created { .. } | OrganizationEvent::Overridden(_) => {}
+                }
+            }
+            Event::User(UserEvent::Created { .. }) => view.users_added += 1,
+            Event::User(_)
+            | Event::Service(_)
+            | Event::Subscription(_)
+            | Event::BillingCalendar(_) => {}
+        }
+        Some(view)
+    }
+
+    fn index(&self) -> Index {
+        Index {
+            path: self.path.to_string(),
+            owner: self.parent.map(|parent| parent.to_string()).unwrap_or_default(),
+            kind: self.kind.name().to_owned(),
+            sort: self.details.name.to_lowercase(),
+            ..Index::default()
+        }
+    }
+}

@@ -1,0 +1,95 @@
+//! Services as people see them, and what their plans cost.
+
+use domain::ServiceKey;
+use domain::TenantPath;
+use domain::billing::PriceRow;
+use domain::event::{Event, Recorded};
+use domain::service::{Definition, Plan, ServiceEvent};
+use serde::{Deserialize, Serialize};
+
+use super::held_in;
+use crate::document::{Index, Touch, View};
+
+/// A service: what is sold, what is being edited, and every price it ever had.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ServiceView {
+    /// Names it.
+    pub key: ServiceKey,
+    /// What is sold; none before the first publication.
+    pub published: Option<Definition>,
+    /// Of what is sold: 1, 2, 3, ...
+    pub published_version: u32,
+    /// What is being edited.
+    pub draft: Option<Definition>,
+    /// Dated prices of the plans.
+    pub prices: Vec<PriceRow>,
+    /// Of its stream; its `ETag`.
+    pub version: u64,
+}
+
+/// The prices that a publication changes. A plan's first price holds since ever.
+fn new_prices<'a>(
+    prices: &'a [PriceRow],
+    plans: &'a [Plan],
+    event: &'a Recorded,
+) -> impl Iterator<Item = PriceRow> + 'a {
+    plans.iter().filter_map(move |plan| {
+        let minor = plan.price?.minor;
+        let last = prices.iter().rfind(|row| row.plan == plan.key);
+        (last.map(|row| row.minor) != Some(minor)).then(|| PriceRow {
+            from: last.map(|_| event.effective_at),
+            minor,
+            plan: plan.key.clone(),
+            position: event.position,
+        })
+    })
+}
+
+impl View for ServiceView {
+    const TABLE: &'static str = "view_service";
+    const INDEXES: &'static [&'static str] = &["path, sort, key"];
+    held_in!(services);
+
+    fn touched(event: &Recorded) -> Vec<Touch> {
+        match (&event.event, event.stream.split_once('-')) {
+            (Event::Service(_), Some((_, key))) => vec![Touch::own(key, event)],
+            _ => vec![],
+        }
+    }
+
+    fn evolve(before: Option<Self>, event: &Recorded) -> Option<Self> {
+        let Event::Service(happened) = &event.event else { return before };
+        let (ServiceEvent::Drafted { definition } | ServiceEvent::Published { definition, .. }) =
+            happened;
+        let mut view = before.unwrap_or_else(|| Self {
+            key: definition.key.clone(),
+            published: None,
+            published_version: 0,
+            draft: None,
+            prices: Vec::new(),
+            version: 0,
+        });
+        view.version = event.version;
+        match happened {
+            ServiceEvent::Drafted { definition } => view.draft = Some(definition.clone()),
+            ServiceEvent::Published { definition, version } => {
+                let new: Vec<_> = new_prices(&view.prices, &definition.plans, event).collect();
+                view.prices.extend(new);
+                view.published = Some(definition.clone());
+                view.published_version = *version;
+            }
+        }
+        Some(view)
+    }
+
+    fn index(&self) -> Index {
+        let name = self.published.as_ref().or(self.draft.as_ref()).map(|known| &known.name);
+        Index {
+            path: TenantPath::provider().to_string(),
+            kind: if self.published.is_some() { "published" } else { "draft" }.to_owned(),
+            sort: name.map(|name| name.to_lowercase()).unwrap_or_default(),
+            ..Index::default()
+        }
+    }
+}
