@@ -11,7 +11,7 @@ use crate::state::{Held, State, States};
 
 /// Streams, views and kept answers: what a unit reads and what it decides.
 #[derive(Clone, Debug, Default)]
-pub struct Layer {
+pub(crate) struct Layer {
     /// States of deciders.
     pub states: States,
     /// Documents.
@@ -22,7 +22,7 @@ pub struct Layer {
 
 /// An answer that was given before.
 #[derive(Clone, Debug)]
-pub struct KeptReply {
+pub(crate) struct KeptReply {
     /// Hash of the request that it answered.
     pub request: Hash,
     /// The stored [`crate::Reply`].
@@ -31,7 +31,7 @@ pub struct KeptReply {
 
 impl Layer {
     /// Takes over what a newer layer knows.
-    pub fn absorb(&mut self, newer: Self) {
+    pub(crate) fn absorb(&mut self, newer: Self) {
         self.states.absorb(newer.states);
         self.views.absorb(newer.views);
         self.replies.extend(newer.replies);
@@ -54,14 +54,14 @@ const GENERATION_MAX: usize = 100_000;
 /// Two generations: what is new goes into the young one; when that is full it becomes the old one,
 /// and what was old is forgotten. Bounded, and what is used is soon known again.
 #[derive(Debug, Default)]
-pub struct Cache {
+pub(crate) struct Cache {
     young: Layer,
     old: Layer,
 }
 
 impl Cache {
     /// Remembers what a batch loaded or decided.
-    pub fn remember(&mut self, layer: Layer) {
+    pub(crate) fn remember(&mut self, layer: Layer) {
         self.young.absorb(layer);
         if self.young.len() > GENERATION_MAX {
             self.old = std::mem::take(&mut self.young);
@@ -69,34 +69,38 @@ impl Cache {
     }
 
     /// Forgets all that an event of another process changes.
-    pub fn forget(&mut self, event: &Recorded) {
+    pub(crate) fn forget(&mut self, event: &Recorded) {
         self.young.forget(event);
         self.old.forget(event);
     }
 
     /// Forgets everything.
-    pub fn clear(&mut self) {
+    pub(crate) fn clear(&mut self) {
         *self = Self::default();
     }
 
     /// What is known, the newest first.
-    pub fn layers(&self) -> [&Layer; 2] {
+    pub(crate) fn layers(&self) -> [&Layer; 2] {
         [&self.young, &self.old]
     }
 }
 
 /// The first thing that one of the layers knows of a stream.
-pub fn state<'a, D: Held>(
+pub(crate) fn state<'a, D: Held>(
     layers: impl IntoIterator<Item = &'a Layer>,
     stream: &str,
 ) -> Option<&'a State<D>> {
-    layers.into_iter().find_map(|layer| D::of(&layer.states).get(stream))
+    layers
+        .into_iter()
+        .find_map(|layer| D::of(&layer.states).get(stream))
 }
 
 /// The first thing that one of the layers knows of a document.
-pub fn document<'a, V: View>(
+pub(crate) fn document<'a, V: View>(
     layers: impl IntoIterator<Item = &'a Layer>,
     key: &str,
 ) -> Option<&'a Option<Arc<V>>> {
-    layers.into_iter().find_map(|layer| V::of(&layer.views).get(key))
+    layers
+        .into_iter()
+        .find_map(|layer| V::of(&layer.views).get(key))
 }

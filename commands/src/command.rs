@@ -184,9 +184,11 @@ impl Command {
             }
             Self::DisableOrganization { id, body } => organizations::disable(unit, &id, body),
             Self::EnableOrganization { id, body } => organizations::enable(unit, &id, body),
-            Self::CreateUser { organization, body, password } => {
-                users::create(unit, &organization, body, password)
-            }
+            Self::CreateUser {
+                organization,
+                body,
+                password,
+            } => users::create(unit, &organization, body, password),
             Self::EditUser { id, body, if_match } => users::edit(unit, &id, body, if_match),
             Self::DisableUser { id, body } => users::disable(unit, &id, body),
             Self::EnableUser { id, body } => users::enable(unit, &id, body),
@@ -197,9 +199,11 @@ impl Command {
             Self::DeleteToken { user, token } => users::delete_token(unit, &user, &token),
             Self::SignIn { session } => users::sign_in(unit, session),
             Self::SignOut { session } => users::sign_out(unit, session),
-            Self::DraftService { key, body, if_match } => {
-                services::draft(unit, &key, body, if_match)
-            }
+            Self::DraftService {
+                key,
+                body,
+                if_match,
+            } => services::draft(unit, &key, body, if_match),
             Self::PublishService { key, body } => services::publish(unit, &key, body),
             Self::ProvisionToCustomer { customer, body } => {
                 subscriptions::provision_to_customer(unit, &customer, body)
@@ -209,9 +213,11 @@ impl Command {
             }
             Self::ChangeSubscription { id, body } => subscriptions::change(unit, &id, body),
             Self::Deprovision { id, body } => subscriptions::deprovision(unit, &id, body),
-            Self::OverrideProperty { organization, service, body } => {
-                overrides::property(unit, &organization, &service, body)
-            }
+            Self::OverrideProperty {
+                organization,
+                service,
+                body,
+            } => overrides::property(unit, &organization, &service, body),
             Self::OverridePrice { organization, body } => {
                 overrides::price(unit, &organization, body)
             }

@@ -18,4 +18,4 @@ pub use command::Command;
 pub use error::{Error, Stop};
 pub use reply::{Outcome, Reply};
 pub use unit::{Caller, Unit};
-pub use writer::{Committed, Idempotency, Submission, Writer, WriterSettings};
+pub use writer::{Committed, Idempotency, OnCommit, Submission, Writer, WriterSettings};

@@ -13,7 +13,7 @@ use domain::user::User;
 
 /// A decider's state, and the version of the stream that it was folded from. Version 0: no events.
 #[derive(Clone, Debug, Default)]
-pub struct State<D> {
+pub(crate) struct State<D> {
     /// Of the last event.
     pub version: u64,
     /// The state after it.
@@ -21,7 +21,7 @@ pub struct State<D> {
 }
 
 /// States of one decider, by stream.
-pub type Known<D> = HashMap<String, State<D>>;
+pub(crate) type Known<D> = HashMap<String, State<D>>;
 
 /// A decider whose states are kept among those of all.
 pub trait Held: Decider {
@@ -36,7 +36,7 @@ macro_rules! deciders {
     ($($field:ident: $decider:ident,)*) => {
         /// States of every decider: a layer of an overlay, or a cache.
         #[derive(Clone, Debug, Default)]
-        pub struct States {
+        pub(crate) struct States {
             $($field: Known<$decider>,)*
         }
 
@@ -52,7 +52,7 @@ macro_rules! deciders {
 
         impl States {
             /// Takes over what a newer layer knows.
-            pub fn absorb(&mut self, newer: Self) {
+            pub(crate) fn absorb(&mut self, newer: Self) {
                 $(if self.$field.is_empty() {
                     self.$field = newer.$field;
                 } else {
@@ -61,18 +61,18 @@ macro_rules! deciders {
             }
 
             /// Forgets a stream.
-            pub fn forget(&mut self, stream: &str) {
+            pub(crate) fn forget(&mut self, stream: &str) {
                 $(self.$field.remove(stream);)*
             }
 
             /// How many states are known.
             #[must_use]
-            pub fn len(&self) -> usize {
+            pub(crate) fn len(&self) -> usize {
                 0 $(+ self.$field.len())*
             }
 
             /// Notes that a stream has no events, until some are folded.
-            pub fn begin(&mut self, stream: &str) {
+            pub(crate) fn begin(&mut self, stream: &str) {
                 let category = stream.split_once('-').map_or(stream, |(category, _)| category);
                 $(if category == $decider::CATEGORY {
                     self.$field.insert(stream.to_owned(), State::default());
@@ -80,7 +80,7 @@ macro_rules! deciders {
             }
 
             /// Folds a stored event into its stream's state.
-            pub fn fold(&mut self, event: &Recorded) {
+            pub(crate) fn fold(&mut self, event: &Recorded) {
                 match &event.event {
                     $(Event::$decider(happened) => {
                         let state = self.$field.entry(event.stream.clone()).or_default();

@@ -28,12 +28,18 @@ pub struct Caller {
 
 impl Caller {
     /// Atrium itself: installation and jobs. It may do everything.
-    pub const SYSTEM: Self = Self { actor: Actor::System, on_behalf_of: None };
+    pub const SYSTEM: Self = Self {
+        actor: Actor::System,
+        on_behalf_of: None,
+    };
 
     /// A person.
     #[must_use]
     pub fn user(id: UserId) -> Self {
-        Self { actor: Actor::User(id), on_behalf_of: None }
+        Self {
+            actor: Actor::User(id),
+            on_behalf_of: None,
+        }
     }
 }
 
@@ -94,7 +100,10 @@ impl<'a> Unit<'a> {
     }
 
     pub(crate) fn decided(self) -> Decided {
-        Decided { layer: self.top, events: self.events }
+        Decided {
+            layer: self.top,
+            events: self.events,
+        }
     }
 
     pub(crate) fn wants(self) -> Wants {
@@ -224,7 +233,12 @@ impl<'a> Unit<'a> {
 
     /// The answer that was given under an idempotency key.
     pub(crate) fn kept_reply(&mut self, key: &str) -> Result<Option<KeptReply>, Stop> {
-        match self.ground.layers.iter().find_map(|layer| layer.replies.get(key)) {
+        match self
+            .ground
+            .layers
+            .iter()
+            .find_map(|layer| layer.replies.get(key))
+        {
             Some(kept) => Ok(kept.clone()),
             None => {
                 self.wants.add(REPLIES, key);
@@ -238,9 +252,12 @@ impl<'a> Unit<'a> {
     /// # Errors
     /// [`Stop::Unauthenticated`] where he is nobody, or not any more.
     pub fn authority(&mut self) -> Result<Option<Authority>, Stop> {
-        let Actor::User(id) = self.caller.actor else { return Ok(None) };
-        let access =
-            self.view::<AccessView>(&id.to_string())?.ok_or(Stop::Unauthenticated)?;
+        let Actor::User(id) = self.caller.actor else {
+            return Ok(None);
+        };
+        let access = self
+            .view::<AccessView>(&id.to_string())?
+            .ok_or(Stop::Unauthenticated)?;
         if access.status != Status::Active {
             return Err(Stop::Unauthenticated);
         }
@@ -316,7 +333,11 @@ impl<'a> Unit<'a> {
             self.events.push(event);
         }
         D::of_mut(&mut self.top.states).insert(name, state);
-        if self.wants.is_empty() { Ok(()) } else { Err(Stop::Missing) }
+        if self.wants.is_empty() {
+            Ok(())
+        } else {
+            Err(Stop::Missing)
+        }
     }
 
     fn recorded(&self, stream: &str, version: u64, path: &TenantPath, event: Event) -> Recorded {

@@ -63,7 +63,10 @@ pub(crate) fn parent(
 fn moment(text: &str, settings: &BillingSettings) -> Result<DateTime<Utc>, Invalid> {
     let parsed = match DateTime::parse_from_rfc3339(text) {
         Ok(time) => Some(time.to_utc()),
-        Err(_) => text.parse::<NaiveDate>().ok().map(|date| settings.midnight(date)),
+        Err(_) => text
+            .parse::<NaiveDate>()
+            .ok()
+            .map(|date| settings.midnight(date)),
     };
     let Some(moment) = parsed else {
         return Err(Invalid::new(

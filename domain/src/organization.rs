@@ -205,19 +205,37 @@ impl Decider for Organization {
         use OrganizationCommand as C;
         use OrganizationEvent as E;
         match (&self.founded, command) {
-            (None, C::Create { id, kind, number, parent, path, details }) => {
-                Ok(vec![E::Created { details, id, kind, number, parent, path }])
-            }
-            (Some(_), C::Create { .. }) => {
-                Err(Refusal::conflict("exists", "This organisation exists already."))
-            }
+            (
+                None,
+                C::Create {
+                    id,
+                    kind,
+                    number,
+                    parent,
+                    path,
+                    details,
+                },
+            ) => Ok(vec![E::Created {
+                details,
+                id,
+                kind,
+                number,
+                parent,
+                path,
+            }]),
+            (Some(_), C::Create { .. }) => Err(Refusal::conflict(
+                "exists",
+                "This organisation exists already.",
+            )),
             (None, _) => Err(Refusal::not_found()),
             (Some(founded), C::Edit(details)) if founded.details == details => Ok(vec![]),
             (Some(_), C::Edit(details)) => Ok(vec![E::Edited { details }]),
-            (Some(founded), C::Disable) if founded.kind == Kind::Provider => Err(Refusal::conflict(
-                "provider_stays",
-                "The provider itself cannot be disabled: nobody could enable it again.",
-            )),
+            (Some(founded), C::Disable) if founded.kind == Kind::Provider => {
+                Err(Refusal::conflict(
+                    "provider_stays",
+                    "The provider itself cannot be disabled: nobody could enable it again.",
+                ))
+            }
             (Some(_), C::Disable) if self.status == Status::Disabled => Ok(vec![]),
             (Some(_), C::Disable) => Ok(vec![E::Disabled {}]),
             (Some(_), C::Enable) if self.status == Status::Active => Ok(vec![]),
@@ -228,7 +246,14 @@ impl Decider for Organization {
 
     fn evolve(mut self, event: &Self::Event, effective_at: DateTime<Utc>) -> Self {
         match event {
-            OrganizationEvent::Created { details, id, kind, number, parent, path } => {
+            OrganizationEvent::Created {
+                details,
+                id,
+                kind,
+                number,
+                parent,
+                path,
+            } => {
                 self.founded = Some(Founded {
                     details: details.clone(),
                     id: *id,
@@ -245,7 +270,9 @@ impl Decider for Organization {
             }
             OrganizationEvent::Disabled {} => self.status = Status::Disabled,
             OrganizationEvent::Enabled {} => self.status = Status::Active,
-            OrganizationEvent::Overridden(fact) => self.overrides.push((effective_at, fact.clone())),
+            OrganizationEvent::Overridden(fact) => {
+                self.overrides.push((effective_at, fact.clone()))
+            }
         }
         self
     }
@@ -261,7 +288,7 @@ pub(crate) mod tests {
     pub(crate) fn details(name: &str) -> Details {
         Details {
             billing_identifier: None,
-            code: Code::proposed(name, 0),
+            code: Code::proposed(name, None),
             contact: Contact::default(),
             name: name.to_owned(),
             purpose: Purpose::Standard,
@@ -282,10 +309,14 @@ pub(crate) mod tests {
     #[test]
     fn editing_without_a_difference_is_no_fact() {
         let customer = || given::<Organization>([(1, created(Kind::Customer))]);
-        customer().when(2, OrganizationCommand::Edit(details("Aanimals Inc"))).then_nothing();
+        customer()
+            .when(2, OrganizationCommand::Edit(details("Aanimals Inc")))
+            .then_nothing();
         customer()
             .when(2, OrganizationCommand::Edit(details("Zanimals")))
-            .then([OrganizationEvent::Edited { details: details("Zanimals") }]);
+            .then([OrganizationEvent::Edited {
+                details: details("Zanimals"),
+            }]);
     }
 
     #[test]
@@ -312,6 +343,8 @@ pub(crate) mod tests {
 
     #[test]
     fn nothing_happens_to_an_organisation_that_was_never_founded() {
-        given::<Organization>([]).when(2, OrganizationCommand::Disable).then_refused("not_found");
+        given::<Organization>([])
+            .when(2, OrganizationCommand::Disable)
+            .then_refused("not_found");
     }
 }

@@ -61,8 +61,7 @@ impl TenantPath {
     /// This path, and each above it, the provider's first.
     #[must_use]
     pub fn lineage(&self) -> Vec<Self> {
-        let mut paths: Vec<_> =
-            std::iter::successors(Some(self.clone()), Self::parent).collect();
+        let mut paths: Vec<_> = std::iter::successors(Some(self.clone()), Self::parent).collect();
         paths.reverse();
         paths
     }
@@ -105,7 +104,10 @@ mod tests {
         assert_eq!(customer.parent(), Some(reseller.clone()));
         assert_eq!(TenantPath::provider().parent(), None);
         assert_eq!(customer.numbers().collect::<Vec<_>>(), [1, 3, 30]);
-        assert_eq!(customer.lineage(), [TenantPath::provider(), reseller, customer]);
+        assert_eq!(
+            customer.lineage(),
+            [TenantPath::provider(), reseller, customer]
+        );
     }
 
     #[test]
@@ -114,7 +116,9 @@ mod tests {
         for below in [path.child(1), path.child(999)] {
             assert!(below.as_str() >= path.as_str() && *below.as_str() < *path.end());
         }
-        assert!(*TenantPath::provider().child(30).as_str() < *path.as_str()
-            || *TenantPath::provider().child(30).as_str() >= *path.end());
+        assert!(
+            *TenantPath::provider().child(30).as_str() < *path.as_str()
+                || *TenantPath::provider().child(30).as_str() >= *path.end()
+        );
     }
 }

@@ -49,7 +49,12 @@ impl Refusal {
     /// The state does not allow it.
     #[must_use]
     pub fn conflict(code: &'static str, detail: impl Into<String>) -> Self {
-        Self { reason: Reason::Conflict, code, detail: detail.into(), faults: Vec::new() }
+        Self {
+            reason: Reason::Conflict,
+            code,
+            detail: detail.into(),
+            faults: Vec::new(),
+        }
     }
 
     /// One field's value is not acceptable.
@@ -77,7 +82,9 @@ impl Refusal {
         Self {
             reason: Reason::Forbidden,
             code: "forbidden",
-            detail: format!("This takes the permission {permission}, which none of your roles has here."),
+            detail: format!(
+                "This takes the permission {permission}, which none of your roles has here."
+            ),
             faults: Vec::new(),
         }
     }
@@ -90,7 +97,11 @@ pub struct Faults(Vec<Fault>);
 impl Faults {
     /// Notes one fault.
     pub fn add(&mut self, pointer: &str, code: &'static str, detail: impl Into<String>) {
-        self.0.push(Fault { pointer: pointer.to_owned(), code, detail: detail.into() });
+        self.0.push(Fault {
+            pointer: pointer.to_owned(),
+            code,
+            detail: detail.into(),
+        });
     }
 
     /// Notes a fault unless `holds`.
@@ -112,7 +123,11 @@ impl Faults {
     /// # Errors
     /// Where a fault was noted.
     pub fn check(self) -> Result<(), Refusal> {
-        if self.0.is_empty() { Ok(()) } else { Err(self.refusal()) }
+        if self.0.is_empty() {
+            Ok(())
+        } else {
+            Err(self.refusal())
+        }
     }
 
     fn refusal(self) -> Refusal {
@@ -120,7 +135,12 @@ impl Faults {
             [one] => one.detail.clone(),
             several => format!("{} fields are not acceptable; see errors.", several.len()),
         };
-        Refusal { reason: Reason::Invalid, code: "invalid", detail, faults: self.0 }
+        Refusal {
+            reason: Reason::Invalid,
+            code: "invalid",
+            detail,
+            faults: self.0,
+        }
     }
 }
 
@@ -137,6 +157,9 @@ impl Invalid {
     /// A reason with its code.
     #[must_use]
     pub fn new(code: &'static str, detail: impl Into<String>) -> Self {
-        Self { code, detail: detail.into() }
+        Self {
+            code,
+            detail: detail.into(),
+        }
     }
 }

@@ -189,7 +189,10 @@ impl Definition {
                 self.plan(&plan.key).is_some(),
                 "/plans",
                 "plan_gone",
-                &format!("The published plan {} is missing; retire it instead.", plan.key),
+                &format!(
+                    "The published plan {} is missing; retire it instead.",
+                    plan.key
+                ),
             );
         }
     }
@@ -247,13 +250,18 @@ impl Decider for Service {
         let published = self.published.as_ref().map(|(_, definition)| definition);
         match (command, &self.draft) {
             (ServiceCommand::Draft(definition), Some(draft)) if definition == *draft => Ok(vec![]),
-            (ServiceCommand::Draft(definition), _) => Ok(vec![ServiceEvent::Drafted { definition }]),
+            (ServiceCommand::Draft(definition), _) => {
+                Ok(vec![ServiceEvent::Drafted { definition }])
+            }
             (ServiceCommand::Publish, None) => Err(Refusal::not_found()),
             (ServiceCommand::Publish, Some(draft)) if published == Some(draft) => Ok(vec![]),
             (ServiceCommand::Publish, Some(draft)) => {
                 draft.problems(published).check()?;
                 let version = self.published.as_ref().map_or(0, |(version, _)| *version) + 1;
-                Ok(vec![ServiceEvent::Published { definition: draft.clone(), version }])
+                Ok(vec![ServiceEvent::Published {
+                    definition: draft.clone(),
+                    version,
+                }])
             }
         }
     }
@@ -261,7 +269,10 @@ impl Decider for Service {
     fn evolve(mut self, event: &Self::Event, _effective_at: DateTime<Utc>) -> Self {
         match event {
             ServiceEvent::Drafted { definition } => self.draft = Some(definition.clone()),
-            ServiceEvent::Published { definition, version } => {
+            ServiceEvent::Published {
+                definition,
+                version,
+            } => {
                 self.published = Some((*version, definition.clone()));
             }
         }
@@ -292,15 +303,26 @@ mod tests {
                 retired: false,
                 sku: "BU001".to_owned(),
             }],
-            properties: vec![Property { key: bandwidth, label: "Bandwidth".to_owned() }],
+            properties: vec![Property {
+                key: bandwidth,
+                label: "Bandwidth".to_owned(),
+            }],
             summary_description: None,
         }
     }
 
     #[test]
     fn a_draft_is_published_as_the_next_version() {
-        let drafted = (1, ServiceEvent::Drafted { definition: backup() });
-        let published = ServiceEvent::Published { definition: backup(), version: 1 };
+        let drafted = (
+            1,
+            ServiceEvent::Drafted {
+                definition: backup(),
+            },
+        );
+        let published = ServiceEvent::Published {
+            definition: backup(),
+            version: 1,
+        };
         given::<Service>([drafted.clone()])
             .when(2, ServiceCommand::Publish)
             .then([published.clone()]);
@@ -312,10 +334,18 @@ mod tests {
         given::<Service>([
             drafted,
             (2, published),
-            (3, ServiceEvent::Drafted { definition: renamed.clone() }),
+            (
+                3,
+                ServiceEvent::Drafted {
+                    definition: renamed.clone(),
+                },
+            ),
         ])
         .when(4, ServiceCommand::Publish)
-        .then([ServiceEvent::Published { definition: renamed, version: 2 }]);
+        .then([ServiceEvent::Published {
+            definition: renamed,
+            version: 2,
+        }]);
     }
 
     #[test]
@@ -324,13 +354,25 @@ mod tests {
         broken.summary_description = Some("{Nonsense}".to_owned());
         broken.plans.push(broken.plans[0].clone());
         broken.plans[1].properties.clear();
-        let refusal = Service { draft: Some(broken), published: None }
-            .decide(ServiceCommand::Publish, DateTime::UNIX_EPOCH)
-            .unwrap_err();
-        let pointers: Vec<_> = refusal.faults.iter().map(|fault| fault.pointer.as_str()).collect();
+        let refusal = Service {
+            draft: Some(broken),
+            published: None,
+        }
+        .decide(ServiceCommand::Publish, DateTime::UNIX_EPOCH)
+        .unwrap_err();
+        let pointers: Vec<_> = refusal
+            .faults
+            .iter()
+            .map(|fault| fault.pointer.as_str())
+            .collect();
         assert_eq!(
             pointers,
-            ["/plans/1/key", "/plans/1/sku", "/plans/1/properties", "/summaryDescription"]
+            [
+                "/plans/1/key",
+                "/plans/1/sku",
+                "/plans/1/properties",
+                "/summaryDescription"
+            ]
         );
     }
 
@@ -339,7 +381,13 @@ mod tests {
         let mut other = backup();
         other.plans[0].key = PlanKey::parse("other").unwrap();
         given::<Service>([
-            (1, ServiceEvent::Published { definition: backup(), version: 1 }),
+            (
+                1,
+                ServiceEvent::Published {
+                    definition: backup(),
+                    version: 1,
+                },
+            ),
             (2, ServiceEvent::Drafted { definition: other }),
         ])
         .when(3, ServiceCommand::Publish)
@@ -348,6 +396,8 @@ mod tests {
 
     #[test]
     fn there_is_nothing_to_publish_before_a_draft() {
-        given::<Service>([]).when(1, ServiceCommand::Publish).then_refused("not_found");
+        given::<Service>([])
+            .when(1, ServiceCommand::Publish)
+            .then_refused("not_found");
     }
 }

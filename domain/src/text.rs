@@ -35,7 +35,10 @@ pub fn line(text: &str, max_chars: usize) -> Result<String, Invalid> {
         return Err(Invalid::new("too_long", detail));
     }
     if trimmed.chars().any(char::is_control) {
-        return Err(Invalid::new("control_character", "This must be one line of plain text."));
+        return Err(Invalid::new(
+            "control_character",
+            "This must be one line of plain text.",
+        ));
     }
     Ok(trimmed.to_owned())
 }
@@ -50,8 +53,14 @@ pub fn note(text: &str) -> Result<String, Invalid> {
         let detail = format!("This must have at most {NOTE_MAX_CHARS} characters.");
         return Err(Invalid::new("too_long", detail));
     }
-    if trimmed.chars().any(|c| c.is_control() && c != '\n' && c != '\t') {
-        return Err(Invalid::new("control_character", "This must be plain text."));
+    if trimmed
+        .chars()
+        .any(|c| c.is_control() && c != '\n' && c != '\t')
+    {
+        return Err(Invalid::new(
+            "control_character",
+            "This must be plain text.",
+        ));
     }
     Ok(trimmed.to_owned())
 }
@@ -73,13 +82,20 @@ impl Address {
                 && !domain.is_empty()
                 && !domain.starts_with('.')
                 && !domain.ends_with('.')
-                && domain.chars().all(|c| c.is_alphanumeric() || matches!(c, '.' | '-'))
-                && !text.contains(|c: char| c.is_whitespace() || matches!(c, '<' | '>' | ',' | ';' | '"'))
+                && domain
+                    .chars()
+                    .all(|c| c.is_alphanumeric() || matches!(c, '.' | '-'))
+                && !text.contains(|c: char| {
+                    c.is_whitespace() || matches!(c, '<' | '>' | ',' | ';' | '"')
+                })
         });
         if fits {
             Ok(Self(text))
         } else {
-            Err(Invalid::new("not_an_address", "This must be an address such as ann@example.com."))
+            Err(Invalid::new(
+                "not_an_address",
+                "This must be an address such as ann@example.com.",
+            ))
         }
     }
 
@@ -122,13 +138,16 @@ impl Code {
         if fits {
             Ok(Self(upper))
         } else {
-            Err(Invalid::new("not_a_code", "A code is 1 to 12 letters A-Z or digits."))
+            Err(Invalid::new(
+                "not_a_code",
+                "A code is 1 to 12 letters A-Z or digits.",
+            ))
         }
     }
 
-    /// The `attempt`-th proposal for a name: its initials, then its initials and a number.
+    /// A proposal for a name: its initials, and a number where they alone are taken.
     #[must_use]
-    pub fn proposed(name: &str, attempt: u32) -> Self {
+    pub fn proposed(name: &str, number: Option<u32>) -> Self {
         let mut code: String = name
             .split(|c: char| !c.is_ascii_alphanumeric())
             .filter_map(|word| word.chars().next())
@@ -138,8 +157,9 @@ impl Code {
         if code.is_empty() {
             code.push('X');
         }
-        if attempt > 0 {
-            code.push_str(&(attempt + 1).to_string());
+        if let Some(number) = number {
+            code.truncate(3);
+            code.push_str(&number.to_string());
         }
         Self(code)
     }
@@ -157,10 +177,11 @@ mod tests {
 
     #[test]
     fn a_code_is_proposed_from_the_initials() {
-        assert_eq!(Code::proposed("Abacus Computing Group", 0).as_str(), "ACG");
-        assert_eq!(Code::proposed("Abacus Computing Group", 1).as_str(), "ACG2");
-        assert_eq!(Code::proposed("Ünal", 0).as_str(), "N");
-        assert_eq!(Code::proposed("東京", 0).as_str(), "X");
+        let proposed = |name, number| Code::proposed(name, number).as_str().to_owned();
+        assert_eq!(proposed("Abacus Computing Group", None), "ACG");
+        assert_eq!(proposed("Abacus Computing Group", Some(102)), "ACG102");
+        assert_eq!(proposed("Ünal", None), "N");
+        assert_eq!(proposed("東京", None), "X");
     }
 
     #[test]
@@ -168,7 +189,16 @@ mod tests {
         for good in ["ann@example.com", "a.b+c@sub.example", "ö@example.com"] {
             assert!(Address::parse(good).is_ok(), "{good}");
         }
-        for bad in ["", "ann", "@example.com", "ann@", "a b@example.com", "a@b@c", "<a@b.c>", "a@.c"] {
+        for bad in [
+            "",
+            "ann",
+            "@example.com",
+            "ann@",
+            "a b@example.com",
+            "a@b@c",
+            "<a@b.c>",
+            "a@.c",
+        ] {
             assert!(Address::parse(bad).is_err(), "{bad}");
         }
     }

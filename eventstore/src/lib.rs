@@ -7,9 +7,11 @@ mod error;
 mod log;
 mod verify;
 
-pub use bulk::{Cells, CellKind, Layout, Rows};
+pub use bulk::{CellKind, Cells, Layout, Rows};
 pub use chain::{Chain, GENESIS, Hash};
 pub use database::{Connection, Database, Engine, Row, Value};
 pub use error::Error;
-pub use log::{EVENT_LAYOUT, Head, Log, READ_MAX, REPLY_LAYOUT, SHAPE_LAYOUT, Stored, append, write};
+pub use log::{
+    EVENT_LAYOUT, Head, Log, READ_MAX, REPLY_LAYOUT, SHAPE_LAYOUT, Stored, append, write,
+};
 pub use verify::{Finding, Verified, verify};

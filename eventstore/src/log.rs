@@ -3,10 +3,10 @@
 use domain::TenantPath;
 use domain::event::Recorded;
 
+use crate::Error;
 use crate::bulk::{self, CellKind, Layout, Rows};
 use crate::chain::{GENESIS, Hash};
 use crate::database::{Connection, Database, Row, Value};
-use crate::Error;
 
 /// Most events that one read gives.
 pub const READ_MAX: u64 = 10_000;
@@ -26,8 +26,11 @@ pub static EVENT_LAYOUT: Layout = Layout {
 };
 
 /// The table of every kind and schema that was ever stored.
-pub static SHAPE_LAYOUT: Layout =
-    Layout { columns: &[("kind", CellKind::Text), ("schema", CellKind::Int)], key: 2, replace: false };
+pub static SHAPE_LAYOUT: Layout = Layout {
+    columns: &[("kind", CellKind::Text), ("schema", CellKind::Int)],
+    key: 2,
+    replace: false,
+};
 
 /// The table of answers that were given under an idempotency key.
 pub static REPLY_LAYOUT: Layout = Layout {
@@ -54,7 +57,11 @@ pub struct Head {
 
 impl Head {
     /// Of an empty log.
-    pub const START: Self = Self { position: 0, recorded_at: 0, hash: GENESIS };
+    pub const START: Self = Self {
+        position: 0,
+        recorded_at: 0,
+        hash: GENESIS,
+    };
 }
 
 /// An event as it is stored.
@@ -72,12 +79,17 @@ impl Stored {
     /// # Errors
     /// Where this program cannot read them.
     pub fn decode(&self) -> Result<Recorded, Error> {
-        Recorded::from_bytes(self.position, &self.body)
-            .map_err(|source| Error::Undecodable { position: self.position, source })
+        Recorded::from_bytes(self.position, &self.body).map_err(|source| Error::Undecodable {
+            position: self.position,
+            source,
+        })
     }
 
     fn from_row(row: &Row) -> Result<Self, Error> {
-        Ok(Self { position: row.unsigned(0)?, body: row.bytes(1)?.to_vec() })
+        Ok(Self {
+            position: row.unsigned(0)?,
+            body: row.bytes(1)?.to_vec(),
+        })
     }
 }
 
@@ -118,10 +130,16 @@ impl Log {
                 &[after.into(), end.into()],
             )
             .await?;
-        let events = rows.iter().map(Stored::from_row).collect::<Result<Vec<_>, _>>()?;
+        let events = rows
+            .iter()
+            .map(Stored::from_row)
+            .collect::<Result<Vec<_>, _>>()?;
         for (expected, event) in (after + 1..).zip(&events) {
             if event.position != expected {
-                return Err(Error::Gap { expected, found: event.position });
+                return Err(Error::Gap {
+                    expected,
+                    found: event.position,
+                });
             }
         }
         Ok(events)
@@ -137,7 +155,9 @@ impl Log {
             self.database.any_of("stream", 1)
         );
         let rows = self.database.fetch(&sql, &[Value::Texts(names)]).await?;
-        rows.iter().map(|row| Stored::from_row(row)?.decode()).collect()
+        rows.iter()
+            .map(|row| Stored::from_row(row)?.decode())
+            .collect()
     }
 
     /// The events of a tenant and all below it, after a position and up to another (inclusive), at
@@ -182,7 +202,10 @@ impl Log {
             let events = self.read(middle - 1, middle, 1).await?;
             let event = events
                 .first()
-                .ok_or(Error::Gap { expected: middle, found: later })?
+                .ok_or(Error::Gap {
+                    expected: middle,
+                    found: later,
+                })?
                 .decode()?;
             if event.recorded_at.timestamp_micros() <= recorded_at {
                 known = middle;
@@ -204,7 +227,11 @@ fn head_from(rows: &[Row]) -> Result<Head, Error> {
     };
     let row = rows.first().ok_or_else(damaged)?;
     let hash = row.bytes(2)?.try_into().map_err(|_| damaged())?;
-    Ok(Head { position: row.unsigned(0)?, recorded_at: row.int(1)?, hash })
+    Ok(Head {
+        position: row.unsigned(0)?,
+        recorded_at: row.int(1)?,
+        hash,
+    })
 }
 
 impl Connection {
@@ -232,17 +259,22 @@ pub async fn append(
 ) -> Result<bool, Error> {
     match connection {
         Connection::Postgres(connection) => {
-            bulk::write_postgres(connection, Some((base, head)), &rows).await.map_err(|error| match error {
-                // The server refused the statement: nothing was committed.
-                sqlx::Error::Database(_) => Error::Database(error),
-                _ => Error::OutcomeUnknown(error),
-            })
+            bulk::write_postgres(connection, Some((base, head)), &rows)
+                .await
+                .map_err(|error| match error {
+                    // The server refused the statement: nothing was committed.
+                    sqlx::Error::Database(_) => Error::Database(error),
+                    _ => Error::OutcomeUnknown(error),
+                })
         }
         Connection::Sqlite(_) => {
             connection.execute("begin immediate", &[]).await?;
             match write_in_transaction(connection, base, head, rows).await {
                 Ok(true) => {
-                    connection.execute("commit", &[]).await.map_err(Error::OutcomeUnknown)?;
+                    connection
+                        .execute("commit", &[])
+                        .await
+                        .map_err(Error::OutcomeUnknown)?;
                     Ok(true)
                 }
                 Ok(false) => {

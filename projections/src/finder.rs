@@ -77,7 +77,10 @@ pub struct Page<V> {
 
 impl<V> Default for Page<V> {
     fn default() -> Self {
-        Self { items: Vec::new(), more: false }
+        Self {
+            items: Vec::new(),
+            more: false,
+        }
     }
 }
 
@@ -124,7 +127,10 @@ impl Conditions {
     fn new(scope: &Scope) -> Self {
         // The provider's scope is everything: saying so would only mislead the planner.
         if scope.0 == TenantPath::provider() {
-            return Self { text: "true".to_owned(), values: Vec::new() };
+            return Self {
+                text: "true".to_owned(),
+                values: Vec::new(),
+            };
         }
         Self {
             text: "path >= $1 and path < $2".to_owned(),
@@ -148,14 +154,18 @@ impl Conditions {
         if let Some(cursor) = cursor {
             let sort = self.bind(cursor.sort.as_str());
             let key = self.bind(cursor.key.as_str());
-            self.text.push_str(&format!(" and (sort, key) {sign} (${sort}, ${key})"));
+            self.text
+                .push_str(&format!(" and (sort, key) {sign} (${sort}, ${key})"));
         }
     }
 }
 
 fn item<V: View>(row: &Row) -> Result<(Cursor, Arc<V>), Error> {
     let key = row.text(0)?;
-    let cursor = Cursor { sort: row.text(1)?.to_owned(), key: key.to_owned() };
+    let cursor = Cursor {
+        sort: row.text(1)?.to_owned(),
+        key: key.to_owned(),
+    };
     Ok((cursor, tables::read(key, row.bytes(2)?)?))
 }
 
@@ -185,11 +195,18 @@ pub async fn list<V: View>(
         conditions.text
     );
     let rows = database.fetch(&sql, &conditions.values).await?;
-    let mut items = rows.iter().take(limit).map(item).collect::<Result<Vec<_>, _>>()?;
+    let mut items = rows
+        .iter()
+        .take(limit)
+        .map(item)
+        .collect::<Result<Vec<_>, _>>()?;
     if query.end == End::Last {
         items.reverse();
     }
-    Ok(Page { items, more: rows.len() > limit })
+    Ok(Page {
+        items,
+        more: rows.len() > limit,
+    })
 }
 
 /// How many documents a list has altogether.
@@ -204,7 +221,11 @@ pub async fn count<V: View>(
     let mut conditions = Conditions::new(scope);
     conditions.equal("owner", query.owner.as_ref());
     conditions.equal("kind", query.kind.as_ref());
-    let sql = format!("select count(*) from {} where {}", V::TABLE, conditions.text);
+    let sql = format!(
+        "select count(*) from {} where {}",
+        V::TABLE,
+        conditions.text
+    );
     let rows = database.fetch(&sql, &conditions.values).await?;
     Ok(rows[0].unsigned(0)?)
 }
@@ -273,5 +294,7 @@ pub async fn count_of_owners<V: View>(
         conditions.text
     );
     let rows = database.fetch(&sql, &conditions.values).await?;
-    rows.iter().map(|row| Ok((row.text(0)?.to_owned(), row.unsigned(1)?))).collect()
+    rows.iter()
+        .map(|row| Ok((row.text(0)?.to_owned(), row.unsigned(1)?)))
+        .collect()
 }

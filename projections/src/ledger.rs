@@ -24,7 +24,9 @@ pub(crate) static LAYOUT: Layout = Layout {
 /// What an event says to the ledger, if anything: only outcomes bill (billing.md, section 2).
 #[must_use]
 pub fn fact(event: &Recorded) -> Option<Fact> {
-    let Event::Subscription(happened) = &event.event else { return None };
+    let Event::Subscription(happened) = &event.event else {
+        return None;
+    };
     Some(Fact {
         actor: event.actor.to_string(),
         change: happened.change()?,

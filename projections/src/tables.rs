@@ -43,9 +43,16 @@ fn definition(engine: Engine, table: &str, layout: &Layout) -> String {
         };
         format!("{name} {kind} not null")
     });
-    let key: Vec<_> = layout.columns[..layout.key].iter().map(|(name, _)| *name).collect();
+    let key: Vec<_> = layout.columns[..layout.key]
+        .iter()
+        .map(|(name, _)| *name)
+        .collect();
     let (columns, key) = (columns.collect::<Vec<_>>().join(", "), key.join(", "));
-    let strict = if engine == Engine::Sqlite { " strict" } else { "" };
+    let strict = if engine == Engine::Sqlite {
+        " strict"
+    } else {
+        ""
+    };
     format!("create table if not exists {table} ({columns}, primary key ({key})){strict}")
 }
 
@@ -62,7 +69,11 @@ pub(crate) async fn create_tables(
         let sql = definition(engine, &format!("{table}{suffix}"), &VIEW_LAYOUT);
         connection.execute(&sql, &[]).await?;
     }
-    let sql = definition(engine, &format!("{}{suffix}", ledger::TABLE), &ledger::LAYOUT);
+    let sql = definition(
+        engine,
+        &format!("{}{suffix}", ledger::TABLE),
+        &ledger::LAYOUT,
+    );
     connection.execute(&sql, &[]).await?;
     Ok(())
 }
@@ -90,7 +101,10 @@ pub(crate) async fn create_indexes(
 
 /// Every table that is folded from the log.
 pub(crate) fn all_tables() -> impl Iterator<Item = &'static str> {
-    TABLES.iter().map(|(table, _)| *table).chain([ledger::TABLE])
+    TABLES
+        .iter()
+        .map(|(table, _)| *table)
+        .chain([ledger::TABLE])
 }
 
 /// The rows that keep a view's documents.
@@ -107,9 +121,7 @@ pub(crate) fn rows<V: View>(documents: &Documents<V>, suffix: &str, position: u6
             Value::Int(index.since),
             Value::Int(index.until),
             Value::Int(position.cast_signed()),
-            Value::Bytes(
-                serde_json::to_vec(document.as_ref()).expect("views have a JSON form"),
-            ),
+            Value::Bytes(serde_json::to_vec(document.as_ref()).expect("views have a JSON form")),
         ]);
     }
     (!rows.is_empty()).then_some(rows)
@@ -120,12 +132,14 @@ pub(crate) fn rows<V: View>(documents: &Documents<V>, suffix: &str, position: u6
 /// # Errors
 /// Where it does not fit: the view's form changed and [`VIEWS_VERSION`] did not.
 pub(crate) fn read<V: View>(key: &str, document: &[u8]) -> Result<Arc<V>, eventstore::Error> {
-    serde_json::from_slice(document).map(Arc::new).map_err(|source| {
-        eventstore::Error::Unsuitable(format!(
-            "the document {key} in {} does not fit ({source}); run `atrium rebuild`",
-            V::TABLE
-        ))
-    })
+    serde_json::from_slice(document)
+        .map(Arc::new)
+        .map_err(|source| {
+            eventstore::Error::Unsuitable(format!(
+                "the document {key} in {} does not fit ({source}); run `atrium rebuild`",
+                V::TABLE
+            ))
+        })
 }
 
 /// Loads documents by key, in one statement; those that are not there are noted as such.
@@ -140,7 +154,9 @@ pub(crate) async fn load<V: View>(
         V::TABLE,
         database.any_of("key", 1)
     );
-    let rows = database.fetch(&sql, &[Value::Texts(keys.iter().cloned().collect())]).await?;
+    let rows = database
+        .fetch(&sql, &[Value::Texts(keys.iter().cloned().collect())])
+        .await?;
     for key in keys {
         documents.put(key.clone(), None);
     }

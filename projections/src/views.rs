@@ -18,7 +18,7 @@ use eventstore::{Database, Rows};
 pub use access::AccessView;
 pub use activity::ActivityView;
 pub use calendar::CalendarView;
-pub use name::{NameView, billing_identifier_key, code_key, login_key};
+pub use name::{NameView, PROVIDER_KEY, billing_identifier_key, code_key, login_key};
 pub use number::{NumberView, ORGANIZATION_NUMBERS};
 pub use organization::OrganizationView;
 pub use overriding::OverrideView;

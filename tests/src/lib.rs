@@ -1,1 +1,3 @@
-//! placeholder
+//! What the black-box tests, the witness and the benchmarks share.
+
+pub mod world;

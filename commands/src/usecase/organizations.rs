@@ -23,8 +23,6 @@ use crate::{Input, Reply, Unit};
 const BILLING_IDENTIFIER_MAX_CHARS: usize = 64;
 /// Longest telephone number, in characters.
 const PHONE_MAX_CHARS: usize = 40;
-/// Codes tried for a name before the caller has to give one.
-const CODES_TRIED: u32 = 200;
 /// Deepest tree: organisations on a path.
 const DEPTH_MAX: usize = 16;
 
@@ -117,7 +115,10 @@ impl ContactText {
                 .email
                 .as_deref()
                 .and_then(|text| faults.take("/contact/email", Address::parse(text))),
-            name: self.name.as_deref().and_then(|text| faults.take("/contact/name", name(text))),
+            name: self
+                .name
+                .as_deref()
+                .and_then(|text| faults.take("/contact/name", name(text))),
             phone: self
                 .phone
                 .as_deref()
@@ -153,35 +154,63 @@ pub(crate) fn create(
     let parent = unit.load::<Organization>(parent_id)?;
     let mut faults = Faults::default();
     if parent.founded()?.kind == Kind::Customer {
-        faults.add("/parentId", "not_a_seller", "A customer has no organisations below it.");
+        faults.add(
+            "/parentId",
+            "not_a_seller",
+            "A customer has no organisations below it.",
+        );
     }
     if parent_path.depth() >= DEPTH_MAX {
-        faults.add("/parentId", "too_deep", "The tree of organisations is too deep here.");
+        faults.add(
+            "/parentId",
+            "too_deep",
+            "The tree of organisations is too deep here.",
+        );
     }
     let settings = super::billing_settings(unit, parent_id)?;
-    if body.currency.as_deref().is_some_and(|code| code != settings.currency.code()) {
-        let detail =
-            format!("Everybody bills in the provider's currency, {}.", settings.currency.code());
+    if body
+        .currency
+        .as_deref()
+        .is_some_and(|code| code != settings.currency.code())
+    {
+        let detail = format!(
+            "Everybody bills in the provider's currency, {}.",
+            settings.currency.code()
+        );
         faults.add("/currency", "other_currency", detail);
     }
+    let number = unit
+        .view::<NumberView>(ORGANIZATION_NUMBERS)?
+        .map_or(0, |view| view.last)
+        + 1;
     let name = faults.take("/name", name(&body.name));
     let code = match &body.code {
         Some(text) => faults.take("/code", Code::parse(text)),
-        None => Some(free_code(unit, &body.name)?),
+        None => Some(free_code(unit, &body.name, number)?),
     };
     let billing_identifier = body.billing_identifier.as_deref().and_then(|text| {
-        faults.take("/billingIdentifier", line(text, BILLING_IDENTIFIER_MAX_CHARS))
+        faults.take(
+            "/billingIdentifier",
+            line(text, BILLING_IDENTIFIER_MAX_CHARS),
+        )
     });
     let contact = body.contact.clone().unwrap_or_default().parse(&mut faults);
     faults.check()?;
-    let (Some(name), Some(code)) = (name, code) else { unreachable!("checked above") };
+    let (Some(name), Some(code)) = (name, code) else {
+        unreachable!("checked above")
+    };
     let purpose = body.purpose.map_or(Purpose::Standard, Purpose::from);
-    let details = Details { billing_identifier, code, contact, name, purpose };
+    let details = Details {
+        billing_identifier,
+        code,
+        contact,
+        name,
+        purpose,
+    };
 
     let id = OrganizationId(unit.id());
     unit.begin::<Organization>(id);
     ensure_names_are_free(unit, id, &details)?;
-    let number = unit.view::<NumberView>(ORGANIZATION_NUMBERS)?.map_or(0, |view| view.last) + 1;
     let path = parent_path.child(number);
     let command = OrganizationCommand::Create {
         id,
@@ -193,7 +222,11 @@ pub(crate) fn create(
     };
     unit.execute::<Organization>(id, &path, command)?;
     let resource = resource(unit, id)?;
-    Ok(Reply::created(location(&resource), &resource, resource.version))
+    Ok(Reply::created(
+        location(&resource),
+        &resource,
+        resource.version,
+    ))
 }
 
 pub(crate) fn edit(
@@ -212,13 +245,19 @@ pub(crate) fn edit(
     if let Some(text) = &body.name {
         details.name = faults.take("/name", name(text)).unwrap_or_default();
     }
-    if let Some(code) = body.code.as_deref().and_then(|text| faults.take("/code", Code::parse(text)))
+    if let Some(code) = body
+        .code
+        .as_deref()
+        .and_then(|text| faults.take("/code", Code::parse(text)))
     {
         details.code = code;
     }
     if let Some(identifier) = &body.billing_identifier {
         details.billing_identifier = identifier.as_deref().and_then(|text| {
-            faults.take("/billingIdentifier", line(text, BILLING_IDENTIFIER_MAX_CHARS))
+            faults.take(
+                "/billingIdentifier",
+                line(text, BILLING_IDENTIFIER_MAX_CHARS),
+            )
         });
     }
     if let Some(purpose) = body.purpose {
@@ -233,11 +272,7 @@ pub(crate) fn edit(
     done(unit, id)
 }
 
-pub(crate) fn disable(
-    unit: &mut Unit<'_>,
-    id: &str,
-    body: Input<Because>,
-) -> Result<Reply, Stop> {
+pub(crate) fn disable(unit: &mut Unit<'_>, id: &str, body: Input<Because>) -> Result<Reply, Stop> {
     set_status(unit, id, body, OrganizationCommand::Disable)
 }
 
@@ -296,12 +331,17 @@ fn ensure_names_are_free(
     {
         return Err(taken("code", "Another organisation has this code."));
     }
-    let Some(identifier) = &details.billing_identifier else { return Ok(()) };
+    let Some(identifier) = &details.billing_identifier else {
+        return Ok(());
+    };
     if let Some(other) = owner(unit, &billing_identifier_key(identifier), id)? {
         let theirs = unit.load::<Organization>(other)?;
         let theirs = theirs.founded()?.details.billing_identifier.as_deref();
         if theirs.map(str::to_lowercase) == Some(identifier.to_lowercase()) {
-            return Err(taken("billingIdentifier", "Another organisation has this account code."));
+            return Err(taken(
+                "billingIdentifier",
+                "Another organisation has this account code.",
+            ));
         }
     }
     Ok(())
@@ -325,19 +365,27 @@ pub(crate) fn taken(field: &str, detail: &str) -> Stop {
     refusal.into()
 }
 
-fn free_code(unit: &mut Unit<'_>, name: &str) -> Result<Code, Stop> {
-    for attempt in 0..CODES_TRIED {
-        let code = Code::proposed(name, attempt);
+/// The initials, or where they are taken the initials and the organisation's own number.
+fn free_code(unit: &mut Unit<'_>, name: &str, number: u32) -> Result<Code, Stop> {
+    for suffix in [None, Some(number)] {
+        let code = Code::proposed(name, suffix);
         if unit.view::<NameView>(&code_key(&code))?.is_none() {
             return Ok(code);
         }
     }
-    Err(Refusal::invalid("/code", "no_free_code", "Every code like this is taken; give one.").into())
+    Err(Refusal::invalid(
+        "/code",
+        "no_free_code",
+        "Every code like this is taken; give one.",
+    )
+    .into())
 }
 
 fn resource(unit: &mut Unit<'_>, id: OrganizationId) -> Result<OrganizationResource, Stop> {
     let view = unit.view::<OrganizationView>(&id.to_string())?;
-    Ok(OrganizationResource::from(view.ok_or_else(Refusal::not_found)?.as_ref()))
+    Ok(OrganizationResource::from(
+        view.ok_or_else(Refusal::not_found)?.as_ref(),
+    ))
 }
 
 fn done(unit: &mut Unit<'_>, id: OrganizationId) -> Result<Reply, Stop> {
@@ -346,7 +394,11 @@ fn done(unit: &mut Unit<'_>, id: OrganizationId) -> Result<Reply, Stop> {
 }
 
 fn location(resource: &OrganizationResource) -> String {
-    let plural = if resource.kind == Kind::Customer { "customers" } else { "resellers" };
+    let plural = if resource.kind == Kind::Customer {
+        "customers"
+    } else {
+        "resellers"
+    };
     format!("/{plural}/{}", resource.id)
 }
 

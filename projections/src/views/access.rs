@@ -36,7 +36,10 @@ impl AccessView {
     /// What he holds, and where.
     #[must_use]
     pub fn authority(&self) -> Authority {
-        Authority { path: self.path.clone(), roles: self.roles.clone() }
+        Authority {
+            path: self.path.clone(),
+            roles: self.roles.clone(),
+        }
     }
 }
 
@@ -54,8 +57,16 @@ impl View for AccessView {
     }
 
     fn evolve(before: Option<Self>, event: &Recorded) -> Option<Self> {
-        let Event::User(happened) = &event.event else { return before };
-        if let UserEvent::Created { id, organization, person: _, roles } = happened {
+        let Event::User(happened) = &event.event else {
+            return before;
+        };
+        if let UserEvent::Created {
+            id,
+            organization,
+            person: _,
+            roles,
+        } = happened
+        {
             return Some(Self {
                 user: *id,
                 organization: *organization,

@@ -1,5 +1,6 @@
 //! Who took a name that only one may have.
 
+use domain::TenantPath;
 use domain::event::{Event, Recorded};
 use domain::organization::OrganizationEvent;
 use domain::text::{Address, Code};
@@ -16,6 +17,9 @@ pub struct NameView {
     /// A user or an organisation.
     pub owner: Uuid,
 }
+
+/// The key under which the provider is found.
+pub const PROVIDER_KEY: &str = "provider";
 
 /// The key of a login.
 #[must_use]
@@ -46,6 +50,9 @@ impl View for NameView {
                 OrganizationEvent::Created { details, .. } | OrganizationEvent::Edited { details },
             ) => std::iter::once(Touch::existing(code_key(&details.code)))
                 .chain(
+                    (event.path == TenantPath::provider()).then(|| Touch::existing(PROVIDER_KEY)),
+                )
+                .chain(
                     details
                         .billing_identifier
                         .as_deref()
@@ -64,11 +71,17 @@ impl View for NameView {
     }
 
     fn evolve(before: Option<Self>, event: &Recorded) -> Option<Self> {
-        let owner = event.stream.split_once('-').and_then(|(_, id)| Uuid::try_parse(id).ok());
+        let owner = event
+            .stream
+            .split_once('-')
+            .and_then(|(_, id)| Uuid::try_parse(id).ok());
         owner.map(|owner| Self { owner }).or(before)
     }
 
     fn index(&self) -> Index {
-        Index { owner: self.owner.to_string(), ..Index::default() }
+        Index {
+            owner: self.owner.to_string(),
+            ..Index::default()
+        }
     }
 }

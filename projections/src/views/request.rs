@@ -94,7 +94,9 @@ impl View for RequestView {
 
     fn touched(event: &Recorded) -> Vec<Touch> {
         use SubscriptionEvent as E;
-        let Event::Subscription(happened) = &event.event else { return vec![] };
+        let Event::Subscription(happened) = &event.event else {
+            return vec![];
+        };
         vec![match happened {
             E::ProvisionRequested { request } | E::ChangeRequested { request } => {
                 Touch::fresh(request.id)
@@ -111,7 +113,9 @@ impl View for RequestView {
 
     fn evolve(before: Option<Self>, event: &Recorded) -> Option<Self> {
         use SubscriptionEvent as E;
-        let Event::Subscription(happened) = &event.event else { return before };
+        let Event::Subscription(happened) = &event.event else {
+            return before;
+        };
         match happened {
             E::ProvisionRequested { request } => {
                 Self::asked(Verb::Provision, request.id, Some(request), event)

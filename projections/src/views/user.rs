@@ -65,8 +65,16 @@ impl View for UserView {
     }
 
     fn evolve(before: Option<Self>, event: &Recorded) -> Option<Self> {
-        let Event::User(happened) = &event.event else { return before };
-        if let UserEvent::Created { id, organization, person, roles } = happened {
+        let Event::User(happened) = &event.event else {
+            return before;
+        };
+        if let UserEvent::Created {
+            id,
+            organization,
+            person,
+            roles,
+        } = happened
+        {
             return Some(Self {
                 id: *id,
                 organization: *organization,

@@ -1,0 +1,462 @@
+//! Resources as the REST API shows them: what commands answer, and what `GET` gives.
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, Utc};
+use domain::OrganizationId;
+use domain::billing::{Overridden, PriceOverride, Setting};
+use domain::event::Actor;
+use domain::organization::{Kind, Status};
+use domain::overrides::Overriding;
+use domain::service::{Definition, Instancing, Level};
+use domain::user::Credential;
+use projections::views::{
+    Holder, OrganizationView, RequestView, ServiceView, SubscriptionView, UserView,
+};
+use serde::Serialize;
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+/// A provider, reseller or customer.
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct OrganizationResource {
+    /// Its id.
+    pub id: Uuid,
+    /// The `id` of the billing API.
+    pub number: u32,
+    /// `provider`, `reseller` or `customer`.
+    #[schema(value_type = String)]
+    pub kind: Kind,
+    /// Its name.
+    pub name: String,
+    /// Short and unique.
+    pub code: String,
+    /// Unique account code in the accounting system.
+    pub billing_identifier: Option<String>,
+    /// `standard`, `test` or `demo`.
+    #[serde(rename = "type")]
+    #[schema(value_type = String)]
+    pub purpose: domain::organization::Purpose,
+    /// How to reach it.
+    #[schema(value_type = BTreeMap<String, String>)]
+    pub contact: domain::organization::Contact,
+    /// The seller above.
+    pub parent_id: Option<Uuid>,
+    /// `active` or `disabled`.
+    #[schema(value_type = String)]
+    pub status: Status,
+    /// When it was founded.
+    pub created_at: DateTime<Utc>,
+    /// Its `ETag`.
+    pub version: u64,
+}
+
+impl From<&OrganizationView> for OrganizationResource {
+    fn from(view: &OrganizationView) -> Self {
+        Self {
+            id: view.id.0,
+            number: view.number,
+            kind: view.kind,
+            name: view.details.name.clone(),
+            code: view.details.code.as_str().to_owned(),
+            billing_identifier: view.details.billing_identifier.clone(),
+            purpose: view.details.purpose,
+            contact: view.details.contact.clone(),
+            parent_id: view.parent.map(|id| id.0),
+            status: view.status,
+            created_at: view.created_at,
+            version: view.version,
+        }
+    }
+}
+
+/// A person who belongs to an organisation.
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct UserResource {
+    /// The user's id.
+    pub id: Uuid,
+    /// Whose user.
+    pub organization_id: Uuid,
+    /// First name.
+    pub first_name: String,
+    /// Last name.
+    pub last_name: String,
+    /// Mail address.
+    pub email: String,
+    /// Unique name to sign in with.
+    pub login: String,
+    /// What he may do.
+    #[schema(value_type = Vec<String>)]
+    pub roles: Vec<domain::permission::Role>,
+    /// `active` or `disabled`.
+    #[schema(value_type = String)]
+    pub status: Status,
+    /// When he was added.
+    pub created_at: DateTime<Utc>,
+    /// The `ETag`.
+    pub version: u64,
+}
+
+impl From<&UserView> for UserResource {
+    fn from(view: &UserView) -> Self {
+        Self {
+            id: view.id.0,
+            organization_id: view.organization.0,
+            first_name: view.person.first_name.clone(),
+            last_name: view.person.last_name.clone(),
+            email: view.person.email.to_string(),
+            login: view.person.login.to_string(),
+            roles: view.roles.clone(),
+            status: view.status,
+            created_at: view.created_at,
+            version: view.version,
+        }
+    }
+}
+
+/// An API token, without its secret.
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct TokenResource {
+    /// Names it.
+    pub id: Uuid,
+    /// What it is for.
+    pub name: String,
+    /// When it was made.
+    pub created_at: DateTime<Utc>,
+    /// When it ends by itself.
+    pub expires_at: DateTime<Utc>,
+}
+
+impl From<&Credential> for TokenResource {
+    fn from(credential: &Credential) -> Self {
+        Self {
+            id: credential.id.0,
+            name: credential.name.clone(),
+            created_at: credential.created_at,
+            expires_at: credential.expires_at,
+        }
+    }
+}
+
+/// A service: what is sold and what is being edited.
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ServiceResource {
+    /// Names it.
+    pub key: String,
+    /// Of what is sold: 1, 2, 3, ...; 0 before the first publication.
+    pub published_version: u32,
+    /// What is sold.
+    pub published: Option<DefinitionResource>,
+    /// What is being edited.
+    pub draft: Option<DefinitionResource>,
+    /// The `ETag`.
+    pub version: u64,
+}
+
+/// A definition, in the form in which it was sent.
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct DefinitionResource {
+    /// Names the service.
+    pub key: String,
+    /// As people read it.
+    pub name: String,
+    /// What it is, for those who buy it.
+    pub description: String,
+    /// Where it stands in the catalogue.
+    pub category: String,
+    /// `customer` or `user`.
+    #[schema(value_type = String)]
+    pub level: Level,
+    /// `single` or `multi`.
+    #[schema(value_type = String)]
+    pub instancing: Instancing,
+    /// What the plans differ in.
+    pub properties: Vec<PropertyResource>,
+    /// What can be bought.
+    pub plans: Vec<PlanResource>,
+    /// Pattern of the line description.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub line_description: Option<String>,
+    /// Pattern of the summary description.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub summary_description: Option<String>,
+}
+
+/// A property whose value makes one plan differ from another.
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
+pub struct PropertyResource {
+    /// Names it.
+    pub key: String,
+    /// As people read it.
+    pub label: String,
+}
+
+/// A product option of a service.
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PlanResource {
+    /// Names it.
+    pub key: String,
+    /// As people read it.
+    pub name: String,
+    /// Stock code.
+    pub sku: String,
+    /// Per month and unit, in the provider's currency.
+    pub price: Option<String>,
+    /// A value for each property of the service.
+    pub properties: BTreeMap<String, String>,
+    /// Not sold any more.
+    pub retired: bool,
+}
+
+impl From<&Definition> for DefinitionResource {
+    fn from(definition: &Definition) -> Self {
+        let plans = definition.plans.iter().map(|plan| PlanResource {
+            key: plan.key.to_string(),
+            name: plan.name.clone(),
+            sku: plan.sku.clone(),
+            price: plan.price.map(|price| price.to_string()),
+            properties: plan
+                .properties
+                .iter()
+                .map(|(key, value)| (key.to_string(), value.clone()))
+                .collect(),
+            retired: plan.retired,
+        });
+        let properties = definition
+            .properties
+            .iter()
+            .map(|property| PropertyResource {
+                key: property.key.to_string(),
+                label: property.label.clone(),
+            });
+        Self {
+            key: definition.key.to_string(),
+            name: definition.name.clone(),
+            description: definition.description.clone(),
+            category: definition.category.clone(),
+            level: definition.level,
+            instancing: definition.instancing,
+            properties: properties.collect(),
+            plans: plans.collect(),
+            line_description: definition.line_description.clone(),
+            summary_description: definition.summary_description.clone(),
+        }
+    }
+}
+
+impl From<&ServiceView> for ServiceResource {
+    fn from(view: &ServiceView) -> Self {
+        Self {
+            key: view.key.to_string(),
+            published_version: view.published_version,
+            published: view.published.as_ref().map(DefinitionResource::from),
+            draft: view.draft.as_ref().map(DefinitionResource::from),
+            version: view.version,
+        }
+    }
+}
+
+/// A service held by a customer or a user.
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SubscriptionResource {
+    /// Names it. The same holder, service and instance name have the same id again later.
+    pub id: Uuid,
+    /// The customer who holds it, or whose user does.
+    pub customer_id: Uuid,
+    /// The user who holds it, for a user service.
+    pub user_id: Option<Uuid>,
+    /// The service's key.
+    pub service: String,
+    /// The instance's name, where the service has many.
+    pub instance: Option<String>,
+    /// `NotProvisioned`, `Requested`, `InProgress` or `Provisioned`.
+    #[schema(value_type = String)]
+    pub status: projections::views::SubscriptionStatus,
+    /// The plan held now.
+    pub plan: Option<String>,
+    /// Units held now.
+    pub quantity: Option<u32>,
+    /// What is still to come, by date.
+    pub scheduled: Vec<ScheduledResource>,
+    /// The latest request.
+    pub request_id: Uuid,
+    /// The `ETag`.
+    pub version: u64,
+}
+
+/// A change that is still to come.
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ScheduledResource {
+    /// When.
+    pub effective_at: DateTime<Utc>,
+    /// The plan held from then on; none where nothing is.
+    pub plan: Option<String>,
+    /// Units held from then on.
+    pub quantity: Option<u32>,
+}
+
+impl SubscriptionResource {
+    /// As it is at a moment.
+    #[must_use]
+    pub fn new(view: &SubscriptionView, now: DateTime<Utc>) -> Self {
+        let held = view.held_at(now);
+        let scheduled = view.scheduled_after(now).map(|fact| ScheduledResource {
+            effective_at: fact.effective_at,
+            plan: fact.holding().map(|held| held.plan.to_string()),
+            quantity: fact.holding().map(|held| held.quantity),
+        });
+        Self {
+            id: view.id.0,
+            customer_id: view.customer.0,
+            user_id: match view.holder {
+                Holder::User(id) => Some(id.0),
+                Holder::Customer(_) => None,
+            },
+            service: view.service.to_string(),
+            instance: view.instance.clone(),
+            status: view.status_at(now),
+            plan: held.as_ref().map(|held| held.plan.to_string()),
+            quantity: held.map(|held| held.quantity),
+            scheduled: scheduled.collect(),
+            request_id: view.request.0,
+            version: view.version,
+        }
+    }
+}
+
+/// A request and how far it is.
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RequestResource {
+    /// Names it.
+    pub id: Uuid,
+    /// `provision`, `change` or `deprovision`.
+    #[schema(value_type = String)]
+    pub verb: projections::views::Verb,
+    /// `Requested`, `InProgress` or `Completed`.
+    #[schema(value_type = String)]
+    pub status: projections::views::RequestStatus,
+    /// Of which subscription.
+    pub subscription_id: Uuid,
+    /// Everything it was built from; none for a deprovisioning.
+    #[schema(value_type = Option<Object>)]
+    pub ingredients: Option<Box<domain::subscription::Request>>,
+    /// Who asked: `user:<id>` or `system`.
+    pub requested_by: String,
+    /// Why.
+    pub reason: Option<String>,
+    /// When it was asked.
+    pub requested_at: DateTime<Utc>,
+    /// When it is to be true in the business.
+    pub effective_at: DateTime<Utc>,
+    /// When work began.
+    pub started_at: Option<DateTime<Utc>>,
+    /// When it was done.
+    pub completed_at: Option<DateTime<Utc>>,
+}
+
+impl From<&RequestView> for RequestResource {
+    fn from(view: &RequestView) -> Self {
+        Self {
+            id: view.id.0,
+            verb: view.verb,
+            status: view.status,
+            subscription_id: view.subscription.0,
+            ingredients: view.request.clone(),
+            requested_by: view.requested_by.to_string(),
+            reason: view.reason.clone(),
+            requested_at: view.requested_at,
+            effective_at: view.effective_at,
+            started_at: view.started_at,
+            completed_at: view.completed_at,
+        }
+    }
+}
+
+/// A price or property that an organisation sets otherwise, or clears.
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct OverrideResource {
+    /// For whom, and all below.
+    pub organization_id: Uuid,
+    /// Of which service.
+    pub service: String,
+    /// Of which plan; none: of every plan.
+    pub plan: Option<String>,
+    /// The property; none: the price.
+    pub property: Option<String>,
+    /// The property's value.
+    pub value: Option<String>,
+    /// The price in minor units.
+    pub price_minor: Option<i64>,
+    /// The percentage on the price.
+    pub percent: Option<String>,
+    /// Whether it ends those before it.
+    pub cleared: bool,
+    /// From when.
+    pub effective_from: DateTime<Utc>,
+    /// Until when.
+    pub effective_to: Option<DateTime<Utc>>,
+    /// Why.
+    pub reason: Option<String>,
+    /// Who did it.
+    pub actor: String,
+}
+
+impl OverrideResource {
+    /// The resource of an override.
+    #[must_use]
+    pub fn new(
+        organization: OrganizationId,
+        overriding: &Overriding,
+        effective_from: DateTime<Utc>,
+        reason: Option<String>,
+        actor: Actor,
+    ) -> Self {
+        let mut resource = Self {
+            organization_id: organization.0,
+            service: overriding.service.to_string(),
+            plan: overriding.plan.as_ref().map(ToString::to_string),
+            property: None,
+            value: None,
+            price_minor: None,
+            percent: None,
+            cleared: false,
+            effective_from,
+            effective_to: None,
+            reason,
+            actor: actor.to_string(),
+        };
+        match &overriding.overridden {
+            Overridden::Price(Setting::Cleared) => resource.cleared = true,
+            Overridden::Price(Setting::Set { to, value }) => {
+                resource.effective_to = *to;
+                match value {
+                    PriceOverride::Amount(minor) => resource.price_minor = Some(*minor),
+                    PriceOverride::Percent(percent) => {
+                        resource.percent = Some(percent.to_string());
+                    }
+                }
+            }
+            Overridden::Property { key, setting } => {
+                resource.property = Some(key.to_string());
+                match setting {
+                    Setting::Cleared => resource.cleared = true,
+                    Setting::Set { to, value } => {
+                        resource.effective_to = *to;
+                        resource.value = Some(value.clone());
+                    }
+                }
+            }
+        }
+        resource
+    }
+}

@@ -1,0 +1,426 @@
+//! Provisioning, changing and deprovisioning.
+
+use domain::organization::{Kind, Organization};
+use domain::overrides::{Level as OverrideLevel, resolve};
+use domain::permission::Permission;
+use domain::service::{Definition, Instancing, Level, Plan, Service};
+use domain::subscription::{
+    QUANTITY_MAX, Request, RequestCustomer, RequestPlan, RequestService, RequestUser, Subscription,
+    SubscriptionCommand,
+};
+use domain::text::line;
+use domain::user::User;
+use domain::{
+    Faults, OrganizationId, PlanKey, Refusal, ServiceKey, SubscriptionId, TenantPath, UserId,
+};
+use projections::views::{Holder, SubscriptionView};
+use serde::Deserialize;
+use utoipa::ToSchema;
+
+use super::organizations::ensure_active;
+use super::users::ensure_user_active;
+use super::{billing_settings, lineage, optional_moment, optional_reason};
+use crate::error::Stop;
+use crate::resource::SubscriptionResource;
+use crate::{Input, Reply, Unit};
+
+/// Longest name of an instance, in characters.
+const INSTANCE_MAX_CHARS: usize = 64;
+
+/// A service for a customer or a user.
+#[derive(Clone, Debug, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Provision {
+    /// The service's key.
+    pub service: String,
+    /// The plan's key.
+    pub plan: String,
+    /// Units, 1 to 1,000,000; 1 where it is left out.
+    pub quantity: Option<i64>,
+    /// The instance's name, for a service that one holder can have many of.
+    pub instance: Option<String>,
+    /// A time, or a date, which means its first moment at the seller; now where it is left out.
+    pub effective_at: Option<String>,
+    /// Kept with the events.
+    pub reason: Option<String>,
+}
+
+/// Another plan or quantity: what is left out stays as it is.
+#[derive(Clone, Debug, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ChangeSubscription {
+    /// The new plan's key.
+    pub plan: Option<String>,
+    /// The new number of units.
+    pub quantity: Option<i64>,
+    /// A time, or a date, which means its first moment at the seller; now where it is left out.
+    pub effective_at: Option<String>,
+    /// Kept with the events.
+    pub reason: Option<String>,
+}
+
+/// From when, and why.
+#[derive(Clone, Debug, Default, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Deprovision {
+    /// A time, or a date, which means its first moment at the seller; now where it is left out.
+    pub effective_at: Option<String>,
+    /// Kept with the events.
+    pub reason: Option<String>,
+}
+
+/// Who is to hold a service, with all that is above him.
+struct Recipient {
+    holder: Holder,
+    customer: OrganizationId,
+    path: TenantPath,
+    lineage: Vec<OrganizationId>,
+}
+
+impl Recipient {
+    fn level(&self) -> Level {
+        match self.holder {
+            Holder::Customer(_) => Level::Customer,
+            Holder::User(_) => Level::User,
+        }
+    }
+
+    /// The permission to act on what he holds.
+    fn permission(&self) -> Permission {
+        match self.holder {
+            Holder::Customer(_) => Permission::ProvisionToCustomers,
+            Holder::User(_) => Permission::ProvisionToUsers,
+        }
+    }
+
+    fn new(unit: &mut Unit<'_>, holder: Holder) -> Result<Self, Stop> {
+        let customer = match holder {
+            Holder::Customer(id) => id,
+            Holder::User(id) => unit.load::<User>(id)?.known()?.organization,
+        };
+        let path = unit.load::<Organization>(customer)?.founded()?.path.clone();
+        let lineage = lineage(unit, customer)?;
+        Ok(Self {
+            holder,
+            customer,
+            path,
+            lineage,
+        })
+    }
+
+    /// He and all above him are in use, and he is somebody who can hold services.
+    fn ensure_can_hold(&self, unit: &mut Unit<'_>) -> Result<(), Stop> {
+        if unit.load::<Organization>(self.customer)?.founded()?.kind != Kind::Customer {
+            return Err(Refusal::conflict(
+                "not_a_customer",
+                "Only customers and their users hold services.",
+            )
+            .into());
+        }
+        ensure_active(unit, &self.lineage)?;
+        match self.holder {
+            Holder::User(id) => ensure_user_active(unit, id),
+            Holder::Customer(_) => Ok(()),
+        }
+    }
+
+    /// Packages all that a wish is built from.
+    fn request(
+        &self,
+        unit: &mut Unit<'_>,
+        sold: &Sold,
+        plan: &Plan,
+        instance: Option<String>,
+        quantity: u32,
+    ) -> Result<Request, Stop> {
+        let settings = billing_settings(unit, self.customer)?;
+        let mut organizations = Vec::with_capacity(self.lineage.len());
+        for id in &self.lineage {
+            organizations.push((*id, unit.load::<Organization>(*id)?));
+        }
+        let levels: Vec<_> = organizations
+            .iter()
+            .map(|(id, organization)| OverrideLevel {
+                organization: *id,
+                overrides: &organization.overrides,
+            })
+            .collect();
+        let key = &sold.definition.key;
+        let properties = resolve(key, plan, &levels, unit.effective_at(), &settings);
+        let customer = unit.load::<Organization>(self.customer)?;
+        let customer = customer.founded()?;
+        let user = match self.holder {
+            Holder::Customer(_) => None,
+            Holder::User(id) => {
+                let person = unit.load::<User>(id)?.known()?.person.clone();
+                Some(RequestUser { id, person })
+            }
+        };
+        Ok(Request {
+            customer: RequestCustomer {
+                code: customer.details.code.clone(),
+                id: customer.id,
+                name: customer.details.name.clone(),
+                number: customer.number,
+            },
+            id: unit.command_id(),
+            subscription: SubscriptionId::of_slot(self.holder.id(), key, instance.as_deref()),
+            instance,
+            plan: RequestPlan {
+                key: plan.key.clone(),
+                name: plan.name.clone(),
+                properties,
+                sku: plan.sku.clone(),
+            },
+            quantity,
+            service: RequestService {
+                key: key.clone(),
+                level: sold.definition.level,
+                name: sold.definition.name.clone(),
+                version: sold.version,
+            },
+            user,
+        })
+    }
+}
+
+/// A service as it is sold now.
+struct Sold {
+    version: u32,
+    definition: Definition,
+}
+
+impl Sold {
+    fn find(unit: &mut Unit<'_>, service: &str) -> Result<Option<Self>, Stop> {
+        let Some(key) = ServiceKey::parse(service) else {
+            return Ok(None);
+        };
+        let service = unit.load::<Service>(&key)?;
+        let published = service.published.clone();
+        Ok(published.map(|(version, definition)| Self {
+            version,
+            definition,
+        }))
+    }
+
+    /// A plan of this key that is for sale.
+    fn plan(&self, key: &str, faults: &mut Faults) -> Option<&Plan> {
+        let plan = PlanKey::parse(key).and_then(|key| self.definition.plan(&key));
+        if plan.is_none() {
+            let known: Vec<_> = self.on_sale().map(|plan| plan.key.as_str()).collect();
+            let detail = format!(
+                "The service has no such plan; it has: {}.",
+                known.join(", ")
+            );
+            faults.add("/plan", "unknown_plan", detail);
+        } else if plan.is_some_and(|plan| plan.retired) {
+            faults.add("/plan", "plan_retired", "This plan is not sold any more.");
+        }
+        plan
+    }
+
+    fn on_sale(&self) -> impl Iterator<Item = &Plan> {
+        self.definition.plans.iter().filter(|plan| !plan.retired)
+    }
+
+    fn instance(&self, instance: Option<&str>, faults: &mut Faults) -> Option<String> {
+        match (self.definition.instancing, instance) {
+            (Instancing::Single, None) => None,
+            (Instancing::Single, Some(_)) => {
+                let detail = "There is only one of this service for each holder; leave this out.";
+                faults.add("/instance", "single_instance", detail);
+                None
+            }
+            (Instancing::Multi, None) => {
+                let detail = "A holder can have many of this service; name this one.";
+                faults.add("/instance", "missing", detail);
+                None
+            }
+            (Instancing::Multi, Some(text)) => {
+                faults.take("/instance", line(text, INSTANCE_MAX_CHARS))
+            }
+        }
+    }
+}
+
+fn quantity(wished: Option<i64>, otherwise: u32, faults: &mut Faults) -> u32 {
+    let Some(wished) = wished else {
+        return otherwise;
+    };
+    let quantity = u32::try_from(wished)
+        .ok()
+        .filter(|units| (1..=QUANTITY_MAX).contains(units));
+    if quantity.is_none() {
+        let detail = format!("The quantity is a whole number from 1 to {QUANTITY_MAX}.");
+        faults.add("/quantity", "out_of_range", detail);
+    }
+    quantity.unwrap_or(otherwise)
+}
+
+pub(crate) fn provision_to_customer(
+    unit: &mut Unit<'_>,
+    customer: &str,
+    body: Input<Provision>,
+) -> Result<Reply, Stop> {
+    let id: OrganizationId = customer.parse().map_err(|_| Refusal::not_found())?;
+    provision(unit, Holder::Customer(id), body)
+}
+
+pub(crate) fn provision_to_user(
+    unit: &mut Unit<'_>,
+    user: &str,
+    body: Input<Provision>,
+) -> Result<Reply, Stop> {
+    let id: UserId = user.parse().map_err(|_| Refusal::not_found())?;
+    provision(unit, Holder::User(id), body)
+}
+
+fn provision(unit: &mut Unit<'_>, holder: Holder, body: Input<Provision>) -> Result<Reply, Stop> {
+    let recipient = Recipient::new(unit, holder)?;
+    unit.permit(recipient.permission(), &recipient.path)?;
+    let body = unit.take(body)?;
+
+    let settings = billing_settings(unit, recipient.customer)?;
+    let mut faults = Faults::default();
+    let from = optional_moment(
+        &mut faults,
+        "/effectiveAt",
+        body.effective_at.as_deref(),
+        &settings,
+    );
+    let reason = optional_reason(&mut faults, body.reason.as_deref());
+    let quantity = quantity(body.quantity, 1, &mut faults);
+    let sold = Sold::find(unit, &body.service)?;
+    let Some(sold) = sold else {
+        faults.add("/service", "unknown_service", "No such service is sold.");
+        faults.check()?;
+        unreachable!("a fault was noted")
+    };
+    if sold.definition.level != recipient.level() {
+        let detail = match sold.definition.level {
+            Level::Customer => "This service is provisioned to customers, not to users.",
+            Level::User => "This service is provisioned to users, not to customers.",
+        };
+        faults.add("/service", "other_level", detail);
+    }
+    let plan = sold.plan(&body.plan, &mut faults).cloned();
+    let instance = sold.instance(body.instance.as_deref(), &mut faults);
+    faults.check()?;
+    let plan = plan.expect("an unknown plan is a fault");
+    recipient.ensure_can_hold(unit)?;
+
+    unit.because(from, reason);
+    let request = recipient.request(unit, &sold, &plan, instance, quantity)?;
+    let id = request.subscription;
+    let command = SubscriptionCommand::Provision(request);
+    unit.execute::<Subscription>(id, &recipient.path, command)?;
+    let resource = resource(unit, id)?;
+    Ok(if unit.has_decided() {
+        Reply::created(format!("/subscriptions/{id}"), &resource, resource.version)
+    } else {
+        Reply::done(&resource, resource.version)
+    })
+}
+
+pub(crate) fn change(
+    unit: &mut Unit<'_>,
+    id: &str,
+    body: Input<ChangeSubscription>,
+) -> Result<Reply, Stop> {
+    let (id, held, recipient) = find(unit, id)?;
+    unit.permit(recipient.permission(), &recipient.path)?;
+    let body = unit.take(body)?;
+
+    let settings = billing_settings(unit, recipient.customer)?;
+    let mut faults = Faults::default();
+    let from = optional_moment(
+        &mut faults,
+        "/effectiveAt",
+        body.effective_at.as_deref(),
+        &settings,
+    );
+    let reason = optional_reason(&mut faults, body.reason.as_deref());
+    unit.because(from, reason);
+    let subscription = unit.load::<Subscription>(id)?;
+    let now_held = subscription.held_at(unit.effective_at());
+    let quantity = quantity(
+        body.quantity,
+        now_held.map_or(1, |held| held.quantity),
+        &mut faults,
+    );
+    let sold = Sold::find(unit, held.service.key.as_str())?.ok_or_else(Refusal::not_found)?;
+    let plan = match (&body.plan, now_held) {
+        (Some(plan), _) => sold.plan(plan, &mut faults),
+        (None, Some(now_held)) => sold.definition.plan(now_held.plan),
+        (None, None) => sold.definition.plan(&held.plan.key),
+    };
+    if body.plan.is_none() && body.quantity.is_none() {
+        faults.add(
+            "",
+            "nothing_to_change",
+            "Say which plan or quantity it is to be.",
+        );
+    }
+    let plan = plan.cloned();
+    faults.check()?;
+    let plan = plan.ok_or_else(Refusal::not_found)?;
+    recipient.ensure_can_hold(unit)?;
+
+    let request = recipient.request(unit, &sold, &plan, held.instance, quantity)?;
+    unit.execute::<Subscription>(id, &recipient.path, SubscriptionCommand::Change(request))?;
+    done(unit, id)
+}
+
+pub(crate) fn deprovision(
+    unit: &mut Unit<'_>,
+    id: &str,
+    body: Input<Deprovision>,
+) -> Result<Reply, Stop> {
+    let (id, _, recipient) = find(unit, id)?;
+    unit.permit(recipient.permission(), &recipient.path)?;
+    let body = unit.take(body)?;
+
+    let settings = billing_settings(unit, recipient.customer)?;
+    let mut faults = Faults::default();
+    let from = optional_moment(
+        &mut faults,
+        "/effectiveAt",
+        body.effective_at.as_deref(),
+        &settings,
+    );
+    let reason = optional_reason(&mut faults, body.reason.as_deref());
+    faults.check()?;
+    unit.because(from, reason);
+    let command = SubscriptionCommand::Deprovision(unit.command_id());
+    unit.execute::<Subscription>(id, &recipient.path, command)?;
+    done(unit, id)
+}
+
+/// A subscription, the latest request that says what it is, and who holds it.
+fn find(unit: &mut Unit<'_>, id: &str) -> Result<(SubscriptionId, Request, Recipient), Stop> {
+    let id: SubscriptionId = id.parse().map_err(|_| Refusal::not_found())?;
+    let subscription = unit.load::<Subscription>(id)?;
+    let request = subscription
+        .request
+        .clone()
+        .ok_or_else(Refusal::not_found)?;
+    let holder = match &request.user {
+        Some(user) => Holder::User(user.id),
+        None => Holder::Customer(request.customer.id),
+    };
+    let recipient = Recipient::new(unit, holder)?;
+    Ok((id, request, recipient))
+}
+
+fn resource(unit: &mut Unit<'_>, id: SubscriptionId) -> Result<SubscriptionResource, Stop> {
+    let view = unit.view::<SubscriptionView>(&id.to_string())?;
+    Ok(SubscriptionResource::new(
+        &*view.ok_or_else(Refusal::not_found)?,
+        unit.now(),
+    ))
+}
+
+fn done(unit: &mut Unit<'_>, id: SubscriptionId) -> Result<Reply, Stop> {
+    let resource = resource(unit, id)?;
+    Ok(Reply::done(&resource, resource.version))
+}

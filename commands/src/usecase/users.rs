@@ -1,0 +1,440 @@
+//! Users, their roles, tokens and sessions.
+
+use chrono::{DateTime, Utc};
+use domain::event::Actor;
+use domain::organization::{Organization, Status};
+use domain::permission::{Permission, Role};
+use domain::text::{Address, name};
+use domain::user::{Credential, Person, Proof, User, UserCommand};
+use domain::{Faults, OrganizationId, Refusal, TenantPath, TokenId, UserId};
+use projections::views::{NameView, OrganizationView, UserView, login_key};
+use serde::Deserialize;
+use utoipa::ToSchema;
+
+use super::optional_reason;
+use super::organizations::{Because, ensure_active, taken};
+use crate::error::Stop;
+use crate::resource::{TokenResource, UserResource};
+use crate::{Input, Password, Reply, Unit};
+
+/// Days that a token lives where its maker does not say.
+const TOKEN_DAYS: i64 = 365;
+/// Most days that a token can live.
+const TOKEN_DAYS_MAX: i64 = 3_650;
+/// Longest name of a token, in characters.
+const TOKEN_NAME_MAX_CHARS: usize = 100;
+
+/// A new user.
+#[derive(Clone, Debug, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct CreateUser {
+    /// First name.
+    pub first_name: String,
+    /// Last name.
+    pub last_name: String,
+    /// Mail address.
+    pub email: String,
+    /// Unique name to sign in with; the mail address where it is left out.
+    pub login: Option<String>,
+    /// What he may do, by the roles' names. The first user of a customer is its administrator
+    /// where this is left out.
+    pub roles: Option<Vec<String>>,
+    /// How he signs in: 10 to 200 characters. Without it he cannot, yet.
+    pub password: Option<Password>,
+}
+
+/// Changes to a user: what is left out stays as it is.
+#[derive(Clone, Debug, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct EditUser {
+    /// First name.
+    pub first_name: Option<String>,
+    /// Last name.
+    pub last_name: Option<String>,
+    /// Mail address.
+    pub email: Option<String>,
+    /// Unique name to sign in with.
+    pub login: Option<String>,
+}
+
+/// Exactly these roles.
+#[derive(Clone, Debug, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct AssignRoles {
+    /// By name, e.g. `Customer Administrator`.
+    pub roles: Vec<String>,
+    /// Kept with the event.
+    pub reason: Option<String>,
+}
+
+/// A new API token.
+#[derive(Clone, Debug, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct CreateToken {
+    /// What it is for.
+    pub name: String,
+    /// Days until it ends by itself, 1 to 3650; 365 where it is left out.
+    pub days: Option<i64>,
+}
+
+/// What the edge makes for a token or session. The secret itself does not come here.
+#[derive(Clone, Debug)]
+pub struct NewCredential {
+    /// As people see it.
+    pub id: TokenId,
+    /// Of its secret part.
+    pub proof: Proof,
+    /// When it ends by itself, for a session.
+    pub expires_at: DateTime<Utc>,
+}
+
+/// The roles of these names.
+fn roles(
+    names: &[String],
+    unit: &mut Unit<'_>,
+    kind: domain::organization::Kind,
+    faults: &mut Faults,
+) -> Result<Vec<Role>, Stop> {
+    let authority = unit.authority()?;
+    let mut roles = Vec::new();
+    for (index, name) in names.iter().enumerate() {
+        let pointer = format!("/roles/{index}");
+        let Some(role) = Role::named(name) else {
+            let known: Vec<_> = Role::ALL.into_iter().map(Role::name).collect();
+            let detail = format!("There is no such role; there are: {}.", known.join(", "));
+            faults.add(&pointer, "unknown_role", detail);
+            continue;
+        };
+        if !role.fits(kind) {
+            let detail = format!("Nobody in a {} can have this role.", kind.name());
+            faults.add(&pointer, "role_does_not_fit", detail);
+        }
+        let holds = |permission: &Permission| {
+            authority
+                .as_ref()
+                .is_none_or(|authority| authority.holds(*permission))
+        };
+        if let Some(lacking) = role
+            .permissions()
+            .iter()
+            .find(|permission| !holds(permission))
+        {
+            let detail = format!(
+                "You cannot grant what you do not hold yourself: {}.",
+                lacking.name()
+            );
+            faults.add(&pointer, "beyond_your_own", detail);
+        }
+        if !roles.contains(&role) {
+            roles.push(role);
+        }
+    }
+    roles.sort();
+    Ok(roles)
+}
+
+pub(crate) fn create(
+    unit: &mut Unit<'_>,
+    organization: &str,
+    body: Input<CreateUser>,
+    password: Option<Proof>,
+) -> Result<Reply, Stop> {
+    let path = unit.path_of(organization)?;
+    unit.permit(Permission::ManageUsers, &path)?;
+    let body = unit.take(body)?;
+    let organization: OrganizationId = organization.parse().map_err(|_| Refusal::not_found())?;
+    let lineage = super::lineage(unit, organization)?;
+    ensure_active(unit, &lineage)?;
+
+    let kind = unit.load::<Organization>(organization)?.founded()?.kind;
+    let mut faults = Faults::default();
+    let first_name = faults.take("/firstName", name(&body.first_name));
+    let last_name = faults.take("/lastName", name(&body.last_name));
+    let email = faults.take("/email", Address::parse(&body.email));
+    let login = match &body.login {
+        Some(login) => faults.take("/login", Address::parse(login)),
+        None => email.clone(),
+    };
+    let roles = match &body.roles {
+        Some(names) => roles(names, unit, kind, &mut faults)?,
+        None => first_users_roles(unit, organization, kind)?,
+    };
+    if body
+        .password
+        .as_ref()
+        .is_some_and(|password| !password.is_acceptable())
+    {
+        faults.add(
+            "/password",
+            "bad_password",
+            "A password has 10 to 200 characters.",
+        );
+    }
+    faults.check()?;
+    let (Some(first_name), Some(last_name), Some(email), Some(login)) =
+        (first_name, last_name, email, login)
+    else {
+        unreachable!("checked above")
+    };
+    let person = Person {
+        email,
+        first_name,
+        last_name,
+        login,
+    };
+
+    let id = UserId(unit.id());
+    unit.begin::<User>(id);
+    ensure_login_is_free(unit, id, &person.login)?;
+    let command = UserCommand::Create {
+        id,
+        organization,
+        person,
+        roles,
+        password,
+    };
+    unit.execute::<User>(id, &path, command)?;
+    let resource = resource(unit, id)?;
+    Ok(Reply::created(
+        format!("/users/{id}"),
+        &resource,
+        resource.version,
+    ))
+}
+
+/// The first user of a customer is its administrator (service-model.md, section 8).
+fn first_users_roles(
+    unit: &mut Unit<'_>,
+    organization: OrganizationId,
+    kind: domain::organization::Kind,
+) -> Result<Vec<Role>, Stop> {
+    let view = unit.view::<OrganizationView>(&organization.to_string())?;
+    let is_first = view.is_some_and(|view| view.users_added == 0);
+    Ok(
+        if is_first && kind == domain::organization::Kind::Customer {
+            vec![Role::CustomerAdministrator]
+        } else {
+            vec![]
+        },
+    )
+}
+
+pub(crate) fn edit(
+    unit: &mut Unit<'_>,
+    id: &str,
+    body: Input<EditUser>,
+    if_match: Option<u64>,
+) -> Result<Reply, Stop> {
+    let (id, path) = find(unit, id)?;
+    unit.permit(Permission::ManageUsers, &path)?;
+    let body = unit.take(body)?;
+    unit.expect_version::<User>(id, if_match)?;
+
+    let mut person = unit.load::<User>(id)?.known()?.person.clone();
+    let mut faults = Faults::default();
+    let mut set = |field: &mut String, pointer, text: &Option<String>| {
+        if let Some(name) = text
+            .as_deref()
+            .and_then(|text| faults.take(pointer, name(text)))
+        {
+            *field = name;
+        }
+    };
+    set(&mut person.first_name, "/firstName", &body.first_name);
+    set(&mut person.last_name, "/lastName", &body.last_name);
+    let mut set = |field: &mut Address, pointer, text: &Option<String>| {
+        let parsed = text.as_deref().map(Address::parse);
+        if let Some(address) = parsed.and_then(|parsed| faults.take(pointer, parsed)) {
+            *field = address;
+        }
+    };
+    set(&mut person.email, "/email", &body.email);
+    set(&mut person.login, "/login", &body.login);
+    faults.check()?;
+    ensure_login_is_free(unit, id, &person.login)?;
+    unit.execute::<User>(id, &path, UserCommand::Edit(person))?;
+    done(unit, id)
+}
+
+pub(crate) fn disable(unit: &mut Unit<'_>, id: &str, body: Input<Because>) -> Result<Reply, Stop> {
+    let (id, path) = find(unit, id)?;
+    unit.permit(Permission::ManageUsers, &path)?;
+    if unit.caller().actor == Actor::User(id) {
+        return Err(Refusal::conflict(
+            "yourself",
+            "You cannot disable yourself: you could not enable yourself again.",
+        )
+        .into());
+    }
+    set_status(unit, id, &path, body, UserCommand::Disable)
+}
+
+pub(crate) fn enable(unit: &mut Unit<'_>, id: &str, body: Input<Because>) -> Result<Reply, Stop> {
+    let (id, path) = find(unit, id)?;
+    unit.permit(Permission::ManageUsers, &path)?;
+    set_status(unit, id, &path, body, UserCommand::Enable)
+}
+
+fn set_status(
+    unit: &mut Unit<'_>,
+    id: UserId,
+    path: &TenantPath,
+    body: Input<Because>,
+    command: UserCommand,
+) -> Result<Reply, Stop> {
+    let body = unit.take(body)?;
+    let mut faults = Faults::default();
+    let reason = optional_reason(&mut faults, body.reason.as_deref());
+    faults.check()?;
+    unit.because(None, reason);
+    unit.execute::<User>(id, path, command)?;
+    done(unit, id)
+}
+
+pub(crate) fn assign_roles(
+    unit: &mut Unit<'_>,
+    id: &str,
+    body: Input<AssignRoles>,
+) -> Result<Reply, Stop> {
+    let (id, path) = find(unit, id)?;
+    unit.permit(Permission::ManageUsers, &path)?;
+    let body = unit.take(body)?;
+    let organization = unit.load::<User>(id)?.known()?.organization;
+    let kind = unit.load::<Organization>(organization)?.founded()?.kind;
+    let mut faults = Faults::default();
+    let roles = roles(&body.roles, unit, kind, &mut faults)?;
+    let reason = optional_reason(&mut faults, body.reason.as_deref());
+    faults.check()?;
+    unit.because(None, reason);
+    unit.execute::<User>(id, &path, UserCommand::AssignRoles(roles))?;
+    done(unit, id)
+}
+
+pub(crate) fn create_token(
+    unit: &mut Unit<'_>,
+    user: &str,
+    body: Input<CreateToken>,
+    token: NewCredential,
+) -> Result<Reply, Stop> {
+    let (id, path) = own(unit, user)?;
+    unit.require(Permission::HoldTokens)?;
+    let body = unit.take(body)?;
+    let mut faults = Faults::default();
+    let name = faults.take(
+        "/name",
+        domain::text::line(&body.name, TOKEN_NAME_MAX_CHARS),
+    );
+    let days = body.days.unwrap_or(TOKEN_DAYS);
+    if !(1..=TOKEN_DAYS_MAX).contains(&days) {
+        faults.add(
+            "/days",
+            "out_of_range",
+            format!("A token lives 1 to {TOKEN_DAYS_MAX} days."),
+        );
+    }
+    faults.check()?;
+    let credential = Credential {
+        created_at: unit.now(),
+        expires_at: unit.now() + chrono::Duration::days(days),
+        id: token.id,
+        name: name.unwrap_or_default(),
+        proof: token.proof,
+    };
+    let resource = TokenResource::from(&credential);
+    unit.execute::<User>(id, &path, UserCommand::CreateToken(credential))?;
+    Ok(Reply::created(
+        format!("/users/{id}/tokens/{}", resource.id),
+        &resource,
+        1,
+    ))
+}
+
+pub(crate) fn delete_token(unit: &mut Unit<'_>, user: &str, token: &str) -> Result<Reply, Stop> {
+    let (id, path) = own(unit, user)?;
+    let token: TokenId = token.parse().map_err(|_| Refusal::not_found())?;
+    unit.execute::<User>(id, &path, UserCommand::DeleteToken(token))?;
+    Ok(Reply::nothing())
+}
+
+pub(crate) fn sign_in(unit: &mut Unit<'_>, session: NewCredential) -> Result<Reply, Stop> {
+    let (id, path) = myself(unit)?;
+    let credential = Credential {
+        created_at: unit.now(),
+        expires_at: session.expires_at,
+        id: session.id,
+        name: "session".to_owned(),
+        proof: session.proof,
+    };
+    let resource = TokenResource::from(&credential);
+    unit.execute::<User>(id, &path, UserCommand::SignIn(credential))?;
+    Ok(Reply::created("/session".to_owned(), &resource, 1))
+}
+
+pub(crate) fn sign_out(unit: &mut Unit<'_>, session: TokenId) -> Result<Reply, Stop> {
+    let (id, path) = myself(unit)?;
+    unit.execute::<User>(id, &path, UserCommand::SignOut(session))?;
+    Ok(Reply::nothing())
+}
+
+fn myself(unit: &mut Unit<'_>) -> Result<(UserId, TenantPath), Stop> {
+    unit.authority()?;
+    match unit.caller().actor {
+        Actor::User(id) => find(unit, &id.to_string()),
+        Actor::System => Err(Stop::Unauthenticated),
+    }
+}
+
+/// A user's tokens are his own affair: others see that he is there, and may not touch them.
+fn own(unit: &mut Unit<'_>, user: &str) -> Result<(UserId, TenantPath), Stop> {
+    let (id, path) = find(unit, user)?;
+    unit.permit(Permission::HoldTokens, &path)?;
+    match unit.caller().actor {
+        Actor::User(caller) if caller != id => {
+            Err(Refusal::forbidden("tokens.hold, as that user himself").into())
+        }
+        Actor::User(_) | Actor::System => Ok((id, path)),
+    }
+}
+
+/// A user, and the path of his organisation.
+pub(crate) fn find(unit: &mut Unit<'_>, id: &str) -> Result<(UserId, TenantPath), Stop> {
+    let id: UserId = id.parse().map_err(|_| Refusal::not_found())?;
+    let organization = unit.load::<User>(id)?.known()?.organization;
+    let path = unit
+        .load::<Organization>(organization)?
+        .founded()?
+        .path
+        .clone();
+    Ok((id, path))
+}
+
+fn ensure_login_is_free(unit: &mut Unit<'_>, id: UserId, login: &Address) -> Result<(), Stop> {
+    let Some(name) = unit.view::<NameView>(&login_key(login))? else {
+        return Ok(());
+    };
+    let owner = UserId(name.owner);
+    if owner != id && unit.load::<User>(owner)?.known()?.person.login.folded() == login.folded() {
+        return Err(taken("login", "Another user has this login."));
+    }
+    Ok(())
+}
+
+fn resource(unit: &mut Unit<'_>, id: UserId) -> Result<UserResource, Stop> {
+    let view = unit.view::<UserView>(&id.to_string())?;
+    Ok(UserResource::from(
+        view.ok_or_else(Refusal::not_found)?.as_ref(),
+    ))
+}
+
+fn done(unit: &mut Unit<'_>, id: UserId) -> Result<Reply, Stop> {
+    let resource = resource(unit, id)?;
+    Ok(Reply::done(&resource, resource.version))
+}
+
+/// Whether a user is in use.
+pub(crate) fn ensure_user_active(unit: &mut Unit<'_>, id: UserId) -> Result<(), Stop> {
+    if unit.load::<User>(id)?.status == Status::Active {
+        return Ok(());
+    }
+    Err(Refusal::conflict("user_disabled", "The user is disabled; enable him first.").into())
+}

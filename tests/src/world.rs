@@ -1,0 +1,210 @@
+//! A small installation to test on: a database of its own, a clock that tests turn, seeded ids.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+
+use anyhow::{Context, Result};
+use chrono::{DateTime, Utc};
+use commands::usecase::installation::Install;
+use commands::{Ambient, Caller, Command, Committed, Submission, Writer, WriterSettings};
+use domain::billing::{BillingSettings, CalendarRule};
+use domain::money::Currency;
+use domain::text::Address;
+use domain::user::{Person, Proof};
+use eventstore::{Database, Engine};
+use serde_json::Value;
+use sqlx::Connection as _;
+use tempfile::TempDir;
+use uuid::Uuid;
+
+/// Where `scripts/postgres run` says that its server is.
+pub const POSTGRES_VARIABLE: &str = "ATRIUM_TEST_POSTGRES";
+
+/// Time and ids that depend on nothing but the test.
+#[derive(Debug)]
+pub struct TestAmbient {
+    now: AtomicI64,
+    ids: AtomicU64,
+}
+
+impl TestAmbient {
+    /// A clock that stands at a time such as `2019-11-01T00:00:00Z`.
+    ///
+    /// # Panics
+    /// Where the text is no time.
+    #[must_use]
+    pub fn at(time: &str) -> Arc<Self> {
+        let ambient = Self { now: AtomicI64::new(0), ids: AtomicU64::new(1) };
+        ambient.set(time);
+        Arc::new(ambient)
+    }
+
+    /// Turns the clock.
+    ///
+    /// # Panics
+    /// Where the text is no time.
+    pub fn set(&self, time: &str) {
+        let time: DateTime<Utc> = time.parse().expect("an RFC 3339 time");
+        self.now.store(time.timestamp_micros(), Ordering::SeqCst);
+    }
+}
+
+impl Ambient for TestAmbient {
+    fn now(&self) -> DateTime<Utc> {
+        DateTime::from_timestamp_micros(self.now.load(Ordering::SeqCst)).expect("a time")
+    }
+
+    fn id(&self) -> Uuid {
+        let id = self.ids.fetch_add(1, Ordering::SeqCst);
+        let millis = u64::try_from(self.now().timestamp_millis()).unwrap_or(0);
+        let mut random = [0; 10];
+        random[2..].copy_from_slice(&id.to_be_bytes());
+        uuid::Builder::from_unix_timestamp_millis(millis, &random).into_uuid()
+    }
+}
+
+/// A database of its own: a SQLite file in a temporary folder, or a fresh PostgreSQL database.
+#[derive(Debug)]
+pub struct TestDatabase {
+    /// For [`Database`] and the `atrium` binary: the folder, or the URL.
+    pub place: Place,
+    folder: Option<TempDir>,
+}
+
+/// Where a database is.
+#[derive(Clone, Debug)]
+pub enum Place {
+    /// A folder with the SQLite file in it.
+    Folder(std::path::PathBuf),
+    /// A PostgreSQL database.
+    Url(String),
+}
+
+impl TestDatabase {
+    /// A new, empty one.
+    ///
+    /// # Errors
+    /// Where there is no PostgreSQL: run under `scripts/postgres run --`.
+    pub async fn new(engine: Engine) -> Result<Self> {
+        match engine {
+            Engine::Sqlite => {
+                let folder = tempfile::Builder::new().prefix("atrium-test-").tempdir()?;
+                Ok(Self { place: Place::Folder(folder.path().to_owned()), folder: Some(folder) })
+            }
+            Engine::Postgres => {
+                let server = std::env::var(POSTGRES_VARIABLE).with_context(|| {
+                    format!("{POSTGRES_VARIABLE} is not set; run `scripts/postgres run -- ...`")
+                })?;
+                let name = format!("t{}", commands::SystemAmbient.id().simple());
+                let mut connection = sqlx::PgConnection::connect(&server).await?;
+                sqlx::raw_sql(sqlx::AssertSqlSafe(format!("create database {name}")))
+                    .execute(&mut connection)
+                    .await?;
+                connection.close().await?;
+                let (base, _) = server.rsplit_once('/').context("the URL names a database")?;
+                Ok(Self { place: Place::Url(format!("{base}/{name}")), folder: None })
+            }
+        }
+    }
+
+    /// Opens it.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub async fn open(&self) -> Result<Database> {
+        let database = match &self.place {
+            Place::Folder(folder) => Database::open_sqlite(&folder.join("atrium.db")).await?,
+            Place::Url(url) => Database::connect_postgres(url).await?,
+        };
+        projections::prepare(&database, |_| ()).await?;
+        Ok(database)
+    }
+
+    /// Keeps the folder when this is dropped, to look at it.
+    pub fn keep(&mut self) {
+        if let Some(folder) = self.folder.take() {
+            let _ = folder.keep();
+        }
+    }
+}
+
+/// A database with a provider in it, and a writer.
+#[derive(Debug)]
+pub struct World {
+    /// Its database.
+    pub database: Database,
+    /// Its clock.
+    pub ambient: Arc<TestAmbient>,
+    /// Its writer.
+    pub writer: Writer,
+    /// Where the database is; kept as long as the world is.
+    pub place: TestDatabase,
+}
+
+impl World {
+    /// A new world, with a provider and nothing else, on 1 January 2019.
+    ///
+    /// # Errors
+    /// Where there is no database.
+    pub async fn new(engine: Engine) -> Result<Self> {
+        let place = TestDatabase::new(engine).await?;
+        let database = place.open().await?;
+        let ambient = TestAmbient::at("2019-01-01T00:00:00Z");
+        let (writer, _) = Writer::start(
+            database.clone(),
+            ambient.clone(),
+            WriterSettings::default(),
+            Box::new(|_| ()),
+        )
+        .await?;
+        let world = Self { database, ambient, writer, place };
+        world
+            .system(Command::Install(Box::new(Install {
+                name: "Northwind Managed Services".to_owned(),
+                settings: BillingSettings {
+                    currency: Currency::parse("EUR").expect("a currency"),
+                    rule: CalendarRule::CalendarMonth,
+                    zone: chrono_tz::UTC,
+                },
+                administrator: Person {
+                    email: Address::parse("admin@example.com").expect("an address"),
+                    first_name: "Ada".to_owned(),
+                    last_name: "Admin".to_owned(),
+                    login: Address::parse("admin@example.com").expect("an address"),
+                },
+                password: Proof("no password".to_owned()),
+            })))
+            .await?;
+        Ok(world)
+    }
+
+    /// Has Atrium itself do something, which must be granted; gives the resource.
+    ///
+    /// # Errors
+    /// The refusal.
+    pub async fn system(&self, command: Command) -> Result<Value> {
+        let committed = self.submit(Caller::SYSTEM, command).await?;
+        Ok(serde_json::from_str(committed.reply.body.get())?)
+    }
+
+    /// Has somebody do something.
+    ///
+    /// # Errors
+    /// The refusal.
+    pub async fn submit(
+        &self,
+        caller: Caller,
+        command: Command,
+    ) -> Result<Committed, commands::Error> {
+        self.writer.submit(Submission { caller, command, idempotency: None }).await
+    }
+}
+
+/// A body as it would have been sent.
+///
+/// # Panics
+/// Where it does not fit.
+pub fn body<T: serde::de::DeserializeOwned>(json: Value) -> commands::Input<T> {
+    Ok(serde_json::from_value(json).expect("the test's own body fits"))
+}
+
