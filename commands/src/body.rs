@@ -44,7 +44,7 @@ impl From<ShapeFault> for Refusal {
     }
 }
 
-impl From<ShapeFault> for crate::Stop {
+impl From<ShapeFault> for crate::error::Stop {
     fn from(fault: ShapeFault) -> Self {
         Self::Refused(fault.into())
     }

@@ -5,7 +5,8 @@ use domain::user::Proof;
 
 use crate::error::Stop;
 use crate::usecase::{installation, organizations, overrides, services, subscriptions, users};
-use crate::{Input, Reply, Unit};
+use crate::unit::Unit;
+use crate::{Input, Reply};
 
 /// A wish, as it comes from the edge. Ids are as the caller wrote them: one that is none is simply
 /// not found.

@@ -33,7 +33,7 @@ pub enum Error {
 
 /// Why a use case stopped before its end.
 #[derive(Debug)]
-pub enum Stop {
+pub(crate) enum Stop {
     /// The domain says no.
     Refused(Refusal),
     /// The caller is nobody, or not any more.

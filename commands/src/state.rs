@@ -24,7 +24,7 @@ pub(crate) struct State<D> {
 pub(crate) type Known<D> = HashMap<String, State<D>>;
 
 /// A decider whose states are kept among those of all.
-pub trait Held: Decider {
+pub(crate) trait Held: Decider {
     /// Its states.
     fn of(states: &States) -> &Known<Self>;
     /// Its states, to change them.

@@ -63,7 +63,7 @@ impl Below for Ground<'_> {
 
 /// One command's work. It reads through an overlay that holds what the commands before it in the
 /// batch decided; its own writes are buffered. What it stops at leaves nothing behind.
-pub struct Unit<'a> {
+pub(crate) struct Unit<'a> {
     ground: Ground<'a>,
     caller: Caller,
     command_id: CommandId,
@@ -112,43 +112,43 @@ impl<'a> Unit<'a> {
 
     /// The time of this batch; also when the command's events are recorded.
     #[must_use]
-    pub fn now(&self) -> DateTime<Utc> {
+    pub(crate) fn now(&self) -> DateTime<Utc> {
         self.ground.now
     }
 
     /// Names this command, and the request that it starts.
     #[must_use]
-    pub fn command_id(&self) -> CommandId {
+    pub(crate) fn command_id(&self) -> CommandId {
         self.command_id
     }
 
     /// A new id.
     #[must_use]
-    pub fn id(&self) -> Uuid {
+    pub(crate) fn id(&self) -> Uuid {
         self.ground.ambient.id()
     }
 
     /// Who asks.
     #[must_use]
-    pub fn caller(&self) -> Caller {
+    pub(crate) fn caller(&self) -> Caller {
         self.caller
     }
 
     /// From when on what follows is true in the business, and why. Without it: from now on.
-    pub fn because(&mut self, effective_at: Option<DateTime<Utc>>, reason: Option<String>) {
+    pub(crate) fn because(&mut self, effective_at: Option<DateTime<Utc>>, reason: Option<String>) {
         self.effective_at = effective_at.unwrap_or(self.ground.now);
         self.reason = reason;
     }
 
     /// When what is decided now becomes true in the business.
     #[must_use]
-    pub fn effective_at(&self) -> DateTime<Utc> {
+    pub(crate) fn effective_at(&self) -> DateTime<Utc> {
         self.effective_at
     }
 
     /// Whether anything has been decided.
     #[must_use]
-    pub fn has_decided(&self) -> bool {
+    pub(crate) fn has_decided(&self) -> bool {
         !self.events.is_empty()
     }
 
@@ -156,7 +156,7 @@ impl<'a> Unit<'a> {
     ///
     /// # Errors
     /// What is wrong with it.
-    pub fn take<T>(&self, input: Input<T>) -> Result<T, Stop> {
+    pub(crate) fn take<T>(&self, input: Input<T>) -> Result<T, Stop> {
         input.map_err(Stop::from)
     }
 
@@ -164,7 +164,7 @@ impl<'a> Unit<'a> {
     ///
     /// # Errors
     /// [`Stop::Missing`] where it has to be loaded first.
-    pub fn load<D: Held>(&mut self, id: impl Display) -> Result<Arc<D>, Stop> {
+    pub(crate) fn load<D: Held>(&mut self, id: impl Display) -> Result<Arc<D>, Stop> {
         self.state::<D>(&stream::<D>(id)).map(|state| state.decider)
     }
 
@@ -172,7 +172,7 @@ impl<'a> Unit<'a> {
     ///
     /// # Errors
     /// [`Stop::Missing`] where it has to be loaded first.
-    pub fn version<D: Held>(&mut self, id: impl Display) -> Result<u64, Stop> {
+    pub(crate) fn version<D: Held>(&mut self, id: impl Display) -> Result<u64, Stop> {
         self.state::<D>(&stream::<D>(id)).map(|state| state.version)
     }
 
@@ -180,7 +180,7 @@ impl<'a> Unit<'a> {
     ///
     /// # Errors
     /// [`Reason::Stale`](domain::Reason::Stale).
-    pub fn expect_version<D: Held>(
+    pub(crate) fn expect_version<D: Held>(
         &mut self,
         id: impl Display,
         seen: Option<u64>,
@@ -201,7 +201,7 @@ impl<'a> Unit<'a> {
     }
 
     /// Says that a stream has no events, as its id has just been made.
-    pub fn begin<D: Held>(&mut self, id: impl Display) {
+    pub(crate) fn begin<D: Held>(&mut self, id: impl Display) {
         D::of_mut(&mut self.top.states).insert(stream::<D>(id), State::default());
     }
 
@@ -220,7 +220,7 @@ impl<'a> Unit<'a> {
     ///
     /// # Errors
     /// [`Stop::Missing`] where it has to be loaded first.
-    pub fn view<V: View>(&mut self, key: &str) -> Result<Option<Arc<V>>, Stop> {
+    pub(crate) fn view<V: View>(&mut self, key: &str) -> Result<Option<Arc<V>>, Stop> {
         let own = V::of(&self.top.views).get(key);
         match own.or_else(|| cache::document::<V>(self.ground.layers, key)) {
             Some(document) => Ok(document.clone()),
@@ -251,7 +251,7 @@ impl<'a> Unit<'a> {
     ///
     /// # Errors
     /// [`Stop::Unauthenticated`] where he is nobody, or not any more.
-    pub fn authority(&mut self) -> Result<Option<Authority>, Stop> {
+    pub(crate) fn authority(&mut self) -> Result<Option<Authority>, Stop> {
         let Actor::User(id) = self.caller.actor else {
             return Ok(None);
         };
@@ -278,7 +278,7 @@ impl<'a> Unit<'a> {
     ///
     /// # Errors
     /// See [`Authority::permit`].
-    pub fn permit(&mut self, permission: Permission, target: &TenantPath) -> Result<(), Stop> {
+    pub(crate) fn permit(&mut self, permission: Permission, target: &TenantPath) -> Result<(), Stop> {
         match self.authority()? {
             Some(authority) => Ok(authority.permit(permission, target)?),
             None => Ok(()),
@@ -289,7 +289,7 @@ impl<'a> Unit<'a> {
     ///
     /// # Errors
     /// See [`Authority::require`].
-    pub fn require(&mut self, permission: Permission) -> Result<(), Stop> {
+    pub(crate) fn require(&mut self, permission: Permission) -> Result<(), Stop> {
         match self.authority()? {
             Some(authority) => Ok(authority.require(permission)?),
             None => Ok(()),
@@ -300,7 +300,7 @@ impl<'a> Unit<'a> {
     ///
     /// # Errors
     /// Not found where there is none, or the id is none.
-    pub fn path_of(&mut self, organization: &str) -> Result<TenantPath, Stop> {
+    pub(crate) fn path_of(&mut self, organization: &str) -> Result<TenantPath, Stop> {
         let id = organization
             .parse::<domain::OrganizationId>()
             .map_err(|_| Refusal::not_found())?;
@@ -311,7 +311,7 @@ impl<'a> Unit<'a> {
     ///
     /// # Errors
     /// The decider's refusal.
-    pub fn execute<D: Held>(
+    pub(crate) fn execute<D: Held>(
         &mut self,
         id: impl Display,
         path: &TenantPath,

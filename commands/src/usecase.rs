@@ -14,7 +14,7 @@ use domain::organization::Organization;
 use domain::text::note;
 use domain::{Faults, Invalid, OrganizationId, Refusal};
 
-use crate::Unit;
+use crate::unit::Unit;
 use crate::error::Stop;
 
 /// First year that anything can be effective in.

@@ -11,7 +11,8 @@ use projections::views::{NameView, PROVIDER_KEY, UserView};
 
 use crate::error::Stop;
 use crate::resource::UserResource;
-use crate::{Reply, Unit};
+use crate::Reply;
+use crate::unit::Unit;
 
 /// The number of the provider.
 const PROVIDER_NUMBER: u32 = 1;

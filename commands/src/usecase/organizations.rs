@@ -17,7 +17,8 @@ use super::optional_reason;
 use crate::body::present;
 use crate::error::Stop;
 use crate::resource::OrganizationResource;
-use crate::{Input, Reply, Unit};
+use crate::unit::Unit;
+use crate::{Input, Reply};
 
 /// Longest account code in an accounting system, in characters.
 const BILLING_IDENTIFIER_MAX_CHARS: usize = 64;

@@ -14,7 +14,8 @@ use utoipa::ToSchema;
 use super::{billing_settings, optional_moment, optional_reason};
 use crate::error::Stop;
 use crate::resource::OverrideResource;
-use crate::{Input, Reply, Unit};
+use crate::unit::Unit;
+use crate::{Input, Reply};
 
 /// Longest value of a property, in characters.
 const VALUE_MAX_CHARS: usize = 500;

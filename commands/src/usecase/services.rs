@@ -18,7 +18,8 @@ use utoipa::ToSchema;
 use super::{installation, optional_moment, optional_reason};
 use crate::error::Stop;
 use crate::resource::ServiceResource;
-use crate::{Input, Reply, Unit};
+use crate::unit::Unit;
+use crate::{Input, Reply};
 
 /// Longest SKU and property value, in characters.
 const VALUE_MAX_CHARS: usize = 500;

@@ -22,7 +22,8 @@ use super::users::ensure_user_active;
 use super::{billing_settings, lineage, optional_moment, optional_reason};
 use crate::error::Stop;
 use crate::resource::SubscriptionResource;
-use crate::{Input, Reply, Unit};
+use crate::unit::Unit;
+use crate::{Input, Reply};
 
 /// Longest name of an instance, in characters.
 const INSTANCE_MAX_CHARS: usize = 64;

@@ -15,7 +15,8 @@ use super::optional_reason;
 use super::organizations::{Because, ensure_active, taken};
 use crate::error::Stop;
 use crate::resource::{TokenResource, UserResource};
-use crate::{Input, Password, Reply, Unit};
+use crate::unit::Unit;
+use crate::{Input, Password, Reply};
 
 /// Days that a token lives where its maker does not say.
 const TOKEN_DAYS: i64 = 365;
