@@ -1,1 +1,15 @@
-//! placeholder
+//! Atrium's edge: commands over REST, answers over GraphQL and REST, and what operators need.
+
+pub mod app;
+pub mod auth;
+pub mod billing;
+pub mod body;
+pub mod config;
+pub mod demo;
+pub mod graphql;
+pub mod keys;
+pub mod password;
+pub mod problem;
+pub mod rest;
+pub mod server;
+pub mod token;

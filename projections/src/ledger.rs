@@ -3,9 +3,25 @@
 //! A fact costs one small row, whatever the history. Nothing is rolled over when a month begins: the
 //! entries of a period are computed from the timelines that touch it (design.md, section 7).
 
-use domain::billing::Fact;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+use domain::billing::description::{self, Variables};
+use domain::billing::{
+    BillingSettings, Entry, Fact, Overflow, Period, Prices, Quarantine, Subject, Timeline, rate,
+};
 use domain::event::{Event, Recorded};
-use eventstore::{CellKind, Layout, Rows, Value};
+use domain::money::{Currency, Money};
+use domain::service::Level;
+use domain::{OrganizationId, ServiceKey, SubscriptionId, TenantPath};
+use eventstore::{CellKind, Database, Error, Layout, Rows, Value};
+
+use crate::finder::{self, Query, Scope};
+use crate::tables;
+use crate::views::{
+    CalendarView, Holder, OrganizationView, OverrideView, ServiceView, SubscriptionView, UserView,
+};
 
 /// The table of facts.
 pub const TABLE: &str = "ledger_fact";
@@ -50,4 +66,404 @@ pub fn rows<'a>(events: impl IntoIterator<Item = &'a Recorded>, suffix: &str) ->
         }
     }
     (!rows.is_empty()).then_some(rows)
+}
+
+/// Which lines.
+#[derive(Clone, Debug)]
+pub struct Question {
+    /// Whose: a tenant and all below it.
+    pub scope: Scope,
+    /// As it was known at this position of the log; none: now.
+    pub known_at: Option<u64>,
+}
+
+/// An entry with the names that people know it by.
+#[derive(Clone, Debug)]
+pub struct Line {
+    /// What is charged, and why.
+    pub entry: Entry,
+    /// Who buys.
+    pub customer: Arc<OrganizationView>,
+    /// The user who holds it, for a user service.
+    pub user: Option<Arc<UserView>>,
+    /// The instance's name, where the service has many.
+    pub instance: Option<String>,
+    /// The service's name.
+    pub service_name: String,
+    /// The plan's name.
+    pub plan_name: String,
+    /// Stock code.
+    pub sku: String,
+    /// To whom the service is provisioned.
+    pub level: Level,
+    /// Who caused it to be as it is, by name.
+    pub actor_name: String,
+    /// Describes this line.
+    pub line_description: String,
+    /// Describes all lines that are summed up with it.
+    pub summary_description: String,
+}
+
+/// A subscription that could not be rated: reported, never zero by silence.
+#[derive(Clone, Debug)]
+pub struct Quarantined {
+    /// Which.
+    pub subscription: SubscriptionId,
+    /// Whose.
+    pub customer: OrganizationId,
+    /// Of which service.
+    pub service: ServiceKey,
+    /// Why.
+    pub cause: Quarantine,
+}
+
+/// A period's lines.
+#[derive(Clone, Debug)]
+pub struct Statement {
+    /// Which period.
+    pub period: Period,
+    /// By customer name, then in the order of the slots, then by date.
+    pub lines: Vec<Line>,
+    /// What could not be rated.
+    pub quarantined: Vec<Quarantined>,
+}
+
+impl Statement {
+    /// The sum of what is billable.
+    ///
+    /// # Errors
+    /// Where it is beyond what can be held.
+    pub fn total(&self, currency: Currency) -> Result<Money, Overflow> {
+        self.lines.iter().try_fold(Money::new(0, currency), |sum, line| {
+            sum.checked_add(line.entry.amount).ok_or(Overflow)
+        })
+    }
+}
+
+/// The settings that everybody bills by.
+///
+/// # Errors
+/// What the database says; where there is no provider yet.
+pub async fn settings(database: &Database) -> Result<BillingSettings, Error> {
+    let query = Query { limit: 1, ..Query::default() };
+    let page = finder::list::<CalendarView>(database, &Scope::catalogue(), &query).await?;
+    let (_, calendar) = page.items.first().ok_or_else(|| {
+        Error::Unsuitable("there is no provider yet; start `atrium serve` or `demo` once".into())
+    })?;
+    Ok(calendar.settings.clone())
+}
+
+/// All billing periods of a scope, ascending: from the first that anything was held in to the one
+/// that `now` lies in.
+///
+/// # Errors
+/// What the database says.
+pub async fn periods(
+    database: &Database,
+    scope: &Scope,
+    settings: &BillingSettings,
+    now: DateTime<Utc>,
+) -> Result<Vec<Period>, Error> {
+    let rows = database
+        .fetch(
+            "select coalesce(min(since), $1) from view_subscription \
+             where path >= $2 and path < $3 and since < $1",
+            &[now.timestamp_micros().into(), scope.0.as_str().into(), scope.0.end().into()],
+        )
+        .await?;
+    let since = DateTime::from_timestamp_micros(rows[0].int(0)?).unwrap_or(now);
+    let open = settings.rule.period_containing(settings.local_date(now));
+    let first = settings.rule.period_containing(settings.local_date(since));
+    Ok(std::iter::successors(Some(first), |period| Some(settings.rule.next(*period)))
+        .take_while(|period| period.end <= open.end)
+        .take(PERIODS_MAX)
+        .collect())
+}
+
+/// Most periods that are listed: more than a hundred years.
+const PERIODS_MAX: usize = 2_400;
+/// Slots whose facts are read at a time.
+const SLOTS_AT_A_TIME: u64 = 2_000;
+
+/// The statements of some periods, each rated from the facts of the slots that touch it: one pass
+/// over the facts, whatever the number of periods.
+///
+/// # Errors
+/// What the database says.
+pub async fn statements(
+    database: &Database,
+    question: &Question,
+    settings: &BillingSettings,
+    periods: &[Period],
+) -> Result<Vec<Statement>, Error> {
+    let mut statements: Vec<_> = periods
+        .iter()
+        .map(|period| Statement { period: *period, lines: Vec::new(), quarantined: Vec::new() })
+        .collect();
+    let (Some(first), Some(last)) =
+        (periods.iter().min_by_key(|it| it.start), periods.iter().max_by_key(|it| it.end))
+    else {
+        return Ok(statements);
+    };
+    let span = (settings.instants(first).0, settings.instants(last).1);
+    let prices = PriceBook::load(database, question).await?;
+    let mut after = String::new();
+    loop {
+        let slots = slots(database, question, span, &after).await?;
+        let Some(last) = slots.last() else { break };
+        after = last.view.id.to_string();
+        let names = Names::load(database, &question.scope, &slots).await?;
+        for slot in &slots {
+            rate_slot(slot, &prices, &names, settings, &mut statements);
+        }
+        if slots.len() < SLOTS_AT_A_TIME as usize {
+            break;
+        }
+    }
+    for statement in &mut statements {
+        // Stable: within a customer the slots' order and each slot's dates stay as they are.
+        statement.lines.sort_by(|a, b| {
+            let key = |line: &Line| (line.customer.details.name.to_lowercase(), line.customer.number);
+            key(a).cmp(&key(b))
+        });
+    }
+    Ok(statements)
+}
+
+fn rate_slot(
+    slot: &Slot,
+    prices: &PriceBook,
+    names: &Names,
+    settings: &BillingSettings,
+    statements: &mut [Statement],
+) {
+    let Some(customer) = names.organizations.get(&slot.view.customer.to_string()) else { return };
+    let Some(service) = prices.services.get(slot.view.service.as_str()) else { return };
+    let subject = Subject {
+        customer: slot.view.customer,
+        seller: customer.parent.unwrap_or(customer.id),
+        service: slot.view.service.clone(),
+        subscription: slot.view.id,
+    };
+    let prices = prices.of(service, &slot.view.path);
+    for statement in statements {
+        match rate(&subject, &slot.timeline, &prices, settings, &statement.period) {
+            Ok(entries) => statement.lines.extend(
+                entries.into_iter().map(|entry| names.line(entry, slot, customer, service)),
+            ),
+            Err(cause) => statement.quarantined.push(Quarantined {
+                subscription: slot.view.id,
+                customer: slot.view.customer,
+                service: slot.view.service.clone(),
+                cause,
+            }),
+        }
+    }
+}
+
+/// A slot and its facts.
+struct Slot {
+    view: Arc<SubscriptionView>,
+    timeline: Timeline,
+}
+
+/// The slots in scope that are held at any time of a span, with their facts: in the order of their
+/// ids, those behind `after`.
+async fn slots(
+    database: &Database,
+    question: &Question,
+    span: (DateTime<Utc>, DateTime<Utc>),
+    after: &str,
+) -> Result<Vec<Slot>, Error> {
+    let known_at = question.known_at.unwrap_or(i64::MAX as u64);
+    // What was learned since may have ended a slot earlier than was known then.
+    let held_until = question.known_at.map_or(span.0.timestamp_micros(), |_| i64::MIN);
+    let rows = database
+        .fetch(
+            "select slot.key, slot.document, fact.document from \
+             (select key, document from view_subscription \
+              where path >= $1 and path < $2 and since < $3 and until >= $4 and key > $5 \
+              order by key limit $6) as slot \
+             join ledger_fact as fact on fact.subscription = slot.key and fact.position <= $7 \
+             order by slot.key, fact.position",
+            &[
+                question.scope.0.as_str().into(),
+                question.scope.0.end().into(),
+                span.1.timestamp_micros().into(),
+                held_until.into(),
+                after.into(),
+                SLOTS_AT_A_TIME.into(),
+                known_at.into(),
+            ],
+        )
+        .await?;
+    let mut slots: Vec<Slot> = Vec::new();
+    let mut facts: Vec<Fact> = Vec::new();
+    for (index, row) in rows.iter().enumerate() {
+        let key = row.text(0)?;
+        facts.push(serde_json::from_slice(row.bytes(2)?).map_err(|source| {
+            Error::Unsuitable(format!(
+                "a ledger fact of {key} does not fit ({source}); run `atrium rebuild`"
+            ))
+        })?);
+        let next = rows.get(index + 1).map(|row| row.text(0)).transpose()?;
+        if next != Some(key) {
+            let view = tables::read(key, row.bytes(1)?)?;
+            slots.push(Slot { view, timeline: Timeline::new(std::mem::take(&mut facts)) });
+        }
+    }
+    Ok(slots)
+}
+
+/// What services cost, and who set what otherwise.
+struct PriceBook {
+    services: BTreeMap<String, Arc<ServiceView>>,
+    overrides: Vec<Arc<OverrideView>>,
+    known_at: u64,
+}
+
+impl PriceBook {
+    async fn load(database: &Database, question: &Question) -> Result<Self, Error> {
+        let known_at = question.known_at.unwrap_or(u64::MAX);
+        let mut services = BTreeMap::new();
+        let mut query = Query { limit: finder::LIST_MAX, ..Query::default() };
+        loop {
+            let page = finder::list(database, &Scope::catalogue(), &query).await?;
+            query.after = page.items.last().map(|(cursor, _)| cursor.clone());
+            services.extend(
+                page.items
+                    .into_iter()
+                    .map(|(cursor, view): (_, Arc<ServiceView>)| (cursor.key, view)),
+            );
+            if !page.more {
+                break;
+            }
+        }
+        let above: Vec<_> = question.scope.0.lineage().iter().map(ToString::to_string).collect();
+        let sql = format!(
+            "select key, document from view_override where (path >= $1 and path < $2) or {} \
+             order by key",
+            database.any_of("path", 3)
+        );
+        let scope = &question.scope.0;
+        let values = [scope.as_str().into(), scope.end().into(), Value::Texts(above)];
+        let rows = database.fetch(&sql, &values).await?;
+        let overrides = rows
+            .iter()
+            .map(|row| tables::read::<OverrideView>(row.text(0)?, row.bytes(1)?))
+            .collect::<Result<_, Error>>()?;
+        Ok(Self { services, overrides, known_at })
+    }
+
+    /// What says the price of a service for somebody at `path`.
+    fn of(&self, service: &ServiceView, path: &TenantPath) -> Prices {
+        let overrides = self.overrides.iter().filter(|it| {
+            it.position <= self.known_at
+                && it.overriding.service == service.key
+                && it.path.contains(path)
+        });
+        let rows = service.prices.iter().filter(|row| row.position <= self.known_at);
+        Prices {
+            overrides: overrides.map(|it| it.for_rating()).collect(),
+            rows: rows.cloned().collect(),
+        }
+    }
+}
+
+/// The names of those who have to do with some slots.
+struct Names {
+    organizations: BTreeMap<String, Arc<OrganizationView>>,
+    users: BTreeMap<String, Arc<UserView>>,
+}
+
+/// How somebody is called who is not in the reader's scope.
+const OUTSIDER: &str = "Service provider";
+
+impl Names {
+    async fn load(database: &Database, scope: &Scope, slots: &[Slot]) -> Result<Self, Error> {
+        let customers = slots.iter().map(|slot| slot.view.customer.to_string()).collect();
+        let holders = slots.iter().filter_map(|slot| match slot.view.holder {
+            Holder::User(id) => Some(id.to_string()),
+            Holder::Customer(_) => None,
+        });
+        let actors = slots.iter().flat_map(|slot| slot.timeline.facts()).filter_map(|fact| {
+            fact.actor.strip_prefix("user:").map(str::to_owned)
+        });
+        Ok(Self {
+            organizations: finder::find_many(database, scope, customers).await?,
+            users: finder::find_many(database, scope, holders.chain(actors).collect()).await?,
+        })
+    }
+
+    fn actor(&self, actor: &str) -> String {
+        match actor.strip_prefix("user:") {
+            None => "Atrium".to_owned(),
+            Some(id) => self
+                .users
+                .get(id)
+                .map_or_else(|| OUTSIDER.to_owned(), |user| user.person.full_name()),
+        }
+    }
+
+    fn line(
+        &self,
+        entry: Entry,
+        slot: &Slot,
+        customer: &Arc<OrganizationView>,
+        service: &ServiceView,
+    ) -> Line {
+        let definition = service.published.as_ref();
+        let plan = definition.and_then(|definition| definition.plan(&entry.plan));
+        let user = match slot.view.holder {
+            Holder::User(id) => self.users.get(&id.to_string()).cloned(),
+            Holder::Customer(_) => None,
+        };
+        let level = match slot.view.holder {
+            Holder::User(_) => Level::User,
+            Holder::Customer(_) => Level::Customer,
+        };
+        let defaults = match (&slot.view.instance, level) {
+            (Some(_), _) => description::INSTANCE,
+            (None, Level::Customer) => description::CUSTOMER_SERVICE,
+            (None, Level::User) => description::USER_SERVICE,
+        };
+        let service_name = definition.map_or(service.key.as_str(), |it| it.name.as_str());
+        let plan_name = plan.map_or(entry.plan.as_str(), |plan| plan.name.as_str());
+        let sku = plan.map_or(entry.plan.as_str(), |plan| plan.sku.as_str());
+        let variables = Variables {
+            added_by_user_name: &self.actor(&entry.added_by),
+            customer_name: &customer.details.name,
+            instance_name: slot.view.instance.as_deref().unwrap_or_default(),
+            plan_name,
+            product_sku: sku,
+            removed_by_user_name: &entry
+                .removed_by
+                .as_deref()
+                .map(|actor| self.actor(actor))
+                .unwrap_or_default(),
+            service_name,
+            user_full_name: &user
+                .as_ref()
+                .map(|user| user.person.full_name())
+                .unwrap_or_default(),
+        };
+        let line = definition.and_then(|it| it.line_description.as_deref());
+        let summary = definition.and_then(|it| it.summary_description.as_deref());
+        Line {
+            line_description: description::render(line.unwrap_or(defaults.line), &variables),
+            summary_description: description::render(
+                summary.unwrap_or(defaults.summary),
+                &variables,
+            ),
+            actor_name: self.actor(&entry.actor),
+            service_name: service_name.to_owned(),
+            plan_name: plan_name.to_owned(),
+            sku: sku.to_owned(),
+            instance: slot.view.instance.clone(),
+            customer: customer.clone(),
+            level,
+            user,
+            entry,
+        }
+    }
 }

@@ -1,0 +1,119 @@
+//! What every request can reach.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use chrono::{DateTime, Utc};
+use commands::{Ambient, Writer};
+use domain::billing::BillingSettings;
+use eventstore::{Database, Log};
+use tokio::sync::OnceCell;
+
+use crate::auth::Gate;
+use crate::keys::Keys;
+use crate::password::Passwords;
+use crate::problem::Problem;
+use crate::token::Tokens;
+
+/// What every request can reach. Clones share it.
+#[derive(Clone, Debug)]
+pub struct App {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    database: Database,
+    writer: Writer,
+    gate: Arc<Gate>,
+    tokens: Tokens,
+    passwords: Passwords,
+    settings: OnceCell<BillingSettings>,
+    stopping: AtomicBool,
+}
+
+impl App {
+    /// On a database with its writer. The gate must be the one that the writer tells of commits.
+    #[must_use]
+    pub fn new(database: Database, writer: Writer, gate: Arc<Gate>, keys: Keys) -> Self {
+        Self {
+            inner: Arc::new(Inner {
+                passwords: Passwords::new(&keys.pepper),
+                tokens: Tokens::new(keys),
+                settings: OnceCell::new(),
+                stopping: AtomicBool::new(false),
+                database,
+                writer,
+                gate,
+            }),
+        }
+    }
+
+    /// For reading.
+    #[must_use]
+    pub fn database(&self) -> &Database {
+        &self.inner.database
+    }
+
+    /// The log, for reading.
+    #[must_use]
+    pub fn log(&self) -> Log {
+        Log::new(self.inner.database.clone())
+    }
+
+    /// For commands.
+    #[must_use]
+    pub fn writer(&self) -> &Writer {
+        &self.inner.writer
+    }
+
+    /// Time and ids.
+    #[must_use]
+    pub fn ambient(&self) -> &dyn Ambient {
+        self.inner.writer.ambient()
+    }
+
+    /// Now.
+    #[must_use]
+    pub fn now(&self) -> DateTime<Utc> {
+        self.ambient().now()
+    }
+
+    /// Who is let in.
+    #[must_use]
+    pub fn gate(&self) -> &Arc<Gate> {
+        &self.inner.gate
+    }
+
+    /// Signs and verifies tokens.
+    #[must_use]
+    pub fn tokens(&self) -> &Tokens {
+        &self.inner.tokens
+    }
+
+    /// Hashes and checks passwords.
+    #[must_use]
+    pub fn passwords(&self) -> &Passwords {
+        &self.inner.passwords
+    }
+
+    /// The settings that everybody bills by; they never change once they are set.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub async fn billing_settings(&self) -> Result<&BillingSettings, Problem> {
+        let load = || projections::ledger::settings(self.database());
+        Ok(self.inner.settings.get_or_try_init(load).await?)
+    }
+
+    /// Says that the server is about to stop: it is not ready any more.
+    pub fn stop(&self) {
+        self.inner.stopping.store(true, Ordering::SeqCst);
+    }
+
+    /// Whether the server is about to stop.
+    #[must_use]
+    pub fn is_stopping(&self) -> bool {
+        self.inner.stopping.load(Ordering::SeqCst)
+    }
+}
