@@ -7,13 +7,16 @@ use chrono::{DateTime, Utc};
 use commands::{Ambient, Writer};
 use domain::billing::BillingSettings;
 use eventstore::{Database, Log};
-use tokio::sync::OnceCell;
+use tokio::sync::{OnceCell, Semaphore, SemaphorePermit};
 
 use crate::auth::Gate;
 use crate::keys::Keys;
 use crate::password::Passwords;
 use crate::problem::Problem;
 use crate::token::Tokens;
+
+/// Requests served at a time; more are told to come again.
+const REQUESTS_AT_A_TIME: usize = 2_048;
 
 /// What every request can reach. Clones share it.
 #[derive(Clone, Debug)]
@@ -30,6 +33,7 @@ struct Inner {
     passwords: Passwords,
     settings: OnceCell<BillingSettings>,
     stopping: AtomicBool,
+    places: Semaphore,
 }
 
 impl App {
@@ -42,6 +46,7 @@ impl App {
                 tokens: Tokens::new(keys),
                 settings: OnceCell::new(),
                 stopping: AtomicBool::new(false),
+                places: Semaphore::new(REQUESTS_AT_A_TIME),
                 database,
                 writer,
                 gate,
@@ -104,6 +109,12 @@ impl App {
     pub async fn billing_settings(&self) -> Result<&BillingSettings, Problem> {
         let load = || projections::ledger::settings(self.database());
         Ok(self.inner.settings.get_or_try_init(load).await?)
+    }
+
+    /// A place among the requests that are being served, if there is one left.
+    #[must_use]
+    pub fn place(&self) -> Option<SemaphorePermit<'_>> {
+        self.inner.places.try_acquire().ok()
     }
 
     /// Says that the server is about to stop: it is not ready any more.

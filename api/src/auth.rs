@@ -101,9 +101,9 @@ impl Gate {
                     self.forget_user(id);
                 }
             }
-            Event::Organization(
-                OrganizationEvent::Disabled {} | OrganizationEvent::Enabled {},
-            ) => self.forget_all(),
+            Event::Organization(OrganizationEvent::Disabled {} | OrganizationEvent::Enabled {}) => {
+                self.forget_all()
+            }
             Event::Organization(_)
             | Event::Service(_)
             | Event::Subscription(_)

@@ -132,9 +132,7 @@ pub fn read_or_make_master_key(file: &Path, may_make: bool) -> Result<[u8; KEY_B
              put it back (--master-key-file or ATRIUM_MASTER_KEY)",
             file.display()
         ),
-        Err(error) => {
-            Err(error).with_context(|| format!("the master key in {}", file.display()))
-        }
+        Err(error) => Err(error).with_context(|| format!("the master key in {}", file.display())),
     }
 }
 

@@ -1,1 +1,3 @@
+//! The `atrium` binary.
+
 fn main() {}

@@ -16,10 +16,7 @@ pub trait Ambient: Send + Sync + 'static {
 pub struct SystemAmbient;
 
 impl Ambient for SystemAmbient {
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "this is where the time comes from"
-    )]
+    #[expect(clippy::disallowed_methods, reason = "this is where the time comes from")]
     fn now(&self) -> DateTime<Utc> {
         Utc::now().trunc_subsecs(6)
     }

@@ -25,22 +25,10 @@ impl From<ShapeFault> for Refusal {
     fn from(fault: ShapeFault) -> Self {
         let detail = match fault.faults.as_slice() {
             [one] => one.detail.clone(),
-            several => format!(
-                "{} things are wrong with the body; see errors.",
-                several.len()
-            ),
+            several => format!("{} things are wrong with the body; see errors.", several.len()),
         };
-        let code = if fault.reason == Reason::Malformed {
-            "malformed"
-        } else {
-            "invalid"
-        };
-        Self {
-            reason: fault.reason,
-            code,
-            detail,
-            faults: fault.faults,
-        }
+        let code = if fault.reason == Reason::Malformed { "malformed" } else { "invalid" };
+        Self { reason: fault.reason, code, detail, faults: fault.faults }
     }
 }
 

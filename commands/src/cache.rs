@@ -90,9 +90,7 @@ pub(crate) fn state<'a, D: Held>(
     layers: impl IntoIterator<Item = &'a Layer>,
     stream: &str,
 ) -> Option<&'a State<D>> {
-    layers
-        .into_iter()
-        .find_map(|layer| D::of(&layer.states).get(stream))
+    layers.into_iter().find_map(|layer| D::of(&layer.states).get(stream))
 }
 
 /// The first thing that one of the layers knows of a document.
@@ -100,7 +98,5 @@ pub(crate) fn document<'a, V: View>(
     layers: impl IntoIterator<Item = &'a Layer>,
     key: &str,
 ) -> Option<&'a Option<Arc<V>>> {
-    layers
-        .into_iter()
-        .find_map(|layer| V::of(&layer.views).get(key))
+    layers.into_iter().find_map(|layer| V::of(&layer.views).get(key))
 }

@@ -4,8 +4,8 @@ use domain::organization::Kind;
 use domain::user::Proof;
 
 use crate::error::Stop;
-use crate::usecase::{installation, organizations, overrides, services, subscriptions, users};
 use crate::unit::Unit;
+use crate::usecase::{installation, organizations, overrides, services, subscriptions, users};
 use crate::{Input, Reply};
 
 /// A wish, as it comes from the edge. Ids are as the caller wrote them: one that is none is simply
@@ -25,6 +25,8 @@ pub enum Command {
     EditOrganization {
         /// Which.
         id: String,
+        /// What the caller takes it for.
+        kind: Kind,
         /// What was sent.
         body: Input<organizations::EditOrganization>,
         /// The version that the caller has seen.
@@ -34,6 +36,8 @@ pub enum Command {
     DisableOrganization {
         /// Which.
         id: String,
+        /// What the caller takes it for.
+        kind: Kind,
         /// Why.
         body: Input<organizations::Because>,
     },
@@ -41,6 +45,8 @@ pub enum Command {
     EnableOrganization {
         /// Which.
         id: String,
+        /// What the caller takes it for.
+        kind: Kind,
         /// Why.
         body: Input<organizations::Because>,
     },
@@ -180,16 +186,21 @@ impl Command {
         match self.clone() {
             Self::Install(install) => installation::install(unit, *install),
             Self::CreateOrganization { kind, body } => organizations::create(unit, kind, body),
-            Self::EditOrganization { id, body, if_match } => {
-                organizations::edit(unit, &id, body, if_match)
+            Self::EditOrganization { id, kind, body, if_match } => {
+                organizations::edit(unit, &id, kind, body, if_match)
             }
-            Self::DisableOrganization { id, body } => organizations::disable(unit, &id, body),
-            Self::EnableOrganization { id, body } => organizations::enable(unit, &id, body),
-            Self::CreateUser {
-                organization,
-                body,
-                password,
-            } => users::create(unit, &organization, body, password),
+
+            Self::DisableOrganization { id, kind, body } => {
+                organizations::disable(unit, &id, kind, body)
+            }
+
+            Self::EnableOrganization { id, kind, body } => {
+                organizations::enable(unit, &id, kind, body)
+            }
+
+            Self::CreateUser { organization, body, password } => {
+                users::create(unit, &organization, body, password)
+            }
             Self::EditUser { id, body, if_match } => users::edit(unit, &id, body, if_match),
             Self::DisableUser { id, body } => users::disable(unit, &id, body),
             Self::EnableUser { id, body } => users::enable(unit, &id, body),
@@ -200,11 +211,9 @@ impl Command {
             Self::DeleteToken { user, token } => users::delete_token(unit, &user, &token),
             Self::SignIn { session } => users::sign_in(unit, session),
             Self::SignOut { session } => users::sign_out(unit, session),
-            Self::DraftService {
-                key,
-                body,
-                if_match,
-            } => services::draft(unit, &key, body, if_match),
+            Self::DraftService { key, body, if_match } => {
+                services::draft(unit, &key, body, if_match)
+            }
             Self::PublishService { key, body } => services::publish(unit, &key, body),
             Self::ProvisionToCustomer { customer, body } => {
                 subscriptions::provision_to_customer(unit, &customer, body)
@@ -214,11 +223,9 @@ impl Command {
             }
             Self::ChangeSubscription { id, body } => subscriptions::change(unit, &id, body),
             Self::Deprovision { id, body } => subscriptions::deprovision(unit, &id, body),
-            Self::OverrideProperty {
-                organization,
-                service,
-                body,
-            } => overrides::property(unit, &organization, &service, body),
+            Self::OverrideProperty { organization, service, body } => {
+                overrides::property(unit, &organization, &service, body)
+            }
             Self::OverridePrice { organization, body } => {
                 overrides::price(unit, &organization, body)
             }

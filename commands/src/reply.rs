@@ -54,12 +54,7 @@ impl Reply {
     /// Done, and there is nothing to say.
     #[must_use]
     pub fn nothing() -> Self {
-        Self {
-            outcome: Outcome::Nothing,
-            location: None,
-            version: None,
-            body: json(&()),
-        }
+        Self { outcome: Outcome::Nothing, location: None, version: None, body: json(&()) }
     }
 }
 

@@ -11,7 +11,7 @@ use domain::overrides::Overriding;
 use domain::service::{Definition, Instancing, Level};
 use domain::user::Credential;
 use projections::views::{
-    Holder, OrganizationView, RequestView, ServiceView, SubscriptionView, UserView,
+    Holder, OrganizationView, OverrideView, RequestView, ServiceView, SubscriptionView, UserView,
 };
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -228,13 +228,10 @@ impl From<&Definition> for DefinitionResource {
                 .collect(),
             retired: plan.retired,
         });
-        let properties = definition
-            .properties
-            .iter()
-            .map(|property| PropertyResource {
-                key: property.key.to_string(),
-                label: property.label.clone(),
-            });
+        let properties = definition.properties.iter().map(|property| PropertyResource {
+            key: property.key.to_string(),
+            label: property.label.clone(),
+        });
         Self {
             key: definition.key.to_string(),
             name: definition.name.clone(),
@@ -409,6 +406,13 @@ pub struct OverrideResource {
     pub reason: Option<String>,
     /// Who did it.
     pub actor: String,
+}
+
+impl From<&OverrideView> for OverrideResource {
+    fn from(view: &OverrideView) -> Self {
+        let reason = view.reason.clone();
+        Self::new(view.organization, &view.overriding, view.effective_from, reason, view.actor)
+    }
 }
 
 impl OverrideResource {

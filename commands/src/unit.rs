@@ -28,18 +28,12 @@ pub struct Caller {
 
 impl Caller {
     /// Atrium itself: installation and jobs. It may do everything.
-    pub const SYSTEM: Self = Self {
-        actor: Actor::System,
-        on_behalf_of: None,
-    };
+    pub const SYSTEM: Self = Self { actor: Actor::System, on_behalf_of: None };
 
     /// A person.
     #[must_use]
     pub fn user(id: UserId) -> Self {
-        Self {
-            actor: Actor::User(id),
-            on_behalf_of: None,
-        }
+        Self { actor: Actor::User(id), on_behalf_of: None }
     }
 }
 
@@ -100,10 +94,7 @@ impl<'a> Unit<'a> {
     }
 
     pub(crate) fn decided(self) -> Decided {
-        Decided {
-            layer: self.top,
-            events: self.events,
-        }
+        Decided { layer: self.top, events: self.events }
     }
 
     pub(crate) fn wants(self) -> Wants {
@@ -233,12 +224,7 @@ impl<'a> Unit<'a> {
 
     /// The answer that was given under an idempotency key.
     pub(crate) fn kept_reply(&mut self, key: &str) -> Result<Option<KeptReply>, Stop> {
-        match self
-            .ground
-            .layers
-            .iter()
-            .find_map(|layer| layer.replies.get(key))
-        {
+        match self.ground.layers.iter().find_map(|layer| layer.replies.get(key)) {
             Some(kept) => Ok(kept.clone()),
             None => {
                 self.wants.add(REPLIES, key);
@@ -255,9 +241,7 @@ impl<'a> Unit<'a> {
         let Actor::User(id) = self.caller.actor else {
             return Ok(None);
         };
-        let access = self
-            .view::<AccessView>(&id.to_string())?
-            .ok_or(Stop::Unauthenticated)?;
+        let access = self.view::<AccessView>(&id.to_string())?.ok_or(Stop::Unauthenticated)?;
         if access.status != Status::Active {
             return Err(Stop::Unauthenticated);
         }
@@ -278,7 +262,11 @@ impl<'a> Unit<'a> {
     ///
     /// # Errors
     /// See [`Authority::permit`].
-    pub(crate) fn permit(&mut self, permission: Permission, target: &TenantPath) -> Result<(), Stop> {
+    pub(crate) fn permit(
+        &mut self,
+        permission: Permission,
+        target: &TenantPath,
+    ) -> Result<(), Stop> {
         match self.authority()? {
             Some(authority) => Ok(authority.permit(permission, target)?),
             None => Ok(()),
@@ -301,9 +289,8 @@ impl<'a> Unit<'a> {
     /// # Errors
     /// Not found where there is none, or the id is none.
     pub(crate) fn path_of(&mut self, organization: &str) -> Result<TenantPath, Stop> {
-        let id = organization
-            .parse::<domain::OrganizationId>()
-            .map_err(|_| Refusal::not_found())?;
+        let id =
+            organization.parse::<domain::OrganizationId>().map_err(|_| Refusal::not_found())?;
         Ok(self.load::<Organization>(id)?.founded()?.path.clone())
     }
 
@@ -333,11 +320,7 @@ impl<'a> Unit<'a> {
             self.events.push(event);
         }
         D::of_mut(&mut self.top.states).insert(name, state);
-        if self.wants.is_empty() {
-            Ok(())
-        } else {
-            Err(Stop::Missing)
-        }
+        if self.wants.is_empty() { Ok(()) } else { Err(Stop::Missing) }
     }
 
     fn recorded(&self, stream: &str, version: u64, path: &TenantPath, event: Event) -> Recorded {

@@ -14,8 +14,8 @@ use domain::organization::Organization;
 use domain::text::note;
 use domain::{Faults, Invalid, OrganizationId, Refusal};
 
-use crate::unit::Unit;
 use crate::error::Stop;
+use crate::unit::Unit;
 
 /// First year that anything can be effective in.
 const YEAR_MIN: i32 = 1990;
@@ -63,10 +63,7 @@ pub(crate) fn parent(
 fn moment(text: &str, settings: &BillingSettings) -> Result<DateTime<Utc>, Invalid> {
     let parsed = match DateTime::parse_from_rfc3339(text) {
         Ok(time) => Some(time.to_utc()),
-        Err(_) => text
-            .parse::<NaiveDate>()
-            .ok()
-            .map(|date| settings.midnight(date)),
+        Err(_) => text.parse::<NaiveDate>().ok().map(|date| settings.midnight(date)),
     };
     let Some(moment) = parsed else {
         return Err(Invalid::new(

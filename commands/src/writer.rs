@@ -29,10 +29,7 @@ pub struct WriterSettings {
 
 impl Default for WriterSettings {
     fn default() -> Self {
-        Self {
-            queue_commands: 4_096,
-            batch_commands: 512,
-        }
+        Self { queue_commands: 4_096, batch_commands: 512 }
     }
 }
 
@@ -136,17 +133,8 @@ impl Writer {
             .map_err(|error| {
                 StoreError::Unsuitable(format!("no thread for the writer: {error}"))
             })?;
-        is_ready
-            .await
-            .map_err(|_| StoreError::Unsuitable("the writer ended at once".into()))??;
-        Ok((
-            Self {
-                queue,
-                position,
-                ambient,
-            },
-            thread,
-        ))
+        is_ready.await.map_err(|_| StoreError::Unsuitable("the writer ended at once".into()))??;
+        Ok((Self { queue, position, ambient }, thread))
     }
 
     /// Hands a command over and waits for its answer. The command goes on even if nobody waits.
@@ -155,12 +143,10 @@ impl Writer {
     /// See [`Error`].
     pub async fn submit(&self, submission: Submission) -> Result<Committed, Error> {
         let (answer, answered) = oneshot::channel();
-        self.queue
-            .try_send(Job { submission, answer })
-            .map_err(|error| match error {
-                mpsc::error::TrySendError::Full(_) => Error::Overloaded,
-                mpsc::error::TrySendError::Closed(_) => Error::Stopping,
-            })?;
+        self.queue.try_send(Job { submission, answer }).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => Error::Overloaded,
+            mpsc::error::TrySendError::Closed(_) => Error::Stopping,
+        })?;
         answered.await.map_err(|_| Error::OutcomeUnknown)?
     }
 
@@ -231,11 +217,7 @@ impl Worker {
     async fn run(mut self, mut jobs: mpsc::Receiver<Job>) {
         let mut waiting = Vec::with_capacity(self.settings.batch_commands);
         // No timer: while one batch commits, the next fills by itself.
-        while jobs
-            .recv_many(&mut waiting, self.settings.batch_commands)
-            .await
-            > 0
-        {
+        while jobs.recv_many(&mut waiting, self.settings.batch_commands).await > 0 {
             metrics::histogram!("atrium_batch_commands").record(waiting.len() as f64);
             let answers = match self.process(&waiting).await {
                 Ok(answers) => answers,
@@ -267,11 +249,7 @@ impl Worker {
         let unknown = matches!(error, StoreError::OutcomeUnknown(_));
         let error = Arc::new(error);
         let same = || {
-            if unknown {
-                Error::OutcomeUnknown
-            } else {
-                Error::Storage(error.clone())
-            }
+            if unknown { Error::OutcomeUnknown } else { Error::Storage(error.clone()) }
         };
         (0..commands).map(|_| Err(same())).collect()
     }
@@ -298,9 +276,7 @@ impl Worker {
             }
             self.catch_up().await?;
         }
-        Err(StoreError::Unsuitable(
-            "other processes were faster every time".to_owned(),
-        ))
+        Err(StoreError::Unsuitable("other processes were faster every time".to_owned()))
     }
 
     /// Runs every command, one after another; where something is missing, loads it with one
@@ -308,10 +284,7 @@ impl Worker {
     async fn decide(&mut self, jobs: &[Job]) -> Result<Batch, StoreError> {
         let mut loaded = Layer::default();
         for _ in 0..LOADS_MAX {
-            let mut batch = Batch {
-                loaded,
-                ..Batch::default()
-            };
+            let mut batch = Batch { loaded, ..Batch::default() };
             // Recorded times never decrease, even where clocks do.
             let now = self.ambient.now().max(time(self.head.recorded_at));
             let mut wants = Wants::default();
@@ -325,9 +298,7 @@ impl Worker {
             loaded = batch.loaded;
             self.load(&mut loaded, &wants).await?;
         }
-        Err(StoreError::Unsuitable(
-            "a command keeps asking for more to be loaded".to_owned(),
-        ))
+        Err(StoreError::Unsuitable("a command keeps asking for more to be loaded".to_owned()))
     }
 
     fn run_one(
@@ -355,15 +326,9 @@ impl Worker {
                 });
                 let decided = unit.decided();
                 batch.take_in(decided, kept);
-                Ok(Committed {
-                    reply,
-                    replayed: false,
-                })
+                Ok(Committed { reply, replayed: false })
             }
-            Ok(Ok(Answer::Kept(reply))) => Ok(Committed {
-                reply,
-                replayed: true,
-            }),
+            Ok(Ok(Answer::Kept(reply))) => Ok(Committed { reply, replayed: true }),
             Ok(Err(Failure::KeyReused)) => Err(Error::KeyReused),
             Ok(Err(Failure::Stopped(Stop::Refused(refusal)))) => Err(Error::Refused(refusal)),
             Ok(Err(Failure::Stopped(Stop::Unauthenticated))) => Err(Error::Unauthenticated),
@@ -395,21 +360,13 @@ impl Worker {
                 self.database.any_of("key", 1)
             );
             let keys: Vec<_> = keys.iter().cloned().collect();
-            let rows = self
-                .database
-                .fetch(&sql, &[Value::Texts(keys.clone())])
-                .await?;
-            layer
-                .replies
-                .extend(keys.into_iter().map(|key| (key, None)));
+            let rows = self.database.fetch(&sql, &[Value::Texts(keys.clone())]).await?;
+            layer.replies.extend(keys.into_iter().map(|key| (key, None)));
             for row in rows {
                 let request = row.bytes(1)?.try_into().map_err(|_| {
                     StoreError::Unsuitable("a kept reply's hash has another length".to_owned())
                 })?;
-                let kept = KeptReply {
-                    request,
-                    answer: row.bytes(2)?.into(),
-                };
+                let kept = KeptReply { request, answer: row.bytes(2)?.into() };
                 layer.replies.insert(row.text(0)?.to_owned(), Some(kept));
             }
         }
@@ -451,11 +408,7 @@ impl Worker {
                 Value::Int(head.recorded_at),
             ]);
         }
-        all.extend(
-            [events, shapes, replies]
-                .into_iter()
-                .filter(|rows| !rows.is_empty()),
-        );
+        all.extend([events, shapes, replies].into_iter().filter(|rows| !rows.is_empty()));
         all.extend(batch.overlay.views.rows("", head.position));
         all.extend(projections::ledger::rows(&batch.events, ""));
         (head, all)
@@ -476,25 +429,16 @@ impl Worker {
     async fn catch_up(&mut self) -> Result<(), StoreError> {
         // What the batch that lost the race would have added is not there.
         self.shapes.clear();
-        let connection = self
-            .connection
-            .as_mut()
-            .expect("a batch has just been tried");
+        let connection = self.connection.as_mut().expect("a batch has just been tried");
         let head = connection.head().await?;
         if head.position - self.head.position > CATCH_UP_MAX {
             self.cache.clear();
         } else {
             let mut after = self.head.position;
             while after < head.position {
-                let page = self
-                    .log
-                    .read(after, head.position, eventstore::READ_MAX)
-                    .await?;
+                let page = self.log.read(after, head.position, eventstore::READ_MAX).await?;
                 let Some(last) = page.last() else {
-                    return Err(StoreError::Gap {
-                        expected: after + 1,
-                        found: head.position,
-                    });
+                    return Err(StoreError::Gap { expected: after + 1, found: head.position });
                 };
                 after = last.position;
                 for stored in &page {
@@ -513,10 +457,7 @@ impl Batch {
         self.overlay.absorb(decided.layer);
         self.events.extend(decided.events);
         if let Some((key, request, answer)) = kept {
-            let reply = KeptReply {
-                request,
-                answer: answer.as_slice().into(),
-            };
+            let reply = KeptReply { request, answer: answer.as_slice().into() };
             self.overlay.replies.insert(key.clone(), Some(reply));
             self.kept.push((key, request, answer));
         }

@@ -79,12 +79,7 @@ mod tests {
 
     #[test]
     fn a_calendar_is_set_once() {
-        let set = (
-            1,
-            BillingCalendarEvent::Set {
-                settings: settings("EUR"),
-            },
-        );
+        let set = (1, BillingCalendarEvent::Set { settings: settings("EUR") });
         given::<BillingCalendar>([])
             .when(1, BillingCalendarCommand::Set(settings("EUR")))
             .then([set.1.clone()]);

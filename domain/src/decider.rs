@@ -58,10 +58,7 @@ events_of!(Organization, crate::organization::OrganizationEvent);
 events_of!(User, crate::user::UserEvent);
 events_of!(Service, crate::service::ServiceEvent);
 events_of!(Subscription, crate::subscription::SubscriptionEvent);
-events_of!(
-    BillingCalendar,
-    crate::billing_calendar::BillingCalendarEvent
-);
+events_of!(BillingCalendar, crate::billing_calendar::BillingCalendarEvent);
 
 /// `given(facts).when(command).then(facts)`: how a decider is tested. Every fact also goes through
 /// its stored form and back.

@@ -89,11 +89,7 @@ impl Event {
             "billing_calendar" => serde_json::from_str(&tagged).map(Self::BillingCalendar),
             _ => return Err(Undecodable::Kind(kind.to_owned())),
         }
-        .map_err(|source| Undecodable::Content {
-            kind: kind.to_owned(),
-            schema,
-            source,
-        })
+        .map_err(|source| Undecodable::Content { kind: kind.to_owned(), schema, source })
     }
 }
 
@@ -152,10 +148,9 @@ impl FromStr for Actor {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         match text.split_once(':') {
             None if text == "system" => Ok(Self::System),
-            Some(("user", id)) => id
-                .parse()
-                .map(Self::User)
-                .map_err(|_| "the actor's user id is no UUID"),
+            Some(("user", id)) => {
+                id.parse().map(Self::User).map_err(|_| "the actor's user id is no UUID")
+            }
             _ => Err("an actor is `system` or `user:<id>`"),
         }
     }
@@ -270,11 +265,7 @@ impl Recorded {
             version: self.version,
         })
         .expect("an envelope has text keys only, so it has a JSON form");
-        StoredForm {
-            body,
-            kind: shape.kind,
-            schema: shape.schema,
-        }
+        StoredForm { body, kind: shape.kind, schema: shape.schema }
     }
 
     /// Reads what [`Recorded::to_stored`] wrote, at any time in the past.

@@ -142,14 +142,8 @@ mod tests {
         let holder = Uuid::from_u128(0x0192_3456_789a_7000_8000_0000_0000_0001);
         let crm = ServiceKey::parse("crm").expect("a key");
         let production = SubscriptionId::of_slot(holder, &crm, Some("production"));
-        assert_eq!(
-            production,
-            SubscriptionId::of_slot(holder, &crm, Some("production"))
-        );
-        assert_ne!(
-            production,
-            SubscriptionId::of_slot(holder, &crm, Some("staging"))
-        );
+        assert_eq!(production, SubscriptionId::of_slot(holder, &crm, Some("production")));
+        assert_ne!(production, SubscriptionId::of_slot(holder, &crm, Some("staging")));
         assert_ne!(production, SubscriptionId::of_slot(holder, &crm, None));
         assert_eq!(production.0.get_version_num(), 8);
         assert_eq!(production.0.as_bytes()[..6], holder.as_bytes()[..6]);

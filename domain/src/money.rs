@@ -23,10 +23,7 @@ impl Currency {
             .filter(|currency| currency.exponent().is_some())
             .map(Self)
             .ok_or_else(|| {
-                Invalid::new(
-                    "currency_unknown",
-                    "Give a currency code of ISO 4217, such as EUR.",
-                )
+                Invalid::new("currency_unknown", "Give a currency code of ISO 4217, such as EUR.")
             })
     }
 
@@ -88,10 +85,9 @@ impl Money {
     /// [`Self::MAX_PRICE_MINOR`]).
     pub fn parse(decimal: &str, currency: Currency) -> Result<Self, Invalid> {
         let minor = scaled(decimal, currency.minor_digits()).map_err(|fault| match fault {
-            Unscaled::Malformed => Invalid::new(
-                "amount_malformed",
-                "Write an amount as a plain decimal: 12.50",
-            ),
+            Unscaled::Malformed => {
+                Invalid::new("amount_malformed", "Write an amount as a plain decimal: 12.50")
+            }
             Unscaled::TooPrecise => Invalid::new(
                 "amount_too_precise",
                 format!("{currency} has {} decimals.", currency.minor_digits()),
@@ -127,10 +123,7 @@ impl Money {
 }
 
 fn too_large() -> Invalid {
-    Invalid::new(
-        "amount_too_large",
-        "An amount has at most 1,000,000,000,000 minor units.",
-    )
+    Invalid::new("amount_too_large", "An amount has at most 1,000,000,000,000 minor units.")
 }
 
 impl fmt::Display for Money {
@@ -155,10 +148,7 @@ impl Ratio {
     #[must_use]
     pub const fn whole(number: i64) -> Self {
         // A cast, since `From` is not yet const; it widens.
-        Self {
-            numerator: number as i128,
-            denominator: 1,
-        }
+        Self { numerator: number as i128, denominator: 1 }
     }
 
     /// `numerator / denominator`, reduced; none where the denominator is zero or a number is
@@ -170,10 +160,7 @@ impl Ratio {
         }
         let common = greatest_common_divisor(numerator.unsigned_abs(), denominator.unsigned_abs());
         let common = i128::try_from(common).ok()? * denominator.signum();
-        Some(Self {
-            numerator: numerator / common,
-            denominator: denominator / common,
-        })
+        Some(Self { numerator: numerator / common, denominator: denominator / common })
     }
 
     /// Above the line; carries the sign.
@@ -192,26 +179,17 @@ impl Ratio {
     #[must_use]
     pub fn checked_add(self, other: Self) -> Option<Self> {
         if self.denominator == other.denominator {
-            return Self::new(
-                self.numerator.checked_add(other.numerator)?,
-                self.denominator,
-            );
+            return Self::new(self.numerator.checked_add(other.numerator)?, self.denominator);
         }
         let left = self.numerator.checked_mul(other.denominator)?;
         let right = other.numerator.checked_mul(self.denominator)?;
-        Self::new(
-            left.checked_add(right)?,
-            self.denominator.checked_mul(other.denominator)?,
-        )
+        Self::new(left.checked_add(right)?, self.denominator.checked_mul(other.denominator)?)
     }
 
     /// The difference; none where a number is beyond what can be held.
     #[must_use]
     pub fn checked_sub(self, other: Self) -> Option<Self> {
-        self.checked_add(Self {
-            numerator: other.numerator.checked_neg()?,
-            ..other
-        })
+        self.checked_add(Self { numerator: other.numerator.checked_neg()?, ..other })
     }
 
     /// The product; none where a number is beyond what can be held.
@@ -247,8 +225,7 @@ impl Ratio {
 impl PartialOrd for Ratio {
     /// None where the comparison is beyond what can be computed.
     fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        self.checked_sub(*other)
-            .map(|difference| difference.numerator.cmp(&0))
+        self.checked_sub(*other).map(|difference| difference.numerator.cmp(&0))
     }
 }
 
@@ -318,21 +295,16 @@ impl Percent {
     /// # Errors
     /// `percent_malformed`, `percent_too_precise`, `percent_out_of_range`.
     pub fn parse(decimal: &str) -> Result<Self, Invalid> {
-        let range = || {
-            Invalid::new(
-                "percent_out_of_range",
-                "A percentage lies between -100 and 1000.",
-            )
-        };
+        let range =
+            || Invalid::new("percent_out_of_range", "A percentage lies between -100 and 1000.");
         let ten_thousandths = scaled(decimal, Self::DECIMALS).map_err(|fault| match fault {
             Unscaled::Malformed => Invalid::new(
                 "percent_malformed",
                 "Write a percentage as a plain decimal, without a percent sign: -12.5",
             ),
-            Unscaled::TooPrecise => Invalid::new(
-                "percent_too_precise",
-                "A percentage has at most 4 decimals.",
-            ),
+            Unscaled::TooPrecise => {
+                Invalid::new("percent_too_precise", "A percentage has at most 4 decimals.")
+            }
             Unscaled::TooLarge => range(),
         })?;
         if !(Self::MIN * Self::ONE..=Self::MAX * Self::ONE).contains(&ten_thousandths) {
@@ -346,10 +318,7 @@ impl Percent {
     #[must_use]
     pub fn apply(self, amount: Ratio) -> Option<Ratio> {
         let whole = 100 * Self::ONE;
-        amount.checked_mul(Ratio::new(
-            (whole + self.ten_thousandths).into(),
-            whole.into(),
-        )?)
+        amount.checked_mul(Ratio::new((whole + self.ten_thousandths).into(), whole.into())?)
     }
 }
 
@@ -399,10 +368,7 @@ impl UnitPrice {
             digits,
             currency.minor_digits(),
         );
-        Some(Self {
-            decimal,
-            exact: minor,
-        })
+        Some(Self { decimal, exact: minor })
     }
 }
 
@@ -432,15 +398,10 @@ fn scaled(text: &str, decimals: u32) -> Result<i64, Unscaled> {
         .ok()
         .and_then(|given| decimals.checked_sub(given))
         .ok_or(Unscaled::TooPrecise)?;
-    let digits = whole
-        .bytes()
-        .chain(fraction.bytes())
-        .map(|byte| i64::from(byte - b'0'));
+    let digits = whole.bytes().chain(fraction.bytes()).map(|byte| i64::from(byte - b'0'));
     let magnitude = digits
         .chain((0..missing).map(|_| 0))
-        .try_fold(0_i64, |number, digit| {
-            number.checked_mul(10)?.checked_add(digit)
-        })
+        .try_fold(0_i64, |number, digit| number.checked_mul(10)?.checked_add(digit))
         .ok_or(Unscaled::TooLarge)?;
     Ok(if negative { -magnitude } else { magnitude })
 }
@@ -501,11 +462,7 @@ mod tests {
             ("10000000000.00", "EUR", 1_000_000_000_000, "10000000000.00"),
         ] {
             let money = Money::parse(text, currency(code)).unwrap();
-            assert_eq!(
-                (money.minor, money.to_string().as_str()),
-                (minor, shown),
-                "{text} {code}"
-            );
+            assert_eq!((money.minor, money.to_string().as_str()), (minor, shown), "{text} {code}");
         }
     }
 
@@ -525,30 +482,18 @@ mod tests {
 
     #[test]
     fn money_of_two_currencies_has_no_sum() {
-        let (euro, yen) = (
-            Money::new(1, currency("EUR")),
-            Money::new(1, currency("JPY")),
-        );
+        let (euro, yen) = (Money::new(1, currency("EUR")), Money::new(1, currency("JPY")));
         assert_eq!(euro.checked_add(yen), None);
         assert_eq!(euro.checked_sub(euro), Some(Money::new(0, currency("EUR"))));
-        assert_eq!(
-            Money::new(i64::MAX, currency("EUR")).checked_add(euro),
-            None
-        );
+        assert_eq!(Money::new(i64::MAX, currency("EUR")).checked_add(euro), None);
         assert_eq!(Money::new(i64::MIN, currency("EUR")).checked_neg(), None);
     }
 
     #[test]
     fn halves_round_away_from_zero() {
-        for (numerator, denominator, rounded) in [
-            (5, 2, 3),
-            (-5, 2, -3),
-            (9, 4, 2),
-            (-9, 4, -2),
-            (7, 3, 2),
-            (8, 3, 3),
-            (0, 7, 0),
-        ] {
+        for (numerator, denominator, rounded) in
+            [(5, 2, 3), (-5, 2, -3), (9, 4, 2), (-9, 4, -2), (7, 3, 2), (8, 3, 3), (0, 7, 0)]
+        {
             let ratio = Ratio::new(numerator, denominator).unwrap();
             assert_eq!(ratio.round_half_away(), Some(rounded), "{ratio}");
         }

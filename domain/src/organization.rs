@@ -205,28 +205,12 @@ impl Decider for Organization {
         use OrganizationCommand as C;
         use OrganizationEvent as E;
         match (&self.founded, command) {
-            (
-                None,
-                C::Create {
-                    id,
-                    kind,
-                    number,
-                    parent,
-                    path,
-                    details,
-                },
-            ) => Ok(vec![E::Created {
-                details,
-                id,
-                kind,
-                number,
-                parent,
-                path,
-            }]),
-            (Some(_), C::Create { .. }) => Err(Refusal::conflict(
-                "exists",
-                "This organisation exists already.",
-            )),
+            (None, C::Create { id, kind, number, parent, path, details }) => {
+                Ok(vec![E::Created { details, id, kind, number, parent, path }])
+            }
+            (Some(_), C::Create { .. }) => {
+                Err(Refusal::conflict("exists", "This organisation exists already."))
+            }
             (None, _) => Err(Refusal::not_found()),
             (Some(founded), C::Edit(details)) if founded.details == details => Ok(vec![]),
             (Some(_), C::Edit(details)) => Ok(vec![E::Edited { details }]),
@@ -246,14 +230,7 @@ impl Decider for Organization {
 
     fn evolve(mut self, event: &Self::Event, effective_at: DateTime<Utc>) -> Self {
         match event {
-            OrganizationEvent::Created {
-                details,
-                id,
-                kind,
-                number,
-                parent,
-                path,
-            } => {
+            OrganizationEvent::Created { details, id, kind, number, parent, path } => {
                 self.founded = Some(Founded {
                     details: details.clone(),
                     id: *id,
@@ -309,14 +286,10 @@ pub(crate) mod tests {
     #[test]
     fn editing_without_a_difference_is_no_fact() {
         let customer = || given::<Organization>([(1, created(Kind::Customer))]);
-        customer()
-            .when(2, OrganizationCommand::Edit(details("Aanimals Inc")))
-            .then_nothing();
+        customer().when(2, OrganizationCommand::Edit(details("Aanimals Inc"))).then_nothing();
         customer()
             .when(2, OrganizationCommand::Edit(details("Zanimals")))
-            .then([OrganizationEvent::Edited {
-                details: details("Zanimals"),
-            }]);
+            .then([OrganizationEvent::Edited { details: details("Zanimals") }]);
     }
 
     #[test]
@@ -343,8 +316,6 @@ pub(crate) mod tests {
 
     #[test]
     fn nothing_happens_to_an_organisation_that_was_never_founded() {
-        given::<Organization>([])
-            .when(2, OrganizationCommand::Disable)
-            .then_refused("not_found");
+        given::<Organization>([]).when(2, OrganizationCommand::Disable).then_refused("not_found");
     }
 }

@@ -52,42 +52,30 @@ pub fn resolve(
     settings: &BillingSettings,
 ) -> Vec<ResolvedProperty> {
     let overrides = levels.iter().enumerate().flat_map(|(above, level)| {
-        let of_service = level
-            .overrides
-            .iter()
-            .filter(|(_, it)| it.service == *service);
-        of_service
-            .zip(1..)
-            .map(move |((from, it), order)| Override {
-                actor: String::new(),
-                depth: above + 1,
-                from: *from,
-                overridden: it.overridden.clone(),
-                plan: it.plan.clone(),
-                position: order,
-                reason: None,
-            })
+        let of_service = level.overrides.iter().filter(|(_, it)| it.service == *service);
+        of_service.zip(1..).map(move |((from, it), order)| Override {
+            actor: String::new(),
+            depth: above + 1,
+            from: *from,
+            overridden: it.overridden.clone(),
+            plan: it.plan.clone(),
+            position: order,
+            reason: None,
+        })
     });
-    let prices = Prices {
-        overrides: overrides.collect(),
-        rows: Vec::new(),
-    };
+    let prices = Prices { overrides: overrides.collect(), rows: Vec::new() };
     let date = settings.local_date(moment);
     plan.properties
         .iter()
-        .map(
-            |(key, value)| match prices.property_on(date, &plan.key, key, settings) {
-                Some((by, value)) => ResolvedProperty {
-                    key: key.clone(),
-                    overridden_by: Some(levels[by.depth - 1].organization),
-                    value: value.to_owned(),
-                },
-                None => ResolvedProperty {
-                    key: key.clone(),
-                    overridden_by: None,
-                    value: value.clone(),
-                },
+        .map(|(key, value)| match prices.property_on(date, &plan.key, key, settings) {
+            Some((by, value)) => ResolvedProperty {
+                key: key.clone(),
+                overridden_by: Some(levels[by.depth - 1].organization),
+                value: value.to_owned(),
             },
-        )
+            None => {
+                ResolvedProperty { key: key.clone(), overridden_by: None, value: value.clone() }
+            }
+        })
         .collect()
 }

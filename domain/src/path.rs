@@ -104,10 +104,7 @@ mod tests {
         assert_eq!(customer.parent(), Some(reseller.clone()));
         assert_eq!(TenantPath::provider().parent(), None);
         assert_eq!(customer.numbers().collect::<Vec<_>>(), [1, 3, 30]);
-        assert_eq!(
-            customer.lineage(),
-            [TenantPath::provider(), reseller, customer]
-        );
+        assert_eq!(customer.lineage(), [TenantPath::provider(), reseller, customer]);
     }
 
     #[test]

@@ -185,9 +185,7 @@ impl Authority {
     /// Whether one of the roles has it, wherever that may be.
     #[must_use]
     pub fn holds(&self, permission: Permission) -> bool {
-        self.roles
-            .iter()
-            .any(|role| role.permissions().contains(&permission))
+        self.roles.iter().any(|role| role.permissions().contains(&permission))
     }
 
     /// Lets it pass, or says why not.
@@ -207,11 +205,7 @@ impl Authority {
     /// # Errors
     /// Forbidden where no role has the permission.
     pub fn require(&self, permission: Permission) -> Result<(), Refusal> {
-        if self.holds(permission) {
-            Ok(())
-        } else {
-            Err(Refusal::forbidden(permission.name()))
-        }
+        if self.holds(permission) { Ok(()) } else { Err(Refusal::forbidden(permission.name())) }
     }
 }
 
@@ -223,10 +217,7 @@ mod tests {
     #[test]
     fn outside_the_scope_is_not_found_and_inside_without_the_role_is_forbidden() {
         let reseller = TenantPath::provider().child(2);
-        let admin = Authority {
-            path: reseller.clone(),
-            roles: vec![Role::ResellerAdministrator],
-        };
+        let admin = Authority { path: reseller.clone(), roles: vec![Role::ResellerAdministrator] };
         let customer = reseller.child(30);
         assert_eq!(admin.permit(Permission::ManageUsers, &customer), Ok(()));
         let outside = TenantPath::provider().child(3);
@@ -234,9 +225,7 @@ mod tests {
             let refused = admin.permit(permission, &outside).unwrap_err();
             assert_eq!(refused.reason, Reason::NotFound);
         }
-        let refused = admin
-            .permit(Permission::PublishServices, &customer)
-            .unwrap_err();
+        let refused = admin.permit(Permission::PublishServices, &customer).unwrap_err();
         assert_eq!(refused.reason, Reason::Forbidden);
         assert!(refused.detail.contains("services.publish"));
     }

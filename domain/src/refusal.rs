@@ -49,12 +49,7 @@ impl Refusal {
     /// The state does not allow it.
     #[must_use]
     pub fn conflict(code: &'static str, detail: impl Into<String>) -> Self {
-        Self {
-            reason: Reason::Conflict,
-            code,
-            detail: detail.into(),
-            faults: Vec::new(),
-        }
+        Self { reason: Reason::Conflict, code, detail: detail.into(), faults: Vec::new() }
     }
 
     /// One field's value is not acceptable.
@@ -97,11 +92,7 @@ pub struct Faults(Vec<Fault>);
 impl Faults {
     /// Notes one fault.
     pub fn add(&mut self, pointer: &str, code: &'static str, detail: impl Into<String>) {
-        self.0.push(Fault {
-            pointer: pointer.to_owned(),
-            code,
-            detail: detail.into(),
-        });
+        self.0.push(Fault { pointer: pointer.to_owned(), code, detail: detail.into() });
     }
 
     /// Notes a fault unless `holds`.
@@ -113,9 +104,7 @@ impl Faults {
 
     /// The value, or nothing and a fault.
     pub fn take<T>(&mut self, pointer: &str, parsed: Result<T, Invalid>) -> Option<T> {
-        parsed
-            .map_err(|Invalid { code, detail }| self.add(pointer, code, detail))
-            .ok()
+        parsed.map_err(|Invalid { code, detail }| self.add(pointer, code, detail)).ok()
     }
 
     /// Nothing was wrong, or the refusal that names it all.
@@ -123,11 +112,7 @@ impl Faults {
     /// # Errors
     /// Where a fault was noted.
     pub fn check(self) -> Result<(), Refusal> {
-        if self.0.is_empty() {
-            Ok(())
-        } else {
-            Err(self.refusal())
-        }
+        if self.0.is_empty() { Ok(()) } else { Err(self.refusal()) }
     }
 
     fn refusal(self) -> Refusal {
@@ -135,12 +120,7 @@ impl Faults {
             [one] => one.detail.clone(),
             several => format!("{} fields are not acceptable; see errors.", several.len()),
         };
-        Refusal {
-            reason: Reason::Invalid,
-            code: "invalid",
-            detail,
-            faults: self.0,
-        }
+        Refusal { reason: Reason::Invalid, code: "invalid", detail, faults: self.0 }
     }
 }
 
@@ -157,9 +137,6 @@ impl Invalid {
     /// A reason with its code.
     #[must_use]
     pub fn new(code: &'static str, detail: impl Into<String>) -> Self {
-        Self {
-            code,
-            detail: detail.into(),
-        }
+        Self { code, detail: detail.into() }
     }
 }

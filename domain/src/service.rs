@@ -189,10 +189,7 @@ impl Definition {
                 self.plan(&plan.key).is_some(),
                 "/plans",
                 "plan_gone",
-                &format!(
-                    "The published plan {} is missing; retire it instead.",
-                    plan.key
-                ),
+                &format!("The published plan {} is missing; retire it instead.", plan.key),
             );
         }
     }
@@ -258,10 +255,7 @@ impl Decider for Service {
             (ServiceCommand::Publish, Some(draft)) => {
                 draft.problems(published).check()?;
                 let version = self.published.as_ref().map_or(0, |(version, _)| *version) + 1;
-                Ok(vec![ServiceEvent::Published {
-                    definition: draft.clone(),
-                    version,
-                }])
+                Ok(vec![ServiceEvent::Published { definition: draft.clone(), version }])
             }
         }
     }
@@ -269,10 +263,7 @@ impl Decider for Service {
     fn evolve(mut self, event: &Self::Event, _effective_at: DateTime<Utc>) -> Self {
         match event {
             ServiceEvent::Drafted { definition } => self.draft = Some(definition.clone()),
-            ServiceEvent::Published {
-                definition,
-                version,
-            } => {
+            ServiceEvent::Published { definition, version } => {
                 self.published = Some((*version, definition.clone()));
             }
         }
@@ -303,26 +294,15 @@ mod tests {
                 retired: false,
                 sku: "BU001".to_owned(),
             }],
-            properties: vec![Property {
-                key: bandwidth,
-                label: "Bandwidth".to_owned(),
-            }],
+            properties: vec![Property { key: bandwidth, label: "Bandwidth".to_owned() }],
             summary_description: None,
         }
     }
 
     #[test]
     fn a_draft_is_published_as_the_next_version() {
-        let drafted = (
-            1,
-            ServiceEvent::Drafted {
-                definition: backup(),
-            },
-        );
-        let published = ServiceEvent::Published {
-            definition: backup(),
-            version: 1,
-        };
+        let drafted = (1, ServiceEvent::Drafted { definition: backup() });
+        let published = ServiceEvent::Published { definition: backup(), version: 1 };
         given::<Service>([drafted.clone()])
             .when(2, ServiceCommand::Publish)
             .then([published.clone()]);
@@ -334,18 +314,10 @@ mod tests {
         given::<Service>([
             drafted,
             (2, published),
-            (
-                3,
-                ServiceEvent::Drafted {
-                    definition: renamed.clone(),
-                },
-            ),
+            (3, ServiceEvent::Drafted { definition: renamed.clone() }),
         ])
         .when(4, ServiceCommand::Publish)
-        .then([ServiceEvent::Published {
-            definition: renamed,
-            version: 2,
-        }]);
+        .then([ServiceEvent::Published { definition: renamed, version: 2 }]);
     }
 
     #[test]
@@ -354,25 +326,13 @@ mod tests {
         broken.summary_description = Some("{Nonsense}".to_owned());
         broken.plans.push(broken.plans[0].clone());
         broken.plans[1].properties.clear();
-        let refusal = Service {
-            draft: Some(broken),
-            published: None,
-        }
-        .decide(ServiceCommand::Publish, DateTime::UNIX_EPOCH)
-        .unwrap_err();
-        let pointers: Vec<_> = refusal
-            .faults
-            .iter()
-            .map(|fault| fault.pointer.as_str())
-            .collect();
+        let refusal = Service { draft: Some(broken), published: None }
+            .decide(ServiceCommand::Publish, DateTime::UNIX_EPOCH)
+            .unwrap_err();
+        let pointers: Vec<_> = refusal.faults.iter().map(|fault| fault.pointer.as_str()).collect();
         assert_eq!(
             pointers,
-            [
-                "/plans/1/key",
-                "/plans/1/sku",
-                "/plans/1/properties",
-                "/summaryDescription"
-            ]
+            ["/plans/1/key", "/plans/1/sku", "/plans/1/properties", "/summaryDescription"]
         );
     }
 
@@ -381,13 +341,7 @@ mod tests {
         let mut other = backup();
         other.plans[0].key = PlanKey::parse("other").unwrap();
         given::<Service>([
-            (
-                1,
-                ServiceEvent::Published {
-                    definition: backup(),
-                    version: 1,
-                },
-            ),
+            (1, ServiceEvent::Published { definition: backup(), version: 1 }),
             (2, ServiceEvent::Drafted { definition: other }),
         ])
         .when(3, ServiceCommand::Publish)
@@ -396,8 +350,6 @@ mod tests {
 
     #[test]
     fn there_is_nothing_to_publish_before_a_draft() {
-        given::<Service>([])
-            .when(1, ServiceCommand::Publish)
-            .then_refused("not_found");
+        given::<Service>([]).when(1, ServiceCommand::Publish).then_refused("not_found");
     }
 }

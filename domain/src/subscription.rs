@@ -178,14 +178,12 @@ impl SubscriptionEvent {
     #[must_use]
     pub fn change(&self) -> Option<Change> {
         match self {
-            Self::Provisioned { plan, quantity, .. } => Some(Change::Provisioned {
-                plan: plan.clone(),
-                quantity: *quantity,
-            }),
-            Self::Changed { plan, quantity, .. } => Some(Change::Changed {
-                plan: plan.clone(),
-                quantity: *quantity,
-            }),
+            Self::Provisioned { plan, quantity, .. } => {
+                Some(Change::Provisioned { plan: plan.clone(), quantity: *quantity })
+            }
+            Self::Changed { plan, quantity, .. } => {
+                Some(Change::Changed { plan: plan.clone(), quantity: *quantity })
+            }
             Self::Deprovisioned { .. } => Some(Change::Deprovisioned),
             Self::ProvisionRequested { .. }
             | Self::ProvisionStarted { .. }
@@ -214,11 +212,7 @@ impl Subscription {
 
     /// Whether it was taken away at a moment or before.
     fn ended_by(&self, moment: DateTime<Utc>) -> bool {
-        let mut until = self
-            .timeline
-            .facts()
-            .iter()
-            .take_while(|fact| fact.effective_at <= moment);
+        let mut until = self.timeline.facts().iter().take_while(|fact| fact.effective_at <= moment);
         until.any(|fact| fact.change == Change::Deprovisioned)
     }
 }
@@ -246,12 +240,8 @@ impl Decider for Subscription {
                 "This service is provisioned with other settings; use change.",
             )),
             (None, C::Provision(request)) => Ok(vec![
-                E::ProvisionRequested {
-                    request: Box::new(request.clone()),
-                },
-                E::ProvisionStarted {
-                    request: request.id,
-                },
+                E::ProvisionRequested { request: Box::new(request.clone()) },
+                E::ProvisionStarted { request: request.id },
                 E::Provisioned {
                     plan: request.plan.key,
                     quantity: request.quantity,
@@ -259,12 +249,8 @@ impl Decider for Subscription {
                 },
             ]),
             (Some(_), C::Change(request)) => Ok(vec![
-                E::ChangeRequested {
-                    request: Box::new(request.clone()),
-                },
-                E::ChangeStarted {
-                    request: request.id,
-                },
+                E::ChangeRequested { request: Box::new(request.clone()) },
+                E::ChangeStarted { request: request.id },
                 E::Changed {
                     plan: request.plan.key,
                     quantity: request.quantity,
@@ -279,10 +265,7 @@ impl Decider for Subscription {
             (None, C::Deprovision(_)) if self.ended_by(effective_at) => Ok(vec![]),
             (None, C::Change(_) | C::Deprovision(_)) => Err(Refusal::conflict(
                 "not_provisioned",
-                format!(
-                    "Nothing is provisioned here on {}.",
-                    effective_at.to_rfc3339()
-                ),
+                format!("Nothing is provisioned here on {}.", effective_at.to_rfc3339()),
             )),
         }
     }
@@ -303,13 +286,7 @@ impl Decider for Subscription {
         }
         if let Some(change) = event.change() {
             let position = self.timeline.facts().len() as u64 + 1;
-            let fact = Fact {
-                actor: String::new(),
-                change,
-                effective_at,
-                position,
-                reason: None,
-            };
+            let fact = Fact { actor: String::new(), change, effective_at, position, reason: None };
             self.timeline.record(fact);
         }
         self
@@ -320,9 +297,6 @@ impl Request {
     /// What will be held when it is done.
     #[must_use]
     pub fn holding(&self) -> Holding<'_> {
-        Holding {
-            plan: &self.plan.key,
-            quantity: self.quantity,
-        }
+        Holding { plan: &self.plan.key, quantity: self.quantity }
     }
 }

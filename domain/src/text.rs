@@ -35,10 +35,7 @@ pub fn line(text: &str, max_chars: usize) -> Result<String, Invalid> {
         return Err(Invalid::new("too_long", detail));
     }
     if trimmed.chars().any(char::is_control) {
-        return Err(Invalid::new(
-            "control_character",
-            "This must be one line of plain text.",
-        ));
+        return Err(Invalid::new("control_character", "This must be one line of plain text."));
     }
     Ok(trimmed.to_owned())
 }
@@ -53,14 +50,8 @@ pub fn note(text: &str) -> Result<String, Invalid> {
         let detail = format!("This must have at most {NOTE_MAX_CHARS} characters.");
         return Err(Invalid::new("too_long", detail));
     }
-    if trimmed
-        .chars()
-        .any(|c| c.is_control() && c != '\n' && c != '\t')
-    {
-        return Err(Invalid::new(
-            "control_character",
-            "This must be plain text.",
-        ));
+    if trimmed.chars().any(|c| c.is_control() && c != '\n' && c != '\t') {
+        return Err(Invalid::new("control_character", "This must be plain text."));
     }
     Ok(trimmed.to_owned())
 }
@@ -82,9 +73,7 @@ impl Address {
                 && !domain.is_empty()
                 && !domain.starts_with('.')
                 && !domain.ends_with('.')
-                && domain
-                    .chars()
-                    .all(|c| c.is_alphanumeric() || matches!(c, '.' | '-'))
+                && domain.chars().all(|c| c.is_alphanumeric() || matches!(c, '.' | '-'))
                 && !text.contains(|c: char| {
                     c.is_whitespace() || matches!(c, '<' | '>' | ',' | ';' | '"')
                 })
@@ -92,10 +81,7 @@ impl Address {
         if fits {
             Ok(Self(text))
         } else {
-            Err(Invalid::new(
-                "not_an_address",
-                "This must be an address such as ann@example.com.",
-            ))
+            Err(Invalid::new("not_an_address", "This must be an address such as ann@example.com."))
         }
     }
 
@@ -138,10 +124,7 @@ impl Code {
         if fits {
             Ok(Self(upper))
         } else {
-            Err(Invalid::new(
-                "not_a_code",
-                "A code is 1 to 12 letters A-Z or digits.",
-            ))
+            Err(Invalid::new("not_a_code", "A code is 1 to 12 letters A-Z or digits."))
         }
     }
 
@@ -189,16 +172,9 @@ mod tests {
         for good in ["ann@example.com", "a.b+c@sub.example", "ö@example.com"] {
             assert!(Address::parse(good).is_ok(), "{good}");
         }
-        for bad in [
-            "",
-            "ann",
-            "@example.com",
-            "ann@",
-            "a b@example.com",
-            "a@b@c",
-            "<a@b.c>",
-            "a@.c",
-        ] {
+        for bad in
+            ["", "ann", "@example.com", "ann@", "a b@example.com", "a@b@c", "<a@b.c>", "a@.c"]
+        {
             assert!(Address::parse(bad).is_err(), "{bad}");
         }
     }

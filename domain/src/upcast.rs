@@ -43,11 +43,7 @@ impl Upcasters {
         if schema <= known && (schema..known).all(step_at) {
             Ok(())
         } else {
-            Err(Undecodable::Schema {
-                kind: kind.to_owned(),
-                schema,
-                known,
-            })
+            Err(Undecodable::Schema { kind: kind.to_owned(), schema, known })
         }
     }
 
@@ -73,9 +69,7 @@ impl Upcasters {
         })?;
         for from in schema..today {
             let mut steps = self.of(kind);
-            let step = steps
-                .find(|step| step.from == from)
-                .expect("reaches_today found each step");
+            let step = steps.find(|step| step.from == from).expect("reaches_today found each step");
             value = (step.lift)(value);
         }
         Ok(Some(value.to_string()))
@@ -89,16 +83,8 @@ mod tests {
     use super::*;
 
     const TWO_STEPS: Upcasters = Upcasters(&[
-        Upcaster {
-            kind: "a.b",
-            from: 2,
-            lift: |old| json!({ "whole": old["full"] }),
-        },
-        Upcaster {
-            kind: "a.b",
-            from: 1,
-            lift: |old| json!({ "full": old["name"] }),
-        },
+        Upcaster { kind: "a.b", from: 2, lift: |old| json!({ "whole": old["full"] }) },
+        Upcaster { kind: "a.b", from: 1, lift: |old| json!({ "full": old["name"] }) },
     ]);
 
     #[test]
@@ -111,22 +97,9 @@ mod tests {
 
     #[test]
     fn a_shape_without_a_path_to_today_is_refused() {
-        let gap = Upcasters(&[Upcaster {
-            kind: "a.b",
-            from: 2,
-            lift: |old| old,
-        }]);
-        assert!(matches!(
-            gap.lift("a.b", 1, "{}"),
-            Err(Undecodable::Schema { .. })
-        ));
-        assert!(matches!(
-            gap.lift("a.b", 4, "{}"),
-            Err(Undecodable::Schema { known: 3, .. })
-        ));
-        assert!(matches!(
-            gap.lift("c.d", 0, "{}"),
-            Err(Undecodable::Schema { .. })
-        ));
+        let gap = Upcasters(&[Upcaster { kind: "a.b", from: 2, lift: |old| old }]);
+        assert!(matches!(gap.lift("a.b", 1, "{}"), Err(Undecodable::Schema { .. })));
+        assert!(matches!(gap.lift("a.b", 4, "{}"), Err(Undecodable::Schema { known: 3, .. })));
+        assert!(matches!(gap.lift("c.d", 0, "{}"), Err(Undecodable::Schema { .. })));
     }
 }

@@ -217,22 +217,8 @@ impl Decider for User {
         use UserCommand as C;
         use UserEvent as E;
         match (&self.known, command) {
-            (
-                None,
-                C::Create {
-                    id,
-                    organization,
-                    person,
-                    roles,
-                    password,
-                },
-            ) => {
-                let created = E::Created {
-                    id,
-                    organization,
-                    person,
-                    roles,
-                };
+            (None, C::Create { id, organization, person, roles, password }) => {
+                let created = E::Created { id, organization, person, roles };
                 let password = password.map(|proof| E::PasswordSet { proof });
                 Ok(std::iter::once(created).chain(password).collect())
             }
@@ -258,38 +244,21 @@ impl Decider for User {
             (Some(_), C::CreateToken(token)) => Ok(vec![E::TokenCreated(token)]),
             (Some(_), C::DeleteToken(id)) => {
                 let held = self.tokens.iter().any(|token| token.id == id);
-                if held {
-                    Ok(vec![E::TokenDeleted { id }])
-                } else {
-                    Err(Refusal::not_found())
-                }
+                if held { Ok(vec![E::TokenDeleted { id }]) } else { Err(Refusal::not_found()) }
             }
             (Some(_), C::SignIn(session)) => Ok(vec![E::SignedIn(session)]),
             (Some(_), C::SignOut(id)) => {
                 let open = self.sessions.iter().any(|session| session.id == id);
-                Ok(if open {
-                    vec![E::SignedOut { id }]
-                } else {
-                    vec![]
-                })
+                Ok(if open { vec![E::SignedOut { id }] } else { vec![] })
             }
         }
     }
 
     fn evolve(mut self, event: &Self::Event, _effective_at: DateTime<Utc>) -> Self {
         match event {
-            UserEvent::Created {
-                id,
-                organization,
-                person,
-                roles,
-            } => {
+            UserEvent::Created { id, organization, person, roles } => {
                 let (id, organization, person) = (*id, *organization, person.clone());
-                self.known = Some(Known {
-                    id,
-                    organization,
-                    person,
-                });
+                self.known = Some(Known { id, organization, person });
                 self.roles.clone_from(roles);
             }
             UserEvent::Edited { person } => {
@@ -329,15 +298,7 @@ mod tests {
     fn created() -> (u32, UserEvent) {
         let id = UserId(Uuid::from_u128(7));
         let organization = OrganizationId(Uuid::from_u128(30));
-        (
-            1,
-            UserEvent::Created {
-                id,
-                organization,
-                person: person(),
-                roles: vec![],
-            },
-        )
+        (1, UserEvent::Created { id, organization, person: person(), roles: vec![] })
     }
 
     fn credential(id: u128) -> Credential {
@@ -355,15 +316,8 @@ mod tests {
         let token = (2, UserEvent::TokenCreated(credential(1)));
         given::<User>([created(), token.clone()])
             .when(3, UserCommand::DeleteToken(TokenId(Uuid::from_u128(1))))
-            .then([UserEvent::TokenDeleted {
-                id: TokenId(Uuid::from_u128(1)),
-            }]);
-        let deleted = (
-            3,
-            UserEvent::TokenDeleted {
-                id: TokenId(Uuid::from_u128(1)),
-            },
-        );
+            .then([UserEvent::TokenDeleted { id: TokenId(Uuid::from_u128(1)) }]);
+        let deleted = (3, UserEvent::TokenDeleted { id: TokenId(Uuid::from_u128(1)) });
         given::<User>([created(), token, deleted])
             .when(4, UserCommand::DeleteToken(TokenId(Uuid::from_u128(1))))
             .then_refused("not_found");
@@ -392,17 +346,9 @@ mod tests {
     #[test]
     fn the_same_roles_again_are_no_fact() {
         let roles = vec![Role::CustomerAdministrator];
-        given::<User>([
-            created(),
-            (
-                2,
-                UserEvent::RolesAssigned {
-                    roles: roles.clone(),
-                },
-            ),
-        ])
-        .when(3, UserCommand::AssignRoles(roles))
-        .then_nothing();
+        given::<User>([created(), (2, UserEvent::RolesAssigned { roles: roles.clone() })])
+            .when(3, UserCommand::AssignRoles(roles))
+            .then_nothing();
     }
 
     #[test]

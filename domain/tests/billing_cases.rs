@@ -114,39 +114,26 @@ impl Case {
             plan: PlanKey::parse(plan).unwrap(),
             position: 1,
         });
-        let overrides = self
-            .overrides
-            .iter()
-            .zip(100..)
-            .map(|(it, position)| Override {
-                actor: it.actor.clone(),
-                depth: it.depth,
-                from: instant(&it.from, &self.settings()),
-                overridden: match (it.percent, &it.property) {
-                    (Some(percent), None) => Overridden::Price(Setting::Set {
-                        to: None,
-                        value: PriceOverride::Percent(percent),
-                    }),
-                    (None, Some(property)) => Overridden::Property {
-                        key: PropertyKey::parse(property).unwrap(),
-                        setting: Setting::Set {
-                            to: None,
-                            value: it.value.clone().unwrap(),
-                        },
-                    },
-                    _ => panic!(
-                        "case {}: an override is of a price or a property",
-                        self.case
-                    ),
+        let overrides = self.overrides.iter().zip(100..).map(|(it, position)| Override {
+            actor: it.actor.clone(),
+            depth: it.depth,
+            from: instant(&it.from, &self.settings()),
+            overridden: match (it.percent, &it.property) {
+                (Some(percent), None) => Overridden::Price(Setting::Set {
+                    to: None,
+                    value: PriceOverride::Percent(percent),
+                }),
+                (None, Some(property)) => Overridden::Property {
+                    key: PropertyKey::parse(property).unwrap(),
+                    setting: Setting::Set { to: None, value: it.value.clone().unwrap() },
                 },
-                plan: None,
-                position,
-                reason: it.reason.clone(),
-            });
-        Prices {
-            overrides: overrides.collect(),
-            rows: rows.collect(),
-        }
+                _ => panic!("case {}: an override is of a price or a property", self.case),
+            },
+            plan: None,
+            position,
+            reason: it.reason.clone(),
+        });
+        Prices { overrides: overrides.collect(), rows: rows.collect() }
     }
 
     fn timelines(&self) -> Vec<Timeline> {
@@ -157,14 +144,8 @@ impl Case {
                 Fact {
                     actor: fact.actor.clone(),
                     change: match fact.change.as_str() {
-                        "provisioned" => Change::Provisioned {
-                            plan: plan(),
-                            quantity: quantity(),
-                        },
-                        "changed" => Change::Changed {
-                            plan: plan(),
-                            quantity: quantity(),
-                        },
+                        "provisioned" => Change::Provisioned { plan: plan(), quantity: quantity() },
+                        "changed" => Change::Changed { plan: plan(), quantity: quantity() },
                         "deprovisioned" => Change::Deprovisioned,
                         other => panic!("case {}: {other}", self.case),
                     },
@@ -194,10 +175,7 @@ impl Case {
     }
 
     fn details(&self, pattern: &str, period: &Period) -> Vec<Detail> {
-        let variables = Variables {
-            service_name: "CRM",
-            ..Variables::default()
-        };
+        let variables = Variables { service_name: "CRM", ..Variables::default() };
         let detail = |entry: Entry| Detail {
             amount: entry.amount,
             billable: true,
@@ -229,25 +207,13 @@ fn assert_entry(entry: &Entry, expected: &CaseEntry, at: &str) {
     assert_eq!(entry.amount.to_string(), expected.amount, "{at}: amount");
     assert_eq!(entry.action, expected.action, "{at}: action");
     assert_eq!(entry.days, expected.days, "{at}: days");
-    assert_eq!(
-        (entry.service_from, entry.service_to),
-        (expected.from, expected.to),
-        "{at}: dates"
-    );
+    assert_eq!((entry.service_from, entry.service_to), (expected.from, expected.to), "{at}: dates");
     let counts = (entry.count_before, entry.count_after);
-    assert_eq!(
-        counts,
-        (expected.count_before, expected.count_after),
-        "{at}: counts"
-    );
+    assert_eq!(counts, (expected.count_before, expected.count_after), "{at}: counts");
     let change = entry.property_change.as_ref();
     let property = change.map(|change| change.property.to_string());
     assert_eq!(property, expected.property, "{at}: property");
-    assert_eq!(
-        change.and_then(|change| change.value.clone()),
-        expected.value,
-        "{at}: value"
-    );
+    assert_eq!(change.and_then(|change| change.value.clone()), expected.value, "{at}: value");
     if let Some(actor) = &expected.actor {
         assert_eq!(&entry.actor, actor, "{at}: actor");
     }
@@ -271,11 +237,7 @@ fn every_case_is_right_to_the_cent() {
                 assert_entry(entry, expected, &format!("{at}, entry {index}"));
             }
             let total = entries.iter().map(|entry| entry.amount.minor).sum();
-            assert_eq!(
-                Money::new(total, case.currency).to_string(),
-                expected.total,
-                "{at}: total"
-            );
+            assert_eq!(Money::new(total, case.currency).to_string(), expected.total, "{at}: total");
         }
     }
 }
@@ -310,10 +272,8 @@ fn a_case_with_a_summary_is_summed_up_as_it_says() {
 #[test]
 fn the_cases_are_those_of_the_first_cut() {
     let cases = cases();
-    let mut numbers: Vec<_> = cases
-        .iter()
-        .map(|case| case.case.split(' ').next().unwrap_or_default())
-        .collect();
+    let mut numbers: Vec<_> =
+        cases.iter().map(|case| case.case.split(' ').next().unwrap_or_default()).collect();
     numbers.dedup();
     assert_eq!(
         numbers,

@@ -64,11 +64,7 @@ impl Rows {
                 CellKind::Bytes => Cells::Bytes(Vec::new()),
             })
             .collect();
-        Self {
-            table: table.into(),
-            layout,
-            cells,
-        }
+        Self { table: table.into(), layout, cells }
     }
 
     /// Adds a row.
@@ -76,12 +72,7 @@ impl Rows {
     /// # Panics
     /// Where the values are not those of the layout: a mistake in the program.
     pub fn push<const N: usize>(&mut self, values: [Value; N]) {
-        assert_eq!(
-            N,
-            self.cells.len(),
-            "a row has a value for each column of {}",
-            self.table
-        );
+        assert_eq!(N, self.cells.len(), "a row has a value for each column of {}", self.table);
         for (cells, value) in self.cells.iter_mut().zip(values) {
             match (cells, value) {
                 (Cells::Int(cells), Value::Int(value)) => cells.push(value),
@@ -109,29 +100,18 @@ impl Rows {
     }
 
     fn names(&self) -> String {
-        self.layout
-            .columns
-            .iter()
-            .map(|(name, _)| *name)
-            .collect::<Vec<_>>()
-            .join(", ")
+        self.layout.columns.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ")
     }
 
     /// What happens to a row whose key is there already.
     fn on_conflict(&self) -> String {
         let (key, rest) = self.layout.columns.split_at(self.layout.key);
-        let key = key
-            .iter()
-            .map(|(name, _)| *name)
-            .collect::<Vec<_>>()
-            .join(", ");
+        let key = key.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ");
         if !self.layout.replace {
             return format!("on conflict ({key}) do nothing");
         }
-        let updates: Vec<_> = rest
-            .iter()
-            .map(|(name, _)| format!("{name} = excluded.{name}"))
-            .collect();
+        let updates: Vec<_> =
+            rest.iter().map(|(name, _)| format!("{name} = excluded.{name}")).collect();
         format!("on conflict ({key}) do update set {}", updates.join(", "))
     }
 }
@@ -193,18 +173,13 @@ pub(crate) async fn write_postgres(
             rows.on_conflict(),
         ));
     }
-    let moved = if head.is_some() {
-        "select count(*) from moved"
-    } else {
-        "select 1::bigint"
-    };
+    let moved = if head.is_some() { "select count(*) from moved" } else { "select 1::bigint" };
     let sql = format!("with {} {moved}", parts.join(", "));
     if parts.is_empty() {
         return Ok(true);
     }
-    let moved: i64 = sqlx::query_scalar_with(AssertSqlSafe(sql), arguments)
-        .fetch_one(connection)
-        .await?;
+    let moved: i64 =
+        sqlx::query_scalar_with(AssertSqlSafe(sql), arguments).fetch_one(connection).await?;
     Ok(moved == 1)
 }
 
@@ -221,10 +196,7 @@ pub(crate) async fn write_sqlite(
         let width = rows.cells.len();
         let mut columns: Vec<_> = rows.cells.into_iter().map(Column::new).collect();
         while left > 0 {
-            let chunk = SQLITE_CHUNKS
-                .into_iter()
-                .find(|size| *size <= left)
-                .unwrap_or(1);
+            let chunk = SQLITE_CHUNKS.into_iter().find(|size| *size <= left).unwrap_or(1);
             left -= chunk;
             let mut arguments = SqliteArguments::default();
             for _ in 0..chunk {
@@ -238,9 +210,7 @@ pub(crate) async fn write_sqlite(
                 rows.table,
                 vec![row; chunk].join(", "),
             );
-            sqlx::query_with(AssertSqlSafe(sql), arguments)
-                .execute(&mut *connection)
-                .await?;
+            sqlx::query_with(AssertSqlSafe(sql), arguments).execute(&mut *connection).await?;
         }
     }
     Ok(())

@@ -107,12 +107,10 @@ impl Row {
     /// Where the column holds something else.
     pub fn unsigned(&self, column: usize) -> Result<u64, sqlx::Error> {
         let number = self.int(column)?;
-        number
-            .try_into()
-            .map_err(|source| sqlx::Error::ColumnDecode {
-                index: column.to_string(),
-                source: Box::new(source),
-            })
+        number.try_into().map_err(|source| sqlx::Error::ColumnDecode {
+            index: column.to_string(),
+            source: Box::new(source),
+        })
     }
 
     /// A `text`.
@@ -190,15 +188,10 @@ impl Database {
             .disable_statement_logging();
         let mut first = options.connect().await?;
         check_sqlite(&mut first).await?;
-        sqlx::migrate!("../migrations/sqlite")
-            .run(&mut first)
-            .await
-            .map_err(migration)?;
+        sqlx::migrate!("../migrations/sqlite").run(&mut first).await.map_err(migration)?;
         first.close().await?;
-        let pool = SqlitePoolOptions::new()
-            .max_connections(8)
-            .connect_with(options.clone())
-            .await?;
+        let pool =
+            SqlitePoolOptions::new().max_connections(8).connect_with(options.clone()).await?;
         let database = Self::Sqlite(pool, options);
         database.check_shapes().await?;
         Ok(database)
@@ -215,10 +208,7 @@ impl Database {
             .statement_cache_capacity(STATEMENTS_CACHED)
             .disable_statement_logging();
         let mut first = options.connect().await?;
-        sqlx::migrate!("../migrations/postgres")
-            .run(&mut first)
-            .await
-            .map_err(migration)?;
+        sqlx::migrate!("../migrations/postgres").run(&mut first).await.map_err(migration)?;
         first.close().await?;
         let pool = PgPoolOptions::new()
             .max_connections(16)
@@ -267,21 +257,11 @@ impl Database {
         match self {
             Self::Sqlite(pool, _) => {
                 let query = sqlx::query_with(sql, sqlite_arguments(values)?);
-                Ok(query
-                    .fetch_all(pool)
-                    .await?
-                    .into_iter()
-                    .map(Row::Sqlite)
-                    .collect())
+                Ok(query.fetch_all(pool).await?.into_iter().map(Row::Sqlite).collect())
             }
             Self::Postgres(pool, _) => {
                 let query = sqlx::query_with(sql, postgres_arguments(values)?);
-                Ok(query
-                    .fetch_all(pool)
-                    .await?
-                    .into_iter()
-                    .map(Row::Postgres)
-                    .collect())
+                Ok(query.fetch_all(pool).await?.into_iter().map(Row::Postgres).collect())
             }
         }
     }
@@ -302,16 +282,9 @@ impl Database {
     /// # Errors
     /// What the database says.
     pub async fn installation(&self, name: &str) -> Result<Option<String>, Error> {
-        let rows = self
-            .fetch(
-                "select value from installation where name = $1",
-                &[name.into()],
-            )
-            .await?;
-        rows.first()
-            .map(|row| row.text(0).map(str::to_owned))
-            .transpose()
-            .map_err(Error::from)
+        let rows =
+            self.fetch("select value from installation where name = $1", &[name.into()]).await?;
+        rows.first().map(|row| row.text(0).map(str::to_owned)).transpose().map_err(Error::from)
     }
 
     /// Closes every connection; SQLite then folds its write-ahead log into the file.
@@ -324,10 +297,7 @@ impl Database {
 
     /// Every kind and schema ever stored must be readable by this program.
     async fn check_shapes(&self) -> Result<(), Error> {
-        for row in self
-            .fetch("select kind, schema from event_shape", &[])
-            .await?
-        {
+        for row in self.fetch("select kind, schema from event_shape", &[]).await? {
             let (kind, schema) = (row.text(0)?, row.int(1)?);
             domain::event::readable(kind, u32::try_from(schema).unwrap_or(u32::MAX))
                 .map_err(Error::Newer)?;
@@ -356,13 +326,8 @@ async fn check_sqlite(connection: &mut SqliteConnection) -> Result<(), Error> {
         let row = sqlx::query(sql).fetch_one(&mut *connection).await?;
         row.try_get_unchecked::<String, _>(0)
     };
-    let version = ask("select sqlite_version()")
-        .await
-        .map_err(not_a_database)?;
-    let numbers: Vec<u32> = version
-        .split('.')
-        .filter_map(|part| part.parse().ok())
-        .collect();
+    let version = ask("select sqlite_version()").await.map_err(not_a_database)?;
+    let numbers: Vec<u32> = version.split('.').filter_map(|part| part.parse().ok()).collect();
     let found = match numbers[..] {
         [major, minor, patch, ..] => (major, minor, patch),
         _ => (0, 0, 0),
@@ -422,14 +387,12 @@ impl Connection {
     pub async fn execute(&mut self, sql: &str, values: &[Value]) -> Result<u64, sqlx::Error> {
         let text = AssertSqlSafe(sql);
         match self {
-            Self::Sqlite(connection) if values.is_empty() => Ok(connection
-                .execute(sqlx::raw_sql(text))
-                .await?
-                .rows_affected()),
-            Self::Postgres(connection) if values.is_empty() => Ok(connection
-                .execute(sqlx::raw_sql(text))
-                .await?
-                .rows_affected()),
+            Self::Sqlite(connection) if values.is_empty() => {
+                Ok(connection.execute(sqlx::raw_sql(text)).await?.rows_affected())
+            }
+            Self::Postgres(connection) if values.is_empty() => {
+                Ok(connection.execute(sqlx::raw_sql(text)).await?.rows_affected())
+            }
             Self::Sqlite(connection) => {
                 let query = sqlx::query_with(text, sqlite_arguments(values)?);
                 Ok(query.execute(connection).await?.rows_affected())
@@ -450,21 +413,11 @@ impl Connection {
         match self {
             Self::Sqlite(connection) => {
                 let query = sqlx::query_with(sql, sqlite_arguments(values)?);
-                Ok(query
-                    .fetch_all(connection)
-                    .await?
-                    .into_iter()
-                    .map(Row::Sqlite)
-                    .collect())
+                Ok(query.fetch_all(connection).await?.into_iter().map(Row::Sqlite).collect())
             }
             Self::Postgres(connection) => {
                 let query = sqlx::query_with(sql, postgres_arguments(values)?);
-                Ok(query
-                    .fetch_all(connection)
-                    .await?
-                    .into_iter()
-                    .map(Row::Postgres)
-                    .collect())
+                Ok(query.fetch_all(connection).await?.into_iter().map(Row::Postgres).collect())
             }
         }
     }

@@ -57,11 +57,7 @@ pub struct Head {
 
 impl Head {
     /// Of an empty log.
-    pub const START: Self = Self {
-        position: 0,
-        recorded_at: 0,
-        hash: GENESIS,
-    };
+    pub const START: Self = Self { position: 0, recorded_at: 0, hash: GENESIS };
 }
 
 /// An event as it is stored.
@@ -79,17 +75,12 @@ impl Stored {
     /// # Errors
     /// Where this program cannot read them.
     pub fn decode(&self) -> Result<Recorded, Error> {
-        Recorded::from_bytes(self.position, &self.body).map_err(|source| Error::Undecodable {
-            position: self.position,
-            source,
-        })
+        Recorded::from_bytes(self.position, &self.body)
+            .map_err(|source| Error::Undecodable { position: self.position, source })
     }
 
     fn from_row(row: &Row) -> Result<Self, Error> {
-        Ok(Self {
-            position: row.unsigned(0)?,
-            body: row.bytes(1)?.to_vec(),
-        })
+        Ok(Self { position: row.unsigned(0)?, body: row.bytes(1)?.to_vec() })
     }
 }
 
@@ -130,16 +121,10 @@ impl Log {
                 &[after.into(), end.into()],
             )
             .await?;
-        let events = rows
-            .iter()
-            .map(Stored::from_row)
-            .collect::<Result<Vec<_>, _>>()?;
+        let events = rows.iter().map(Stored::from_row).collect::<Result<Vec<_>, _>>()?;
         for (expected, event) in (after + 1..).zip(&events) {
             if event.position != expected {
-                return Err(Error::Gap {
-                    expected,
-                    found: event.position,
-                });
+                return Err(Error::Gap { expected, found: event.position });
             }
         }
         Ok(events)
@@ -155,9 +140,7 @@ impl Log {
             self.database.any_of("stream", 1)
         );
         let rows = self.database.fetch(&sql, &[Value::Texts(names)]).await?;
-        rows.iter()
-            .map(|row| Stored::from_row(row)?.decode())
-            .collect()
+        rows.iter().map(|row| Stored::from_row(row)?.decode()).collect()
     }
 
     /// The events of a tenant and all below it, after a position and up to another (inclusive), at
@@ -200,13 +183,8 @@ impl Log {
         while later - known > 1 {
             let middle = known + (later - known) / 2;
             let events = self.read(middle - 1, middle, 1).await?;
-            let event = events
-                .first()
-                .ok_or(Error::Gap {
-                    expected: middle,
-                    found: later,
-                })?
-                .decode()?;
+            let event =
+                events.first().ok_or(Error::Gap { expected: middle, found: later })?.decode()?;
             if event.recorded_at.timestamp_micros() <= recorded_at {
                 known = middle;
             } else {
@@ -227,11 +205,7 @@ fn head_from(rows: &[Row]) -> Result<Head, Error> {
     };
     let row = rows.first().ok_or_else(damaged)?;
     let hash = row.bytes(2)?.try_into().map_err(|_| damaged())?;
-    Ok(Head {
-        position: row.unsigned(0)?,
-        recorded_at: row.int(1)?,
-        hash,
-    })
+    Ok(Head { position: row.unsigned(0)?, recorded_at: row.int(1)?, hash })
 }
 
 impl Connection {
@@ -259,22 +233,19 @@ pub async fn append(
 ) -> Result<bool, Error> {
     match connection {
         Connection::Postgres(connection) => {
-            bulk::write_postgres(connection, Some((base, head)), &rows)
-                .await
-                .map_err(|error| match error {
+            bulk::write_postgres(connection, Some((base, head)), &rows).await.map_err(|error| {
+                match error {
                     // The server refused the statement: nothing was committed.
                     sqlx::Error::Database(_) => Error::Database(error),
                     _ => Error::OutcomeUnknown(error),
-                })
+                }
+            })
         }
         Connection::Sqlite(_) => {
             connection.execute("begin immediate", &[]).await?;
             match write_in_transaction(connection, base, head, rows).await {
                 Ok(true) => {
-                    connection
-                        .execute("commit", &[])
-                        .await
-                        .map_err(Error::OutcomeUnknown)?;
+                    connection.execute("commit", &[]).await.map_err(Error::OutcomeUnknown)?;
                     Ok(true)
                 }
                 Ok(false) => {

@@ -43,9 +43,7 @@ pub async fn verify(database: &Database, mut progress: impl FnMut(u64)) -> Resul
     let mut position = 0;
     let mut next = tokio::spawn(page(database.clone(), 0));
     while position < head.position {
-        let rows = next
-            .await
-            .map_err(|error| Error::Unsuitable(error.to_string()))??;
+        let rows = next.await.map_err(|error| Error::Unsuitable(error.to_string()))??;
         // While these are hashed, the database reads the ones after them.
         next = tokio::spawn(page(database.clone(), position + PAGE));
         if rows.is_empty() {
@@ -64,22 +62,13 @@ pub async fn verify(database: &Database, mut progress: impl FnMut(u64)) -> Resul
         return Ok(broken(head.position + 1, "lies behind the head of the log"));
     }
     if chain.0 != head.hash {
-        return Ok(broken(
-            head.position,
-            "is not the event that the head of the log names",
-        ));
+        return Ok(broken(head.position, "is not the event that the head of the log names"));
     }
-    Ok(Verified::Whole {
-        events: position,
-        hash: hex(&chain.0),
-    })
+    Ok(Verified::Whole { events: position, hash: hex(&chain.0) })
 }
 
 fn broken(position: u64, what: &str) -> Verified {
-    Verified::Broken(Finding {
-        position,
-        what: what.to_owned(),
-    })
+    Verified::Broken(Finding { position, what: what.to_owned() })
 }
 
 async fn page(database: Database, after: u64) -> Result<Vec<Row>, Error> {
@@ -108,9 +97,7 @@ fn misfit(row: &Row, expected: u64, chain: &mut Chain) -> Result<Option<&'static
         && heading.version == row.unsigned(2)?
         && heading.path == row.text(3)?;
     if !same {
-        return Ok(Some(
-            "stands in another stream, version or path than it says",
-        ));
+        return Ok(Some("stands in another stream, version or path than it says"));
     }
     Ok(domain::event::readable(&heading.kind, heading.schema)
         .is_err()

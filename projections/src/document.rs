@@ -46,28 +46,19 @@ impl Touch {
     /// A document that the event makes.
     #[must_use]
     pub fn fresh(key: impl ToString) -> Self {
-        Self {
-            key: key.to_string(),
-            fresh: true,
-        }
+        Self { key: key.to_string(), fresh: true }
     }
 
     /// A document that may be there already.
     #[must_use]
     pub fn existing(key: impl ToString) -> Self {
-        Self {
-            key: key.to_string(),
-            fresh: false,
-        }
+        Self { key: key.to_string(), fresh: false }
     }
 
     /// The document about a stream's own subject, which the stream's first event makes.
     #[must_use]
     pub fn own(key: impl ToString, event: &Recorded) -> Self {
-        Self {
-            key: key.to_string(),
-            fresh: event.version == 1,
-        }
+        Self { key: key.to_string(), fresh: event.version == 1 }
     }
 }
 
@@ -138,9 +129,7 @@ impl<V> Documents<V> {
 
     /// Those that are there.
     pub fn iter(&self) -> impl Iterator<Item = (&String, &Arc<V>)> {
-        self.0
-            .iter()
-            .filter_map(|(key, document)| Some((key, document.as_ref()?)))
+        self.0.iter().filter_map(|(key, document)| Some((key, document.as_ref()?)))
     }
 }
 

@@ -8,6 +8,7 @@ use eventstore::{Database, Error, Row, Value};
 
 use crate::document::{Documents, View};
 use crate::tables;
+use crate::views::{NameView, OrganizationView};
 
 /// Most documents that a list gives at once.
 pub const LIST_MAX: usize = 500;
@@ -77,10 +78,7 @@ pub struct Page<V> {
 
 impl<V> Default for Page<V> {
     fn default() -> Self {
-        Self {
-            items: Vec::new(),
-            more: false,
-        }
+        Self { items: Vec::new(), more: false }
     }
 }
 
@@ -95,6 +93,35 @@ pub async fn find<V: View>(
 ) -> Result<Option<Arc<V>>, Error> {
     let mut found = find_many(database, scope, BTreeSet::from([key.to_owned()])).await?;
     Ok(found.remove(key))
+}
+
+/// Who took a name. Names belong to no tenant: for signing in, never for showing.
+///
+/// # Errors
+/// What the database says.
+pub async fn find_name(database: &Database, key: &str) -> Result<Option<Arc<NameView>>, Error> {
+    let mut documents = Documents::<NameView>::default();
+    tables::load(database, &mut documents, &BTreeSet::from([key.to_owned()]), "").await?;
+    Ok(documents.get(key).cloned().flatten())
+}
+
+/// The organisation of a number, if it is in scope. Its path ends with it.
+///
+/// # Errors
+/// What the database says.
+pub async fn find_by_number(
+    database: &Database,
+    scope: &Scope,
+    number: u32,
+) -> Result<Option<Arc<OrganizationView>>, Error> {
+    let rows = database
+        .fetch(
+            "select key, document from view_organization \
+             where path >= $1 and path < $2 and path like $3",
+            &[scope.0.as_str().into(), scope.0.end().into(), format!("%/{number}/").into()],
+        )
+        .await?;
+    rows.first().map(|row| tables::read(row.text(0)?, row.bytes(1)?)).transpose()
 }
 
 /// Several documents by key, in one statement; those out of scope are left out.
@@ -127,10 +154,7 @@ impl Conditions {
     fn new(scope: &Scope) -> Self {
         // The provider's scope is everything: saying so would only mislead the planner.
         if scope.0 == TenantPath::provider() {
-            return Self {
-                text: "true".to_owned(),
-                values: Vec::new(),
-            };
+            return Self { text: "true".to_owned(), values: Vec::new() };
         }
         Self {
             text: "path >= $1 and path < $2".to_owned(),
@@ -154,18 +178,14 @@ impl Conditions {
         if let Some(cursor) = cursor {
             let sort = self.bind(cursor.sort.as_str());
             let key = self.bind(cursor.key.as_str());
-            self.text
-                .push_str(&format!(" and (sort, key) {sign} (${sort}, ${key})"));
+            self.text.push_str(&format!(" and (sort, key) {sign} (${sort}, ${key})"));
         }
     }
 }
 
 fn item<V: View>(row: &Row) -> Result<(Cursor, Arc<V>), Error> {
     let key = row.text(0)?;
-    let cursor = Cursor {
-        sort: row.text(1)?.to_owned(),
-        key: key.to_owned(),
-    };
+    let cursor = Cursor { sort: row.text(1)?.to_owned(), key: key.to_owned() };
     Ok((cursor, tables::read(key, row.bytes(2)?)?))
 }
 
@@ -195,18 +215,11 @@ pub async fn list<V: View>(
         conditions.text
     );
     let rows = database.fetch(&sql, &conditions.values).await?;
-    let mut items = rows
-        .iter()
-        .take(limit)
-        .map(item)
-        .collect::<Result<Vec<_>, _>>()?;
+    let mut items = rows.iter().take(limit).map(item).collect::<Result<Vec<_>, _>>()?;
     if query.end == End::Last {
         items.reverse();
     }
-    Ok(Page {
-        items,
-        more: rows.len() > limit,
-    })
+    Ok(Page { items, more: rows.len() > limit })
 }
 
 /// How many documents a list has altogether.
@@ -221,11 +234,7 @@ pub async fn count<V: View>(
     let mut conditions = Conditions::new(scope);
     conditions.equal("owner", query.owner.as_ref());
     conditions.equal("kind", query.kind.as_ref());
-    let sql = format!(
-        "select count(*) from {} where {}",
-        V::TABLE,
-        conditions.text
-    );
+    let sql = format!("select count(*) from {} where {}", V::TABLE, conditions.text);
     let rows = database.fetch(&sql, &conditions.values).await?;
     Ok(rows[0].unsigned(0)?)
 }
@@ -294,7 +303,5 @@ pub async fn count_of_owners<V: View>(
         conditions.text
     );
     let rows = database.fetch(&sql, &conditions.values).await?;
-    rows.iter()
-        .map(|row| Ok((row.text(0)?.to_owned(), row.unsigned(1)?)))
-        .collect()
+    rows.iter().map(|row| Ok((row.text(0)?.to_owned(), row.unsigned(1)?))).collect()
 }

@@ -223,7 +223,8 @@ pub async fn statements(
     for statement in &mut statements {
         // Stable: within a customer the slots' order and each slot's dates stay as they are.
         statement.lines.sort_by(|a, b| {
-            let key = |line: &Line| (line.customer.details.name.to_lowercase(), line.customer.number);
+            let key =
+                |line: &Line| (line.customer.details.name.to_lowercase(), line.customer.number);
             key(a).cmp(&key(b))
         });
     }
@@ -386,9 +387,10 @@ impl Names {
             Holder::User(id) => Some(id.to_string()),
             Holder::Customer(_) => None,
         });
-        let actors = slots.iter().flat_map(|slot| slot.timeline.facts()).filter_map(|fact| {
-            fact.actor.strip_prefix("user:").map(str::to_owned)
-        });
+        let actors = slots
+            .iter()
+            .flat_map(|slot| slot.timeline.facts())
+            .filter_map(|fact| fact.actor.strip_prefix("user:").map(str::to_owned));
         Ok(Self {
             organizations: finder::find_many(database, scope, customers).await?,
             users: finder::find_many(database, scope, holders.chain(actors).collect()).await?,
@@ -442,10 +444,7 @@ impl Names {
                 .map(|actor| self.actor(actor))
                 .unwrap_or_default(),
             service_name,
-            user_full_name: &user
-                .as_ref()
-                .map(|user| user.person.full_name())
-                .unwrap_or_default(),
+            user_full_name: &user.as_ref().map(|user| user.person.full_name()).unwrap_or_default(),
         };
         let line = definition.and_then(|it| it.line_description.as_deref());
         let summary = definition.and_then(|it| it.summary_description.as_deref());

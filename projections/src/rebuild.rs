@@ -82,18 +82,12 @@ pub async fn rebuild(database: &Database, mut progress: impl FnMut(u64)) -> Resu
     let mut connection = database.writer_connection().await?;
     drop_tables(&mut connection, SUFFIX).await?;
     create_tables(&mut connection, engine, SUFFIX).await?;
-    let mut fold = Fold {
-        database,
-        known: Views::default(),
-        complete: true,
-        changed: Views::default(),
-    };
+    let mut fold =
+        Fold { database, known: Views::default(), complete: true, changed: Views::default() };
     let mut position = 0;
     loop {
         let head = log.head().await?.position;
-        position = fold
-            .run(&mut connection, &log, position, head, &mut progress)
-            .await?;
+        position = fold.run(&mut connection, &log, position, head, &mut progress).await?;
         if log.head().await?.position - position <= CATCH_UP_EVENTS {
             break;
         }
@@ -105,9 +99,7 @@ pub async fn rebuild(database: &Database, mut progress: impl FnMut(u64)) -> Resu
     lock_head(&mut connection, engine).await?;
     let switched = async {
         let head = connection.head().await?.position;
-        position = fold
-            .run(&mut connection, &log, position, head, &mut progress)
-            .await?;
+        position = fold.run(&mut connection, &log, position, head, &mut progress).await?;
         let differences = compare(&mut connection).await?;
         switch(&mut connection).await?;
         note(&mut connection, VERSION, VIEWS_VERSION.to_owned()).await?;
@@ -117,14 +109,8 @@ pub async fn rebuild(database: &Database, mut progress: impl FnMut(u64)) -> Resu
     .await;
     match switched {
         Ok(differences) => {
-            connection
-                .execute("commit", &[])
-                .await
-                .map_err(Error::OutcomeUnknown)?;
-            Ok(Rebuilt {
-                events: position,
-                differences,
-            })
+            connection.execute("commit", &[]).await.map_err(Error::OutcomeUnknown)?;
+            Ok(Rebuilt { events: position, differences })
         }
         Err(error) => {
             connection.execute("rollback", &[]).await?;
@@ -149,10 +135,7 @@ impl Fold<'_> {
             while position < head && events.len() < FLUSH_EVENTS {
                 let page = log.read(position, head, eventstore::READ_MAX).await?;
                 let Some(last) = page.last() else {
-                    return Err(Error::Gap {
-                        expected: position + 1,
-                        found: head,
-                    });
+                    return Err(Error::Gap { expected: position + 1, found: head });
                 };
                 position = last.position;
                 for stored in &page {
@@ -179,29 +162,20 @@ impl Fold<'_> {
             // One statement for each table fetches what these events will need.
             let mut wants = Wants::default();
             for event in events {
-                let below = Folded {
-                    known: &self.known,
-                    complete: false,
-                };
+                let below = Folded { known: &self.known, complete: false };
                 Views::default().fold(event, &below, &mut wants);
             }
             self.known.load(self.database, &wants, SUFFIX).await?;
         }
         for event in events {
             let mut wants = Wants::default();
-            let below = Folded {
-                known: &self.known,
-                complete: self.complete,
-            };
+            let below = Folded { known: &self.known, complete: self.complete };
             self.changed.fold(event, &below, &mut wants);
             debug_assert!(wants.is_empty() || !self.complete);
             if !wants.is_empty() {
                 // A document that an earlier event of this page made: it is in `changed` or nowhere.
                 self.known.load(self.database, &wants, SUFFIX).await?;
-                let below = Folded {
-                    known: &self.known,
-                    complete: self.complete,
-                };
+                let below = Folded { known: &self.known, complete: self.complete };
                 self.changed.fold(event, &below, &mut Wants::default());
             }
         }
@@ -230,9 +204,7 @@ async fn lock_head(connection: &mut Connection, engine: Engine) -> Result<(), Er
         Engine::Sqlite => connection.execute("begin immediate", &[]).await?,
         Engine::Postgres => {
             connection.execute("begin", &[]).await?;
-            connection
-                .execute("select 1 from head where id = 1 for update", &[])
-                .await?
+            connection.execute("select 1 from head where id = 1 for update", &[]).await?
         }
     };
     Ok(())
@@ -240,9 +212,7 @@ async fn lock_head(connection: &mut Connection, engine: Engine) -> Result<(), Er
 
 async fn drop_tables(connection: &mut Connection, suffix: &str) -> Result<(), Error> {
     for table in all_tables() {
-        connection
-            .execute(&format!("drop table if exists {table}{suffix}"), &[])
-            .await?;
+        connection.execute(&format!("drop table if exists {table}{suffix}"), &[]).await?;
     }
     Ok(())
 }
@@ -258,10 +228,7 @@ async fn compare(connection: &mut Connection) -> Result<Vec<Difference>, Error> 
         let (key, columns) = if table == ledger::TABLE {
             ("subscription", "subscription, position, document")
         } else {
-            (
-                "key",
-                "key, path, owner, kind, sort, since, until, document",
-            )
+            ("key", "key, path, owner, kind, sort, since, until, document")
         };
         let sql = format!(
             "select distinct {key} from (select * from (select {columns} from {table} \
@@ -270,14 +237,8 @@ async fn compare(connection: &mut Connection) -> Result<Vec<Difference>, Error> 
              except select {columns} from {table}) as come) as differing \
              order by {key} limit $1"
         );
-        for row in connection
-            .fetch(&sql, &[Value::from(DIFFERENCES_MAX)])
-            .await?
-        {
-            differences.push(Difference {
-                table: table.to_owned(),
-                key: row.text(0)?.to_owned(),
-            });
+        for row in connection.fetch(&sql, &[Value::from(DIFFERENCES_MAX)]).await? {
+            differences.push(Difference { table: table.to_owned(), key: row.text(0)?.to_owned() });
         }
     }
     Ok(differences)
@@ -285,15 +246,8 @@ async fn compare(connection: &mut Connection) -> Result<Vec<Difference>, Error> 
 
 async fn switch(connection: &mut Connection) -> Result<(), Error> {
     for table in all_tables() {
-        connection
-            .execute(&format!("drop table {table}"), &[])
-            .await?;
-        connection
-            .execute(
-                &format!("alter table {table}{SUFFIX} rename to {table}"),
-                &[],
-            )
-            .await?;
+        connection.execute(&format!("drop table {table}"), &[]).await?;
+        connection.execute(&format!("alter table {table}{SUFFIX} rename to {table}"), &[]).await?;
     }
     Ok(())
 }

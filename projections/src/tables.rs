@@ -43,16 +43,9 @@ fn definition(engine: Engine, table: &str, layout: &Layout) -> String {
         };
         format!("{name} {kind} not null")
     });
-    let key: Vec<_> = layout.columns[..layout.key]
-        .iter()
-        .map(|(name, _)| *name)
-        .collect();
+    let key: Vec<_> = layout.columns[..layout.key].iter().map(|(name, _)| *name).collect();
     let (columns, key) = (columns.collect::<Vec<_>>().join(", "), key.join(", "));
-    let strict = if engine == Engine::Sqlite {
-        " strict"
-    } else {
-        ""
-    };
+    let strict = if engine == Engine::Sqlite { " strict" } else { "" };
     format!("create table if not exists {table} ({columns}, primary key ({key})){strict}")
 }
 
@@ -69,11 +62,7 @@ pub(crate) async fn create_tables(
         let sql = definition(engine, &format!("{table}{suffix}"), &VIEW_LAYOUT);
         connection.execute(&sql, &[]).await?;
     }
-    let sql = definition(
-        engine,
-        &format!("{}{suffix}", ledger::TABLE),
-        &ledger::LAYOUT,
-    );
+    let sql = definition(engine, &format!("{}{suffix}", ledger::TABLE), &ledger::LAYOUT);
     connection.execute(&sql, &[]).await?;
     Ok(())
 }
@@ -101,10 +90,7 @@ pub(crate) async fn create_indexes(
 
 /// Every table that is folded from the log.
 pub(crate) fn all_tables() -> impl Iterator<Item = &'static str> {
-    TABLES
-        .iter()
-        .map(|(table, _)| *table)
-        .chain([ledger::TABLE])
+    TABLES.iter().map(|(table, _)| *table).chain([ledger::TABLE])
 }
 
 /// The rows that keep a view's documents.
@@ -132,14 +118,12 @@ pub(crate) fn rows<V: View>(documents: &Documents<V>, suffix: &str, position: u6
 /// # Errors
 /// Where it does not fit: the view's form changed and [`VIEWS_VERSION`] did not.
 pub(crate) fn read<V: View>(key: &str, document: &[u8]) -> Result<Arc<V>, eventstore::Error> {
-    serde_json::from_slice(document)
-        .map(Arc::new)
-        .map_err(|source| {
-            eventstore::Error::Unsuitable(format!(
-                "the document {key} in {} does not fit ({source}); run `atrium rebuild`",
-                V::TABLE
-            ))
-        })
+    serde_json::from_slice(document).map(Arc::new).map_err(|source| {
+        eventstore::Error::Unsuitable(format!(
+            "the document {key} in {} does not fit ({source}); run `atrium rebuild`",
+            V::TABLE
+        ))
+    })
 }
 
 /// Loads documents by key, in one statement; those that are not there are noted as such.
@@ -154,9 +138,7 @@ pub(crate) async fn load<V: View>(
         V::TABLE,
         database.any_of("key", 1)
     );
-    let rows = database
-        .fetch(&sql, &[Value::Texts(keys.iter().cloned().collect())])
-        .await?;
+    let rows = database.fetch(&sql, &[Value::Texts(keys.iter().cloned().collect())]).await?;
     for key in keys {
         documents.put(key.clone(), None);
     }

@@ -207,4 +207,3 @@ impl World {
 pub fn body<T: serde::de::DeserializeOwned>(json: Value) -> commands::Input<T> {
     Ok(serde_json::from_value(json).expect("the test's own body fits"))
 }
-

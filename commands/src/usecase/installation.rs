@@ -9,9 +9,9 @@ use domain::user::{Person, Proof, User, UserCommand};
 use domain::{OrganizationId, Refusal, TenantPath, UserId};
 use projections::views::{NameView, PROVIDER_KEY, UserView};
 
+use crate::Reply;
 use crate::error::Stop;
 use crate::resource::UserResource;
-use crate::Reply;
 use crate::unit::Unit;
 
 /// The number of the provider.
@@ -70,21 +70,13 @@ pub(crate) fn install(unit: &mut Unit<'_>, install: Install) -> Result<Reply, St
         password: Some(install.password),
     };
     unit.execute::<User>(id, &path, command)?;
-    let view = unit
-        .view::<UserView>(&id.to_string())?
-        .ok_or_else(Refusal::not_found)?;
+    let view = unit.view::<UserView>(&id.to_string())?.ok_or_else(Refusal::not_found)?;
     let resource = UserResource::from(view.as_ref());
-    Ok(Reply::created(
-        format!("/users/{id}"),
-        &resource,
-        resource.version,
-    ))
+    Ok(Reply::created(format!("/users/{id}"), &resource, resource.version))
 }
 
 /// The provider's billing settings.
 pub(crate) fn settings(unit: &mut Unit<'_>) -> Result<BillingSettings, Stop> {
-    let provider = unit
-        .view::<NameView>(PROVIDER_KEY)?
-        .ok_or_else(Refusal::not_found)?;
+    let provider = unit.view::<NameView>(PROVIDER_KEY)?.ok_or_else(Refusal::not_found)?;
     super::billing_settings(unit, OrganizationId(provider.owner))
 }

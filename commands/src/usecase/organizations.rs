@@ -116,10 +116,7 @@ impl ContactText {
                 .email
                 .as_deref()
                 .and_then(|text| faults.take("/contact/email", Address::parse(text))),
-            name: self
-                .name
-                .as_deref()
-                .and_then(|text| faults.take("/contact/name", name(text))),
+            name: self.name.as_deref().and_then(|text| faults.take("/contact/name", name(text))),
             phone: self
                 .phone
                 .as_deref()
@@ -155,59 +152,31 @@ pub(crate) fn create(
     let parent = unit.load::<Organization>(parent_id)?;
     let mut faults = Faults::default();
     if parent.founded()?.kind == Kind::Customer {
-        faults.add(
-            "/parentId",
-            "not_a_seller",
-            "A customer has no organisations below it.",
-        );
+        faults.add("/parentId", "not_a_seller", "A customer has no organisations below it.");
     }
     if parent_path.depth() >= DEPTH_MAX {
-        faults.add(
-            "/parentId",
-            "too_deep",
-            "The tree of organisations is too deep here.",
-        );
+        faults.add("/parentId", "too_deep", "The tree of organisations is too deep here.");
     }
     let settings = super::billing_settings(unit, parent_id)?;
-    if body
-        .currency
-        .as_deref()
-        .is_some_and(|code| code != settings.currency.code())
-    {
-        let detail = format!(
-            "Everybody bills in the provider's currency, {}.",
-            settings.currency.code()
-        );
+    if body.currency.as_deref().is_some_and(|code| code != settings.currency.code()) {
+        let detail =
+            format!("Everybody bills in the provider's currency, {}.", settings.currency.code());
         faults.add("/currency", "other_currency", detail);
     }
-    let number = unit
-        .view::<NumberView>(ORGANIZATION_NUMBERS)?
-        .map_or(0, |view| view.last)
-        + 1;
+    let number = unit.view::<NumberView>(ORGANIZATION_NUMBERS)?.map_or(0, |view| view.last) + 1;
     let name = faults.take("/name", name(&body.name));
     let code = match &body.code {
         Some(text) => faults.take("/code", Code::parse(text)),
         None => Some(free_code(unit, &body.name, number)?),
     };
     let billing_identifier = body.billing_identifier.as_deref().and_then(|text| {
-        faults.take(
-            "/billingIdentifier",
-            line(text, BILLING_IDENTIFIER_MAX_CHARS),
-        )
+        faults.take("/billingIdentifier", line(text, BILLING_IDENTIFIER_MAX_CHARS))
     });
     let contact = body.contact.clone().unwrap_or_default().parse(&mut faults);
     faults.check()?;
-    let (Some(name), Some(code)) = (name, code) else {
-        unreachable!("checked above")
-    };
+    let (Some(name), Some(code)) = (name, code) else { unreachable!("checked above") };
     let purpose = body.purpose.map_or(Purpose::Standard, Purpose::from);
-    let details = Details {
-        billing_identifier,
-        code,
-        contact,
-        name,
-        purpose,
-    };
+    let details = Details { billing_identifier, code, contact, name, purpose };
 
     let id = OrganizationId(unit.id());
     unit.begin::<Organization>(id);
@@ -223,20 +192,17 @@ pub(crate) fn create(
     };
     unit.execute::<Organization>(id, &path, command)?;
     let resource = resource(unit, id)?;
-    Ok(Reply::created(
-        location(&resource),
-        &resource,
-        resource.version,
-    ))
+    Ok(Reply::created(location(&resource), &resource, resource.version))
 }
 
 pub(crate) fn edit(
     unit: &mut Unit<'_>,
     id: &str,
+    kind: Kind,
     body: Input<EditOrganization>,
     if_match: Option<u64>,
 ) -> Result<Reply, Stop> {
-    let (id, path, kind) = find(unit, id)?;
+    let (id, path) = find(unit, id, kind)?;
     unit.permit(manage(kind), &path)?;
     let body = unit.take(body)?;
     unit.expect_version::<Organization>(id, if_match)?;
@@ -246,19 +212,14 @@ pub(crate) fn edit(
     if let Some(text) = &body.name {
         details.name = faults.take("/name", name(text)).unwrap_or_default();
     }
-    if let Some(code) = body
-        .code
-        .as_deref()
-        .and_then(|text| faults.take("/code", Code::parse(text)))
+    if let Some(code) =
+        body.code.as_deref().and_then(|text| faults.take("/code", Code::parse(text)))
     {
         details.code = code;
     }
     if let Some(identifier) = &body.billing_identifier {
         details.billing_identifier = identifier.as_deref().and_then(|text| {
-            faults.take(
-                "/billingIdentifier",
-                line(text, BILLING_IDENTIFIER_MAX_CHARS),
-            )
+            faults.take("/billingIdentifier", line(text, BILLING_IDENTIFIER_MAX_CHARS))
         });
     }
     if let Some(purpose) = body.purpose {
@@ -273,21 +234,32 @@ pub(crate) fn edit(
     done(unit, id)
 }
 
-pub(crate) fn disable(unit: &mut Unit<'_>, id: &str, body: Input<Because>) -> Result<Reply, Stop> {
-    set_status(unit, id, body, OrganizationCommand::Disable)
+pub(crate) fn disable(
+    unit: &mut Unit<'_>,
+    id: &str,
+    kind: Kind,
+    body: Input<Because>,
+) -> Result<Reply, Stop> {
+    set_status(unit, id, kind, body, OrganizationCommand::Disable)
 }
 
-pub(crate) fn enable(unit: &mut Unit<'_>, id: &str, body: Input<Because>) -> Result<Reply, Stop> {
-    set_status(unit, id, body, OrganizationCommand::Enable)
+pub(crate) fn enable(
+    unit: &mut Unit<'_>,
+    id: &str,
+    kind: Kind,
+    body: Input<Because>,
+) -> Result<Reply, Stop> {
+    set_status(unit, id, kind, body, OrganizationCommand::Enable)
 }
 
 fn set_status(
     unit: &mut Unit<'_>,
     id: &str,
+    kind: Kind,
     body: Input<Because>,
     command: OrganizationCommand,
 ) -> Result<Reply, Stop> {
-    let (id, path, kind) = find(unit, id)?;
+    let (id, path) = find(unit, id, kind)?;
     unit.permit(manage(kind), &path)?;
     let body = unit.take(body)?;
     let mut faults = Faults::default();
@@ -298,11 +270,15 @@ fn set_status(
     done(unit, id)
 }
 
-fn find(unit: &mut Unit<'_>, id: &str) -> Result<(OrganizationId, TenantPath, Kind), Stop> {
+/// The organisation of this id, if it is of this kind.
+fn find(unit: &mut Unit<'_>, id: &str, kind: Kind) -> Result<(OrganizationId, TenantPath), Stop> {
     let id: OrganizationId = id.parse().map_err(|_| Refusal::not_found())?;
     let organization = unit.load::<Organization>(id)?;
     let founded = organization.founded()?;
-    Ok((id, founded.path.clone(), founded.kind))
+    if founded.kind != kind {
+        return Err(Refusal::not_found().into());
+    }
+    Ok((id, founded.path.clone()))
 }
 
 /// The organisation that the caller belongs to; Atrium itself belongs to the provider.
@@ -339,10 +315,7 @@ fn ensure_names_are_free(
         let theirs = unit.load::<Organization>(other)?;
         let theirs = theirs.founded()?.details.billing_identifier.as_deref();
         if theirs.map(str::to_lowercase) == Some(identifier.to_lowercase()) {
-            return Err(taken(
-                "billingIdentifier",
-                "Another organisation has this account code.",
-            ));
+            return Err(taken("billingIdentifier", "Another organisation has this account code."));
         }
     }
     Ok(())
@@ -374,19 +347,13 @@ fn free_code(unit: &mut Unit<'_>, name: &str, number: u32) -> Result<Code, Stop>
             return Ok(code);
         }
     }
-    Err(Refusal::invalid(
-        "/code",
-        "no_free_code",
-        "Every code like this is taken; give one.",
-    )
-    .into())
+    Err(Refusal::invalid("/code", "no_free_code", "Every code like this is taken; give one.")
+        .into())
 }
 
 fn resource(unit: &mut Unit<'_>, id: OrganizationId) -> Result<OrganizationResource, Stop> {
     let view = unit.view::<OrganizationView>(&id.to_string())?;
-    Ok(OrganizationResource::from(
-        view.ok_or_else(Refusal::not_found)?.as_ref(),
-    ))
+    Ok(OrganizationResource::from(view.ok_or_else(Refusal::not_found)?.as_ref()))
 }
 
 fn done(unit: &mut Unit<'_>, id: OrganizationId) -> Result<Reply, Stop> {
@@ -395,11 +362,7 @@ fn done(unit: &mut Unit<'_>, id: OrganizationId) -> Result<Reply, Stop> {
 }
 
 fn location(resource: &OrganizationResource) -> String {
-    let plural = if resource.kind == Kind::Customer {
-        "customers"
-    } else {
-        "resellers"
-    };
+    let plural = if resource.kind == Kind::Customer { "customers" } else { "resellers" };
     format!("/{plural}/{}", resource.id)
 }
 

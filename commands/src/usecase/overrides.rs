@@ -86,26 +86,15 @@ pub(crate) fn property(
     let key = PropertyKey::parse(&body.property)
         .filter(|key| sold.properties.iter().any(|property| property.key == *key));
     if key.is_none() {
-        let known: Vec<_> = sold
-            .properties
-            .iter()
-            .map(|property| property.key.as_str())
-            .collect();
-        let detail = format!(
-            "The service has no such property; it has: {}.",
-            known.join(", ")
-        );
+        let known: Vec<_> = sold.properties.iter().map(|property| property.key.as_str()).collect();
+        let detail = format!("The service has no such property; it has: {}.", known.join(", "));
         faults.add("/property", "unknown_property", detail);
     }
     let value = match (&body.value, body.clear == Some(true)) {
         (Some(value), false) => faults.take("/value", line(value, VALUE_MAX_CHARS)),
         (None, true) => None,
         (_, _) => {
-            faults.add(
-                "/value",
-                "value_or_clear",
-                "Give either a value or `clear: true`.",
-            );
+            faults.add("/value", "value_or_clear", "Give either a value or `clear: true`.");
             None
         }
     };
@@ -138,7 +127,7 @@ pub(crate) fn price(
     let mut faults = Faults::default();
     let Some(sold) = published(unit, &body.service)? else {
         return Err(
-            Refusal::invalid("/service", "unknown_service", "No such service is sold.").into(),
+            Refusal::invalid("/service", "unknown_service", "No such service is sold.").into()
         );
     };
     let value = match (&body.price, &body.percent, body.clear == Some(true)) {
@@ -148,9 +137,9 @@ pub(crate) fn price(
             faults.ensure(!negative, "/price", "negative", "A price is not negative.");
             price.map(|price| PriceOverride::Amount(price.minor))
         }
-        (None, Some(text), false) => faults
-            .take("/percent", Percent::parse(text))
-            .map(PriceOverride::Percent),
+        (None, Some(text), false) => {
+            faults.take("/percent", Percent::parse(text)).map(PriceOverride::Percent)
+        }
         (None, None, true) => None,
         (_, _, _) => {
             let detail = "Give one of a price, a percentage, or `clear: true`.";
@@ -167,9 +156,7 @@ pub(crate) fn price(
         reason: &body.reason,
     };
     record(unit, &common, &sold, faults, |to| {
-        Some(Overridden::Price(value.map_or(Setting::Cleared, |value| {
-            Setting::Set { to, value }
-        })))
+        Some(Overridden::Price(value.map_or(Setting::Cleared, |value| Setting::Set { to, value })))
     })
 }
 
@@ -182,10 +169,7 @@ fn record(
     mut faults: Faults,
     overridden: impl FnOnce(Option<chrono::DateTime<chrono::Utc>>) -> Option<Overridden>,
 ) -> Result<Reply, Stop> {
-    let id: OrganizationId = common
-        .organization
-        .parse()
-        .map_err(|_| Refusal::not_found())?;
+    let id: OrganizationId = common.organization.parse().map_err(|_| Refusal::not_found())?;
     let path = unit.path_of(common.organization)?;
     let settings = billing_settings(unit, id)?;
     let plan = common.plan.and_then(PlanKey::parse);
@@ -216,18 +200,9 @@ fn record(
     let service = ServiceKey::parse(common.service).ok_or_else(Refusal::not_found)?;
     let overridden = overridden(to).ok_or_else(Refusal::not_found)?;
     unit.because(from, reason.clone());
-    let overriding = Overriding {
-        overridden,
-        plan,
-        service,
-    };
-    let resource = OverrideResource::new(
-        id,
-        &overriding,
-        unit.effective_at(),
-        reason,
-        unit.caller().actor,
-    );
+    let overriding = Overriding { overridden, plan, service };
+    let resource =
+        OverrideResource::new(id, &overriding, unit.effective_at(), reason, unit.caller().actor);
     let command = OrganizationCommand::Override(overriding);
     unit.execute::<Organization>(id, &path, command)?;
     let version = unit.version::<Organization>(id)?;
@@ -238,9 +213,5 @@ fn published(unit: &mut Unit<'_>, service: &str) -> Result<Option<Definition>, S
     let Some(key) = ServiceKey::parse(service) else {
         return Ok(None);
     };
-    Ok(unit
-        .load::<Service>(&key)?
-        .published
-        .clone()
-        .map(|(_, definition)| definition))
+    Ok(unit.load::<Service>(&key)?.published.clone().map(|(_, definition)| definition))
 }

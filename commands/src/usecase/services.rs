@@ -138,30 +138,18 @@ impl DefinitionDocument {
             "too_many",
             "These are too many properties.",
         );
-        let properties = self
-            .properties
-            .iter()
-            .enumerate()
-            .filter_map(|(index, document)| {
-                document.parse(&format!("/properties/{index}"), faults)
-            });
+        let properties = self.properties.iter().enumerate().filter_map(|(index, document)| {
+            document.parse(&format!("/properties/{index}"), faults)
+        });
         let properties = properties.collect();
-        let plans = self
-            .plans
-            .iter()
-            .enumerate()
-            .filter_map(|(index, document)| {
-                document.parse(&format!("/plans/{index}"), settings, faults)
-            });
+        let plans = self.plans.iter().enumerate().filter_map(|(index, document)| {
+            document.parse(&format!("/plans/{index}"), settings, faults)
+        });
         Definition {
             plans: plans.collect(),
             properties,
-            category: faults
-                .take("/category", note(&self.category))
-                .unwrap_or_default(),
-            description: faults
-                .take("/description", note(&self.description))
-                .unwrap_or_default(),
+            category: faults.take("/category", note(&self.category)).unwrap_or_default(),
+            description: faults.take("/description", note(&self.description)).unwrap_or_default(),
             instancing: match self.instancing {
                 InstancingText::Single => Instancing::Single,
                 InstancingText::Multi => Instancing::Multi,
@@ -187,10 +175,7 @@ impl PropertyDocument {
         faults.ensure(key.is_some(), &format!("{at}/key"), "not_a_key", KEY_RULE);
         let label = self.label.as_deref().unwrap_or(&self.key);
         let label = faults.take(&format!("{at}/label"), name(label));
-        Some(Property {
-            key: key?,
-            label: label?,
-        })
+        Some(Property { key: key?, label: label? })
     }
 }
 
@@ -202,10 +187,7 @@ impl PlanDocument {
         let sku = self.sku.as_deref().unwrap_or(&self.key);
         let sku = faults.take(&format!("{at}/sku"), line(sku, VALUE_MAX_CHARS));
         let price = self.price.as_deref().and_then(|text| {
-            faults.take(
-                &format!("{at}/price"),
-                Money::parse(text, settings.currency),
-            )
+            faults.take(&format!("{at}/price"), Money::parse(text, settings.currency))
         });
         let at_price = format!("{at}/price");
         let negative = price.is_some_and(|price| price.minor < 0);
@@ -218,14 +200,7 @@ impl PlanDocument {
             let value = faults.take(&at, line(value, VALUE_MAX_CHARS));
             properties.extend(key.zip(value));
         }
-        Some(Plan {
-            key: key?,
-            name: name?,
-            price,
-            properties,
-            retired: self.retired,
-            sku: sku?,
-        })
+        Some(Plan { key: key?, name: name?, price, properties, retired: self.retired, sku: sku? })
     }
 }
 
@@ -263,12 +238,8 @@ pub(crate) fn publish(
     let body = unit.take(body)?;
     let settings = installation::settings(unit)?;
     let mut faults = Faults::default();
-    let from = optional_moment(
-        &mut faults,
-        "/effectiveAt",
-        body.effective_at.as_deref(),
-        &settings,
-    );
+    let from =
+        optional_moment(&mut faults, "/effectiveAt", body.effective_at.as_deref(), &settings);
     let reason = optional_reason(&mut faults, body.reason.as_deref());
     faults.check()?;
     unit.because(from, reason);
@@ -277,9 +248,7 @@ pub(crate) fn publish(
 }
 
 fn done(unit: &mut Unit<'_>, key: &ServiceKey) -> Result<Reply, Stop> {
-    let view = unit
-        .view::<ServiceView>(key.as_str())?
-        .ok_or_else(Refusal::not_found)?;
+    let view = unit.view::<ServiceView>(key.as_str())?.ok_or_else(Refusal::not_found)?;
     let resource = ServiceResource::from(view.as_ref());
     Ok(Reply::done(&resource, resource.version))
 }

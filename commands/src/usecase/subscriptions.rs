@@ -101,12 +101,7 @@ impl Recipient {
         };
         let path = unit.load::<Organization>(customer)?.founded()?.path.clone();
         let lineage = lineage(unit, customer)?;
-        Ok(Self {
-            holder,
-            customer,
-            path,
-            lineage,
-        })
+        Ok(Self { holder, customer, path, lineage })
     }
 
     /// He and all above him are in use, and he is somebody who can hold services.
@@ -198,10 +193,7 @@ impl Sold {
         };
         let service = unit.load::<Service>(&key)?;
         let published = service.published.clone();
-        Ok(published.map(|(version, definition)| Self {
-            version,
-            definition,
-        }))
+        Ok(published.map(|(version, definition)| Self { version, definition }))
     }
 
     /// A plan of this key that is for sale.
@@ -209,10 +201,7 @@ impl Sold {
         let plan = PlanKey::parse(key).and_then(|key| self.definition.plan(&key));
         if plan.is_none() {
             let known: Vec<_> = self.on_sale().map(|plan| plan.key.as_str()).collect();
-            let detail = format!(
-                "The service has no such plan; it has: {}.",
-                known.join(", ")
-            );
+            let detail = format!("The service has no such plan; it has: {}.", known.join(", "));
             faults.add("/plan", "unknown_plan", detail);
         } else if plan.is_some_and(|plan| plan.retired) {
             faults.add("/plan", "plan_retired", "This plan is not sold any more.");
@@ -248,9 +237,7 @@ fn quantity(wished: Option<i64>, otherwise: u32, faults: &mut Faults) -> u32 {
     let Some(wished) = wished else {
         return otherwise;
     };
-    let quantity = u32::try_from(wished)
-        .ok()
-        .filter(|units| (1..=QUANTITY_MAX).contains(units));
+    let quantity = u32::try_from(wished).ok().filter(|units| (1..=QUANTITY_MAX).contains(units));
     if quantity.is_none() {
         let detail = format!("The quantity is a whole number from 1 to {QUANTITY_MAX}.");
         faults.add("/quantity", "out_of_range", detail);
@@ -283,12 +270,8 @@ fn provision(unit: &mut Unit<'_>, holder: Holder, body: Input<Provision>) -> Res
 
     let settings = billing_settings(unit, recipient.customer)?;
     let mut faults = Faults::default();
-    let from = optional_moment(
-        &mut faults,
-        "/effectiveAt",
-        body.effective_at.as_deref(),
-        &settings,
-    );
+    let from =
+        optional_moment(&mut faults, "/effectiveAt", body.effective_at.as_deref(), &settings);
     let reason = optional_reason(&mut faults, body.reason.as_deref());
     let quantity = quantity(body.quantity, 1, &mut faults);
     let sold = Sold::find(unit, &body.service)?;
@@ -334,21 +317,13 @@ pub(crate) fn change(
 
     let settings = billing_settings(unit, recipient.customer)?;
     let mut faults = Faults::default();
-    let from = optional_moment(
-        &mut faults,
-        "/effectiveAt",
-        body.effective_at.as_deref(),
-        &settings,
-    );
+    let from =
+        optional_moment(&mut faults, "/effectiveAt", body.effective_at.as_deref(), &settings);
     let reason = optional_reason(&mut faults, body.reason.as_deref());
     unit.because(from, reason);
     let subscription = unit.load::<Subscription>(id)?;
     let now_held = subscription.held_at(unit.effective_at());
-    let quantity = quantity(
-        body.quantity,
-        now_held.map_or(1, |held| held.quantity),
-        &mut faults,
-    );
+    let quantity = quantity(body.quantity, now_held.map_or(1, |held| held.quantity), &mut faults);
     let sold = Sold::find(unit, held.service.key.as_str())?.ok_or_else(Refusal::not_found)?;
     let plan = match (&body.plan, now_held) {
         (Some(plan), _) => sold.plan(plan, &mut faults),
@@ -356,11 +331,7 @@ pub(crate) fn change(
         (None, None) => sold.definition.plan(&held.plan.key),
     };
     if body.plan.is_none() && body.quantity.is_none() {
-        faults.add(
-            "",
-            "nothing_to_change",
-            "Say which plan or quantity it is to be.",
-        );
+        faults.add("", "nothing_to_change", "Say which plan or quantity it is to be.");
     }
     let plan = plan.cloned();
     faults.check()?;
@@ -383,12 +354,8 @@ pub(crate) fn deprovision(
 
     let settings = billing_settings(unit, recipient.customer)?;
     let mut faults = Faults::default();
-    let from = optional_moment(
-        &mut faults,
-        "/effectiveAt",
-        body.effective_at.as_deref(),
-        &settings,
-    );
+    let from =
+        optional_moment(&mut faults, "/effectiveAt", body.effective_at.as_deref(), &settings);
     let reason = optional_reason(&mut faults, body.reason.as_deref());
     faults.check()?;
     unit.because(from, reason);
@@ -401,10 +368,7 @@ pub(crate) fn deprovision(
 fn find(unit: &mut Unit<'_>, id: &str) -> Result<(SubscriptionId, Request, Recipient), Stop> {
     let id: SubscriptionId = id.parse().map_err(|_| Refusal::not_found())?;
     let subscription = unit.load::<Subscription>(id)?;
-    let request = subscription
-        .request
-        .clone()
-        .ok_or_else(Refusal::not_found)?;
+    let request = subscription.request.clone().ok_or_else(Refusal::not_found)?;
     let holder = match &request.user {
         Some(user) => Holder::User(user.id),
         None => Holder::Customer(request.customer.id),
@@ -415,10 +379,7 @@ fn find(unit: &mut Unit<'_>, id: &str) -> Result<(SubscriptionId, Request, Recip
 
 fn resource(unit: &mut Unit<'_>, id: SubscriptionId) -> Result<SubscriptionResource, Stop> {
     let view = unit.view::<SubscriptionView>(&id.to_string())?;
-    Ok(SubscriptionResource::new(
-        &*view.ok_or_else(Refusal::not_found)?,
-        unit.now(),
-    ))
+    Ok(SubscriptionResource::new(&*view.ok_or_else(Refusal::not_found)?, unit.now()))
 }
 
 fn done(unit: &mut Unit<'_>, id: SubscriptionId) -> Result<Reply, Stop> {

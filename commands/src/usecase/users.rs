@@ -111,19 +111,11 @@ fn roles(
             faults.add(&pointer, "role_does_not_fit", detail);
         }
         let holds = |permission: &Permission| {
-            authority
-                .as_ref()
-                .is_none_or(|authority| authority.holds(*permission))
+            authority.as_ref().is_none_or(|authority| authority.holds(*permission))
         };
-        if let Some(lacking) = role
-            .permissions()
-            .iter()
-            .find(|permission| !holds(permission))
-        {
-            let detail = format!(
-                "You cannot grant what you do not hold yourself: {}.",
-                lacking.name()
-            );
+        if let Some(lacking) = role.permissions().iter().find(|permission| !holds(permission)) {
+            let detail =
+                format!("You cannot grant what you do not hold yourself: {}.", lacking.name());
             faults.add(&pointer, "beyond_your_own", detail);
         }
         if !roles.contains(&role) {
@@ -160,16 +152,8 @@ pub(crate) fn create(
         Some(names) => roles(names, unit, kind, &mut faults)?,
         None => first_users_roles(unit, organization, kind)?,
     };
-    if body
-        .password
-        .as_ref()
-        .is_some_and(|password| !password.is_acceptable())
-    {
-        faults.add(
-            "/password",
-            "bad_password",
-            "A password has 10 to 200 characters.",
-        );
+    if body.password.as_ref().is_some_and(|password| !password.is_acceptable()) {
+        faults.add("/password", "bad_password", "A password has 10 to 200 characters.");
     }
     faults.check()?;
     let (Some(first_name), Some(last_name), Some(email), Some(login)) =
@@ -177,30 +161,15 @@ pub(crate) fn create(
     else {
         unreachable!("checked above")
     };
-    let person = Person {
-        email,
-        first_name,
-        last_name,
-        login,
-    };
+    let person = Person { email, first_name, last_name, login };
 
     let id = UserId(unit.id());
     unit.begin::<User>(id);
     ensure_login_is_free(unit, id, &person.login)?;
-    let command = UserCommand::Create {
-        id,
-        organization,
-        person,
-        roles,
-        password,
-    };
+    let command = UserCommand::Create { id, organization, person, roles, password };
     unit.execute::<User>(id, &path, command)?;
     let resource = resource(unit, id)?;
-    Ok(Reply::created(
-        format!("/users/{id}"),
-        &resource,
-        resource.version,
-    ))
+    Ok(Reply::created(format!("/users/{id}"), &resource, resource.version))
 }
 
 /// The first user of a customer is its administrator (service-model.md, section 8).
@@ -211,13 +180,11 @@ fn first_users_roles(
 ) -> Result<Vec<Role>, Stop> {
     let view = unit.view::<OrganizationView>(&organization.to_string())?;
     let is_first = view.is_some_and(|view| view.users_added == 0);
-    Ok(
-        if is_first && kind == domain::organization::Kind::Customer {
-            vec![Role::CustomerAdministrator]
-        } else {
-            vec![]
-        },
-    )
+    Ok(if is_first && kind == domain::organization::Kind::Customer {
+        vec![Role::CustomerAdministrator]
+    } else {
+        vec![]
+    })
 }
 
 pub(crate) fn edit(
@@ -234,10 +201,7 @@ pub(crate) fn edit(
     let mut person = unit.load::<User>(id)?.known()?.person.clone();
     let mut faults = Faults::default();
     let mut set = |field: &mut String, pointer, text: &Option<String>| {
-        if let Some(name) = text
-            .as_deref()
-            .and_then(|text| faults.take(pointer, name(text)))
-        {
+        if let Some(name) = text.as_deref().and_then(|text| faults.take(pointer, name(text))) {
             *field = name;
         }
     };
@@ -321,17 +285,10 @@ pub(crate) fn create_token(
     unit.require(Permission::HoldTokens)?;
     let body = unit.take(body)?;
     let mut faults = Faults::default();
-    let name = faults.take(
-        "/name",
-        domain::text::line(&body.name, TOKEN_NAME_MAX_CHARS),
-    );
+    let name = faults.take("/name", domain::text::line(&body.name, TOKEN_NAME_MAX_CHARS));
     let days = body.days.unwrap_or(TOKEN_DAYS);
     if !(1..=TOKEN_DAYS_MAX).contains(&days) {
-        faults.add(
-            "/days",
-            "out_of_range",
-            format!("A token lives 1 to {TOKEN_DAYS_MAX} days."),
-        );
+        faults.add("/days", "out_of_range", format!("A token lives 1 to {TOKEN_DAYS_MAX} days."));
     }
     faults.check()?;
     let credential = Credential {
@@ -343,11 +300,7 @@ pub(crate) fn create_token(
     };
     let resource = TokenResource::from(&credential);
     unit.execute::<User>(id, &path, UserCommand::CreateToken(credential))?;
-    Ok(Reply::created(
-        format!("/users/{id}/tokens/{}", resource.id),
-        &resource,
-        1,
-    ))
+    Ok(Reply::created(format!("/users/{id}/tokens/{}", resource.id), &resource, 1))
 }
 
 pub(crate) fn delete_token(unit: &mut Unit<'_>, user: &str, token: &str) -> Result<Reply, Stop> {
@@ -401,11 +354,7 @@ fn own(unit: &mut Unit<'_>, user: &str) -> Result<(UserId, TenantPath), Stop> {
 pub(crate) fn find(unit: &mut Unit<'_>, id: &str) -> Result<(UserId, TenantPath), Stop> {
     let id: UserId = id.parse().map_err(|_| Refusal::not_found())?;
     let organization = unit.load::<User>(id)?.known()?.organization;
-    let path = unit
-        .load::<Organization>(organization)?
-        .founded()?
-        .path
-        .clone();
+    let path = unit.load::<Organization>(organization)?.founded()?.path.clone();
     Ok((id, path))
 }
 
@@ -422,9 +371,7 @@ fn ensure_login_is_free(unit: &mut Unit<'_>, id: UserId, login: &Address) -> Res
 
 fn resource(unit: &mut Unit<'_>, id: UserId) -> Result<UserResource, Stop> {
     let view = unit.view::<UserView>(&id.to_string())?;
-    Ok(UserResource::from(
-        view.ok_or_else(Refusal::not_found)?.as_ref(),
-    ))
+    Ok(UserResource::from(view.ok_or_else(Refusal::not_found)?.as_ref()))
 }
 
 fn done(unit: &mut Unit<'_>, id: UserId) -> Result<Reply, Stop> {

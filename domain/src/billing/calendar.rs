@@ -39,15 +39,11 @@ impl CalendarRule {
     /// The period that `date` lies in.
     #[must_use]
     pub fn period_containing(self, date: NaiveDate) -> Period {
-        let on = |day| {
-            date.with_day(day)
-                .expect("every month has its first and its last day")
-        };
+        let on = |day| date.with_day(day).expect("every month has its first and its last day");
         match self {
-            Self::CalendarMonth => Period {
-                end: on(date.num_days_in_month().into()),
-                start: on(1),
-            },
+            Self::CalendarMonth => {
+                Period { end: on(date.num_days_in_month().into()), start: on(1) }
+            }
         }
     }
 
@@ -106,11 +102,7 @@ impl BillingSettings {
         let offset = self.zone.offset_from_utc_datetime(&utc).fix();
         let date = utc.checked_add_offset(offset).unwrap_or(utc).date();
         let tomorrow = following(date);
-        if self.midnight(tomorrow) <= instant {
-            tomorrow
-        } else {
-            date
-        }
+        if self.midnight(tomorrow) <= instant { tomorrow } else { date }
     }
 
     /// The first instant of the local `date`, also where the zone's clocks skip midnight. Of a
@@ -166,35 +158,20 @@ mod tests {
     fn months_follow_each_other_without_drift() {
         let rule = CalendarRule::CalendarMonth;
         let january = rule.period_containing(date("2020-01-15"));
-        assert_eq!(
-            (january.label().as_str(), january.days()),
-            ("2020-01-31", 31)
-        );
+        assert_eq!((january.label().as_str(), january.days()), ("2020-01-31", 31));
         let february = rule.next(january);
-        assert_eq!(
-            (february.label().as_str(), february.days()),
-            ("2020-02-29", 29)
-        );
+        assert_eq!((february.label().as_str(), february.days()), ("2020-02-29", 29));
         assert_eq!(rule.next(february).label(), "2020-03-31");
         assert_eq!(rule.previous(february), january);
-        assert_eq!(
-            rule.period_ending(date("2019-02-28")).map(|p| p.days()),
-            Some(28)
-        );
+        assert_eq!(rule.period_ending(date("2019-02-28")).map(|p| p.days()), Some(28));
         assert_eq!(rule.period_ending(date("2020-02-28")), None);
     }
 
     #[test]
     fn a_day_begins_at_the_zone_s_midnight() {
         let auckland = in_zone("Pacific/Auckland");
-        assert_eq!(
-            auckland.local_date(instant("2020-01-31T11:30:00Z")),
-            date("2020-02-01")
-        );
-        assert_eq!(
-            auckland.midnight(date("2020-02-01")),
-            instant("2020-01-31T11:00:00Z")
-        );
+        assert_eq!(auckland.local_date(instant("2020-01-31T11:30:00Z")), date("2020-02-01"));
+        assert_eq!(auckland.midnight(date("2020-02-01")), instant("2020-01-31T11:00:00Z"));
         let hours = |day: &str| {
             let begin = auckland.midnight(date(day));
             (auckland.midnight(following(date(day))) - begin).num_hours()
@@ -205,33 +182,18 @@ mod tests {
     #[test]
     fn a_day_whose_midnight_is_skipped_begins_with_its_first_instant() {
         let sao_paulo = in_zone("America/Sao_Paulo");
-        assert_eq!(
-            sao_paulo.midnight(date("2018-11-04")),
-            instant("2018-11-04T03:00:00Z")
-        );
-        assert_eq!(
-            sao_paulo.local_date(instant("2018-11-04T02:59:59Z")),
-            date("2018-11-03")
-        );
-        assert_eq!(
-            sao_paulo.local_date(instant("2018-11-04T03:00:00Z")),
-            date("2018-11-04")
-        );
+        assert_eq!(sao_paulo.midnight(date("2018-11-04")), instant("2018-11-04T03:00:00Z"));
+        assert_eq!(sao_paulo.local_date(instant("2018-11-04T02:59:59Z")), date("2018-11-03"));
+        assert_eq!(sao_paulo.local_date(instant("2018-11-04T03:00:00Z")), date("2018-11-04"));
     }
 
     #[test]
     fn a_skipped_day_has_no_instant_and_still_counts() {
         let apia = in_zone("Pacific/Apia");
-        assert_eq!(
-            apia.midnight(date("2011-12-30")),
-            apia.midnight(date("2011-12-31"))
-        );
+        assert_eq!(apia.midnight(date("2011-12-30")), apia.midnight(date("2011-12-31")));
         let begin = apia.midnight(date("2011-12-31"));
         assert_eq!(apia.local_date(begin), date("2011-12-31"));
-        assert_eq!(
-            apia.local_date(begin - chrono::TimeDelta::seconds(1)),
-            date("2011-12-29")
-        );
+        assert_eq!(apia.local_date(begin - chrono::TimeDelta::seconds(1)), date("2011-12-29"));
         assert_eq!(apia.rule.period_containing(date("2011-12-01")).days(), 31);
     }
 
@@ -263,10 +225,7 @@ mod tests {
     #[test]
     fn settings_are_stored_by_name_and_in_order() {
         let stored = serde_json::to_string(&in_zone("Asia/Kolkata")).unwrap();
-        assert_eq!(
-            stored,
-            r#"{"currency":"EUR","rule":"calendar_month","zone":"Asia/Kolkata"}"#
-        );
+        assert_eq!(stored, r#"{"currency":"EUR","rule":"calendar_month","zone":"Asia/Kolkata"}"#);
         assert_eq!(
             serde_json::from_str::<BillingSettings>(&stored).unwrap(),
             in_zone("Asia/Kolkata")

@@ -105,20 +105,14 @@ pub fn render(pattern: &str, variables: &Variables<'_>) -> String {
 /// `pattern_variable`, which names the unknown variables.
 pub fn check(pattern: &str) -> Result<(), Invalid> {
     if pattern.trim().is_empty() {
-        return Err(Invalid::new(
-            "pattern_empty",
-            "Give a pattern, such as {ServiceName}.",
-        ));
+        return Err(Invalid::new("pattern_empty", "Give a pattern, such as {ServiceName}."));
     }
     if pattern.chars().count() > MAX_PATTERN_CHARS {
         let detail = format!("A pattern has at most {MAX_PATTERN_CHARS} characters.");
         return Err(Invalid::new("pattern_too_long", detail));
     }
     if pattern.chars().any(char::is_control) {
-        return Err(Invalid::new(
-            "pattern_control",
-            "A pattern is one line of plain text.",
-        ));
+        return Err(Invalid::new("pattern_control", "A pattern is one line of plain text."));
     }
     let mut unknown = Vec::new();
     for piece in pieces(pattern) {
@@ -133,11 +127,8 @@ pub fn check(pattern: &str) -> Result<(), Invalid> {
     if unknown.is_empty() {
         return Ok(());
     }
-    let detail = format!(
-        "Unknown: {{{}}}. Known: {{{}}}.",
-        unknown.join("}, {"),
-        NAMES.join("}, {")
-    );
+    let detail =
+        format!("Unknown: {{{}}}. Known: {{{}}}.", unknown.join("}, {"), NAMES.join("}, {"));
     Err(Invalid::new("pattern_variable", detail))
 }
 
@@ -156,19 +147,13 @@ fn pieces(pattern: &str) -> impl Iterator<Item = Piece<'_>> {
         }
         let variable = rest.strip_prefix('{').and_then(|after| {
             let end = after.find(['{', '}'])?;
-            after[end..]
-                .starts_with('}')
-                .then(|| (&after[..end], &after[end + 1..]))
+            after[end..].starts_with('}').then(|| (&after[..end], &after[end + 1..]))
         });
         if let Some((name, after)) = variable {
             rest = after;
             return Some(Piece::Variable(name));
         }
-        let end = rest
-            .char_indices()
-            .skip(1)
-            .find(|(_, c)| *c == '{')
-            .map(|(index, _)| index);
+        let end = rest.char_indices().skip(1).find(|(_, c)| *c == '{').map(|(index, _)| index);
         let (text, after) = rest.split_at(end.unwrap_or(rest.len()));
         rest = after;
         Some(Piece::Text(text))
@@ -212,9 +197,7 @@ mod tests {
     fn a_pattern_that_means_nothing_is_refused() {
         let refused = |pattern: &str| check(pattern).unwrap_err();
         assert!(
-            refused("{Plan} {CustomerName} {sku}")
-                .detail
-                .starts_with("Unknown: {Plan}, {sku}.")
+            refused("{Plan} {CustomerName} {sku}").detail.starts_with("Unknown: {Plan}, {sku}.")
         );
         for (pattern, code) in [
             ("", "pattern_empty"),

@@ -172,11 +172,7 @@ impl Prices {
         plan: &PlanKey,
         settings: &BillingSettings,
     ) -> Result<Priced, Quarantine> {
-        let quarantine = |reason| Quarantine {
-            date,
-            plan: plan.clone(),
-            reason,
-        };
+        let quarantine = |reason| Quarantine { date, plan: plan.clone(), reason };
         let day_end = settings.midnight(following(date));
         let mut sources = Vec::new();
         let mut losers = Vec::new();
@@ -217,11 +213,7 @@ impl Prices {
             .iter()
             .try_fold(Ratio::whole(base), |price, percent| percent.apply(price))
             .ok_or_else(|| quarantine(QuarantineReason::TooLarge))?;
-        Ok(Priced {
-            losers,
-            minor,
-            sources,
-        })
+        Ok(Priced { losers, minor, sources })
     }
 
     /// The price overrides in force on the day that ends at `day_end`, the first to win first.
@@ -269,9 +261,7 @@ impl Prices {
         let priced = self.overrides.iter().filter(|it| it.property().is_none());
         let overridden = priced.flat_map(|it| [Some(it.from), it.to()]);
         let moments = self.rows.iter().map(|row| row.from).chain(overridden);
-        moments
-            .flatten()
-            .filter(move |moment| (from..to).contains(moment))
+        moments.flatten().filter(move |moment| (from..to).contains(moment))
     }
 
     /// The override to which a price new on `date` is due: one that it comes from, or a clear.
@@ -310,15 +300,9 @@ impl Override {
     fn to(&self) -> Option<DateTime<Utc>> {
         match &self.overridden {
             Overridden::Price(Setting::Set { to, .. })
-            | Overridden::Property {
-                setting: Setting::Set { to, .. },
-                ..
-            } => *to,
+            | Overridden::Property { setting: Setting::Set { to, .. }, .. } => *to,
             Overridden::Price(Setting::Cleared)
-            | Overridden::Property {
-                setting: Setting::Cleared,
-                ..
-            } => None,
+            | Overridden::Property { setting: Setting::Cleared, .. } => None,
         }
     }
 
@@ -326,10 +310,7 @@ impl Override {
         matches!(
             self.overridden,
             Overridden::Price(Setting::Cleared)
-                | Overridden::Property {
-                    setting: Setting::Cleared,
-                    ..
-                }
+                | Overridden::Property { setting: Setting::Cleared, .. }
         )
     }
 }

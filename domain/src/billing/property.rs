@@ -24,10 +24,11 @@ impl Prices {
             .iter()
             .filter(|it| it.is_for(plan) && self.in_force(it, day_end))
             .filter_map(|it| match &it.overridden {
-                Overridden::Property {
-                    key,
-                    setting: Setting::Set { value, .. },
-                } if key == property => Some((it, value.as_str())),
+                Overridden::Property { key, setting: Setting::Set { value, .. } }
+                    if key == property =>
+                {
+                    Some((it, value.as_str()))
+                }
                 Overridden::Price(_) | Overridden::Property { .. } => None,
             })
             .min_by_key(|(it, _)| Reverse((it.depth, it.plan.is_some(), it.from, it.position)))

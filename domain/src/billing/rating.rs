@@ -158,14 +158,7 @@ pub fn rate(
     period: &Period,
 ) -> Result<Vec<Entry>, Quarantine> {
     let (begin, end) = settings.instants(period);
-    let rating = Rating {
-        begin,
-        end,
-        period,
-        prices,
-        settings,
-        subject,
-    };
+    let rating = Rating { begin, end, period, prices, settings, subject };
     let mut lines = Vec::new();
     let mut runs = timeline.runs().peekable();
     while let Some(run) = runs.next() {
@@ -258,9 +251,7 @@ impl<'a> From<&'a Override> for Cause<'a> {
 impl<'a> Rating<'a> {
     /// What the period sees of `run`; none where it lies outside.
     fn stay(&self, run: Run<'a>, next: Option<&Run<'a>>) -> Option<Stay<'a>> {
-        let ended_before = run
-            .ended
-            .is_some_and(|ended| ended.effective_at < self.begin);
+        let ended_before = run.ended.is_some_and(|ended| ended.effective_at < self.begin);
         if ended_before || run.began().effective_at >= self.end {
             return None;
         }
@@ -281,12 +272,7 @@ impl<'a> Rating<'a> {
         if within_one_date && !next.is_some_and(begins_then) {
             after = following(first);
         }
-        Some(Stay {
-            before,
-            dates: first..after,
-            removal,
-            run,
-        })
+        Some(Stay { before, dates: first..after, removal, run })
     }
 
     fn add_lines(&self, stay: &Stay<'a>, lines: &mut Vec<Line<'a>>) -> Result<(), Quarantine> {
@@ -324,12 +310,7 @@ impl<'a> Rating<'a> {
         let own = lines.len();
         let mut previous = before;
         for segment in segments {
-            let Segment {
-                dates,
-                fact,
-                held,
-                priced,
-            } = segment;
+            let Segment { dates, fact, held, priced } = segment;
             let cause = match stay.removal {
                 Some(removal) => removal.into(),
                 None => self.cause(stay, &dates, fact, held, &priced, previous.as_ref()),
@@ -378,22 +359,14 @@ impl<'a> Rating<'a> {
         let mut segments: Vec<Segment<'a>> = Vec::new();
         let mut from = stay.dates.start;
         let later = cuts.iter().copied().filter(|cut| *cut > stay.dates.start);
-        for to in later
-            .chain([stay.dates.end])
-            .filter(|_| !stay.dates.is_empty())
-        {
+        for to in later.chain([stay.dates.end]).filter(|_| !stay.dates.is_empty()) {
             if let Some((fact, held)) = self.held_on(stay, from) {
                 let priced = self.prices.on(from, held.plan, self.settings)?;
                 match segments.last_mut() {
                     Some(last) if last.held == held && last.priced.minor == priced.minor => {
                         last.dates.end = to;
                     }
-                    _ => segments.push(Segment {
-                        dates: from..to,
-                        fact,
-                        held,
-                        priced,
-                    }),
+                    _ => segments.push(Segment { dates: from..to, fact, held, priced }),
                 }
             }
             from = to;
@@ -421,11 +394,7 @@ impl<'a> Rating<'a> {
             Some(first) if *first == start => start.pred_opt().unwrap_or(start),
             _ => start,
         };
-        let minor = self
-            .prices
-            .on(date, held.plan, self.settings)
-            .ok()
-            .map(|it| it.minor);
+        let minor = self.prices.on(date, held.plan, self.settings).ok().map(|it| it.minor);
         Some((held, minor))
     }
 
@@ -442,9 +411,7 @@ impl<'a> Rating<'a> {
         match previous {
             None => stay.run.began().into(),
             Some((before, minor)) if *before == held && *minor != Some(priced.minor) => {
-                let by = self
-                    .prices
-                    .cause_of(priced, dates.start, held.plan, self.settings);
+                let by = self.prices.cause_of(priced, dates.start, held.plan, self.settings);
                 by.map_or_else(|| fact.into(), Cause::from)
             }
             Some(_) => fact.into(),
@@ -457,10 +424,7 @@ impl<'a> Rating<'a> {
         match stay.before {
             Some(before) => {
                 let plan = before.holding()?.plan;
-                charged
-                    .iter()
-                    .all(|line| line.held.plan != plan)
-                    .then_some(before)
+                charged.iter().all(|line| line.held.plan != plan).then_some(before)
             }
             None if charged.is_empty() => stay.run.facts.last(),
             None => None,
@@ -523,10 +487,7 @@ impl<'a> Rating<'a> {
                     fact,
                     held,
                     priced: None,
-                    property_change: Some(PropertyChange {
-                        property: key.clone(),
-                        value,
-                    }),
+                    property_change: Some(PropertyChange { property: key.clone(), value }),
                     removal: stay.removal,
                 });
             }
@@ -551,10 +512,7 @@ impl<'a> Rating<'a> {
                 let rounded = exact_sum.round_half_away().ok_or_else(too_large)?;
                 let minor = rounded.checked_sub(rounded_sum).ok_or_else(too_large)?;
                 rounded_sum = rounded;
-                let unit_minor = line
-                    .priced
-                    .as_ref()
-                    .map_or(Ratio::ZERO, |priced| priced.minor);
+                let unit_minor = line.priced.as_ref().map_or(Ratio::ZERO, |priced| priced.minor);
                 let currency = self.settings.currency;
                 let unit_price = UnitPrice::new(unit_minor, currency).ok_or_else(too_large)?;
                 Ok(self.entry(line, exact, Money::new(minor, currency), unit_price))
@@ -569,16 +527,12 @@ impl<'a> Rating<'a> {
         };
         let days = days_between(line.dates.start, line.dates.end);
         let unit_days = i128::from(line.held.quantity) * i128::from(days);
-        priced
-            .minor
-            .checked_mul(Ratio::new(unit_days, self.period.days().into())?)
+        priced.minor.checked_mul(Ratio::new(unit_days, self.period.days().into())?)
     }
 
     fn entry(&self, line: Line<'a>, exact: Ratio, amount: Money, unit_price: UnitPrice) -> Entry {
-        let (price_sources, price_losers) = line
-            .priced
-            .map(|priced| (priced.sources, priced.losers))
-            .unwrap_or_default();
+        let (price_sources, price_losers) =
+            line.priced.map(|priced| (priced.sources, priced.losers)).unwrap_or_default();
         let mut causes = vec![line.fact.position, line.cause.position];
         causes.extend(price_sources.iter().map(|source| source.position()));
         causes.sort_unstable();
@@ -628,10 +582,7 @@ impl<'a> Rating<'a> {
 /// not in it; the positions name the events that hold them.
 fn entry_id(entry: &Entry) -> String {
     let mut text = String::with_capacity(512);
-    let property = entry
-        .property_change
-        .as_ref()
-        .map_or("", |change| change.property.as_str());
+    let property = entry.property_change.as_ref().map_or("", |change| change.property.as_str());
     // Writing to a `String` cannot fail. No field holds a space.
     let _ = write!(
         text,

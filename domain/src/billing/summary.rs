@@ -104,22 +104,15 @@ pub fn summarize<'a>(
 ) -> Result<Vec<SummaryRow>, Overflow> {
     let mut rows: BTreeMap<_, SummaryRow> = BTreeMap::new();
     for line in lines {
-        let row = rows
-            .entry(RowKey::of(line))
-            .or_insert_with(|| empty_row(line));
+        let row = rows.entry(RowKey::of(line)).or_insert_with(|| empty_row(line));
         row.amount = row.amount.checked_add(line.amount).ok_or(Overflow)?;
         row.count = row.count.checked_add(line.count_after).ok_or(Overflow)?;
-        row.last_count = row
-            .last_count
-            .checked_add(line.count_before)
-            .ok_or(Overflow)?;
+        row.last_count = row.last_count.checked_add(line.count_before).ok_or(Overflow)?;
         row.difference = row.count.checked_sub(row.last_count).ok_or(Overflow)?;
         row.result_count += 1;
     }
     for line in last_lines {
-        let row = rows
-            .entry(RowKey::of(line))
-            .or_insert_with(|| empty_row(line));
+        let row = rows.entry(RowKey::of(line)).or_insert_with(|| empty_row(line));
         row.last_amount = row.last_amount.checked_add(line.amount).ok_or(Overflow)?;
     }
     Ok(rows.into_values().collect())
@@ -132,11 +125,7 @@ pub fn summarize<'a>(
 pub fn total_by_customer(rows: &[SummaryRow]) -> Result<Vec<CustomerSummary>, Overflow> {
     let mut customers: BTreeMap<_, CustomerSummary> = BTreeMap::new();
     for row in rows {
-        let key = (
-            row.customer_name.as_str(),
-            row.customer,
-            row.amount.currency,
-        );
+        let key = (row.customer_name.as_str(), row.customer, row.amount.currency);
         let customer = customers.entry(key).or_insert_with(|| CustomerSummary {
             amount: Money::new(0, row.amount.currency),
             count: 0,
@@ -149,19 +138,10 @@ pub fn total_by_customer(rows: &[SummaryRow]) -> Result<Vec<CustomerSummary>, Ov
             result_count: 0,
         });
         customer.amount = customer.amount.checked_add(row.amount).ok_or(Overflow)?;
-        customer.last_amount = customer
-            .last_amount
-            .checked_add(row.last_amount)
-            .ok_or(Overflow)?;
+        customer.last_amount = customer.last_amount.checked_add(row.last_amount).ok_or(Overflow)?;
         customer.count = customer.count.checked_add(row.count).ok_or(Overflow)?;
-        customer.last_count = customer
-            .last_count
-            .checked_add(row.last_count)
-            .ok_or(Overflow)?;
-        customer.difference = customer
-            .difference
-            .checked_add(row.difference)
-            .ok_or(Overflow)?;
+        customer.last_count = customer.last_count.checked_add(row.last_count).ok_or(Overflow)?;
+        customer.difference = customer.difference.checked_add(row.difference).ok_or(Overflow)?;
         customer.result_count += row.result_count;
     }
     Ok(customers.into_values().collect())
@@ -259,10 +239,7 @@ mod tests {
         );
         let customers = total_by_customer(&rows).unwrap();
         assert_eq!(customers.len(), 2);
-        assert_eq!(
-            (customers[0].amount.minor, customers[0].last_amount.minor),
-            (8_000, 4_007)
-        );
+        assert_eq!((customers[0].amount.minor, customers[0].last_amount.minor), (8_000, 4_007));
         assert_eq!((customers[0].last_count, customers[0].count), (2, 2));
         assert_eq!(customers[0].result_count, 4);
     }

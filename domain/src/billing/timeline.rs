@@ -87,11 +87,7 @@ impl Timeline {
 
     /// Takes in one more fact. Cheap where it is the latest, as it mostly is.
     pub fn record(&mut self, fact: Fact) {
-        if self
-            .facts
-            .last()
-            .is_none_or(|last| last.order() <= fact.order())
-        {
+        if self.facts.last().is_none_or(|last| last.order() <= fact.order()) {
             self.push(fact);
         } else {
             let facts = std::mem::take(&mut self.facts);
@@ -121,27 +117,17 @@ impl Timeline {
     /// What is held at `instant`; none where nothing is.
     #[must_use]
     pub fn state_at(&self, instant: DateTime<Utc>) -> Option<Holding<'_>> {
-        let last = self
-            .facts
-            .partition_point(|fact| fact.effective_at <= instant)
-            .checked_sub(1)?;
-        let run = self
-            .runs
-            .partition_point(|run| run.start <= last)
-            .checked_sub(1)?;
-        if self.runs[run].contains(&last) {
-            self.facts[last].holding()
-        } else {
-            None
-        }
+        let last =
+            self.facts.partition_point(|fact| fact.effective_at <= instant).checked_sub(1)?;
+        let run = self.runs.partition_point(|run| run.start <= last).checked_sub(1)?;
+        if self.runs[run].contains(&last) { self.facts[last].holding() } else { None }
     }
 
     /// The runs, the oldest first.
     pub fn runs(&self) -> impl DoubleEndedIterator<Item = Run<'_>> + ExactSizeIterator {
-        self.runs.iter().map(|run| Run {
-            ended: self.facts.get(run.end),
-            facts: &self.facts[run.clone()],
-        })
+        self.runs
+            .iter()
+            .map(|run| Run { ended: self.facts.get(run.end), facts: &self.facts[run.clone()] })
     }
 }
 
@@ -156,10 +142,7 @@ impl Fact {
     pub fn holding(&self) -> Option<Holding<'_>> {
         match &self.change {
             Change::Provisioned { plan, quantity } | Change::Changed { plan, quantity } => {
-                Some(Holding {
-                    plan,
-                    quantity: *quantity,
-                })
+                Some(Holding { plan, quantity: *quantity })
             }
             Change::Deprovisioned => None,
         }
@@ -176,9 +159,7 @@ impl<'a> Run<'a> {
     /// The last fact that took effect before `instant`; none where the run had not begun.
     #[must_use]
     pub(super) fn last_before(&self, instant: DateTime<Utc>) -> Option<&'a Fact> {
-        let count = self
-            .facts
-            .partition_point(|fact| fact.effective_at < instant);
+        let count = self.facts.partition_point(|fact| fact.effective_at < instant);
         Some(&self.facts[count.checked_sub(1)?])
     }
 }
@@ -206,17 +187,11 @@ mod tests {
     }
 
     fn provisioned(key: &str) -> Change {
-        Change::Provisioned {
-            plan: plan(key),
-            quantity: 1,
-        }
+        Change::Provisioned { plan: plan(key), quantity: 1 }
     }
 
     fn changed(key: &str, quantity: u32) -> Change {
-        Change::Changed {
-            plan: plan(key),
-            quantity,
-        }
+        Change::Changed { plan: plan(key), quantity }
     }
 
     fn held(timeline: &Timeline, second: i64) -> Option<(String, u32)> {

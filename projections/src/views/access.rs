@@ -36,10 +36,7 @@ impl AccessView {
     /// What he holds, and where.
     #[must_use]
     pub fn authority(&self) -> Authority {
-        Authority {
-            path: self.path.clone(),
-            roles: self.roles.clone(),
-        }
+        Authority { path: self.path.clone(), roles: self.roles.clone() }
     }
 }
 
@@ -60,13 +57,7 @@ impl View for AccessView {
         let Event::User(happened) = &event.event else {
             return before;
         };
-        if let UserEvent::Created {
-            id,
-            organization,
-            person: _,
-            roles,
-        } = happened
-        {
+        if let UserEvent::Created { id, organization, person: _, roles } = happened {
             return Some(Self {
                 user: *id,
                 organization: *organization,

@@ -47,10 +47,7 @@ impl View for ActivityView {
             first: event.position,
             last: event.position,
         });
-        let category = event
-            .stream
-            .split_once('-')
-            .map_or("", |(category, _)| category);
+        let category = event.stream.split_once('-').map_or("", |(category, _)| category);
         match view.counts.get_mut(category) {
             Some(count) => *count += 1,
             None => {
@@ -62,10 +59,6 @@ impl View for ActivityView {
     }
 
     fn index(&self) -> Index {
-        Index {
-            path: self.path.to_string(),
-            sort: self.day.clone(),
-            ..Index::default()
-        }
+        Index { path: self.path.to_string(), sort: self.day.clone(), ..Index::default() }
     }
 }

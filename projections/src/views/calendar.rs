@@ -31,18 +31,14 @@ impl View for CalendarView {
 
     fn evolve(before: Option<Self>, event: &Recorded) -> Option<Self> {
         match &event.event {
-            Event::BillingCalendar(BillingCalendarEvent::Set { settings }) => Some(Self {
-                settings: settings.clone(),
-                path: event.path.to_string(),
-            }),
+            Event::BillingCalendar(BillingCalendarEvent::Set { settings }) => {
+                Some(Self { settings: settings.clone(), path: event.path.to_string() })
+            }
             _ => before,
         }
     }
 
     fn index(&self) -> Index {
-        Index {
-            path: self.path.clone(),
-            ..Index::default()
-        }
+        Index { path: self.path.clone(), ..Index::default() }
     }
 }

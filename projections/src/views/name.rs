@@ -71,17 +71,11 @@ impl View for NameView {
     }
 
     fn evolve(before: Option<Self>, event: &Recorded) -> Option<Self> {
-        let owner = event
-            .stream
-            .split_once('-')
-            .and_then(|(_, id)| Uuid::try_parse(id).ok());
+        let owner = event.stream.split_once('-').and_then(|(_, id)| Uuid::try_parse(id).ok());
         owner.map(|owner| Self { owner }).or(before)
     }
 
     fn index(&self) -> Index {
-        Index {
-            owner: self.owner.to_string(),
-            ..Index::default()
-        }
+        Index { owner: self.owner.to_string(), ..Index::default() }
     }
 }

@@ -35,9 +35,7 @@ impl View for NumberView {
         let Event::Organization(OrganizationEvent::Created { number, .. }) = &event.event else {
             return before;
         };
-        Some(Self {
-            last: before.map_or(0, |view| view.last).max(*number),
-        })
+        Some(Self { last: before.map_or(0, |view| view.last).max(*number) })
     }
 
     fn index(&self) -> Index {

@@ -105,10 +105,7 @@ impl View for OrganizationView {
     fn index(&self) -> Index {
         Index {
             path: self.path.to_string(),
-            owner: self
-                .parent
-                .map(|parent| parent.to_string())
-                .unwrap_or_default(),
+            owner: self.parent.map(|parent| parent.to_string()).unwrap_or_default(),
             kind: self.kind.name().to_owned(),
             sort: self.details.name.to_lowercase(),
             ..Index::default()

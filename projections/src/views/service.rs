@@ -75,10 +75,7 @@ impl View for ServiceView {
         view.version = event.version;
         match happened {
             ServiceEvent::Drafted { definition } => view.draft = Some(definition.clone()),
-            ServiceEvent::Published {
-                definition,
-                version,
-            } => {
+            ServiceEvent::Published { definition, version } => {
                 let new: Vec<_> = new_prices(&view.prices, &definition.plans, event).collect();
                 view.prices.extend(new);
                 view.published = Some(definition.clone());
@@ -89,19 +86,10 @@ impl View for ServiceView {
     }
 
     fn index(&self) -> Index {
-        let name = self
-            .published
-            .as_ref()
-            .or(self.draft.as_ref())
-            .map(|known| &known.name);
+        let name = self.published.as_ref().or(self.draft.as_ref()).map(|known| &known.name);
         Index {
             path: TenantPath::provider().to_string(),
-            kind: if self.published.is_some() {
-                "published"
-            } else {
-                "draft"
-            }
-            .to_owned(),
+            kind: if self.published.is_some() { "published" } else { "draft" }.to_owned(),
             sort: name.map(|name| name.to_lowercase()).unwrap_or_default(),
             ..Index::default()
         }

@@ -91,10 +91,7 @@ impl SubscriptionView {
     pub fn held_at(&self, moment: DateTime<Utc>) -> Option<Held> {
         let timeline = Timeline::new(self.facts.iter().cloned());
         let held = timeline.state_at(moment)?;
-        Some(Held {
-            plan: held.plan.clone(),
-            quantity: held.quantity,
-        })
+        Some(Held { plan: held.plan.clone(), quantity: held.quantity })
     }
 
     /// How it stands at a moment.
@@ -109,9 +106,7 @@ impl SubscriptionView {
 
     /// The facts that are still to come after a moment.
     pub fn scheduled_after(&self, moment: DateTime<Utc>) -> impl Iterator<Item = &Fact> {
-        self.facts
-            .iter()
-            .filter(move |fact| fact.effective_at > moment)
+        self.facts.iter().filter(move |fact| fact.effective_at > moment)
     }
 
     fn of(request: &Request, event: &Recorded) -> Self {
@@ -136,10 +131,8 @@ impl SubscriptionView {
     /// Puts a fact in its place; of a long history, the oldest in business order goes.
     fn record(&mut self, fact: Fact) {
         if !matches!(fact.change, Change::Deprovisioned) {
-            self.since = Some(
-                self.since
-                    .map_or(fact.effective_at, |since| since.min(fact.effective_at)),
-            );
+            self.since =
+                Some(self.since.map_or(fact.effective_at, |since| since.min(fact.effective_at)));
         }
         let place = self.facts.partition_point(|old| {
             (old.effective_at, old.position) <= (fact.effective_at, fact.position)
@@ -151,10 +144,7 @@ impl SubscriptionView {
             if let Some(first) = self.facts.first_mut()
                 && let Change::Changed { plan, quantity } = &first.change
             {
-                first.change = Change::Provisioned {
-                    plan: plan.clone(),
-                    quantity: *quantity,
-                };
+                first.change = Change::Provisioned { plan: plan.clone(), quantity: *quantity };
             }
         }
     }
@@ -215,14 +205,8 @@ impl View for SubscriptionView {
             path: self.path.to_string(),
             owner: self.holder.id().to_string(),
             kind: self.service.to_string(),
-            sort: format!(
-                "{}/{}",
-                self.service,
-                self.instance.as_deref().unwrap_or_default()
-            ),
-            since: self
-                .since
-                .map_or(i64::MAX, |since| since.timestamp_micros()),
+            sort: format!("{}/{}", self.service, self.instance.as_deref().unwrap_or_default()),
+            since: self.since.map_or(i64::MAX, |since| since.timestamp_micros()),
             until: ended.map_or(i64::MAX, |until| until.timestamp_micros()),
         }
     }

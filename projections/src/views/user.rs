@@ -68,13 +68,7 @@ impl View for UserView {
         let Event::User(happened) = &event.event else {
             return before;
         };
-        if let UserEvent::Created {
-            id,
-            organization,
-            person,
-            roles,
-        } = happened
-        {
+        if let UserEvent::Created { id, organization, person, roles } = happened {
             return Some(Self {
                 id: *id,
                 organization: *organization,

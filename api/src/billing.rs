@@ -1,0 +1,483 @@
+//! The billing API (api.md, section 2): compatible with existing integrations, flat and unpaged.
+
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use axum::response::Response;
+use chrono::{DateTime, NaiveDate, Utc};
+use domain::billing::{
+    Action, BillingSettings, Class, Detail, Period, summarize, total_by_customer,
+};
+use domain::permission::Permission;
+use domain::service::Level;
+use projections::finder::{self, Query, Scope};
+use projections::ledger::{self, Line, Question, Statement};
+use projections::views::OrganizationView;
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+use uuid::Uuid;
+
+use crate::app::App;
+use crate::auth::Principal;
+use crate::problem::Problem;
+use crate::rest::{Answer, Parameters, Reader, json_response, limit};
+
+/// Everything under `data`, as existing integrations want it.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Data<T> {
+    data: T,
+}
+
+/// What can be asked for.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct BillingParameters {
+    /// All billing periods, ascending, the open one included.
+    end_dates: Vec<EndDate>,
+    /// The customers that the caller may see, by name.
+    customers: Vec<CustomerName>,
+}
+
+/// A billing period.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct EndDate {
+    /// Its name: its last date.
+    label: String,
+}
+
+/// A customer.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct CustomerName {
+    /// Its number.
+    id: u32,
+    /// Its name.
+    name: String,
+}
+
+/// What narrows a bill down.
+#[derive(Clone, Debug, Default, Deserialize, IntoParams)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct BillParameters {
+    /// Only what is, or is not, billable; both where it is left out.
+    #[param(value_type = Option<bool>)]
+    billable: Option<String>,
+    /// One row for each customer (summary only).
+    #[param(value_type = Option<bool>)]
+    aggregate_by_customer: Option<String>,
+    /// Only this customer, by its number or its id.
+    customer_id: Option<String>,
+    /// As it was known at this position or RFC 3339 time.
+    known_at: Option<String>,
+    /// Only customers below this seller, by its number or its id.
+    seller_id: Option<String>,
+    /// `json`.
+    format: Option<String>,
+    /// At most so many rows; all where it is left out.
+    #[param(value_type = Option<u32>)]
+    limit: Option<String>,
+    /// Rows to pass over, as the answer before said in `next`.
+    #[param(value_type = Option<u64>)]
+    after: Option<String>,
+}
+
+/// A row of the summary: what one customer has of one thing.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SummaryResource {
+    customer_id: u32,
+    customer_code: String,
+    customer_name: String,
+    customer_account_code: Option<String>,
+    /// None where the row is for the whole customer.
+    product_sku: Option<String>,
+    billable: bool,
+    summary_grouping: Option<String>,
+    last_month_count: i64,
+    difference: i64,
+    this_month_count: i64,
+    currency: String,
+    /// A decimal text, such as `66.67`.
+    amount: String,
+    last_month_amount: String,
+    /// Detail rows of this period behind the row.
+    result_count: u64,
+}
+
+/// A row of the detail: one billable element.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct DetailResource {
+    customer_id: u32,
+    customer_code: String,
+    customer_name: String,
+    customer_account_code: Option<String>,
+    user_id: Option<Uuid>,
+    user_name: Option<String>,
+    service_name: String,
+    plan_name: String,
+    instance_name: Option<String>,
+    product_sku: String,
+    /// `Customer` or `User`.
+    sku_type: &'static str,
+    billable: bool,
+    non_billable_reason: Option<String>,
+    line_description: String,
+    summary_grouping: String,
+    /// `Added`, `Removed`, `Changed` or `Carried`.
+    action: &'static str,
+    actioned_date: DateTime<Utc>,
+    actioned_by: String,
+    quantity: u32,
+    days: u32,
+    period_days: u32,
+    unit_price: String,
+    currency: String,
+    amount: String,
+    entry_id: String,
+    class: &'static str,
+    booked_period: NaiveDate,
+    service_period: NaiveDate,
+}
+
+/// Lists the billing periods and the customers that the caller may see.
+#[utoipa::path(get, path = "/api/Billing/parameters", tag = "Billing",
+    responses((status = 200, body = Data<BillingParameters>)))]
+pub async fn parameters(State(app): State<App>, reader: Reader) -> Answer {
+    let principal = &reader.0;
+    principal.require(Permission::ViewBilling)?;
+    let settings = app.billing_settings().await?;
+    let scope = principal.scope();
+    let periods = ledger::periods(app.database(), &scope, settings, app.now()).await?;
+    let mut customers = Vec::new();
+    let kind = Some("customer".to_owned());
+    let mut query = Query { kind, limit: finder::LIST_MAX, ..Query::default() };
+    loop {
+        let page = finder::list::<OrganizationView>(app.database(), &scope, &query).await?;
+        query.after = page.items.last().map(|(cursor, _)| cursor.clone());
+        customers.extend(page.items.iter().map(|(_, customer)| CustomerName {
+            id: customer.number,
+            name: customer.details.name.clone(),
+        }));
+        if !page.more {
+            break;
+        }
+    }
+    let end_dates = periods.iter().map(|period| EndDate { label: period.label() }).collect();
+    Ok(data(&BillingParameters { end_dates, customers }))
+}
+
+/// The summary of a billing period: a row for each customer, SKU and summary grouping.
+#[utoipa::path(get, path = "/api/Billing/{endDate}", tag = "Billing",
+    params(("endDate" = String, Path), BillParameters),
+    responses((status = 200, body = Data<Vec<SummaryResource>>)))]
+pub async fn summary(
+    State(app): State<App>,
+    reader: Reader,
+    Path(end_date): Path<String>,
+    Parameters(parameters): Parameters<BillParameters>,
+) -> Answer {
+    let bill = Bill::load(&app, &reader.0, &end_date, &parameters, Months::ThisAndLast).await?;
+    let (this, last) = (bill.details(1), bill.details(0));
+    let too_large = |_| Problem::internal();
+    let rows = summarize(&this, &last).map_err(too_large)?;
+    let customer = |number: u32| bill.customer(number);
+    let rows: Vec<_> = if bill.filter.aggregate_by_customer {
+        let rows = total_by_customer(&rows).map_err(too_large)?.into_iter();
+        rows.map(|row| SummaryResource {
+            customer_id: row.customer_number,
+            customer_code: customer(row.customer_number).details.code.as_str().to_owned(),
+            customer_account_code: customer(row.customer_number).details.billing_identifier.clone(),
+            customer_name: row.customer_name,
+            product_sku: None,
+            billable: bill.filter.billable.unwrap_or(true),
+            summary_grouping: None,
+            last_month_count: row.last_count,
+            difference: row.difference,
+            this_month_count: row.count,
+            currency: row.amount.currency.code().to_owned(),
+            amount: row.amount.to_string(),
+            last_month_amount: row.last_amount.to_string(),
+            result_count: row.result_count,
+        })
+        .collect()
+    } else {
+        let rows = rows.into_iter();
+        rows.map(|row| SummaryResource {
+            customer_id: row.customer_number,
+            customer_code: customer(row.customer_number).details.code.as_str().to_owned(),
+            customer_account_code: customer(row.customer_number).details.billing_identifier.clone(),
+            customer_name: row.customer_name,
+            product_sku: Some(row.sku),
+            billable: row.billable,
+            summary_grouping: Some(row.summary),
+            last_month_count: row.last_count,
+            difference: row.difference,
+            this_month_count: row.count,
+            currency: row.amount.currency.code().to_owned(),
+            amount: row.amount.to_string(),
+            last_month_amount: row.last_amount.to_string(),
+            result_count: row.result_count,
+        })
+        .collect()
+    };
+    bill.filter.page(rows)
+}
+
+/// The detail of a billing period: a row for each billable element.
+#[utoipa::path(get, path = "/api/Billing/{endDate}/detail", tag = "Billing",
+    params(("endDate" = String, Path), BillParameters),
+    responses((status = 200, body = Data<Vec<DetailResource>>)))]
+pub async fn detail(
+    State(app): State<App>,
+    reader: Reader,
+    Path(end_date): Path<String>,
+    Parameters(parameters): Parameters<BillParameters>,
+) -> Answer {
+    let bill = Bill::load(&app, &reader.0, &end_date, &parameters, Months::This).await?;
+    let lines = bill.statements.iter().flat_map(|statement| bill.lines(statement));
+    bill.filter.page(lines.map(DetailResource::from).collect())
+}
+
+impl From<&Line> for DetailResource {
+    fn from(line: &Line) -> Self {
+        let entry = &line.entry;
+        Self {
+            customer_id: line.customer.number,
+            customer_code: line.customer.details.code.as_str().to_owned(),
+            customer_name: line.customer.details.name.clone(),
+            customer_account_code: line.customer.details.billing_identifier.clone(),
+            user_id: line.user.as_ref().map(|user| user.id.0),
+            user_name: line.user.as_ref().map(|user| user.person.full_name()),
+            service_name: line.service_name.clone(),
+            plan_name: line.plan_name.clone(),
+            instance_name: line.instance.clone(),
+            product_sku: line.sku.clone(),
+            sku_type: match line.level {
+                Level::Customer => "Customer",
+                Level::User => "User",
+            },
+            billable: true,
+            non_billable_reason: None,
+            line_description: line.line_description.clone(),
+            summary_grouping: line.summary_description.clone(),
+            action: action_name(entry.action),
+            actioned_date: entry.effective_at,
+            actioned_by: line.actor_name.clone(),
+            quantity: entry.quantity,
+            days: entry.days,
+            period_days: entry.period_days,
+            unit_price: entry.unit_price.decimal.clone(),
+            currency: entry.amount.currency.code().to_owned(),
+            amount: entry.amount.to_string(),
+            entry_id: entry.entry_id.clone(),
+            class: match entry.class {
+                Class::Normal => "normal",
+            },
+            booked_period: entry.period_end,
+            service_period: entry.period_end,
+        }
+    }
+}
+
+/// An action as it is written in answers.
+#[must_use]
+pub fn action_name(action: Action) -> &'static str {
+    match action {
+        Action::Removed => "Removed",
+        Action::Added => "Added",
+        Action::Changed => "Changed",
+        Action::Carried => "Carried",
+    }
+}
+
+/// The parameters, understood.
+#[derive(Debug)]
+struct Filter {
+    billable: Option<bool>,
+    aggregate_by_customer: bool,
+    limit: Option<usize>,
+    after: usize,
+}
+
+impl Filter {
+    fn parse(parameters: &BillParameters) -> Result<Self, Problem> {
+        let boolean = |name: &str, text: Option<&str>| match text {
+            None => Ok(None),
+            Some(text) if text.eq_ignore_ascii_case("true") => Ok(Some(true)),
+            Some(text) if text.eq_ignore_ascii_case("false") => Ok(Some(false)),
+            Some(_) => Err(Problem::bad_parameter(name, "This is true or false.")),
+        };
+        match parameters.format.as_deref() {
+            None => {}
+            Some(format) if format.eq_ignore_ascii_case("json") => {}
+            Some(_) => return Err(Problem::bad_parameter("format", "The format is json.")),
+        }
+        let limit = parameters.limit.as_deref().map(|text| limit(Some(text))).transpose()?;
+        let after = parameters.after.as_deref().map(|text| {
+            text.parse().map_err(|_| Problem::bad_parameter("after", "This is a number of rows."))
+        });
+        let aggregate = parameters.aggregate_by_customer.as_deref();
+        Ok(Self {
+            billable: boolean("billable", parameters.billable.as_deref())?,
+            aggregate_by_customer: boolean("aggregateByCustomer", aggregate)?.unwrap_or(false),
+            limit,
+            after: after.transpose()?.unwrap_or(0),
+        })
+    }
+
+    /// All rows, or the part that was asked for.
+    fn page<T: Serialize>(&self, rows: Vec<T>) -> Answer {
+        let Some(limit) = self.limit else {
+            return Ok(data(&rows.into_iter().skip(self.after).collect::<Vec<_>>()));
+        };
+        let next = (self.after + limit < rows.len()).then_some(self.after + limit);
+        let rows: Vec<_> = rows.into_iter().skip(self.after).take(limit).collect();
+        let body = serde_json::json!({ "data": rows, "next": next.map(|next| next.to_string()) });
+        Ok(json_response(StatusCode::OK, body.to_string()))
+    }
+}
+
+/// Which periods a bill needs.
+#[derive(Clone, Copy)]
+enum Months {
+    This,
+    ThisAndLast,
+}
+
+/// The lines of a period, of those customers that were asked for.
+struct Bill {
+    filter: Filter,
+    /// The last period's, if it was asked for, and this period's.
+    statements: Vec<Statement>,
+}
+
+impl Bill {
+    async fn load(
+        app: &App,
+        principal: &Principal,
+        end_date: &str,
+        parameters: &BillParameters,
+        months: Months,
+    ) -> Result<Self, Problem> {
+        principal.require(Permission::ViewBilling)?;
+        let filter = Filter::parse(parameters)?;
+        let settings = app.billing_settings().await?;
+        let period = find_period(app, &principal.scope(), settings, end_date).await?;
+        let scope = narrowed(app, principal, parameters).await?;
+        let known_at = match parameters.known_at.as_deref() {
+            None => None,
+            Some(text) => Some(known_at(app, text).await?),
+        };
+        let question = Question { scope, known_at };
+        let periods = match months {
+            Months::This => vec![period],
+            Months::ThisAndLast => vec![settings.rule.previous(period), period],
+        };
+        let statements = ledger::statements(app.database(), &question, settings, &periods).await?;
+        Ok(Self { filter, statements })
+    }
+
+    /// The lines that were asked for. Everything is billable as long as there are no billable rules.
+    fn lines<'a>(&self, statement: &'a Statement) -> impl Iterator<Item = &'a Line> + use<'a> {
+        let wanted = self.filter.billable != Some(false);
+        statement.lines.iter().filter(move |_| wanted)
+    }
+
+    /// What the summary needs of the lines of a statement.
+    fn details(&self, statement: usize) -> Vec<Detail> {
+        let lines = self.lines(&self.statements[statement]);
+        lines.map(summary_detail).collect()
+    }
+
+    /// The customer of a number that a line has.
+    fn customer(&self, number: u32) -> &OrganizationView {
+        let mut lines = self.statements.iter().flat_map(|statement| &statement.lines);
+        let line = lines.find(|line| line.customer.number == number);
+        &line.expect("a row is made of lines").customer
+    }
+}
+
+/// What a summary needs of a line.
+#[must_use]
+pub fn summary_detail(line: &Line) -> Detail {
+    Detail {
+        amount: line.entry.amount,
+        billable: true,
+        count_after: line.entry.count_after.into(),
+        count_before: line.entry.count_before.into(),
+        customer: line.customer.id,
+        customer_name: line.customer.details.name.clone(),
+        customer_number: line.customer.number,
+        sku: line.sku.clone(),
+        summary: line.summary_description.clone(),
+    }
+}
+
+fn data<T: Serialize>(data: &T) -> Response {
+    let json = serde_json::to_string(&Data { data }).expect("resources have text keys only");
+    json_response(StatusCode::OK, json)
+}
+
+/// The period of this name.
+///
+/// # Errors
+/// 400 where it is no date; 404, with the nearest ones, where no period of the scope ends on it.
+async fn find_period(
+    app: &App,
+    scope: &Scope,
+    settings: &BillingSettings,
+    end_date: &str,
+) -> Result<Period, Problem> {
+    let well_formed = end_date.len() == 10;
+    let date: NaiveDate = end_date.parse().ok().filter(|_| well_formed).ok_or_else(|| {
+        Problem::malformed("A period is named by its last date, such as 2019-10-31.")
+    })?;
+    let periods = ledger::periods(app.database(), scope, settings, app.now()).await?;
+    if let Some(period) = periods.iter().find(|period| period.end == date) {
+        return Ok(*period);
+    }
+    let mut nearest = periods;
+    nearest.sort_by_key(|period| (period.end - date).abs());
+    let mut nearest: Vec<_> = nearest.iter().take(3).map(Period::label).collect();
+    nearest.sort();
+    let detail = format!("No period ends on {date}. The nearest end on {}.", nearest.join(", "));
+    Err(Problem::new(StatusCode::NOT_FOUND, "no_such_period", detail))
+}
+
+/// The caller's scope, narrowed to a seller or customer.
+async fn narrowed(
+    app: &App,
+    principal: &Principal,
+    parameters: &BillParameters,
+) -> Result<Scope, Problem> {
+    let mut scope = principal.scope();
+    for wanted in [&parameters.seller_id, &parameters.customer_id].into_iter().flatten() {
+        let found = find_organization(app, &scope, wanted).await?;
+        scope = Scope(found.ok_or_else(Problem::not_found)?.path.clone());
+    }
+    Ok(scope)
+}
+
+/// An organisation by its number or its id.
+async fn find_organization(
+    app: &App,
+    scope: &Scope,
+    wanted: &str,
+) -> Result<Option<std::sync::Arc<OrganizationView>>, Problem> {
+    match wanted.parse::<u32>() {
+        Ok(number) => Ok(finder::find_by_number(app.database(), scope, number).await?),
+        Err(_) => Ok(finder::find(app.database(), scope, wanted).await?),
+    }
+}
+
+/// A position, written as such or as a time.
+async fn known_at(app: &App, text: &str) -> Result<u64, Problem> {
+    if let Ok(position) = text.parse() {
+        return Ok(position);
+    }
+    let time = DateTime::parse_from_rfc3339(text).map_err(|_| {
+        let detail = "This is a position or a time such as 2019-11-30T10:00:00Z.";
+        Problem::bad_parameter("knownAt", detail)
+    })?;
+    Ok(app.log().position_at(time.timestamp_micros()).await?)
+}

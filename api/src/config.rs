@@ -1,0 +1,213 @@
+//! Settings: one file, each overridable by environment and flag; all faults reported at once.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use anyhow::{Result, bail};
+use clap::Args;
+use domain::billing::{BillingSettings, CalendarRule};
+use domain::money::Currency;
+use serde::{Deserialize, Serialize};
+
+/// Where Atrium listens if nobody says otherwise.
+const LISTEN: &str = "127.0.0.1:8080";
+/// Where it keeps its data if nobody says otherwise.
+const DATA: &str = "./atrium-data";
+
+/// Where the data is.
+#[derive(Args, Clone, Debug, Default)]
+pub struct DataArguments {
+    /// Folder with the SQLite file and the master key [default: ./atrium-data]
+    #[arg(long, value_name = "DIR", env = "ATRIUM_DATA")]
+    pub data: Option<PathBuf>,
+
+    /// PostgreSQL instead of SQLite: postgres://user:password@host/name
+    #[arg(long, value_name = "URL", env = "ATRIUM_DATABASE", hide_env_values = true)]
+    pub database: Option<String>,
+
+    /// File with the master key [default: master.key in the data folder]
+    #[arg(long, value_name = "FILE", env = "ATRIUM_MASTER_KEY_FILE")]
+    pub master_key_file: Option<PathBuf>,
+
+    /// Configuration file (TOML) with any of these settings
+    #[arg(long, value_name = "FILE", env = "ATRIUM_CONFIG")]
+    pub config: Option<PathBuf>,
+}
+
+/// How the server runs.
+#[derive(Args, Clone, Debug, Default)]
+pub struct ServeArguments {
+    /// Where the data is.
+    #[command(flatten)]
+    pub data: DataArguments,
+
+    /// Address to listen on [default: 127.0.0.1:8080]
+    #[arg(long, value_name = "ADDRESS", env = "ATRIUM_LISTEN")]
+    pub listen: Option<String>,
+
+    /// Currency that everybody bills in, set at the first start [default: EUR]
+    #[arg(long, value_name = "CODE", env = "ATRIUM_CURRENCY")]
+    pub currency: Option<String>,
+
+    /// Time zone that everybody bills in, set at the first start [default: UTC]
+    #[arg(long, value_name = "ZONE", env = "ATRIUM_TIME_ZONE")]
+    pub time_zone: Option<String>,
+}
+
+/// The configuration file.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    data: Option<PathBuf>,
+    database: Option<String>,
+    master_key_file: Option<PathBuf>,
+    listen: Option<String>,
+    currency: Option<String>,
+    time_zone: Option<String>,
+}
+
+/// The settings in force.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Folder for the SQLite file and the master key.
+    pub data: PathBuf,
+    /// PostgreSQL instead of SQLite.
+    pub database: Option<String>,
+    /// File with the master key.
+    pub master_key_file: PathBuf,
+    /// The master key itself, where the environment gives it.
+    pub master_key: Option<[u8; 32]>,
+    /// Where to listen.
+    pub listen: SocketAddr,
+    /// How everybody bills, for the first start.
+    pub billing: BillingSettings,
+}
+
+/// What `atrium config` prints: secrets masked.
+#[derive(Serialize)]
+struct Shown<'a> {
+    data: &'a PathBuf,
+    database: Option<String>,
+    master_key_file: &'a PathBuf,
+    master_key: Option<&'static str>,
+    listen: String,
+    currency: &'static str,
+    time_zone: &'static str,
+}
+
+impl Settings {
+    /// Puts together what the file, the environment and the flags say; the later wins.
+    ///
+    /// # Errors
+    /// Every fault at once.
+    pub fn load(arguments: &ServeArguments) -> Result<Self> {
+        let mut faults = Vec::new();
+        let file = match &arguments.data.config {
+            None => File::default(),
+            Some(path) => read(path).unwrap_or_else(|fault| {
+                faults.push(fault);
+                File::default()
+            }),
+        };
+        let given = arguments.data.clone();
+        let data = given.data.or(file.data).unwrap_or_else(|| DATA.into());
+        let database = given.database.or(file.database);
+        if let Some(url) = &database
+            && !url.starts_with("postgres://")
+            && !url.starts_with("postgresql://")
+        {
+            faults.push("database: must begin with postgres://; for SQLite use --data".to_owned());
+        }
+        let listen = arguments.listen.clone().or(file.listen).unwrap_or_else(|| LISTEN.to_owned());
+        let listen = listen.parse().map_err(|_| {
+            faults.push(format!("listen: `{listen}` is no address such as {LISTEN}"));
+        });
+        let currency = arguments.currency.clone().or(file.currency);
+        let currency = Currency::parse(currency.as_deref().unwrap_or("EUR")).map_err(|fault| {
+            faults.push(format!("currency: {}", fault.detail));
+        });
+        let zone = arguments.time_zone.clone().or(file.time_zone);
+        let zone = zone.as_deref().unwrap_or("UTC");
+        let zone = zone.parse::<chrono_tz::Tz>().map_err(|_| {
+            faults.push(format!("time_zone: `{zone}` is no zone such as Europe/Berlin"));
+        });
+        let master_key = std::env::var("ATRIUM_MASTER_KEY").ok().and_then(|text| {
+            crate::keys::parse_master_key(&text)
+                .map_err(|fault| faults.push(format!("ATRIUM_MASTER_KEY: {fault}")))
+                .ok()
+        });
+        let (Ok(listen), Ok(currency), Ok(zone), true) =
+            (listen, currency, zone, faults.is_empty())
+        else {
+            bail!("the configuration has {} faults:\n  {}", faults.len(), faults.join("\n  "));
+        };
+        let master_key_file = given.master_key_file.or(file.master_key_file);
+        Ok(Self {
+            master_key_file: master_key_file.unwrap_or_else(|| data.join("master.key")),
+            data,
+            database,
+            master_key,
+            listen,
+            billing: BillingSettings { currency, rule: CalendarRule::CalendarMonth, zone },
+        })
+    }
+
+    /// The effective values, secrets masked.
+    #[must_use]
+    pub fn show(&self) -> String {
+        let shown = Shown {
+            data: &self.data,
+            database: self.database.as_deref().map(without_password),
+            master_key_file: &self.master_key_file,
+            master_key: self.master_key.map(|_| "***"),
+            listen: self.listen.to_string(),
+            currency: self.billing.currency.code(),
+            time_zone: self.billing.zone.name(),
+        };
+        toml::to_string(&shown).unwrap_or_default()
+    }
+}
+
+fn read(path: &PathBuf) -> Result<File, String> {
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| format!("the file {}: {error}", path.display()))?;
+    toml::from_str(&text).map_err(|error| format!("the file {}: {error}", path.display()))
+}
+
+/// A URL whose password is masked.
+fn without_password(url: &str) -> String {
+    let Some((scheme, rest)) = url.split_once("://") else { return "***".to_owned() };
+    match rest.rsplit_once('@') {
+        None => url.to_owned(),
+        Some((who, place)) => {
+            let user = who.split(':').next().unwrap_or_default();
+            format!("{scheme}://{user}:***@{place}")
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_fault_is_reported_at_once() {
+        let arguments = ServeArguments {
+            listen: Some("nowhere".to_owned()),
+            currency: Some("XXXX".to_owned()),
+            time_zone: Some("Mars/Base".to_owned()),
+            data: DataArguments { database: Some("mysql://x".to_owned()), ..Default::default() },
+        };
+        let faults = Settings::load(&arguments).unwrap_err().to_string();
+        for field in ["listen", "currency", "time_zone", "database", "4 faults"] {
+            assert!(faults.contains(field), "{faults}");
+        }
+    }
+
+    #[test]
+    fn a_password_is_not_shown() {
+        let shown = without_password("postgres://ann:secret@db/x");
+        assert_eq!(shown, "postgres://ann:***@db/x");
+        assert_eq!(without_password("postgres://db/x"), "postgres://db/x");
+    }
+}

@@ -1,0 +1,1 @@
+//! A small MSP with two years of history.

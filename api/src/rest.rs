@@ -1,0 +1,116 @@
+//! The REST API (api.md, section 3): commands, and the same resources for reading.
+
+mod call;
+mod events;
+mod list;
+mod organizations;
+mod overrides;
+mod services;
+mod session;
+mod subscriptions;
+mod users;
+
+use axum::extract::{FromRequestParts, Query};
+use axum::http::request::Parts;
+use serde::de::DeserializeOwned;
+use utoipa::OpenApi;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::app::App;
+use crate::problem::Problem;
+
+pub use call::{Answer, Call, Reader, json_response};
+pub use list::{ListParameters, ListResource, decode_cursor, encode_cursor, limit};
+
+/// Describes the whole HTTP interface but for GraphQL.
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "Atrium",
+        description = "Provisioning as immutable events; billing that finance can replay.",
+        license(name = "Apache-2.0", identifier = "Apache-2.0"),
+    ),
+    modifiers(&BearerToken),
+)]
+struct Description;
+
+struct BearerToken;
+
+impl utoipa::Modify for BearerToken {
+    fn modify(&self, openapi: &mut utoipa::openapi::OpenApi) {
+        use utoipa::openapi::security::{
+            Http, HttpAuthScheme, SecurityRequirement, SecurityScheme,
+        };
+        let bearer = SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer));
+        openapi.components.get_or_insert_default().add_security_scheme("bearer", bearer);
+        openapi.security = Some(vec![SecurityRequirement::new("bearer", [""; 0])]);
+    }
+}
+
+fn routes() -> OpenApiRouter<App> {
+    OpenApiRouter::with_openapi(Description::openapi())
+        .routes(routes!(session::sign_in, session::sign_out))
+        .routes(routes!(organizations::list_resellers, organizations::create_reseller))
+        .routes(routes!(organizations::get_reseller, organizations::edit_reseller))
+        .routes(routes!(organizations::disable_reseller))
+        .routes(routes!(organizations::enable_reseller))
+        .routes(routes!(organizations::list_customers, organizations::create_customer))
+        .routes(routes!(organizations::get_customer, organizations::edit_customer))
+        .routes(routes!(organizations::disable_customer))
+        .routes(routes!(organizations::enable_customer))
+        .routes(routes!(organizations::get_organization))
+        .routes(routes!(users::list_of_customer, users::create_in_customer))
+        .routes(routes!(users::list_of_reseller, users::create_in_reseller))
+        .routes(routes!(users::list_of_organization, users::create_in_organization))
+        .routes(routes!(users::get_user, users::edit_user))
+        .routes(routes!(users::disable_user))
+        .routes(routes!(users::enable_user))
+        .routes(routes!(users::assign_roles))
+        .routes(routes!(users::list_tokens, users::create_token))
+        .routes(routes!(users::delete_token))
+        .routes(routes!(services::list_services))
+        .routes(routes!(services::get_service))
+        .routes(routes!(services::draft_service))
+        .routes(routes!(services::publish_service))
+        .routes(routes!(subscriptions::list_of_customer, subscriptions::provision_to_customer))
+        .routes(routes!(subscriptions::list_of_user, subscriptions::provision_to_user))
+        .routes(routes!(subscriptions::get_subscription))
+        .routes(routes!(subscriptions::change_subscription))
+        .routes(routes!(subscriptions::deprovision_subscription))
+        .routes(routes!(subscriptions::get_request))
+        .routes(routes!(overrides::list_overrides))
+        .routes(routes!(overrides::override_property))
+        .routes(routes!(overrides::override_price))
+        .routes(routes!(events::list_events))
+        .routes(routes!(crate::billing::parameters))
+        .routes(routes!(crate::billing::summary))
+        .routes(routes!(crate::billing::detail))
+}
+
+/// The routes, for serving.
+#[must_use]
+pub fn router() -> axum::Router<App> {
+    routes().split_for_parts().0
+}
+
+/// The description of the API, as `docs/openapi.json` has it.
+#[must_use]
+pub fn openapi() -> utoipa::openapi::OpenApi {
+    routes().split_for_parts().1
+}
+
+/// The parameters of an address: known ones only.
+#[derive(Debug)]
+pub struct Parameters<T>(pub T);
+
+impl<T: DeserializeOwned> FromRequestParts<App> for Parameters<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _app: &App) -> Result<Self, Problem> {
+        match Query::try_from_uri(&parts.uri) {
+            Ok(Query(parameters)) => Ok(Self(parameters)),
+            Err(error) => Err(Problem::malformed(format!("The address's parameters: {error}."))),
+        }
+    }
+}

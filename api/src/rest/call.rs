@@ -1,0 +1,234 @@
+//! One call of the API: who makes it, with which body and headers; and how it is answered.
+
+use axum::body::{Body, Bytes};
+use axum::extract::{FromRequest, FromRequestParts, Request};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use commands::{Command, Idempotency, Input, Outcome, Submission};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use sha2::{Digest, Sha256};
+use utoipa::ToSchema;
+
+use crate::app::App;
+use crate::auth::{Principal, authenticate};
+use crate::body;
+use crate::problem::Problem;
+
+/// Largest body, in bytes.
+const BODY_MAX_BYTES: usize = 1024 * 1024;
+/// Longest idempotency key, in characters.
+const KEY_MAX_CHARS: usize = 128;
+
+/// What a handler gives back.
+pub type Answer = Result<Response, Problem>;
+
+/// A reading call: who makes it.
+#[derive(Debug)]
+pub struct Reader(pub Principal);
+
+impl FromRequestParts<App> for Reader {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
+        authenticate(app, &parts.headers).await.map(Self)
+    }
+}
+
+/// A commanding call: who makes it, and what was sent.
+#[derive(Debug)]
+pub struct Call {
+    /// Who makes it.
+    pub principal: Principal,
+    /// The version that the caller has seen (`If-Match`).
+    pub if_match: Option<u64>,
+    sent: Sent,
+}
+
+/// The body of a request, with what belongs to it.
+#[derive(Debug)]
+pub struct Sent {
+    body: Bytes,
+    is_json: bool,
+    idempotency: Option<Idempotency>,
+}
+
+impl Sent {
+    async fn read(request: Request) -> Result<Self, Problem> {
+        let (parts, body) = request.into_parts();
+        let body = read_body(body).await?;
+        let key = idempotency_key(&parts.headers)?;
+        let idempotency = key.map(|key| {
+            let mut hash = Sha256::new();
+            hash.update(parts.method.as_str());
+            hash.update([0]);
+            hash.update(parts.uri.path());
+            hash.update([0]);
+            hash.update(&body);
+            Idempotency { key, request: hash.finalize().into() }
+        });
+        Ok(Self { is_json: is_json(&parts.headers), body, idempotency })
+    }
+
+    /// The body as `T`, or what is wrong with it.
+    ///
+    /// # Errors
+    /// 415 where it is not JSON.
+    pub fn input<T: DeserializeOwned + ToSchema>(&self) -> Result<Input<T>, Problem> {
+        if !self.body.is_empty() && !self.is_json {
+            return Err(Problem::of_status(StatusCode::UNSUPPORTED_MEDIA_TYPE));
+        }
+        Ok(body::parse(&self.body))
+    }
+}
+
+impl FromRequest<App> for Sent {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, _app: &App) -> Result<Self, Problem> {
+        Self::read(request).await
+    }
+}
+
+impl FromRequest<App> for Call {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, app: &App) -> Result<Self, Problem> {
+        let principal = authenticate(app, request.headers()).await?;
+        let if_match = if_match(request.headers())?;
+        Ok(Self { principal, if_match, sent: Sent::read(request).await? })
+    }
+}
+
+impl Call {
+    /// The body as `T`, or what is wrong with it.
+    ///
+    /// # Errors
+    /// 415 where it is not JSON.
+    pub fn input<T: DeserializeOwned + ToSchema>(&self) -> Result<Input<T>, Problem> {
+        self.sent.input()
+    }
+
+    /// Has a command carried out, and answers with what came of it.
+    ///
+    /// # Errors
+    /// The refusal.
+    pub async fn command(self, app: &App, command: Command) -> Answer {
+        self.command_then(app, command, |body| body.to_owned()).await
+    }
+
+    /// The same, where the answer shows more than is kept: `complete` turns the kept resource into
+    /// the shown one.
+    ///
+    /// # Errors
+    /// The refusal.
+    pub async fn command_then(
+        self,
+        app: &App,
+        command: Command,
+        complete: impl FnOnce(&str) -> String,
+    ) -> Answer {
+        let caller = self.principal.caller();
+        let idempotency = self.sent.idempotency;
+        let submission = Submission { caller, command, idempotency };
+        let committed = app.writer().submit(submission).await?;
+        let reply = committed.reply;
+        let mut response = match reply.outcome {
+            Outcome::Done => json_response(StatusCode::OK, complete(reply.body.get())),
+            Outcome::Created => json_response(StatusCode::CREATED, complete(reply.body.get())),
+            Outcome::Nothing => StatusCode::NO_CONTENT.into_response(),
+        };
+        let headers = response.headers_mut();
+        if let Some(location) = reply.location {
+            insert(headers, header::LOCATION, &format!("/api/v2{location}"));
+        }
+        if let Some(version) = reply.version {
+            insert(headers, header::ETAG, &etag(version));
+        }
+        if committed.replayed {
+            insert(headers, header::HeaderName::from_static("idempotent-replay"), "true");
+        }
+        Ok(response)
+    }
+}
+
+/// A resource, with its version as `ETag`.
+#[must_use]
+pub fn resource(resource: &impl Serialize, version: u64) -> Response {
+    let json = serde_json::to_string(resource).expect("resources have text keys only");
+    let mut response = json_response(StatusCode::OK, json);
+    insert(response.headers_mut(), header::ETAG, &etag(version));
+    response
+}
+
+/// JSON, as it stands.
+#[must_use]
+pub fn json_response(status: StatusCode, json: String) -> Response {
+    let mut response = (status, json).into_response();
+    let json = HeaderValue::from_static("application/json");
+    response.headers_mut().insert(header::CONTENT_TYPE, json);
+    response
+}
+
+fn insert(headers: &mut HeaderMap, name: header::HeaderName, value: &str) {
+    if let Ok(value) = HeaderValue::from_str(value) {
+        headers.insert(name, value);
+    }
+}
+
+fn etag(version: u64) -> String {
+    format!("\"{version}\"")
+}
+
+/// The version in `If-Match`. `*` and an absent header ask for none in particular.
+fn if_match(headers: &HeaderMap) -> Result<Option<u64>, Problem> {
+    let Some(value) = headers.get(header::IF_MATCH) else { return Ok(None) };
+    let text = value.to_str().unwrap_or_default().trim();
+    if text == "*" {
+        return Ok(None);
+    }
+    let version = text.strip_prefix("W/").unwrap_or(text).trim_matches('"').parse();
+    version.map(Some).map_err(|_| {
+        let detail = "If-Match names no version that we have given; send an ETag as it came.";
+        Problem::new(StatusCode::PRECONDITION_FAILED, "stale_version", detail)
+    })
+}
+
+fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
+    let Some(value) = headers.get("idempotency-key") else { return Ok(None) };
+    let key = value.to_str().unwrap_or_default().trim();
+    let fits = (1..=KEY_MAX_CHARS).contains(&key.len());
+    if fits {
+        return Ok(Some(key.to_owned()));
+    }
+    Err(Problem::malformed(format!(
+        "An Idempotency-Key has 1 to {KEY_MAX_CHARS} ASCII characters."
+    )))
+}
+
+fn is_json(headers: &HeaderMap) -> bool {
+    let kind = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let essence = kind.and_then(|kind| kind.split(';').next()).unwrap_or_default().trim();
+    essence.eq_ignore_ascii_case("application/json")
+        || (essence.len() > 5
+            && essence.is_char_boundary(essence.len() - 5)
+            && essence[essence.len() - 5..].eq_ignore_ascii_case("+json"))
+}
+
+/// A body within the bound.
+///
+/// # Errors
+/// 413 where it is larger; 400 where it does not arrive whole.
+pub async fn read_body(body: Body) -> Result<Bytes, Problem> {
+    axum::body::to_bytes(body, BODY_MAX_BYTES).await.map_err(|error| {
+        let mut cause: Option<&dyn std::error::Error> = Some(&error);
+        while let Some(source) = cause {
+            if source.is::<http_body_util::LengthLimitError>() {
+                return Problem::of_status(StatusCode::PAYLOAD_TOO_LARGE);
+            }
+            cause = source.source();
+        }
+        Problem::malformed("The body did not arrive whole.")
+    })
+}

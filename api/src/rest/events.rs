@@ -1,0 +1,138 @@
+//! The raw feed: events as CloudEvents 1.0, scoped to the caller.
+
+use axum::extract::State;
+use axum::http::{HeaderValue, StatusCode, header};
+use domain::event::Recorded;
+use domain::permission::Permission;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use utoipa::{IntoParams, ToSchema};
+
+use super::Parameters;
+use super::call::{Answer, Reader, json_response};
+use super::list;
+use crate::app::App;
+use crate::problem::Problem;
+
+/// Fields of events that prove a secret; they leave the log for nobody.
+const PROOFS: [&str; 1] = ["proof"];
+
+/// Which part of the log.
+#[derive(Clone, Debug, Default, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct EventParameters {
+    /// Behind this position; from the beginning where it is left out.
+    #[param(value_type = Option<u64>)]
+    pub after: Option<String>,
+    /// At most so many, up to 500; 50 where it is left out.
+    #[param(value_type = Option<u32>)]
+    pub limit: Option<String>,
+}
+
+/// An event in the form of CloudEvents 1.0.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct CloudEvent {
+    /// `1.0`.
+    pub specversion: &'static str,
+    /// The position in the log.
+    pub id: String,
+    /// Where the log is.
+    pub source: &'static str,
+    /// Such as `subscription.provisioned`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// The stream.
+    pub subject: String,
+    /// When it was recorded.
+    pub time: chrono::DateTime<chrono::Utc>,
+    /// `application/json`.
+    pub datacontenttype: &'static str,
+    /// When it is true in the business.
+    pub effectiveat: chrono::DateTime<chrono::Utc>,
+    /// Who did it.
+    pub actor: String,
+    /// Why.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// The command that decided it.
+    pub commandid: String,
+    /// The tenant path of whom it concerns.
+    pub tenantpath: String,
+    /// What happened.
+    #[schema(value_type = Object)]
+    pub data: Value,
+}
+
+impl From<&Recorded> for CloudEvent {
+    fn from(event: &Recorded) -> Self {
+        let shape = event.event.encode();
+        let mut data = serde_json::from_str(&shape.payload).unwrap_or(Value::Null);
+        without_proofs(&mut data);
+        Self {
+            specversion: "1.0",
+            id: event.position.to_string(),
+            source: "/api/v2/events",
+            kind: shape.kind,
+            subject: event.stream.clone(),
+            time: event.recorded_at,
+            datacontenttype: "application/json",
+            effectiveat: event.effective_at,
+            actor: event.actor.to_string(),
+            reason: event.reason.clone(),
+            commandid: event.command_id.to_string(),
+            tenantpath: event.path.to_string(),
+            data,
+        }
+    }
+}
+
+fn without_proofs(value: &mut Value) {
+    match value {
+        Value::Object(object) => {
+            object.retain(|field, _| !PROOFS.contains(&field.as_str()));
+            object.values_mut().for_each(without_proofs);
+        }
+        Value::Array(items) => items.iter_mut().for_each(without_proofs),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
+/// A part of the log.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct EventList {
+    /// In the order of the log.
+    data: Vec<CloudEvent>,
+    /// Ask for what comes after this position next.
+    next: u64,
+}
+
+/// Lists the events of the caller's tenant and all below it, in the order of the log.
+#[utoipa::path(get, path = "/api/v2/events", tag = "Events", params(EventParameters),
+    responses((status = 200, body = EventList)))]
+pub async fn list_events(
+    State(app): State<App>,
+    reader: Reader,
+    Parameters(parameters): Parameters<EventParameters>,
+) -> Answer {
+    reader.0.require(Permission::ViewEvents)?;
+    let after = match parameters.after.as_deref() {
+        None => 0,
+        Some(text) => text
+            .parse()
+            .map_err(|_| Problem::bad_parameter("after", "This is a position: a whole number."))?,
+    };
+    let limit = list::limit(parameters.limit.as_deref())? as u64;
+    let path = &reader.0.authority.path;
+    let stored = app.log().below(path, after, i64::MAX as u64, limit).await?;
+    let mut data = Vec::with_capacity(stored.len());
+    for event in &stored {
+        data.push(CloudEvent::from(&event.decode()?));
+    }
+    let next = stored.last().map_or(after, |event| event.position);
+    let json = serde_json::to_string(&EventList { data, next }).expect("text keys only");
+    let mut response = json_response(StatusCode::OK, json);
+    let batch = HeaderValue::from_static("application/json");
+    response.headers_mut().insert(header::CONTENT_TYPE, batch);
+    Ok(response)
+}

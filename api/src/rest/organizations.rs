@@ -1,0 +1,166 @@
+//! Resellers and customers.
+
+use axum::extract::{Path, State};
+use commands::Command;
+use commands::resource::OrganizationResource;
+use commands::usecase::organizations::{Because, CreateOrganization, EditOrganization};
+use domain::organization::Kind;
+use domain::permission::Permission;
+use projections::finder;
+use projections::views::OrganizationView;
+
+use super::Parameters;
+use super::call::{Answer, Call, Reader, resource};
+use super::list::{ListParameters, ListResource, page};
+use crate::app::App;
+use crate::problem::Problem;
+
+async fn list(app: &App, reader: &Reader, kind: Kind, parameters: &ListParameters) -> Answer {
+    reader.0.require(Permission::ViewOrganizations)?;
+    let mut query = parameters.query()?;
+    query.kind = Some(kind.name().to_owned());
+    let found = finder::list::<OrganizationView>(app.database(), &reader.0.scope(), &query).await?;
+    Ok(page(&found, |view| OrganizationResource::from(view)))
+}
+
+/// The organisation of this id, of this kind if one is given.
+async fn get(app: &App, reader: &Reader, id: &str, kind: Option<Kind>) -> Answer {
+    let view = finder::find::<OrganizationView>(app.database(), &reader.0.scope(), id).await?;
+    let view = view.filter(|view| kind.is_none_or(|kind| view.kind == kind));
+    let view = view.ok_or_else(Problem::not_found)?;
+    reader.0.permit(Permission::ViewOrganizations, &view.path)?;
+    Ok(resource(&OrganizationResource::from(view.as_ref()), view.version))
+}
+
+/// Shows any organisation.
+#[utoipa::path(get, path = "/api/v2/organizations/{id}", tag = "Organisations",
+    params(("id" = String, Path)), responses((status = 200, body = OrganizationResource)))]
+pub async fn get_organization(
+    State(app): State<App>,
+    reader: Reader,
+    Path(id): Path<String>,
+) -> Answer {
+    get(&app, &reader, &id, None).await
+}
+
+/// Lists the resellers in the caller's scope, by name.
+#[utoipa::path(get, path = "/api/v2/resellers", tag = "Organisations",
+    params(ListParameters), responses((status = 200, body = ListResource<OrganizationResource>)))]
+pub async fn list_resellers(
+    State(app): State<App>,
+    reader: Reader,
+    Parameters(parameters): Parameters<ListParameters>,
+) -> Answer {
+    list(&app, &reader, Kind::Reseller, &parameters).await
+}
+
+/// Founds a reseller.
+#[utoipa::path(post, path = "/api/v2/resellers", tag = "Organisations",
+    request_body = CreateOrganization, responses((status = 201, body = OrganizationResource)))]
+pub async fn create_reseller(State(app): State<App>, call: Call) -> Answer {
+    let body = call.input()?;
+    call.command(&app, Command::CreateOrganization { kind: Kind::Reseller, body }).await
+}
+
+/// Shows a reseller.
+#[utoipa::path(get, path = "/api/v2/resellers/{id}", tag = "Organisations",
+    params(("id" = String, Path)), responses((status = 200, body = OrganizationResource)))]
+pub async fn get_reseller(
+    State(app): State<App>,
+    reader: Reader,
+    Path(id): Path<String>,
+) -> Answer {
+    get(&app, &reader, &id, Some(Kind::Reseller)).await
+}
+
+/// Changes a reseller's details; what is left out stays as it is.
+#[utoipa::path(patch, path = "/api/v2/resellers/{id}", tag = "Organisations",
+    params(("id" = String, Path)), request_body = EditOrganization,
+    responses((status = 200, body = OrganizationResource)))]
+pub async fn edit_reseller(State(app): State<App>, Path(id): Path<String>, call: Call) -> Answer {
+    let (body, if_match) = (call.input::<EditOrganization>()?, call.if_match);
+    call.command(&app, Command::EditOrganization { id, kind: Kind::Reseller, body, if_match }).await
+}
+
+/// Blocks sign-in, tokens and changes at a reseller and below.
+#[utoipa::path(post, path = "/api/v2/resellers/{id}/disable", tag = "Organisations",
+    params(("id" = String, Path)), request_body = Because,
+    responses((status = 200, body = OrganizationResource)))]
+pub async fn disable_reseller(
+    State(app): State<App>,
+    Path(id): Path<String>,
+    call: Call,
+) -> Answer {
+    let body = call.input()?;
+    call.command(&app, Command::DisableOrganization { id, kind: Kind::Reseller, body }).await
+}
+
+/// Undoes that.
+#[utoipa::path(post, path = "/api/v2/resellers/{id}/enable", tag = "Organisations",
+    params(("id" = String, Path)), request_body = Because,
+    responses((status = 200, body = OrganizationResource)))]
+pub async fn enable_reseller(State(app): State<App>, Path(id): Path<String>, call: Call) -> Answer {
+    let body = call.input()?;
+    call.command(&app, Command::EnableOrganization { id, kind: Kind::Reseller, body }).await
+}
+
+/// Lists the customers in the caller's scope, by name.
+#[utoipa::path(get, path = "/api/v2/customers", tag = "Organisations",
+    params(ListParameters), responses((status = 200, body = ListResource<OrganizationResource>)))]
+pub async fn list_customers(
+    State(app): State<App>,
+    reader: Reader,
+    Parameters(parameters): Parameters<ListParameters>,
+) -> Answer {
+    list(&app, &reader, Kind::Customer, &parameters).await
+}
+
+/// Founds a customer.
+#[utoipa::path(post, path = "/api/v2/customers", tag = "Organisations",
+    request_body = CreateOrganization, responses((status = 201, body = OrganizationResource)))]
+pub async fn create_customer(State(app): State<App>, call: Call) -> Answer {
+    let body = call.input()?;
+    call.command(&app, Command::CreateOrganization { kind: Kind::Customer, body }).await
+}
+
+/// Shows a customer.
+#[utoipa::path(get, path = "/api/v2/customers/{id}", tag = "Organisations",
+    params(("id" = String, Path)), responses((status = 200, body = OrganizationResource)))]
+pub async fn get_customer(
+    State(app): State<App>,
+    reader: Reader,
+    Path(id): Path<String>,
+) -> Answer {
+    get(&app, &reader, &id, Some(Kind::Customer)).await
+}
+
+/// Changes a customer's details; what is left out stays as it is.
+#[utoipa::path(patch, path = "/api/v2/customers/{id}", tag = "Organisations",
+    params(("id" = String, Path)), request_body = EditOrganization,
+    responses((status = 200, body = OrganizationResource)))]
+pub async fn edit_customer(State(app): State<App>, Path(id): Path<String>, call: Call) -> Answer {
+    let (body, if_match) = (call.input::<EditOrganization>()?, call.if_match);
+    call.command(&app, Command::EditOrganization { id, kind: Kind::Customer, body, if_match }).await
+}
+
+/// Blocks sign-in, tokens and changes at a customer and below.
+#[utoipa::path(post, path = "/api/v2/customers/{id}/disable", tag = "Organisations",
+    params(("id" = String, Path)), request_body = Because,
+    responses((status = 200, body = OrganizationResource)))]
+pub async fn disable_customer(
+    State(app): State<App>,
+    Path(id): Path<String>,
+    call: Call,
+) -> Answer {
+    let body = call.input()?;
+    call.command(&app, Command::DisableOrganization { id, kind: Kind::Customer, body }).await
+}
+
+/// Undoes that.
+#[utoipa::path(post, path = "/api/v2/customers/{id}/enable", tag = "Organisations",
+    params(("id" = String, Path)), request_body = Because,
+    responses((status = 200, body = OrganizationResource)))]
+pub async fn enable_customer(State(app): State<App>, Path(id): Path<String>, call: Call) -> Answer {
+    let body = call.input()?;
+    call.command(&app, Command::EnableOrganization { id, kind: Kind::Customer, body }).await
+}

@@ -1,0 +1,140 @@
+//! Subscriptions and requests.
+
+use axum::extract::{Path, State};
+use commands::Command;
+use commands::resource::{RequestResource, SubscriptionResource};
+use commands::usecase::subscriptions::{ChangeSubscription, Deprovision, Provision};
+use domain::permission::Permission;
+use projections::finder;
+use projections::views::{OrganizationView, RequestView, SubscriptionView, UserView};
+
+use super::Parameters;
+use super::call::{Answer, Call, Reader, resource};
+use super::list::{ListParameters, ListResource, page};
+use crate::app::App;
+use crate::problem::Problem;
+
+async fn list(app: &App, reader: &Reader, holder: String, parameters: &ListParameters) -> Answer {
+    let mut query = parameters.query()?;
+    query.owner = Some(holder);
+    let scope = reader.0.scope();
+    let found = finder::list::<SubscriptionView>(app.database(), &scope, &query).await?;
+    let now = app.now();
+    Ok(page(&found, |view| SubscriptionResource::new(view, now)))
+}
+
+/// Lists what a customer itself holds.
+#[utoipa::path(get, path = "/api/v2/customers/{id}/subscriptions", tag = "Subscriptions",
+    params(("id" = String, Path), ListParameters),
+    responses((status = 200, body = ListResource<SubscriptionResource>)))]
+pub async fn list_of_customer(
+    State(app): State<App>,
+    reader: Reader,
+    Path(id): Path<String>,
+    Parameters(parameters): Parameters<ListParameters>,
+) -> Answer {
+    let found = finder::find::<OrganizationView>(app.database(), &reader.0.scope(), &id).await?;
+    let customer = found.ok_or_else(Problem::not_found)?;
+    reader.0.permit(Permission::ViewSubscriptions, &customer.path)?;
+    list(&app, &reader, customer.id.to_string(), &parameters).await
+}
+
+/// Lists what a user holds. Everybody sees his own.
+#[utoipa::path(get, path = "/api/v2/users/{id}/subscriptions", tag = "Subscriptions",
+    params(("id" = String, Path), ListParameters),
+    responses((status = 200, body = ListResource<SubscriptionResource>)))]
+pub async fn list_of_user(
+    State(app): State<App>,
+    reader: Reader,
+    Path(id): Path<String>,
+    Parameters(parameters): Parameters<ListParameters>,
+) -> Answer {
+    let found = finder::find::<UserView>(app.database(), &reader.0.scope(), &id).await?;
+    let user = found.ok_or_else(Problem::not_found)?;
+    if user.id != reader.0.user {
+        reader.0.permit(Permission::ViewSubscriptions, &user.path)?;
+    }
+    list(&app, &reader, user.id.to_string(), &parameters).await
+}
+
+/// Provisions a service to a customer.
+#[utoipa::path(post, path = "/api/v2/customers/{id}/subscriptions", tag = "Subscriptions",
+    params(("id" = String, Path)), request_body = Provision,
+    responses(
+        (status = 201, body = SubscriptionResource, description = "Provisioned"),
+        (status = 200, body = SubscriptionResource, description = "It was so already")))]
+pub async fn provision_to_customer(
+    State(app): State<App>,
+    Path(customer): Path<String>,
+    call: Call,
+) -> Answer {
+    let body = call.input()?;
+    call.command(&app, Command::ProvisionToCustomer { customer, body }).await
+}
+
+/// Provisions a user service to a user.
+#[utoipa::path(post, path = "/api/v2/users/{id}/subscriptions", tag = "Subscriptions",
+    params(("id" = String, Path)), request_body = Provision,
+    responses(
+        (status = 201, body = SubscriptionResource, description = "Provisioned"),
+        (status = 200, body = SubscriptionResource, description = "It was so already")))]
+pub async fn provision_to_user(
+    State(app): State<App>,
+    Path(user): Path<String>,
+    call: Call,
+) -> Answer {
+    let body = call.input()?;
+    call.command(&app, Command::ProvisionToUser { user, body }).await
+}
+
+/// Shows a subscription.
+#[utoipa::path(get, path = "/api/v2/subscriptions/{id}", tag = "Subscriptions",
+    params(("id" = String, Path)), responses((status = 200, body = SubscriptionResource)))]
+pub async fn get_subscription(
+    State(app): State<App>,
+    reader: Reader,
+    Path(id): Path<String>,
+) -> Answer {
+    let found = finder::find::<SubscriptionView>(app.database(), &reader.0.scope(), &id).await?;
+    let view = found.ok_or_else(Problem::not_found)?;
+    if view.holder.id() != reader.0.user.0 {
+        reader.0.permit(Permission::ViewSubscriptions, &view.path)?;
+    }
+    Ok(resource(&SubscriptionResource::new(&view, app.now()), view.version))
+}
+
+/// Goes over to another plan or quantity.
+#[utoipa::path(post, path = "/api/v2/subscriptions/{id}/change", tag = "Subscriptions",
+    params(("id" = String, Path)), request_body = ChangeSubscription,
+    responses((status = 200, body = SubscriptionResource)))]
+pub async fn change_subscription(
+    State(app): State<App>,
+    Path(id): Path<String>,
+    call: Call,
+) -> Answer {
+    let body = call.input()?;
+    call.command(&app, Command::ChangeSubscription { id, body }).await
+}
+
+/// Takes a service away.
+#[utoipa::path(post, path = "/api/v2/subscriptions/{id}/deprovision", tag = "Subscriptions",
+    params(("id" = String, Path)), request_body = Deprovision,
+    responses((status = 200, body = SubscriptionResource)))]
+pub async fn deprovision_subscription(
+    State(app): State<App>,
+    Path(id): Path<String>,
+    call: Call,
+) -> Answer {
+    let body = call.input()?;
+    call.command(&app, Command::Deprovision { id, body }).await
+}
+
+/// Shows a request and how far it is.
+#[utoipa::path(get, path = "/api/v2/requests/{id}", tag = "Subscriptions",
+    params(("id" = String, Path)), responses((status = 200, body = RequestResource)))]
+pub async fn get_request(State(app): State<App>, reader: Reader, Path(id): Path<String>) -> Answer {
+    let found = finder::find::<RequestView>(app.database(), &reader.0.scope(), &id).await?;
+    let view = found.ok_or_else(Problem::not_found)?;
+    reader.0.permit(Permission::ViewSubscriptions, &view.path)?;
+    Ok(resource(&RequestResource::from(view.as_ref()), 1))
+}

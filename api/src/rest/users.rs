@@ -1,0 +1,249 @@
+//! Users, their roles and tokens.
+
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use chrono::{DateTime, Utc};
+use commands::Command;
+use commands::resource::{TokenResource, UserResource};
+use commands::usecase::organizations::Because;
+use commands::usecase::users::{AssignRoles, CreateToken, CreateUser, EditUser, NewCredential};
+use domain::permission::Permission;
+use domain::{TokenId, UserId};
+use projections::finder;
+use projections::views::{AccessView, OrganizationView, UserView};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use super::Parameters;
+use super::call::{Answer, Call, Reader, json_response, resource};
+use super::list::{ListParameters, ListResource, page};
+use crate::app::App;
+use crate::problem::Problem;
+use crate::token::TokenKind;
+
+async fn list(app: &App, reader: &Reader, id: &str, parameters: &ListParameters) -> Answer {
+    let scope = reader.0.scope();
+    let organization = finder::find::<OrganizationView>(app.database(), &scope, id).await?;
+    let organization = organization.ok_or_else(Problem::not_found)?;
+    reader.0.permit(Permission::ViewUsers, &organization.path)?;
+    let mut query = parameters.query()?;
+    query.owner = Some(organization.id.to_string());
+    let found = finder::list::<UserView>(app.database(), &scope, &query).await?;
+    Ok(page(&found, |view| UserResource::from(view)))
+}
+
+async fn create(app: &App, organization: String, call: Call) -> Answer {
+    let body = call.input::<CreateUser>()?;
+    let password = match body.as_ref().ok().and_then(|body| body.password.as_ref()) {
+        // Only what will be accepted is worth the work of hashing.
+        Some(password) if password.is_acceptable() => Some(app.passwords().hash(password).await?),
+        _ => None,
+    };
+    call.command(app, Command::CreateUser { organization, body, password }).await
+}
+
+/// Shows a user. Everybody sees himself.
+#[utoipa::path(get, path = "/api/v2/users/{id}", tag = "Users",
+    params(("id" = String, Path)), responses((status = 200, body = UserResource)))]
+pub async fn get_user(State(app): State<App>, reader: Reader, Path(id): Path<String>) -> Answer {
+    let view = finder::find::<UserView>(app.database(), &reader.0.scope(), &id).await?;
+    let view = view.ok_or_else(Problem::not_found)?;
+    if view.id != reader.0.user {
+        reader.0.permit(Permission::ViewUsers, &view.path)?;
+    }
+    Ok(resource(&UserResource::from(view.as_ref()), view.version))
+}
+
+/// Changes who a user is; what is left out stays as it is.
+#[utoipa::path(patch, path = "/api/v2/users/{id}", tag = "Users",
+    params(("id" = String, Path)), request_body = EditUser,
+    responses((status = 200, body = UserResource)))]
+pub async fn edit_user(State(app): State<App>, Path(id): Path<String>, call: Call) -> Answer {
+    let (body, if_match) = (call.input()?, call.if_match);
+    call.command(&app, Command::EditUser { id, body, if_match }).await
+}
+
+/// Stops a user's sign-in, sessions and tokens; felt within a second.
+#[utoipa::path(post, path = "/api/v2/users/{id}/disable", tag = "Users",
+    params(("id" = String, Path)), request_body = Because,
+    responses((status = 200, body = UserResource)))]
+pub async fn disable_user(State(app): State<App>, Path(id): Path<String>, call: Call) -> Answer {
+    let body = call.input()?;
+    call.command(&app, Command::DisableUser { id, body }).await
+}
+
+/// Undoes that.
+#[utoipa::path(post, path = "/api/v2/users/{id}/enable", tag = "Users",
+    params(("id" = String, Path)), request_body = Because,
+    responses((status = 200, body = UserResource)))]
+pub async fn enable_user(State(app): State<App>, Path(id): Path<String>, call: Call) -> Answer {
+    let body = call.input()?;
+    call.command(&app, Command::EnableUser { id, body }).await
+}
+
+/// Gives a user exactly these roles.
+#[utoipa::path(put, path = "/api/v2/users/{id}/roles", tag = "Users",
+    params(("id" = String, Path)), request_body = AssignRoles,
+    responses((status = 200, body = UserResource)))]
+pub async fn assign_roles(State(app): State<App>, Path(id): Path<String>, call: Call) -> Answer {
+    let body = call.input()?;
+    call.command(&app, Command::AssignRoles { id, body }).await
+}
+
+/// A user's tokens.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct TokenList {
+    /// Newest last. Never with their secret.
+    data: Vec<TokenResource>,
+}
+
+/// Lists a user's API tokens: to himself, and to those who manage him.
+#[utoipa::path(get, path = "/api/v2/users/{id}/tokens", tag = "Users",
+    params(("id" = String, Path)), responses((status = 200, body = TokenList)))]
+pub async fn list_tokens(State(app): State<App>, reader: Reader, Path(id): Path<String>) -> Answer {
+    let view = finder::find::<AccessView>(app.database(), &reader.0.scope(), &id).await?;
+    let view = view.ok_or_else(Problem::not_found)?;
+    if view.user != reader.0.user {
+        reader.0.permit(Permission::ManageUsers, &view.path)?;
+    }
+    let now = app.now();
+    let live = view.tokens.iter().filter(|token| token.expires_at > now);
+    let list = TokenList { data: live.map(TokenResource::from).collect() };
+    let json = serde_json::to_string(&list).expect("resources have text keys only");
+    Ok(json_response(StatusCode::OK, json))
+}
+
+/// An API token with its secret: shown this once.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct NewTokenResource {
+    /// Names it.
+    pub id: Uuid,
+    /// What it is for.
+    pub name: String,
+    /// When it was made.
+    pub created_at: DateTime<Utc>,
+    /// When it ends by itself.
+    pub expires_at: DateTime<Utc>,
+    /// To be sent as `Authorization: Bearer <token>`.
+    #[serde(default)]
+    pub token: String,
+}
+
+impl NewTokenResource {
+    /// The kept resource with its token, which is not kept but signed anew.
+    ///
+    /// # Panics
+    /// Never: the kept resource is our own.
+    #[must_use]
+    pub fn complete(app: &App, kind: TokenKind, user: UserId, kept: &str) -> String {
+        let mut token: Self = serde_json::from_str(kept).expect("the kept resource is our own");
+        let id = TokenId(token.id);
+        token.token = app.tokens().sign(kind, user, id, token.created_at, token.expires_at);
+        serde_json::to_string(&token).expect("resources have text keys only")
+    }
+}
+
+/// Makes an API token, shown this once. Only for oneself, with the role Service Provider Developer.
+#[utoipa::path(post, path = "/api/v2/users/{id}/tokens", tag = "Users",
+    params(("id" = String, Path)), request_body = CreateToken,
+    responses((status = 201, body = NewTokenResource)))]
+pub async fn create_token(State(app): State<App>, Path(user): Path<String>, call: Call) -> Answer {
+    let body = call.input()?;
+    let id = TokenId(app.ambient().id());
+    // When an API token expires is decided with its body, not here.
+    let token = NewCredential { id, proof: app.tokens().proof_of(id), expires_at: app.now() };
+    let owner = call.principal.user;
+    let command = Command::CreateToken { user, body, token };
+    call.command_then(&app, command, |kept| {
+        NewTokenResource::complete(&app, TokenKind::Api, owner, kept)
+    })
+    .await
+}
+
+/// Ends an API token; felt at once.
+#[utoipa::path(delete, path = "/api/v2/users/{id}/tokens/{token}", tag = "Users",
+    params(("id" = String, Path), ("token" = String, Path)), responses((status = 204)))]
+pub async fn delete_token(
+    State(app): State<App>,
+    Path((user, token)): Path<(String, String)>,
+    call: Call,
+) -> Answer {
+    call.command(&app, Command::DeleteToken { user, token }).await
+}
+
+/// Lists the users of a customer, by name.
+#[utoipa::path(get, path = "/api/v2/customers/{id}/users", tag = "Users",
+    params(("id" = String, Path), ListParameters),
+    responses((status = 200, body = ListResource<UserResource>)))]
+pub async fn list_of_customer(
+    State(app): State<App>,
+    reader: Reader,
+    Path(id): Path<String>,
+    Parameters(parameters): Parameters<ListParameters>,
+) -> Answer {
+    list(&app, &reader, &id, &parameters).await
+}
+
+/// Adds a person to a customer.
+#[utoipa::path(post, path = "/api/v2/customers/{id}/users", tag = "Users",
+    params(("id" = String, Path)), request_body = CreateUser,
+    responses((status = 201, body = UserResource)))]
+pub async fn create_in_customer(
+    State(app): State<App>,
+    Path(id): Path<String>,
+    call: Call,
+) -> Answer {
+    create(&app, id, call).await
+}
+
+/// Lists the users of a reseller, by name.
+#[utoipa::path(get, path = "/api/v2/resellers/{id}/users", tag = "Users",
+    params(("id" = String, Path), ListParameters),
+    responses((status = 200, body = ListResource<UserResource>)))]
+pub async fn list_of_reseller(
+    State(app): State<App>,
+    reader: Reader,
+    Path(id): Path<String>,
+    Parameters(parameters): Parameters<ListParameters>,
+) -> Answer {
+    list(&app, &reader, &id, &parameters).await
+}
+
+/// Adds a person to a reseller.
+#[utoipa::path(post, path = "/api/v2/resellers/{id}/users", tag = "Users",
+    params(("id" = String, Path)), request_body = CreateUser,
+    responses((status = 201, body = UserResource)))]
+pub async fn create_in_reseller(
+    State(app): State<App>,
+    Path(id): Path<String>,
+    call: Call,
+) -> Answer {
+    create(&app, id, call).await
+}
+
+/// Lists the users of an organisation, by name.
+#[utoipa::path(get, path = "/api/v2/organizations/{id}/users", tag = "Users",
+    params(("id" = String, Path), ListParameters),
+    responses((status = 200, body = ListResource<UserResource>)))]
+pub async fn list_of_organization(
+    State(app): State<App>,
+    reader: Reader,
+    Path(id): Path<String>,
+    Parameters(parameters): Parameters<ListParameters>,
+) -> Answer {
+    list(&app, &reader, &id, &parameters).await
+}
+
+/// Adds a person to an organisation.
+#[utoipa::path(post, path = "/api/v2/organizations/{id}/users", tag = "Users",
+    params(("id" = String, Path)), request_body = CreateUser,
+    responses((status = 201, body = UserResource)))]
+pub async fn create_in_organization(
+    State(app): State<App>,
+    Path(id): Path<String>,
+    call: Call,
+) -> Answer {
+    create(&app, id, call).await
+}

@@ -1,0 +1,297 @@
+//! The server: from settings to a listening socket, and a graceful end.
+
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::http::{HeaderName, HeaderValue, StatusCode, Uri, header};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use commands::{Ambient, Writer, WriterSettings};
+use eventstore::Database;
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use tokio::net::TcpListener;
+use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::compression::CompressionLayer;
+use tower_http::set_header::SetResponseHeaderLayer;
+use tracing::Instrument;
+
+use crate::app::App;
+use crate::auth::Gate;
+use crate::config::Settings;
+use crate::keys::{Keys, read_or_make_master_key};
+use crate::problem::Problem;
+use crate::{graphql, rest};
+
+/// Longest that a request may take.
+const REQUEST_SECONDS: u64 = 30;
+/// Longest address, in bytes.
+const URI_MAX_BYTES: usize = 8_192;
+/// How long a stopping server waits for the requests that are being served.
+const GRACE: Duration = Duration::from_secs(20);
+/// Longest request id that is taken over from the caller, in characters.
+const REQUEST_ID_MAX_CHARS: usize = 64;
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// A running installation, without its socket.
+#[derive(Debug)]
+pub struct Installation {
+    /// What requests reach.
+    pub app: App,
+    writer_thread: std::thread::JoinHandle<()>,
+}
+
+/// Opens the database of the settings and brings it up to date.
+///
+/// # Errors
+/// Where it cannot be opened, is damaged, or is newer than this program.
+pub async fn open_database(settings: &Settings, progress: impl FnMut(u64)) -> Result<Database> {
+    let database = match &settings.database {
+        Some(url) => Database::connect_postgres(url)
+            .await
+            .context("the PostgreSQL database cannot be used")?,
+        None => {
+            let file = settings.data.join("atrium.db");
+            Database::open_sqlite(&file)
+                .await
+                .with_context(|| format!("the database {} cannot be used", file.display()))?
+        }
+    };
+    projections::prepare(&database, progress).await.context("the views cannot be made")?;
+    Ok(database)
+}
+
+/// The master key of the settings; a new installation gets a new one.
+///
+/// # Errors
+/// Where there is none although the database was made with one.
+pub async fn master_key(settings: &Settings, database: &Database) -> Result<[u8; 32]> {
+    if let Some(key) = settings.master_key {
+        return Ok(key);
+    }
+    let is_new = database.installation("master_key_check").await?.is_none();
+    read_or_make_master_key(&settings.master_key_file, is_new)
+}
+
+impl Installation {
+    /// Starts the writer on a database.
+    ///
+    /// # Errors
+    /// Where the master key does not fit, or the database cannot be reached.
+    pub async fn start(
+        database: Database,
+        keys: Keys,
+        ambient: Arc<impl Ambient + std::fmt::Debug>,
+    ) -> Result<Self> {
+        keys.check(&database).await?;
+        let gate = Arc::new(Gate::default());
+        let hears = gate.clone();
+        let (writer, writer_thread) = Writer::start(
+            database.clone(),
+            ambient,
+            WriterSettings::default(),
+            Box::new(move |events| events.iter().for_each(|event| hears.hear(event))),
+        )
+        .await?;
+        let app = App::new(database, writer, gate, keys);
+        Ok(Self { app, writer_thread })
+    }
+
+    /// Serves until `stopped` is done, then lets what is being served finish.
+    ///
+    /// # Errors
+    /// Where the socket fails.
+    pub async fn serve(
+        self,
+        listener: TcpListener,
+        stopped: impl Future<Output = ()> + Send + 'static,
+    ) -> Result<()> {
+        let app = self.app.clone();
+        let follower = tokio::spawn(app.gate().clone().follow(app.clone()));
+        let (begin_stop, stop_begun) = tokio::sync::oneshot::channel();
+        let stopping = {
+            let app = app.clone();
+            async move {
+                stopped.await;
+                app.stop();
+                let _ = begin_stop.send(());
+            }
+        };
+        let server = axum::serve(listener, service(app)).with_graceful_shutdown(stopping);
+        let server = tokio::spawn(async move { server.await });
+        let abort = server.abort_handle();
+        tokio::spawn(async move {
+            if stop_begun.await.is_ok() {
+                tokio::time::sleep(GRACE).await;
+                abort.abort();
+            }
+        });
+        match server.await {
+            Ok(served) => served.context("the socket failed")?,
+            Err(_) => tracing::warn!("requests were still being served when the server stopped"),
+        }
+        follower.abort();
+        let _ = follower.await;
+        self.close().await;
+        Ok(())
+    }
+
+    /// Ends the writer when everything that waited is answered, then closes the database.
+    pub async fn close(self) {
+        let Self { app, writer_thread } = self;
+        let database = app.database().clone();
+        drop(app);
+        // The writer ends when nobody can reach it any more.
+        let ended = tokio::task::spawn_blocking(move || writer_thread.join());
+        if tokio::time::timeout(GRACE, ended).await.is_err() {
+            tracing::warn!("the writer was still at work when the server stopped");
+        }
+        database.close().await;
+    }
+}
+
+/// The whole HTTP interface.
+///
+/// Everything passes the outer layers, what no route matches too: so every answer has a request id,
+/// and every refusal is a problem.
+pub fn service(app: App) -> Router {
+    let routes = Router::new()
+        .route("/healthz", get(|| async { "ok\n" }))
+        .route("/readyz", get(ready))
+        .route("/metrics", get(metrics))
+        .merge(rest::router())
+        .merge(graphql::router())
+        .layer(CatchPanicLayer::custom(|_| Problem::internal().into_response()))
+        .with_state(app.clone());
+    Router::new()
+        .fallback_service(routes)
+        .layer(middleware::from_fn(billing_in_any_case))
+        .layer(CompressionLayer::new())
+        .layer(SetResponseHeaderLayer::if_not_present(
+            header::X_CONTENT_TYPE_OPTIONS,
+            HeaderValue::from_static("nosniff"),
+        ))
+        .layer(middleware::from_fn_with_state(app, answer))
+}
+
+/// Serves one request: gives it an id, bounds it, and says what is wrong in one form.
+async fn answer(State(app): State<App>, mut request: Request, next: Next) -> Response {
+    let id = request_id(&app, &request);
+    if let Ok(value) = HeaderValue::from_str(&id) {
+        request.headers_mut().insert(REQUEST_ID, value);
+    }
+    let trace = request.headers().get("traceparent").and_then(|value| value.to_str().ok());
+    let span = tracing::info_span!(
+        "request",
+        id,
+        trace,
+        method = %request.method(),
+        path = request.uri().path(),
+        status = tracing::field::Empty,
+    );
+    let response = bounded(&app, request, next).instrument(span.clone()).await;
+    let mut response = as_problem(response, &id);
+    span.record("status", response.status().as_u16());
+    metrics::counter!("atrium_requests_total", "status" => response.status().as_str().to_owned())
+        .increment(1);
+    if let Ok(value) = HeaderValue::from_str(&id) {
+        response.headers_mut().insert(REQUEST_ID, value);
+    }
+    response
+}
+
+async fn bounded(app: &App, request: Request, next: Next) -> Response {
+    let address = request.uri().path_and_query().map_or(0, |whole| whole.as_str().len());
+    if address > URI_MAX_BYTES {
+        return Problem::of_status(StatusCode::URI_TOO_LONG).into_response();
+    }
+    let Some(place) = app.place() else {
+        return Problem::unavailable("The server is busy; try again.").into_response();
+    };
+    let served = tokio::time::timeout(Duration::from_secs(REQUEST_SECONDS), next.run(request));
+    let response = served.await.unwrap_or_else(|_| {
+        Problem::unavailable("This took too long; try again, or ask for less.").into_response()
+    });
+    drop(place);
+    response
+}
+
+/// What the caller says the request is called, or a new id.
+fn request_id(app: &App, request: &Request) -> String {
+    let given = request.headers().get(REQUEST_ID).and_then(|value| value.to_str().ok());
+    let fits = |id: &&str| {
+        (1..=REQUEST_ID_MAX_CHARS).contains(&id.len())
+            && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
+    };
+    given.filter(fits).map_or_else(|| app.ambient().id().to_string(), str::to_owned)
+}
+
+/// Writes the body of a problem, also of those that only have a status.
+fn as_problem(response: Response, id: &str) -> Response {
+    let status = response.status();
+    if !status.is_client_error() && !status.is_server_error() {
+        return response;
+    }
+    let (mut parts, _) = response.into_parts();
+    let problem = parts.extensions.remove::<Problem>();
+    let problem = problem.unwrap_or_else(|| Problem::of_status(status));
+    let json = serde_json::to_string(&problem.body(id)).expect("a problem has text keys only");
+    parts.status = problem.status;
+    for (name, value) in &problem.headers {
+        parts.headers.insert(name.clone(), value.clone());
+    }
+    let kind = HeaderValue::from_static("application/problem+json");
+    parts.headers.insert(header::CONTENT_TYPE, kind);
+    parts.headers.remove(header::CONTENT_LENGTH);
+    parts.headers.remove(header::CONTENT_ENCODING);
+    Response::from_parts(parts, Body::from(json))
+}
+
+/// Where the billing API is, as it is documented.
+const BILLING: &str = "/api/Billing";
+
+/// Existing integrations write the billing paths in any case (api.md, section 2).
+async fn billing_in_any_case(mut request: Request, next: Next) -> Response {
+    let path = request.uri().path();
+    let (head, rest) = path.split_at_checked(BILLING.len()).unwrap_or((path, ""));
+    if head.eq_ignore_ascii_case(BILLING) {
+        let mut address = format!("{BILLING}{}", rest.to_ascii_lowercase());
+        if let Some(query) = request.uri().query() {
+            address.push('?');
+            address.push_str(query);
+        }
+        if let Ok(uri) = address.parse::<Uri>() {
+            *request.uri_mut() = uri;
+        }
+    }
+    next.run(request).await
+}
+
+/// Whether the server can serve: the database answers and nobody is stopping it.
+async fn ready(State(app): State<App>) -> Result<&'static str, Problem> {
+    if app.is_stopping() {
+        return Err(Problem::unavailable("The server is stopping."));
+    }
+    app.log().head().await?;
+    Ok("ready\n")
+}
+
+/// Counts and times, for Prometheus.
+async fn metrics(State(app): State<App>) -> Response {
+    metrics::gauge!("atrium_log_position").set(*app.writer().position().borrow() as f64);
+    let text = recorder().render();
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response()
+}
+
+/// The one recorder of this process.
+pub fn recorder() -> &'static PrometheusHandle {
+    static RECORDER: OnceLock<PrometheusHandle> = OnceLock::new();
+    RECORDER.get_or_init(|| {
+        PrometheusBuilder::new().install_recorder().expect("nobody else installs a recorder")
+    })
+}
