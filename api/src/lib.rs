@@ -12,4 +12,5 @@ pub mod password;
 pub mod problem;
 pub mod rest;
 pub mod server;
+pub mod setup;
 pub mod token;

@@ -1,14 +1,14 @@
 //! The REST API (api.md, section 3): commands, and the same resources for reading.
 
-mod call;
-mod events;
-mod list;
-mod organizations;
-mod overrides;
-mod services;
-mod session;
-mod subscriptions;
-mod users;
+pub mod call;
+pub mod events;
+pub mod list;
+pub mod organizations;
+pub mod overrides;
+pub mod services;
+pub mod session;
+pub mod subscriptions;
+pub mod users;
 
 use axum::extract::{FromRequestParts, Query};
 use axum::http::request::Parts;
