@@ -7,8 +7,8 @@ use std::sync::OnceLock;
 
 use commands::{Input, ShapeFault};
 use domain::{Fault, Reason};
-use jsonschema::Validator;
-use jsonschema::error::ValidationErrorKind;
+use jsonschema::error::{TypeKind, ValidationErrorKind};
+use jsonschema::{JsonType, Validator};
 use serde::de::{DeserializeOwned, DeserializeSeed, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value, json};
 use utoipa::ToSchema;
@@ -17,7 +17,6 @@ use utoipa::ToSchema;
 const FAULTS_MAX: usize = 100;
 
 /// Reads a body as `T`, or says all that is wrong with it. An empty body is an empty object.
-#[must_use]
 pub fn parse<T: DeserializeOwned + ToSchema>(bytes: &[u8]) -> Input<T> {
     let bytes = if bytes.trim_ascii().is_empty() { b"{}" } else { bytes };
     let (value, duplicates) = read(bytes).map_err(|error| malformed(vec![fault("", &error)]))?;
@@ -52,13 +51,10 @@ pub fn parse<T: DeserializeOwned + ToSchema>(bytes: &[u8]) -> Input<T> {
                 code: "not_a_choice",
                 detail: format!("This must be one of {options}."),
             }),
-            ValidationErrorKind::Type { .. } => {
+            ValidationErrorKind::Type { kind } => {
                 shape_is_right = false;
-                faults.push(Fault {
-                    pointer: at,
-                    code: "wrong_type",
-                    detail: format!("{}.", error.masked()),
-                });
+                let detail = format!("This must be {}.", type_name(kind));
+                faults.push(Fault { pointer: at, code: "wrong_type", detail });
             }
             _ => faults.push(Fault {
                 pointer: at,
@@ -72,6 +68,26 @@ pub fn parse<T: DeserializeOwned + ToSchema>(bytes: &[u8]) -> Input<T> {
         return Err(ShapeFault { reason, faults });
     }
     serde_json::from_value(value).map_err(|error| malformed(vec![fault("", &error)]))
+}
+
+/// What a field must be, for people. That it may also be left out or `null` goes without saying.
+fn type_name(kind: &TypeKind) -> String {
+    let name = |kind: JsonType| match kind {
+        JsonType::String => "a text",
+        JsonType::Integer => "a whole number",
+        JsonType::Number => "a number",
+        JsonType::Boolean => "true or false",
+        JsonType::Array => "a list",
+        JsonType::Object => "an object",
+        JsonType::Null => "null",
+    };
+    let wanted: Vec<_> = match kind {
+        TypeKind::Single(kind) => vec![name(*kind)],
+        TypeKind::Multiple(kinds) => {
+            kinds.iter().filter(|kind| *kind != JsonType::Null).map(name).collect()
+        }
+    };
+    wanted.join(" or ")
 }
 
 fn malformed(faults: Vec<Fault>) -> ShapeFault {

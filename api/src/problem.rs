@@ -183,7 +183,8 @@ impl From<commands::Error> for Problem {
 
 impl From<eventstore::Error> for Problem {
     fn from(error: eventstore::Error) -> Self {
-        tracing::error!(%error, "a query failed");
+        let cause: &dyn std::error::Error = &error;
+        tracing::error!(error = cause, "a query failed");
         Self::unavailable("The storage does not answer now; try again.")
     }
 }

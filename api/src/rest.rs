@@ -89,7 +89,6 @@ fn routes() -> OpenApiRouter<App> {
 }
 
 /// The routes, for serving.
-#[must_use]
 pub fn router() -> axum::Router<App> {
     routes().split_for_parts().0
 }

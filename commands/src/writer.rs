@@ -240,7 +240,8 @@ impl Worker {
         error: StoreError,
         commands: usize,
     ) -> Vec<Result<Committed, Error>> {
-        tracing::error!(%error, commands, "a batch of commands could not be written");
+        let cause: &dyn std::error::Error = &error;
+        tracing::error!(error = cause, commands, "a batch of commands could not be written");
         self.cache.clear();
         self.shapes.clear();
         if let Some(connection) = self.connection.take() {

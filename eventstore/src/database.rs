@@ -326,7 +326,7 @@ async fn check_sqlite(connection: &mut SqliteConnection) -> Result<(), Error> {
         let row = sqlx::query(sql).fetch_one(&mut *connection).await?;
         row.try_get_unchecked::<String, _>(0)
     };
-    let version = ask("select sqlite_version()").await.map_err(not_a_database)?;
+    let version = ask("select sqlite_version()").await?;
     let numbers: Vec<u32> = version.split('.').filter_map(|part| part.parse().ok()).collect();
     let found = match numbers[..] {
         [major, minor, patch, ..] => (major, minor, patch),
@@ -339,7 +339,7 @@ async fn check_sqlite(connection: &mut SqliteConnection) -> Result<(), Error> {
              newer: build it with the bundled library"
         )));
     }
-    let journal = ask("pragma journal_mode").await.map_err(not_a_database)?;
+    let journal = ask("pragma journal_mode").await?;
     let synchronous = ask("select cast(synchronous as text) from pragma_synchronous").await?;
     if journal != "wal" || synchronous != "2" {
         return Err(Error::Unsuitable(format!(
@@ -348,17 +348,6 @@ async fn check_sqlite(connection: &mut SqliteConnection) -> Result<(), Error> {
         )));
     }
     Ok(())
-}
-
-fn not_a_database(error: sqlx::Error) -> Error {
-    match &error {
-        sqlx::Error::Database(fault) if fault.code().as_deref() == Some("26") => Error::Unsuitable(
-            "the file is not a SQLite database, or is damaged; choose another --data folder or \
-             restore a backup"
-                .to_owned(),
-        ),
-        _ => error.into(),
-    }
 }
 
 /// One connection, for writing.

@@ -6,10 +6,10 @@ use domain::event::Undecodable;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The database said no, or nothing.
-    #[error("the database failed: {0}")]
-    Database(#[from] sqlx::Error),
+    #[error("the database failed")]
+    Database(#[source] sqlx::Error),
     /// The schema could not be brought up to date.
-    #[error("the database's schema does not fit: {0}")]
+    #[error("the database's schema does not fit")]
     Migration(#[from] sqlx::migrate::MigrateError),
     /// Somebody removed history, or another program numbered it.
     #[error(
@@ -23,7 +23,7 @@ pub enum Error {
         found: u64,
     },
     /// A stored event cannot be read.
-    #[error("the event at position {position} cannot be read: {source}")]
+    #[error("the event at position {position} cannot be read")]
     Undecodable {
         /// Which.
         position: u64,
@@ -37,6 +37,27 @@ pub enum Error {
     #[error("{0}")]
     Unsuitable(String),
     /// A commit failed, and whether it took effect is not known.
-    #[error("the commit failed and its outcome is unknown: {0}")]
+    #[error("the commit failed and its outcome is unknown")]
     OutcomeUnknown(#[source] sqlx::Error),
+}
+
+/// SQLite's own codes for a file that is none of its, and for one that is damaged.
+const SQLITE_NOT_A_DATABASE: &str = "26";
+const SQLITE_CORRUPT: &str = "11";
+
+impl From<sqlx::Error> for Error {
+    fn from(error: sqlx::Error) -> Self {
+        let code = error.as_database_error().and_then(|fault| fault.code());
+        match code.as_deref() {
+            Some(SQLITE_NOT_A_DATABASE) => Self::Unsuitable(
+                "the file is not a SQLite database; choose another --data folder, or restore a \
+                 backup"
+                    .to_owned(),
+            ),
+            Some(SQLITE_CORRUPT) => Self::Unsuitable(
+                "the SQLite file is damaged; keep a copy of it and restore a backup".to_owned(),
+            ),
+            _ => Self::Database(error),
+        }
+    }
 }
