@@ -100,7 +100,8 @@ fn fault(pointer: &str, error: &serde_json::Error) -> Fault {
 }
 
 /// A field's name as a part of a JSON pointer (RFC 6901, section 3).
-fn token(field: &str) -> String {
+#[must_use]
+pub fn token(field: &str) -> String {
     field.replace('~', "~0").replace('/', "~1")
 }
 
@@ -148,7 +149,10 @@ fn nullable_as_condition(schema: &mut Value) {
 
 /// Reads JSON and notes every field that is there twice: readers that take the first and readers
 /// that take the last must not disagree on what was asked.
-fn read(bytes: &[u8]) -> Result<(Value, Vec<Fault>), serde_json::Error> {
+///
+/// # Errors
+/// Where it is no JSON.
+pub fn read(bytes: &[u8]) -> Result<(Value, Vec<Fault>), serde_json::Error> {
     let mut duplicates = Vec::new();
     let mut deserializer = serde_json::Deserializer::from_slice(bytes);
     let reader = Reader { at: String::new(), duplicates: &mut duplicates };

@@ -1,5 +1,6 @@
 //! Answers when something is wrong (api.md, section 4; RFC 9457).
 
+use async_graphql::ServerError;
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use domain::{Fault, Reason, Refusal};
@@ -19,6 +20,8 @@ pub struct Problem {
     pub detail: String,
     /// Each faulty field.
     pub errors: Vec<Fault>,
+    /// What is wrong with a GraphQL document, for which clients look in `errors` too.
+    pub graphql: Vec<ServerError>,
     /// Headers that belong to the status.
     pub headers: Vec<(HeaderName, HeaderValue)>,
 }
@@ -27,7 +30,14 @@ impl Problem {
     /// A problem without fields or headers.
     #[must_use]
     pub fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Self {
-        Self { status, code, detail: detail.into(), errors: Vec::new(), headers: Vec::new() }
+        Self {
+            status,
+            code,
+            detail: detail.into(),
+            errors: Vec::new(),
+            graphql: Vec::new(),
+            headers: Vec::new(),
+        }
     }
 
     /// No, bad, expired or revoked credentials: one answer for all causes.
@@ -119,7 +129,10 @@ impl Problem {
             detail: &self.detail,
             code: self.code,
             instance,
-            errors: &self.errors,
+            errors: match self.graphql.as_slice() {
+                [] => Errors::OfFields(&self.errors),
+                errors => Errors::OfGraphql(errors.iter().map(GraphqlFault::from).collect()),
+            },
         }
     }
 }
@@ -134,8 +147,38 @@ pub struct ProblemBody<'a> {
     detail: &'a str,
     code: &'a str,
     instance: &'a str,
-    #[serde(skip_serializing_if = "<[Fault]>::is_empty")]
-    errors: &'a [Fault],
+    #[serde(skip_serializing_if = "Errors::is_empty")]
+    errors: Errors<'a>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+enum Errors<'a> {
+    OfFields(&'a [Fault]),
+    OfGraphql(Vec<GraphqlFault<'a>>),
+}
+
+impl Errors<'_> {
+    fn is_empty(&self) -> bool {
+        matches!(self, Self::OfFields([]))
+    }
+}
+
+/// A fault of a GraphQL document: as of any field, and as GraphQL clients know it.
+#[derive(Debug, Serialize)]
+struct GraphqlFault<'a> {
+    pointer: &'static str,
+    code: Option<&'a async_graphql::Value>,
+    detail: &'a str,
+    #[serde(flatten)]
+    error: &'a ServerError,
+}
+
+impl<'a> From<&'a ServerError> for GraphqlFault<'a> {
+    fn from(error: &'a ServerError) -> Self {
+        let code = error.extensions.as_ref().and_then(|extensions| extensions.get("code"));
+        Self { pointer: "/query", code, detail: &error.message, error }
+    }
 }
 
 impl From<Refusal> for Problem {

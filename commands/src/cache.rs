@@ -61,7 +61,9 @@ pub(crate) struct Cache {
 
 impl Cache {
     /// Remembers what a batch loaded or decided.
-    pub(crate) fn remember(&mut self, layer: Layer) {
+    pub(crate) fn remember(&mut self, mut layer: Layer) {
+        // That a key was not used can be untrue a moment later, and no event would say so.
+        layer.replies.retain(|_, kept| kept.is_some());
         self.young.absorb(layer);
         if self.young.len() > GENERATION_MAX {
             self.old = std::mem::take(&mut self.young);

@@ -16,6 +16,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use crate::cache::{Cache, KeptReply, Layer};
 use crate::error::{Error, Stop};
 use crate::unit::{Caller, Decided, Ground, REPLIES, STREAMS, Unit};
+use crate::usecase::organizations::DEPTH_MAX;
 use crate::{Ambient, Command, Reply};
 
 /// Bounds of the writer.
@@ -33,11 +34,17 @@ impl Default for WriterSettings {
     }
 }
 
-/// Rounds of loading what a batch needs before it is given up: what one load shows may name the
-/// next thing to load, but never so often.
-const LOADS_MAX: usize = 24;
+/// Rounds of loading what a command needs before it is given up: what one load shows may name the
+/// next thing to load. Four walks up the deepest tree, and a few more.
+const LOADS_MAX: usize = 4 * DEPTH_MAX + 16;
+/// Rounds of loading after which only the commands that miss nothing go on. Those behind them may
+/// build on what they decide, and would miss something new in every round.
+const LOADS_TOGETHER: usize = 4;
 /// Times that a batch is decided again because another process was faster.
 const RACES_MAX: usize = 1_000;
+/// Times that it is decided again because a row stood in its way: only a kept answer to a command
+/// without events can, which does not move the head of the log.
+const TAKEN_MAX: usize = 3;
 /// Events of other processes that are looked at one by one; beyond, all that is known is forgotten.
 const CATCH_UP_MAX: u64 = 10_000;
 
@@ -51,7 +58,7 @@ pub struct Idempotency {
 }
 
 /// A command on its way to the writer.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Submission {
     /// Who asks.
     pub caller: Caller,
@@ -197,6 +204,8 @@ impl Worker {
         on_commit: OnCommit,
         announce: watch::Sender<u64>,
     ) -> Result<Self, StoreError> {
+        // The pool belongs to the runtime that serves requests; this is another one.
+        let database = database.apart();
         let mut connection = database.writer_connection().await?;
         let head = connection.head().await?;
         announce.send_replace(head.position);
@@ -219,18 +228,21 @@ impl Worker {
         // No timer: while one batch commits, the next fills by itself.
         while jobs.recv_many(&mut waiting, self.settings.batch_commands).await > 0 {
             metrics::histogram!("atrium_batch_commands").record(waiting.len() as f64);
-            let answers = match self.process(&waiting).await {
-                Ok(answers) => answers,
-                Err(error) => self.failed(error, waiting.len()).await,
-            };
-            for (job, answer) in waiting.drain(..).zip(answers) {
-                // A caller that has gone away does not hear; the command is done all the same.
-                let _ = job.answer.send(answer);
+            while !waiting.is_empty() {
+                let answers = match self.process(&waiting).await {
+                    Ok(answers) => answers,
+                    Err(error) => self.failed(error, waiting.len()).await,
+                };
+                for (job, answer) in waiting.drain(..answers.len()).zip(answers) {
+                    // A caller that has gone away does not hear; the command is done all the same.
+                    let _ = job.answer.send(answer);
+                }
             }
         }
         if let Some(connection) = self.connection.take() {
             connection.close().await;
         }
+        self.database.close().await;
     }
 
     /// Every command of a batch that could not be written gets the same error, and what was known
@@ -255,13 +267,15 @@ impl Worker {
         (0..commands).map(|_| Err(same())).collect()
     }
 
-    /// Decides a batch, writes it with a handful of statements, commits once.
+    /// Decides a batch, writes it with a handful of statements, commits once. Gives the answers to
+    /// the first commands of it: mostly all, always at least one.
     async fn process(&mut self, jobs: &[Job]) -> Result<Vec<Result<Committed, Error>>, StoreError> {
         if self.connection.is_none() {
             let mut connection = self.database.writer_connection().await?;
             self.head = connection.head().await?;
             self.connection = Some(connection);
         }
+        let mut taken = 0;
         for _ in 0..RACES_MAX {
             let batch = self.decide(jobs).await?;
             let (head, rows) = self.rows(&batch);
@@ -270,7 +284,13 @@ impl Worker {
                 // Nothing to write, but a refusal must not come from a state that is past.
                 connection.head().await? == self.head
             } else {
-                eventstore::append(connection, self.head, head, rows).await?
+                match eventstore::append(connection, self.head, head, rows).await {
+                    Err(error) if error.is_taken() && taken < TAKEN_MAX => {
+                        taken += 1;
+                        false
+                    }
+                    written => written?,
+                }
             };
             if written {
                 return Ok(self.committed(batch, head));
@@ -281,22 +301,32 @@ impl Worker {
     }
 
     /// Runs every command, one after another; where something is missing, loads it with one
-    /// statement for each table and runs them all again.
-    async fn decide(&mut self, jobs: &[Job]) -> Result<Batch, StoreError> {
+    /// statement for each table and runs them all again. The batch may end up with only the first
+    /// ones of the commands.
+    async fn decide(&mut self, mut jobs: &[Job]) -> Result<Batch, StoreError> {
         let mut loaded = Layer::default();
-        for _ in 0..LOADS_MAX {
+        for round in 1..=LOADS_MAX {
             let mut batch = Batch { loaded, ..Batch::default() };
             // Recorded times never decrease, even where clocks do.
             let now = self.ambient.now().max(time(self.head.recorded_at));
             let mut wants = Wants::default();
-            for job in jobs {
+            let mut first_to_miss = None;
+            for (index, job) in jobs.iter().enumerate() {
                 let answer = self.run_one(&mut batch, &job.submission, now, &mut wants);
                 batch.answers.push(answer);
+                if !wants.is_empty() {
+                    first_to_miss = first_to_miss.or(Some(index));
+                }
             }
-            if wants.is_empty() {
-                return Ok(batch);
-            }
-            loaded = batch.loaded;
+            loaded = match first_to_miss {
+                None => return Ok(batch),
+                Some(index) => {
+                    if round >= LOADS_TOGETHER && index > 0 {
+                        jobs = &jobs[..index];
+                    }
+                    batch.loaded
+                }
+            };
             self.load(&mut loaded, &wants).await?;
         }
         Err(StoreError::Unsuitable("a command keeps asking for more to be loaded".to_owned()))
@@ -465,12 +495,14 @@ impl Batch {
     }
 }
 
-enum Answer {
+/// What a command answers, or answered when it came with the same key before.
+pub(crate) enum Answer {
     New(Reply),
     Kept(Reply),
 }
 
-enum Failure {
+/// Why a command has no answer of its own.
+pub(crate) enum Failure {
     KeyReused,
     Stopped(Stop),
 }
@@ -481,7 +513,8 @@ impl From<Stop> for Failure {
     }
 }
 
-fn answer(unit: &mut Unit<'_>, submission: &Submission) -> Result<Answer, Failure> {
+/// Carries a command out, or gives the answer that is kept under its key.
+pub(crate) fn answer(unit: &mut Unit<'_>, submission: &Submission) -> Result<Answer, Failure> {
     if let Some(idempotency) = &submission.idempotency {
         let key = reply_key(submission.caller, &idempotency.key);
         if let Some(kept) = unit.kept_reply(&key)? {
@@ -496,7 +529,7 @@ fn answer(unit: &mut Unit<'_>, submission: &Submission) -> Result<Answer, Failur
 }
 
 /// A key belongs to its caller: two callers may use the same.
-fn reply_key(caller: Caller, key: &str) -> String {
+pub(crate) fn reply_key(caller: Caller, key: &str) -> String {
     format!("{}:{key}", caller.actor)
 }
 

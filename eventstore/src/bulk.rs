@@ -18,6 +18,17 @@ pub enum CellKind {
     Bytes,
 }
 
+/// What becomes of a row whose key is there already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Taken {
+    /// Nothing is written at all: what is never changed is never taken for what should be written.
+    Refuse,
+    /// It stays as it is.
+    Keep,
+    /// It is replaced.
+    Replace,
+}
+
 /// How a table looks to a bulk insert.
 #[derive(Debug)]
 pub struct Layout {
@@ -25,8 +36,8 @@ pub struct Layout {
     pub columns: &'static [(&'static str, CellKind)],
     /// The first columns that make the key.
     pub key: usize,
-    /// Whether a row that is there already is replaced; else it stays as it is.
-    pub replace: bool,
+    /// What becomes of a row whose key is there already.
+    pub taken: Taken,
 }
 
 /// The values of one column.
@@ -107,12 +118,15 @@ impl Rows {
     fn on_conflict(&self) -> String {
         let (key, rest) = self.layout.columns.split_at(self.layout.key);
         let key = key.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ");
-        if !self.layout.replace {
-            return format!("on conflict ({key}) do nothing");
+        match self.layout.taken {
+            Taken::Refuse => String::new(),
+            Taken::Keep => format!("on conflict ({key}) do nothing"),
+            Taken::Replace => {
+                let updates: Vec<_> =
+                    rest.iter().map(|(name, _)| format!("{name} = excluded.{name}")).collect();
+                format!("on conflict ({key}) do update set {}", updates.join(", "))
+            }
         }
-        let updates: Vec<_> =
-            rest.iter().map(|(name, _)| format!("{name} = excluded.{name}")).collect();
-        format!("on conflict ({key}) do update set {}", updates.join(", "))
     }
 }
 

@@ -18,6 +18,11 @@ use crate::Error;
 const SQLITE_MIN: (u32, u32, u32) = (3, 51, 3);
 /// How long a statement waits for another process's lock on the SQLite file.
 const SQLITE_BUSY_SECONDS: u64 = 10;
+/// Page cache of each connection: 64 MiB, in negative KiB as SQLite wants it.
+const SQLITE_CACHE: &str = "-65536";
+/// Pages of the write-ahead log after which it is folded into the file: 64 MiB. A page that is
+/// written in many batches is then copied once, not once for each batch.
+const SQLITE_CHECKPOINT_PAGES: &str = "16384";
 /// Prepared statements kept per connection: bulk inserts come in a few sizes for each table.
 const STATEMENTS_CACHED: usize = 400;
 /// Bounds on the writer's statements (design.md, section 3).
@@ -183,7 +188,8 @@ impl Database {
             .synchronous(SqliteSynchronous::Full)
             .busy_timeout(Duration::from_secs(SQLITE_BUSY_SECONDS))
             .pragma("recursive_triggers", "on")
-            .pragma("cache_size", "-65536")
+            .pragma("cache_size", SQLITE_CACHE)
+            .pragma("wal_autocheckpoint", SQLITE_CHECKPOINT_PAGES)
             .statement_cache_capacity(STATEMENTS_CACHED)
             .disable_statement_logging();
         let mut first = options.connect().await?;
@@ -218,6 +224,22 @@ impl Database {
         let database = Self::Postgres(pool, options);
         database.check_shapes().await?;
         Ok(database)
+    }
+
+    /// The same database through connections of its own, for another runtime: a connection is driven
+    /// by the runtime that made it, waits for it, and ends with it.
+    #[must_use]
+    pub fn apart(&self) -> Self {
+        match self {
+            Self::Sqlite(pool, options) => Self::Sqlite(
+                pool.options().clone().connect_lazy_with(options.clone()),
+                options.clone(),
+            ),
+            Self::Postgres(pool, options) => Self::Postgres(
+                pool.options().clone().connect_lazy_with(options.clone()),
+                options.clone(),
+            ),
+        }
     }
 
     /// Which of the two this is.

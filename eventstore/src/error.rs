@@ -41,6 +41,19 @@ pub enum Error {
     OutcomeUnknown(#[source] sqlx::Error),
 }
 
+impl Error {
+    /// Whether a row stood in the way that must not be replaced.
+    #[must_use]
+    pub fn is_taken(&self) -> bool {
+        match self {
+            Self::Database(error) => {
+                error.as_database_error().is_some_and(|fault| fault.is_unique_violation())
+            }
+            _ => false,
+        }
+    }
+}
+
 /// SQLite's own codes for a file that is none of its, and for one that is damaged.
 const SQLITE_NOT_A_DATABASE: &str = "26";
 const SQLITE_CORRUPT: &str = "11";

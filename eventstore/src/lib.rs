@@ -7,7 +7,7 @@ mod error;
 mod log;
 mod verify;
 
-pub use bulk::{CellKind, Cells, Layout, Rows};
+pub use bulk::{CellKind, Cells, Layout, Rows, Taken};
 pub use chain::{Chain, GENESIS, Hash};
 pub use database::{Connection, Database, Engine, Row, Value};
 pub use error::Error;

@@ -4,7 +4,7 @@ use domain::TenantPath;
 use domain::event::Recorded;
 
 use crate::Error;
-use crate::bulk::{self, CellKind, Layout, Rows};
+use crate::bulk::{self, CellKind, Layout, Rows, Taken};
 use crate::chain::{GENESIS, Hash};
 use crate::database::{Connection, Database, Row, Value};
 
@@ -22,14 +22,14 @@ pub static EVENT_LAYOUT: Layout = Layout {
         ("hash", CellKind::Bytes),
     ],
     key: 1,
-    replace: false,
+    taken: Taken::Refuse,
 };
 
 /// The table of every kind and schema that was ever stored.
 pub static SHAPE_LAYOUT: Layout = Layout {
     columns: &[("kind", CellKind::Text), ("schema", CellKind::Int)],
     key: 2,
-    replace: false,
+    taken: Taken::Keep,
 };
 
 /// The table of answers that were given under an idempotency key.
@@ -41,7 +41,7 @@ pub static REPLY_LAYOUT: Layout = Layout {
         ("recorded_at", CellKind::Int),
     ],
     key: 1,
-    replace: false,
+    taken: Taken::Refuse,
 };
 
 /// Where the log ends.

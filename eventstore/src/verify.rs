@@ -41,11 +41,13 @@ pub async fn verify(database: &Database, mut progress: impl FnMut(u64)) -> Resul
     let head = Log::new(database.clone()).head().await?;
     let mut chain = Chain(GENESIS);
     let mut position = 0;
-    let mut next = tokio::spawn(page(database.clone(), 0));
+    // Not beyond the head that the walk began with: commands go on meanwhile.
+    let read = |after| page(database.clone(), after, head.position.min(after + PAGE));
+    let mut next = tokio::spawn(read(0));
     while position < head.position {
         let rows = next.await.map_err(|error| Error::Unsuitable(error.to_string()))??;
         // While these are hashed, the database reads the ones after them.
-        next = tokio::spawn(page(database.clone(), position + PAGE));
+        next = tokio::spawn(read(position + PAGE));
         if rows.is_empty() {
             return Ok(broken(position + 1, "is missing"));
         }
@@ -57,7 +59,7 @@ pub async fn verify(database: &Database, mut progress: impl FnMut(u64)) -> Resul
         }
         progress(position);
     }
-    let after = page(database.clone(), head.position).await?;
+    let after = page(database.clone(), head.position, head.position + 1).await?;
     if Log::new(database.clone()).head().await? == head && !after.is_empty() {
         return Ok(broken(head.position + 1, "lies behind the head of the log"));
     }
@@ -71,12 +73,12 @@ fn broken(position: u64, what: &str) -> Verified {
     Verified::Broken(Finding { position, what: what.to_owned() })
 }
 
-async fn page(database: Database, after: u64) -> Result<Vec<Row>, Error> {
+async fn page(database: Database, after: u64, up_to: u64) -> Result<Vec<Row>, Error> {
     let rows = database
         .fetch(
             "select position, stream, version, path, body, hash from event \
              where position > $1 and position <= $2 order by position",
-            &[after.into(), (after + PAGE).into()],
+            &[after.into(), up_to.into()],
         )
         .await?;
     Ok(rows)

@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use domain::TenantPath;
-use eventstore::{Database, Error, Row, Value};
+use domain::event::Recorded;
+use eventstore::{Database, Engine, Error, Row, Stored, Value};
 
 use crate::document::{Documents, View};
 use crate::tables;
@@ -30,7 +31,7 @@ impl Scope {
 }
 
 /// Where a page begins or ends: behind or before this document.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 pub struct Cursor {
     /// What the list is sorted by.
     #[serde(rename = "s")]
@@ -41,7 +42,7 @@ pub struct Cursor {
 }
 
 /// Which end of the list a page is taken from.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum End {
     /// The first ones.
     #[default]
@@ -51,12 +52,14 @@ pub enum End {
 }
 
 /// Which documents, and how many.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Query {
     /// Only those that belong to it.
     pub owner: Option<String>,
     /// Only those of this kind.
     pub kind: Option<String>,
+    /// Only those whose document has this `status`.
+    pub status: Option<String>,
     /// Only those behind it.
     pub after: Option<Cursor>,
     /// Only those before it.
@@ -167,11 +170,19 @@ impl Conditions {
         self.values.len()
     }
 
-    fn equal(&mut self, column: &str, value: Option<&String>) {
+    fn equal(&mut self, column: impl AsRef<str>, value: Option<&String>) {
         if let Some(value) = value {
             let parameter = self.bind(value.as_str());
+            let column = column.as_ref();
             self.text.push_str(&format!(" and {column} = ${parameter}"));
         }
+    }
+
+    /// Which of the documents or events it is about, apart from where a page begins.
+    fn filter(&mut self, database: &Database, query: &Query) {
+        self.equal("owner", query.owner.as_ref());
+        self.equal("kind", query.kind.as_ref());
+        self.equal(field(database, "document", "status"), query.status.as_ref());
     }
 
     fn beyond(&mut self, sign: &str, cursor: Option<&Cursor>) {
@@ -180,6 +191,14 @@ impl Conditions {
             let key = self.bind(cursor.key.as_str());
             self.text.push_str(&format!(" and (sort, key) {sign} (${sort}, ${key})"));
         }
+    }
+}
+
+/// A field of a column that keeps a JSON object as bytes, as text.
+fn field(database: &Database, column: &str, name: &str) -> String {
+    match database.engine() {
+        Engine::Sqlite => format!("json_extract(cast({column} as text), '$.{name}')"),
+        Engine::Postgres => format!("convert_from({column}, 'UTF8')::json ->> '{name}'"),
     }
 }
 
@@ -200,8 +219,7 @@ pub async fn list<V: View>(
 ) -> Result<Page<V>, Error> {
     let limit = query.limit.min(LIST_MAX);
     let mut conditions = Conditions::new(scope);
-    conditions.equal("owner", query.owner.as_ref());
-    conditions.equal("kind", query.kind.as_ref());
+    conditions.filter(database, query);
     conditions.beyond(">", query.after.as_ref());
     conditions.beyond("<", query.before.as_ref());
     let one_more = conditions.bind(limit as u64 + 1);
@@ -232,8 +250,7 @@ pub async fn count<V: View>(
     query: &Query,
 ) -> Result<u64, Error> {
     let mut conditions = Conditions::new(scope);
-    conditions.equal("owner", query.owner.as_ref());
-    conditions.equal("kind", query.kind.as_ref());
+    conditions.filter(database, query);
     let sql = format!("select count(*) from {} where {}", V::TABLE, conditions.text);
     let rows = database.fetch(&sql, &conditions.values).await?;
     Ok(rows[0].unsigned(0)?)
@@ -254,7 +271,7 @@ pub async fn list_of_owners<V: View>(
     let parameter = conditions.bind(Value::Texts(owners));
     let of_owners = database.any_of("owner", parameter);
     conditions.text.push_str(&format!(" and {of_owners}"));
-    conditions.equal("kind", query.kind.as_ref());
+    conditions.filter(database, query);
     conditions.beyond(">", query.after.as_ref());
     conditions.beyond("<", query.before.as_ref());
     let order = match query.end {
@@ -285,7 +302,7 @@ pub async fn list_of_owners<V: View>(
     Ok(pages)
 }
 
-/// How many documents each owner's list has altogether, in one statement.
+/// How many documents each owner's list has altogether, in one statement; none where there is none.
 ///
 /// # Errors
 /// What the database says.
@@ -304,4 +321,92 @@ pub async fn count_of_owners<V: View>(
     );
     let rows = database.fetch(&sql, &conditions.values).await?;
     rows.iter().map(|row| Ok((row.text(0)?.to_owned(), row.unsigned(1)?))).collect()
+}
+
+/// Which events, and how many.
+#[derive(Clone, Debug, Default)]
+pub struct EventQuery {
+    /// Only those of these kinds, such as `subscription.provisioned`; none: of all.
+    pub kinds: Vec<String>,
+    /// Only those behind this position.
+    pub after: Option<u64>,
+    /// Only those before this position.
+    pub before: Option<u64>,
+    /// At most so many; never more than [`LIST_MAX`].
+    pub limit: usize,
+    /// Taken from which end.
+    pub end: End,
+}
+
+/// A part of the log.
+#[derive(Clone, Debug, Default)]
+pub struct Events {
+    /// In the log's order.
+    pub items: Vec<Recorded>,
+    /// Whether there is more beyond the end that was not asked for.
+    pub more: bool,
+}
+
+fn of_kinds(conditions: &mut Conditions, database: &Database, kinds: &[String]) {
+    if !kinds.is_empty() {
+        let parameter = conditions.bind(Value::Texts(kinds.to_vec()));
+        let of_kinds = database.any_of(&field(database, "body", "kind"), parameter);
+        conditions.text.push_str(&format!(" and {of_kinds}"));
+    }
+}
+
+/// The events of a tenant and all below it.
+///
+/// # Errors
+/// What the database says, and what cannot be decoded.
+pub async fn list_events(
+    database: &Database,
+    scope: &Scope,
+    query: &EventQuery,
+) -> Result<Events, Error> {
+    let limit = query.limit.min(LIST_MAX);
+    let mut conditions = Conditions::new(scope);
+    for (sign, position) in [(">", query.after), ("<", query.before)] {
+        if let Some(position) = position {
+            let parameter = conditions.bind(position);
+            conditions.text.push_str(&format!(" and position {sign} ${parameter}"));
+        }
+    }
+    of_kinds(&mut conditions, database, &query.kinds);
+    let one_more = conditions.bind(limit as u64 + 1);
+    let order = match query.end {
+        End::First => "position",
+        End::Last => "position desc",
+    };
+    let sql = format!(
+        "select position, body from event where {} order by {order} limit ${one_more}",
+        conditions.text
+    );
+    let rows = database.fetch(&sql, &conditions.values).await?;
+    let event =
+        |row: &Row| Stored { position: row.unsigned(0)?, body: row.bytes(1)?.to_vec() }.decode();
+    let mut items = rows.iter().take(limit).map(event).collect::<Result<Vec<_>, _>>()?;
+    if query.end == End::Last {
+        items.reverse();
+    }
+    Ok(Events { items, more: rows.len() > limit })
+}
+
+/// How many events there are of a tenant and all below it: of some kinds, or all, behind a position.
+///
+/// # Errors
+/// What the database says.
+pub async fn count_events(
+    database: &Database,
+    scope: &Scope,
+    kinds: &[String],
+    after: u64,
+) -> Result<u64, Error> {
+    let mut conditions = Conditions::new(scope);
+    let parameter = conditions.bind(after);
+    conditions.text.push_str(&format!(" and position > ${parameter}"));
+    of_kinds(&mut conditions, database, kinds);
+    let sql = format!("select count(*) from event where {}", conditions.text);
+    let rows = database.fetch(&sql, &conditions.values).await?;
+    Ok(rows[0].unsigned(0)?)
 }

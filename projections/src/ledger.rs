@@ -15,7 +15,7 @@ use domain::event::{Event, Recorded};
 use domain::money::{Currency, Money};
 use domain::service::Level;
 use domain::{OrganizationId, ServiceKey, SubscriptionId, TenantPath};
-use eventstore::{CellKind, Database, Error, Layout, Rows, Value};
+use eventstore::{CellKind, Database, Error, Layout, Rows, Taken, Value};
 
 use crate::finder::{self, Query, Scope};
 use crate::tables;
@@ -34,7 +34,7 @@ pub(crate) static LAYOUT: Layout = Layout {
         ("document", CellKind::Bytes),
     ],
     key: 2,
-    replace: false,
+    taken: Taken::Keep,
 };
 
 /// What an event says to the ledger, if anything: only outcomes bill (billing.md, section 2).

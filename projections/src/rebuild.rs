@@ -8,10 +8,8 @@ use eventstore::{Connection, Database, Engine, Error, Log, Value};
 use crate::document::{Below, View, Wants};
 use crate::tables::{VIEWS_VERSION, all_tables, create_indexes, create_tables};
 use crate::views::Views;
-use crate::{ledger, tables};
+use crate::ledger;
 
-/// Ends the names of the tables that are being filled.
-const SUFFIX: &str = "_rebuild";
 /// Events folded before their documents are written.
 const FLUSH_EVENTS: usize = 50_000;
 /// Documents kept in memory; beyond, the fold asks the fresh tables for what it needs.
@@ -21,7 +19,7 @@ const CATCH_UP_EVENTS: u64 = 1_000;
 
 /// The version of the folds that the views were made by, as the installation remembers it.
 const VERSION: &str = "views";
-/// How often the views were rebuilt; sets the names of their indexes apart.
+/// How often a rebuild began; sets the names of its tables and indexes apart.
 const GENERATION: &str = "views_generation";
 
 /// What a rebuild found.
@@ -45,6 +43,8 @@ pub struct Difference {
 /// What has been folded so far.
 struct Fold<'a> {
     database: &'a Database,
+    /// Ends the names of the tables that are being filled.
+    suffix: String,
     /// All documents folded so far, or, once there are too many, some of them.
     known: Views,
     /// Whether `known` still holds every document: then what it lacks is not there.
@@ -72,7 +72,8 @@ impl Below for Folded<'_> {
 /// Folds the whole log, compares with what is there, and puts the fresh tables in its place.
 /// `progress` hears of the position now and then.
 ///
-/// Commands go on meanwhile, but for the last moment, when the head of the log is locked.
+/// Commands go on meanwhile, but for the last moment, when the head of the log is locked. A rebuild
+/// that begins ends one that is running.
 ///
 /// # Errors
 /// What the database says, and what cannot be decoded. Then the live tables are as they were.
@@ -80,10 +81,17 @@ pub async fn rebuild(database: &Database, mut progress: impl FnMut(u64)) -> Resu
     let engine = database.engine();
     let log = Log::new(database.clone());
     let mut connection = database.writer_connection().await?;
-    drop_tables(&mut connection, SUFFIX).await?;
-    create_tables(&mut connection, engine, SUFFIX).await?;
-    let mut fold =
-        Fold { database, known: Views::default(), complete: true, changed: Views::default() };
+    let generation = next_generation(&mut connection).await?;
+    drop_tables(&mut connection, &suffix(generation - 1)).await?;
+    let suffix = suffix(generation);
+    create_tables(&mut connection, engine, &suffix).await?;
+    let mut fold = Fold {
+        database,
+        suffix: suffix.clone(),
+        known: Views::default(),
+        complete: true,
+        changed: Views::default(),
+    };
     let mut position = 0;
     loop {
         let head = log.head().await?.position;
@@ -92,18 +100,16 @@ pub async fn rebuild(database: &Database, mut progress: impl FnMut(u64)) -> Resu
             break;
         }
     }
-    let generation = generation(database).await? + 1;
-    create_indexes(&mut connection, SUFFIX, generation).await?;
+    create_indexes(&mut connection, &suffix, generation).await?;
 
     // From here on nobody appends: the head is locked until the switch is committed.
     lock_head(&mut connection, engine).await?;
     let switched = async {
         let head = connection.head().await?.position;
         position = fold.run(&mut connection, &log, position, head, &mut progress).await?;
-        let differences = compare(&mut connection).await?;
-        switch(&mut connection).await?;
-        note(&mut connection, VERSION, VIEWS_VERSION.to_owned()).await?;
-        note(&mut connection, GENERATION, generation.to_string()).await?;
+        let differences = compare(&mut connection, &suffix).await?;
+        switch(&mut connection, &suffix).await?;
+        note_version(&mut connection).await?;
         Ok::<_, Error>(differences)
     }
     .await;
@@ -114,7 +120,7 @@ pub async fn rebuild(database: &Database, mut progress: impl FnMut(u64)) -> Resu
         }
         Err(error) => {
             connection.execute("rollback", &[]).await?;
-            drop_tables(&mut connection, SUFFIX).await?;
+            drop_tables(&mut connection, &suffix).await?;
             Err(error)
         }
     }
@@ -144,8 +150,8 @@ impl Fold<'_> {
             }
             self.fold(&events).await?;
             let changed = std::mem::take(&mut self.changed);
-            let mut rows = changed.rows(SUFFIX, position);
-            rows.extend(ledger::rows(&events, SUFFIX));
+            let mut rows = changed.rows(&self.suffix, position);
+            rows.extend(ledger::rows(&events, &self.suffix));
             eventstore::write(connection, rows).await?;
             self.known.absorb(changed);
             if self.known.len() > DOCUMENTS_MAX {
@@ -165,7 +171,7 @@ impl Fold<'_> {
                 let below = Folded { known: &self.known, complete: false };
                 Views::default().fold(event, &below, &mut wants);
             }
-            self.known.load(self.database, &wants, SUFFIX).await?;
+            self.known.load(self.database, &wants, &self.suffix).await?;
         }
         for event in events {
             let mut wants = Wants::default();
@@ -174,7 +180,7 @@ impl Fold<'_> {
             debug_assert!(wants.is_empty() || !self.complete);
             if !wants.is_empty() {
                 // A document that an earlier event of this page made: it is in `changed` or nowhere.
-                self.known.load(self.database, &wants, SUFFIX).await?;
+                self.known.load(self.database, &wants, &self.suffix).await?;
                 let below = Folded { known: &self.known, complete: self.complete };
                 self.changed.fold(event, &below, &mut Wants::default());
             }
@@ -183,27 +189,44 @@ impl Fold<'_> {
     }
 }
 
-async fn generation(database: &Database) -> Result<u64, Error> {
-    let stored = database.installation(GENERATION).await?;
-    Ok(stored.and_then(|number| number.parse().ok()).unwrap_or(0))
+fn suffix(generation: u64) -> String {
+    format!("_rebuild_{generation}")
 }
 
-async fn note(connection: &mut Connection, name: &str, value: String) -> Result<(), Error> {
+/// Counts this rebuild.
+async fn next_generation(connection: &mut Connection) -> Result<u64, Error> {
+    let rows = connection
+        .fetch(
+            "insert into installation (name, value) values ($1, '1') on conflict (name) do update \
+             set value = cast(cast(installation.value as bigint) + 1 as text) \
+             returning cast(value as bigint)",
+            &[GENERATION.into()],
+        )
+        .await?;
+    Ok(rows[0].unsigned(0)?)
+}
+
+async fn note_version(connection: &mut Connection) -> Result<(), Error> {
     connection
         .execute(
             "insert into installation (name, value) values ($1, $2) \
              on conflict (name) do update set value = excluded.value",
-            &[name.into(), value.into()],
+            &[VERSION.into(), VIEWS_VERSION.into()],
         )
         .await?;
     Ok(())
 }
 
+/// Begins a transaction in which nobody else appends.
 async fn lock_head(connection: &mut Connection, engine: Engine) -> Result<(), Error> {
     match engine {
         Engine::Sqlite => connection.execute("begin immediate", &[]).await?,
         Engine::Postgres => {
             connection.execute("begin", &[]).await?;
+            // A writer's statement locks its tables, in this order, before it comes to the head.
+            let tables = all_tables().collect::<Vec<_>>().join(", ");
+            let lock = format!("lock table {tables} in share row exclusive mode");
+            connection.execute(&lock, &[]).await?;
             connection.execute("select 1 from head where id = 1 for update", &[]).await?
         }
     };
@@ -222,7 +245,7 @@ const DIFFERENCES_MAX: u64 = 20;
 
 /// Rows that are in one table and not alike in the other. The position at which a document was
 /// written differs, of course, and is not compared.
-async fn compare(connection: &mut Connection) -> Result<Vec<Difference>, Error> {
+async fn compare(connection: &mut Connection, suffix: &str) -> Result<Vec<Difference>, Error> {
     let mut differences = Vec::new();
     for table in all_tables() {
         let (key, columns) = if table == ledger::TABLE {
@@ -232,8 +255,8 @@ async fn compare(connection: &mut Connection) -> Result<Vec<Difference>, Error> 
         };
         let sql = format!(
             "select distinct {key} from (select * from (select {columns} from {table} \
-             except select {columns} from {table}{SUFFIX}) as gone union all \
-             select * from (select {columns} from {table}{SUFFIX} \
+             except select {columns} from {table}{suffix}) as gone union all \
+             select * from (select {columns} from {table}{suffix} \
              except select {columns} from {table}) as come) as differing \
              order by {key} limit $1"
         );
@@ -244,10 +267,10 @@ async fn compare(connection: &mut Connection) -> Result<Vec<Difference>, Error> 
     Ok(differences)
 }
 
-async fn switch(connection: &mut Connection) -> Result<(), Error> {
+async fn switch(connection: &mut Connection, suffix: &str) -> Result<(), Error> {
     for table in all_tables() {
         connection.execute(&format!("drop table {table}"), &[]).await?;
-        connection.execute(&format!("alter table {table}{SUFFIX} rename to {table}"), &[]).await?;
+        connection.execute(&format!("alter table {table}{suffix} rename to {table}"), &[]).await?;
     }
     Ok(())
 }
@@ -257,12 +280,43 @@ async fn switch(connection: &mut Connection) -> Result<(), Error> {
 /// # Errors
 /// See [`rebuild`].
 pub async fn prepare(database: &Database, progress: impl FnMut(u64)) -> Result<(), Error> {
-    let stored = database.installation(VERSION).await?;
-    if stored.as_deref() == Some(VIEWS_VERSION) {
+    if is_prepared(database).await? {
         return Ok(());
     }
     let mut connection = database.writer_connection().await?;
-    tables::create_tables(&mut connection, database.engine(), "").await?;
-    drop(connection);
+    begin_alone(&mut connection, database.engine()).await?;
+    let made = make_if_new(&mut connection, database.engine()).await;
+    connection.execute(if made.is_ok() { "commit" } else { "rollback" }, &[]).await?;
+    connection.close().await;
+    made?;
+    if is_prepared(database).await? {
+        return Ok(());
+    }
     rebuild(database, progress).await.map(|_| ())
+}
+
+async fn is_prepared(database: &Database) -> Result<bool, Error> {
+    Ok(database.installation(VERSION).await?.as_deref() == Some(VIEWS_VERSION))
+}
+
+/// Begins a transaction that another process, starting at the same moment, waits for.
+async fn begin_alone(connection: &mut Connection, engine: Engine) -> Result<(), Error> {
+    match engine {
+        Engine::Sqlite => connection.execute("begin immediate", &[]).await?,
+        Engine::Postgres => {
+            connection.execute("begin", &[]).await?;
+            connection.execute("select 1 from head where id = 1 for update", &[]).await?
+        }
+    };
+    Ok(())
+}
+
+/// Makes the tables where they are missing; where the log is empty, that is all there is to do.
+async fn make_if_new(connection: &mut Connection, engine: Engine) -> Result<(), Error> {
+    create_tables(connection, engine, "").await?;
+    if connection.head().await?.position == 0 {
+        create_indexes(connection, "", 0).await?;
+        note_version(connection).await?;
+    }
+    Ok(())
 }

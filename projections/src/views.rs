@@ -64,6 +64,13 @@ macro_rules! views {
                 })*
             }
 
+            /// Notes that what is wanted is not there.
+            pub fn note_absent(&mut self, wants: &Wants) {
+                $(for key in wants.0.get($view::TABLE).into_iter().flatten() {
+                    self.$field.put(key.clone(), None);
+                })*
+            }
+
             /// How many documents are known.
             #[must_use]
             pub fn len(&self) -> usize {

@@ -1,3 +1,6 @@
 //! What the black-box tests, the witness and the benchmarks share.
 
+pub mod history;
+pub mod laws;
+pub mod witness;
 pub mod world;

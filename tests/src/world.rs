@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use anyhow::{Context, Result};
 use chrono::{DateTime, Utc};
 use commands::usecase::installation::Install;
-use commands::{Ambient, Caller, Command, Committed, Submission, Writer, WriterSettings};
+use commands::{Ambient, Caller, Command, Committed, OnCommit, Submission, Writer, WriterSettings};
 use domain::billing::{BillingSettings, CalendarRule};
 use domain::money::Currency;
 use domain::text::Address;
@@ -147,34 +147,25 @@ impl World {
     /// # Errors
     /// Where there is no database.
     pub async fn new(engine: Engine) -> Result<Self> {
+        Self::with(engine, WriterSettings::default(), Box::new(|_| ())).await
+    }
+
+    /// The same, with another writer.
+    ///
+    /// # Errors
+    /// Where there is no database.
+    pub async fn with(
+        engine: Engine,
+        settings: WriterSettings,
+        on_commit: OnCommit,
+    ) -> Result<Self> {
         let place = TestDatabase::new(engine).await?;
         let database = place.open().await?;
         let ambient = TestAmbient::at("2019-01-01T00:00:00Z");
-        let (writer, _) = Writer::start(
-            database.clone(),
-            ambient.clone(),
-            WriterSettings::default(),
-            Box::new(|_| ()),
-        )
-        .await?;
+        let (writer, _) =
+            Writer::start(database.clone(), ambient.clone(), settings, on_commit).await?;
         let world = Self { database, ambient, writer, place };
-        world
-            .system(Command::Install(Box::new(Install {
-                name: "Northwind Managed Services".to_owned(),
-                settings: BillingSettings {
-                    currency: Currency::parse("EUR").expect("a currency"),
-                    rule: CalendarRule::CalendarMonth,
-                    zone: chrono_tz::UTC,
-                },
-                administrator: Person {
-                    email: Address::parse("admin@example.com").expect("an address"),
-                    first_name: "Ada".to_owned(),
-                    last_name: "Admin".to_owned(),
-                    login: Address::parse("admin@example.com").expect("an address"),
-                },
-                password: Proof("no password".to_owned()),
-            })))
-            .await?;
+        world.system(install()).await?;
         Ok(world)
     }
 
@@ -198,6 +189,30 @@ impl World {
     ) -> Result<Committed, commands::Error> {
         self.writer.submit(Submission { caller, command, idempotency: None }).await
     }
+}
+
+/// The beginning of every installation: the provider, its calendar, and Ada, its administrator.
+///
+/// # Panics
+/// Never: the values are right.
+#[must_use]
+pub fn install() -> Command {
+    let address = || Address::parse("admin@example.com").expect("an address");
+    Command::Install(Box::new(Install {
+        name: "Northwind Managed Services".to_owned(),
+        settings: BillingSettings {
+            currency: Currency::parse("EUR").expect("a currency"),
+            rule: CalendarRule::CalendarMonth,
+            zone: chrono_tz::UTC,
+        },
+        administrator: Person {
+            email: address(),
+            first_name: "Ada".to_owned(),
+            last_name: "Admin".to_owned(),
+            login: address(),
+        },
+        password: Proof("no password".to_owned()),
+    }))
 }
 
 /// A body as it would have been sent.

@@ -25,7 +25,7 @@ const BILLING_IDENTIFIER_MAX_CHARS: usize = 64;
 /// Longest telephone number, in characters.
 const PHONE_MAX_CHARS: usize = 40;
 /// Deepest tree: organisations on a path.
-const DEPTH_MAX: usize = 16;
+pub(crate) const DEPTH_MAX: usize = 16;
 
 /// A new reseller or customer.
 #[derive(Clone, Debug, Deserialize, ToSchema)]

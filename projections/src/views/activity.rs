@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use domain::TenantPath;
-use domain::event::Recorded;
+use domain::event::{Event, Recorded};
+use domain::organization::OrganizationEvent;
 use serde::{Deserialize, Serialize};
 
 use super::held_in;
@@ -36,7 +37,10 @@ impl View for ActivityView {
     held_in!(activity);
 
     fn touched(event: &Recorded) -> Vec<Touch> {
-        vec![Touch::existing(format!("{}{}", event.path, day(event)))]
+        let key = format!("{}{}", event.path, day(event));
+        // Nothing can have happened at an organisation before it was founded.
+        let founded = matches!(event.event, Event::Organization(OrganizationEvent::Created { .. }));
+        vec![if founded { Touch::fresh(key) } else { Touch::existing(key) }]
     }
 
     fn evolve(before: Option<Self>, event: &Recorded) -> Option<Self> {

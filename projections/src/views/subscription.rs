@@ -11,7 +11,7 @@ use uuid::Uuid;
 use super::held_in;
 use crate::document::{Index, Touch, View};
 
-/// Facts kept in the document: it stays small, whatever the history. Older ones are in the ledger.
+/// Latest facts kept in the document: it stays small, whatever the history. All are in the ledger.
 const FACTS_KEPT: usize = 32;
 
 /// Who holds a subscription.
@@ -128,7 +128,8 @@ impl SubscriptionView {
         }
     }
 
-    /// Puts a fact in its place; of a long history, the oldest in business order goes.
+    /// Puts a fact in its place. Of what is older than the facts kept, there stays only what says
+    /// how it stood with them: the last beginning or end, and the last fact.
     fn record(&mut self, fact: Fact) {
         if !matches!(fact.change, Change::Deprovisioned) {
             self.since =
@@ -138,15 +139,15 @@ impl SubscriptionView {
             (old.effective_at, old.position) <= (fact.effective_at, fact.position)
         });
         self.facts.insert(place, fact);
-        if self.facts.len() > FACTS_KEPT {
-            self.facts.remove(0);
-            // What was held before the first fact kept goes on from there.
-            if let Some(first) = self.facts.first_mut()
-                && let Change::Changed { plan, quantity } = &first.change
-            {
-                first.change = Change::Provisioned { plan: plan.clone(), quantity: *quantity };
-            }
-        }
+        let older = self.facts.len().saturating_sub(FACTS_KEPT);
+        let last_turn =
+            self.facts[..older].iter().rposition(|it| !matches!(it.change, Change::Changed { .. }));
+        let mut place = 0;
+        self.facts.retain(|_| {
+            let keep = place + 1 >= older || Some(place) == last_turn;
+            place += 1;
+            keep
+        });
     }
 }
 

@@ -1,0 +1,789 @@
+//! The ledger: billing periods, their lines, and what these come to.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use async_graphql::connection::{Connection, OpaqueCursor};
+use async_graphql::{Context, Enum, ID, InputObject, Object, SimpleObject};
+use chrono::{DateTime, NaiveDate, Utc};
+use domain::billing::{self, Period, PriceSource as Source, summarize, total_by_customer};
+use domain::money;
+use domain::permission::Permission;
+use projections::finder::Scope;
+use projections::ledger::{self, Line, Quarantined, Statement};
+use uuid::Uuid;
+
+use super::connection::{Known, Slice, cut};
+use super::id::GlobalId;
+use super::limits::{PAGE_MAX, STATEMENT_COST};
+use super::organization::{Organization, find as find_organization, narrowed};
+use super::reading::{Reading, Resolved, StatementKey, reading};
+use super::scalar::{Date, KnownAt, Money, Position, UnitPrice};
+use super::service::{Level, Service};
+use super::subscription::Subscription;
+use super::user::User;
+use crate::billing::summary_detail;
+use crate::problem::Problem;
+
+/// What happened to what a line is of, in the line's period.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Enum)]
+#[graphql(remote = "billing::Action")]
+pub(crate) enum LedgerAction {
+    /// It was deprovisioned.
+    Removed,
+    /// It was provisioned.
+    Added,
+    /// Its plan, quantity or price is not what it was the day before.
+    Changed,
+    /// Nothing.
+    Carried,
+}
+
+/// Whether an entry is the charge itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Enum)]
+#[graphql(remote = "billing::Class")]
+pub(crate) enum LedgerClass {
+    /// It is.
+    Normal,
+}
+
+/// What sort of charge an entry is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Enum)]
+#[graphql(remote = "billing::Kind")]
+pub(crate) enum LedgerKind {
+    /// For holding the plan, monthly, in arrears.
+    Recurring,
+}
+
+/// What sort of thing says a price.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Enum)]
+pub(crate) enum PriceSourceKind {
+    /// An override.
+    Override,
+    /// A price of the service's plan.
+    Plan,
+}
+
+/// Where a price comes from.
+#[derive(Clone, Copy, Debug, SimpleObject)]
+pub(crate) struct PriceSource {
+    /// What says it.
+    kind: PriceSourceKind,
+    /// The position of its event.
+    position: Position,
+}
+
+impl From<&Source> for PriceSource {
+    fn from(source: &Source) -> Self {
+        let kind = match source {
+            Source::Override(_) => PriceSourceKind::Override,
+            Source::Row(_) => PriceSourceKind::Plan,
+        };
+        Self { kind, position: Position(source.position()) }
+    }
+}
+
+/// What a property was overridden with.
+#[derive(Clone, Debug, SimpleObject)]
+pub(crate) struct PropertyChange {
+    /// Which property.
+    property: String,
+    /// Its value; none: the override was cleared.
+    value: Option<String>,
+}
+
+/// A line of the ledger: what is charged, and why.
+pub(crate) struct LedgerEntry {
+    statement: Arc<Statement>,
+    index: usize,
+}
+
+impl LedgerEntry {
+    fn line(&self) -> &Line {
+        &self.statement.lines[self.index]
+    }
+}
+
+/// A line of the ledger: what is charged, and why.
+#[Object]
+impl LedgerEntry {
+    /// SHA-256, in hex, over what the line is and what it was computed from: the same facts give the
+    /// same id.
+    async fn entry_id(&self) -> &str {
+        &self.line().entry.entry_id
+    }
+
+    /// The last date of its billing period.
+    async fn end_date(&self) -> Date {
+        Date(self.line().entry.period_end)
+    }
+
+    /// What happened in the period.
+    async fn action(&self) -> LedgerAction {
+        self.line().entry.action.into()
+    }
+
+    /// Whether it is the charge itself.
+    async fn class(&self) -> LedgerClass {
+        self.line().entry.class.into()
+    }
+
+    /// What sort of charge it is.
+    async fn kind(&self) -> LedgerKind {
+        self.line().entry.kind.into()
+    }
+
+    /// Who buys.
+    async fn customer(&self, context: &Context<'_>) -> Resolved<Option<Organization>> {
+        Organization::of(reading(context), self.line().customer.id).await
+    }
+
+    /// The customer's id in the billing API.
+    async fn customer_number(&self) -> u32 {
+        self.line().customer.number
+    }
+
+    /// The customer's code.
+    async fn customer_code(&self) -> &str {
+        self.line().customer.details.code.as_str()
+    }
+
+    /// The customer's name.
+    async fn customer_name(&self) -> &str {
+        &self.line().customer.details.name
+    }
+
+    /// The customer's account code in the accounting system.
+    async fn customer_account_code(&self) -> Option<&str> {
+        self.line().customer.details.billing_identifier.as_deref()
+    }
+
+    /// Who sells, if the caller can see it.
+    async fn seller(&self, context: &Context<'_>) -> Resolved<Option<Organization>> {
+        Organization::of(reading(context), self.line().entry.seller).await
+    }
+
+    /// The user who holds it, for a user service.
+    async fn user(&self, context: &Context<'_>) -> Resolved<Option<User>> {
+        match &self.line().user {
+            None => Ok(None),
+            Some(user) => User::of(reading(context), user.id).await,
+        }
+    }
+
+    /// The name of the user who holds it, for a user service.
+    async fn user_name(&self) -> Option<String> {
+        Some(self.line().user.as_ref()?.person.full_name())
+    }
+
+    /// The subscription that it is of.
+    async fn subscription(&self, context: &Context<'_>) -> Resolved<Option<Subscription>> {
+        Subscription::of(reading(context), self.line().entry.subscription).await
+    }
+
+    /// The key of the service.
+    async fn service_key(&self) -> &str {
+        self.line().entry.service.as_str()
+    }
+
+    /// The service.
+    async fn service(&self, context: &Context<'_>) -> Resolved<Option<Service>> {
+        Service::of(reading(context), &self.line().entry.service).await
+    }
+
+    /// The service's name.
+    async fn service_name(&self) -> &str {
+        &self.line().service_name
+    }
+
+    /// The key of the plan held.
+    async fn plan_key(&self) -> &str {
+        self.line().entry.plan.as_str()
+    }
+
+    /// The plan's name.
+    async fn plan_name(&self) -> &str {
+        &self.line().plan_name
+    }
+
+    /// The instance's name, where the service has many.
+    async fn instance(&self) -> Option<&str> {
+        self.line().instance.as_deref()
+    }
+
+    /// Stock code.
+    async fn product_sku(&self) -> &str {
+        &self.line().sku
+    }
+
+    /// To whom the service is provisioned.
+    async fn level(&self) -> Level {
+        self.line().level.into()
+    }
+
+    /// Whether it is charged.
+    async fn billable(&self) -> bool {
+        true
+    }
+
+    /// Why it is not charged; none where it is.
+    async fn non_billable_reason(&self) -> Option<&str> {
+        None
+    }
+
+    /// Describes this line.
+    async fn line_description(&self) -> &str {
+        &self.line().line_description
+    }
+
+    /// Describes all lines that are summed up with it.
+    async fn summary_grouping(&self) -> &str {
+        &self.line().summary_description
+    }
+
+    /// What is charged.
+    async fn amount(&self) -> Money {
+        self.line().entry.amount.into()
+    }
+
+    /// What is charged before rounding, in minor units: a fraction such as `200000/31`.
+    async fn exact_amount(&self) -> String {
+        self.line().entry.exact.to_string()
+    }
+
+    /// Per unit and full period.
+    async fn unit_price(&self) -> UnitPrice {
+        (&self.line().entry.unit_price).into()
+    }
+
+    /// What said the price; after a percentage, what it was taken of. Empty for a line without a
+    /// price.
+    async fn price_sources(&self) -> Vec<PriceSource> {
+        self.line().entry.price_sources.iter().map(PriceSource::from).collect()
+    }
+
+    /// What said another price and lost.
+    async fn price_losers(&self) -> Vec<PriceSource> {
+        self.line().entry.price_losers.iter().map(PriceSource::from).collect()
+    }
+
+    /// On a line that shows the override of a property without a price: what was set.
+    async fn property_change(&self) -> Option<PropertyChange> {
+        self.line().entry.property_change.as_ref().map(|change| PropertyChange {
+            property: change.property.to_string(),
+            value: change.value.clone(),
+        })
+    }
+
+    /// How many are held.
+    async fn quantity(&self) -> u32 {
+        self.line().entry.quantity
+    }
+
+    /// What the line adds to its plan's count at the period's end.
+    async fn count_after(&self) -> u32 {
+        self.line().entry.count_after
+    }
+
+    /// What the line adds to its plan's count at the previous period's end.
+    async fn count_before(&self) -> u32 {
+        self.line().entry.count_before
+    }
+
+    /// How many days are charged.
+    async fn days(&self) -> u32 {
+        self.line().entry.days
+    }
+
+    /// How many days a full period has.
+    async fn period_days(&self) -> u32 {
+        self.line().entry.period_days
+    }
+
+    /// The first date charged, in the seller's zone.
+    async fn service_from(&self) -> Date {
+        Date(self.line().entry.service_from)
+    }
+
+    /// The first date not charged any more.
+    async fn service_to(&self) -> Date {
+        Date(self.line().entry.service_to)
+    }
+
+    /// When what caused the line became true.
+    async fn effective_at(&self) -> DateTime<Utc> {
+        self.line().entry.effective_at
+    }
+
+    /// Who caused the line as it is: `user:<id>` or `system`.
+    async fn actor(&self) -> &str {
+        &self.line().entry.actor
+    }
+
+    /// That one's name.
+    async fn actor_name(&self) -> &str {
+        &self.line().actor_name
+    }
+
+    /// Who provisioned what the line is of.
+    async fn added_by(&self) -> &str {
+        &self.line().entry.added_by
+    }
+
+    /// Who deprovisioned it, where that was in this period.
+    async fn removed_by(&self) -> Option<&str> {
+        self.line().entry.removed_by.as_deref()
+    }
+
+    /// Why, where who caused the line said so.
+    async fn reason(&self) -> Option<&str> {
+        self.line().entry.reason.as_deref()
+    }
+
+    /// The positions of the events that the line follows from, in order.
+    async fn causes(&self) -> Vec<Position> {
+        self.line().entry.causes.iter().copied().map(Position).collect()
+    }
+}
+
+/// Why a subscription could not be rated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Enum)]
+#[graphql(remote = "billing::QuarantineReason")]
+pub(crate) enum QuarantineReason {
+    /// Nothing says what the plan costs.
+    NoPrice,
+    /// The amount is beyond what the ledger holds exactly.
+    TooLarge,
+}
+
+/// A subscription that could not be rated: reported, never zero by silence.
+pub(crate) struct QuarantinedSubscription {
+    statement: Arc<Statement>,
+    index: usize,
+}
+
+impl QuarantinedSubscription {
+    fn shown(&self) -> &Quarantined {
+        &self.statement.quarantined[self.index]
+    }
+}
+
+/// A subscription that could not be rated: reported, never zero by silence.
+#[Object]
+impl QuarantinedSubscription {
+    /// Which.
+    async fn subscription(&self, context: &Context<'_>) -> Resolved<Option<Subscription>> {
+        Subscription::of(reading(context), self.shown().subscription).await
+    }
+
+    /// Whose.
+    async fn customer(&self, context: &Context<'_>) -> Resolved<Option<Organization>> {
+        Organization::of(reading(context), self.shown().customer).await
+    }
+
+    /// The key of the service.
+    async fn service_key(&self) -> &str {
+        self.shown().service.as_str()
+    }
+
+    /// The key of the plan held then.
+    async fn plan_key(&self) -> &str {
+        self.shown().cause.plan.as_str()
+    }
+
+    /// The first date that it fails on.
+    async fn date(&self) -> Date {
+        Date(self.shown().cause.date)
+    }
+
+    /// What is missing or wrong.
+    async fn reason(&self) -> QuarantineReason {
+        self.shown().cause.reason.into()
+    }
+}
+
+/// How far a billing period is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Enum)]
+pub(crate) enum BillingPeriodState {
+    /// It goes on.
+    Open,
+    /// Its last date is over.
+    Ended,
+}
+
+/// The local dates that are billed together.
+#[derive(Clone)]
+pub(crate) struct BillingPeriod {
+    period: Period,
+    state: BillingPeriodState,
+    key: StatementKey,
+}
+
+/// The local dates that are billed together.
+#[Object]
+impl BillingPeriod {
+    /// The global id.
+    pub(crate) async fn id(&self) -> ID {
+        let number = self.key.path.numbers().last().unwrap_or_default();
+        let known_at = self.key.known_at;
+        GlobalId::BillingPeriod { end: self.period.end, number, known_at }.encode()
+    }
+
+    /// Its last date, and its name.
+    async fn end_date(&self) -> Date {
+        Date(self.period.end)
+    }
+
+    /// Its first date.
+    async fn start_date(&self) -> Date {
+        Date(self.period.start)
+    }
+
+    /// How far it is.
+    async fn state(&self) -> BillingPeriodState {
+        self.state
+    }
+
+    /// What is charged altogether, for each currency.
+    #[graphql(complexity = "STATEMENT_COST + child_complexity")]
+    async fn totals(&self, context: &Context<'_>) -> Resolved<Option<Vec<Money>>> {
+        let statement = reading(context).statement(self.key.clone()).await?;
+        let mut totals = BTreeMap::new();
+        for line in &statement.lines {
+            let amount = line.entry.amount;
+            let total =
+                totals.entry(amount.currency).or_insert(money::Money::new(0, amount.currency));
+            *total = total.checked_add(amount).ok_or_else(Problem::internal)?;
+        }
+        Ok(Some(totals.into_values().map(Money::from).collect()))
+    }
+
+    /// How many lines there are.
+    #[graphql(complexity = "STATEMENT_COST")]
+    async fn entry_count(&self, context: &Context<'_>) -> Resolved<Option<usize>> {
+        Ok(Some(reading(context).statement(self.key.clone()).await?.lines.len()))
+    }
+
+    /// How many subscriptions could not be rated.
+    #[graphql(complexity = "STATEMENT_COST")]
+    async fn quarantined_count(&self, context: &Context<'_>) -> Resolved<Option<usize>> {
+        Ok(Some(reading(context).statement(self.key.clone()).await?.quarantined.len()))
+    }
+
+    /// The subscriptions that could not be rated, at most 500 of them.
+    #[graphql(complexity = "STATEMENT_COST * child_complexity.max(1)")]
+    async fn quarantined(
+        &self,
+        context: &Context<'_>,
+    ) -> Resolved<Option<Vec<QuarantinedSubscription>>> {
+        let statement = reading(context).statement(self.key.clone()).await?;
+        let shown = 0..statement.quarantined.len().min(PAGE_MAX);
+        let shown =
+            shown.map(|index| QuarantinedSubscription { statement: statement.clone(), index });
+        Ok(Some(shown.collect()))
+    }
+}
+
+/// A row of the summary: what one customer has of one thing.
+#[derive(Clone)]
+pub(crate) struct SummaryRow(billing::SummaryRow, Grouping);
+
+/// What the rows of a summary are for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Enum)]
+#[graphql(name = "SummaryGrouping")]
+pub(crate) enum Grouping {
+    /// A row for each customer, product and summary description.
+    #[default]
+    Product,
+    /// A row for each customer.
+    Customer,
+}
+
+/// A row of the summary: what one customer has of one thing.
+#[Object]
+impl SummaryRow {
+    /// Who buys.
+    async fn customer(&self, context: &Context<'_>) -> Resolved<Option<Organization>> {
+        Organization::of(reading(context), self.0.customer).await
+    }
+
+    /// The customer's id in the billing API.
+    async fn customer_number(&self) -> u32 {
+        self.0.customer_number
+    }
+
+    /// The customer's name.
+    async fn customer_name(&self) -> &str {
+        &self.0.customer_name
+    }
+
+    /// Stock code; none where the row is for the whole customer.
+    async fn product_sku(&self) -> Option<&str> {
+        (self.1 == Grouping::Product).then_some(&self.0.sku)
+    }
+
+    /// The summary description; none where the row is for the whole customer.
+    async fn summary_grouping(&self) -> Option<&str> {
+        (self.1 == Grouping::Product).then_some(&self.0.summary)
+    }
+
+    /// Whether the lines are charged.
+    async fn billable(&self) -> bool {
+        self.0.billable
+    }
+
+    /// How many there were at the previous period's end.
+    async fn last_month_count(&self) -> i64 {
+        self.0.last_count
+    }
+
+    /// By how much the count has grown.
+    async fn difference(&self) -> i64 {
+        self.0.difference
+    }
+
+    /// How many there are at this period's end.
+    async fn this_month_count(&self) -> i64 {
+        self.0.count
+    }
+
+    /// This period's sum.
+    async fn amount(&self) -> Money {
+        self.0.amount.into()
+    }
+
+    /// The previous period's sum.
+    async fn last_month_amount(&self) -> Money {
+        self.0.last_amount.into()
+    }
+
+    /// How many of this period's lines are behind the row.
+    async fn result_count(&self) -> u64 {
+        self.0.result_count
+    }
+}
+
+/// Whose bills.
+#[derive(Clone, Debug, Default, InputObject)]
+pub(crate) struct BillingFilter {
+    /// Only this customer: its id here, in the REST or in the billing API.
+    customer_id: Option<ID>,
+    /// Only customers below this seller, directly or not.
+    seller_id: Option<ID>,
+}
+
+impl BillingFilter {
+    /// The part of the caller's scope that is meant: both, where both are said.
+    async fn scope(&self, reading: &Reading) -> Resolved<Scope> {
+        let seller = narrowed(reading, self.seller_id.as_ref()).await?;
+        let Some(customer) = &self.customer_id else { return Ok(seller) };
+        let customer = narrowed(reading, Some(customer)).await?;
+        if seller.0.contains(&customer.0) { Ok(customer) } else { Err(Problem::not_found()) }
+    }
+}
+
+/// Which lines.
+#[derive(Clone, Debug, Default, InputObject)]
+pub(crate) struct LedgerEntryFilter {
+    /// Only those of this customer: its id here, in the REST or in the billing API.
+    customer_id: Option<ID>,
+    /// Only those of customers below this seller, directly or not.
+    seller_id: Option<ID>,
+    /// Only those of these actions.
+    actions: Option<Vec<LedgerAction>>,
+}
+
+/// A line's place: the customer's name in lower case and number, the subscription, and which of its
+/// lines it is.
+pub(crate) type LinePlace = (String, u32, Uuid, usize);
+
+/// Lines by customer name, then in the order of the slots, then by date.
+pub(crate) type LedgerEntryConnection = Connection<OpaqueCursor<LinePlace>, LedgerEntry, Known>;
+
+impl LedgerEntry {
+    /// The lines of a period.
+    pub(crate) async fn list(
+        reading: &Reading,
+        end_date: Date,
+        filter: LedgerEntryFilter,
+        known_at: Option<KnownAt>,
+        slice: &Slice,
+    ) -> Resolved<Option<LedgerEntryConnection>> {
+        reading.require(Permission::ViewBilling)?;
+        let period = find_period(reading, end_date.0).await?;
+        let LedgerEntryFilter { customer_id, seller_id, actions } = filter;
+        let scope = BillingFilter { customer_id, seller_id }.scope(reading).await?;
+        let known_at = position(reading, known_at).await?;
+        let key = StatementKey { path: scope.0, known_at, period };
+        let statement = reading.statement(key).await?;
+        let mut places = Vec::with_capacity(statement.lines.len());
+        let mut last = None;
+        let mut order = 0;
+        for (index, line) in statement.lines.iter().enumerate() {
+            let subscription = line.entry.subscription;
+            order = if last == Some(subscription) { order + 1 } else { 0 };
+            last = Some(subscription);
+            let wanted =
+                actions.as_ref().is_none_or(|actions| actions.contains(&line.entry.action.into()));
+            if wanted {
+                let name = line.customer.details.name.to_lowercase();
+                let place = (name, line.customer.number, subscription.0, order);
+                places.push((place, Self { statement: statement.clone(), index }));
+            }
+        }
+        cut(places, slice)
+    }
+}
+
+/// Billing periods, ascending.
+pub(crate) type BillingPeriodConnection = Connection<OpaqueCursor<NaiveDate>, BillingPeriod, Known>;
+
+impl BillingPeriod {
+    fn new(open: Period, key: StatementKey) -> Self {
+        let state = if key.period.end < open.start {
+            BillingPeriodState::Ended
+        } else {
+            BillingPeriodState::Open
+        };
+        Self { period: key.period, state, key }
+    }
+
+    /// A billing period of an organisation and all below it.
+    pub(crate) async fn get(
+        reading: &Reading,
+        end: NaiveDate,
+        number: u32,
+        known_at: Option<u64>,
+    ) -> Resolved<Self> {
+        let organization = find_organization(reading, &number.to_string()).await?;
+        reading.permit(Permission::ViewBilling, &organization.path)?;
+        let period = find_period(reading, end).await?;
+        let key = StatementKey { path: organization.path.clone(), known_at, period };
+        Ok(Self::new(open_period(reading).await?, key))
+    }
+
+    /// All billing periods, the open one included.
+    pub(crate) async fn list(
+        reading: &Reading,
+        filter: BillingFilter,
+        known_at: Option<KnownAt>,
+        slice: &Slice,
+    ) -> Resolved<Option<BillingPeriodConnection>> {
+        reading.require(Permission::ViewBilling)?;
+        let scope = filter.scope(reading).await?;
+        let known_at = position(reading, known_at).await?;
+        let open = open_period(reading).await?;
+        let settings = reading.settings().await?;
+        let periods =
+            ledger::periods(reading.app.database(), &scope, settings, reading.now).await?;
+        let periods = periods.into_iter().map(|period| {
+            let key = StatementKey { path: scope.0.clone(), known_at, period };
+            (period.end, Self::new(open, key))
+        });
+        cut(periods.collect(), slice)
+    }
+}
+
+/// A row's place: customer's name and id, product, description, whether it is charged, currency.
+pub(crate) type RowPlace = (String, Uuid, String, String, bool, String);
+
+/// Rows by customer name, product and description.
+pub(crate) type SummaryConnection = Connection<OpaqueCursor<RowPlace>, SummaryRow, Known>;
+
+impl SummaryRow {
+    /// The summary of a period, beside what the one before came to.
+    pub(crate) async fn list(
+        reading: &Reading,
+        end_date: Date,
+        filter: BillingFilter,
+        grouping: Grouping,
+        known_at: Option<KnownAt>,
+        slice: &Slice,
+    ) -> Resolved<Option<SummaryConnection>> {
+        reading.require(Permission::ViewBilling)?;
+        let period = find_period(reading, end_date.0).await?;
+        let scope = filter.scope(reading).await?;
+        let known_at = position(reading, known_at).await?;
+        let rule = reading.settings().await?.rule;
+        let key = |period| StatementKey { path: scope.0.clone(), known_at, period };
+        let (this, last) = futures_util::try_join!(
+            reading.statement(key(period)),
+            reading.statement(key(rule.previous(period))),
+        )?;
+        let details = |statement: &Statement| -> Vec<_> {
+            statement.lines.iter().map(summary_detail).collect()
+        };
+        let too_large = |_| Problem::internal();
+        let rows = summarize(&details(&this), &details(&last)).map_err(too_large)?;
+        let rows = match grouping {
+            Grouping::Product => rows,
+            Grouping::Customer => {
+                let customers = total_by_customer(&rows).map_err(too_large)?.into_iter();
+                customers.map(whole_customer).collect()
+            }
+        };
+        let rows = rows.into_iter().map(|row| {
+            let place = (
+                row.customer_name.clone(),
+                row.customer.0,
+                row.sku.clone(),
+                row.summary.clone(),
+                row.billable,
+                row.amount.currency.code().to_owned(),
+            );
+            (place, Self(row, grouping))
+        });
+        cut(rows.collect(), slice)
+    }
+}
+
+fn whole_customer(customer: billing::CustomerSummary) -> billing::SummaryRow {
+    billing::SummaryRow {
+        amount: customer.amount,
+        billable: true,
+        count: customer.count,
+        customer: customer.customer,
+        customer_name: customer.customer_name,
+        customer_number: customer.customer_number,
+        difference: customer.difference,
+        last_amount: customer.last_amount,
+        last_count: customer.last_count,
+        result_count: customer.result_count,
+        sku: String::new(),
+        summary: String::new(),
+    }
+}
+
+/// The code of a period that there is not.
+const NO_SUCH_PERIOD: &str = "no_such_period";
+/// How many periods are named instead of one that there is not.
+const NEAREST: usize = 3;
+
+/// The period of the caller's scope that ends on a date.
+async fn find_period(reading: &Reading, end: NaiveDate) -> Resolved<Period> {
+    let settings = reading.settings().await?;
+    let scope = reading.scope();
+    let periods = ledger::periods(reading.app.database(), &scope, settings, reading.now).await?;
+    if let Some(period) = periods.iter().find(|period| period.end == end) {
+        return Ok(*period);
+    }
+    let mut nearest = periods;
+    nearest.sort_by_key(|period| (period.end - end).abs());
+    let mut nearest: Vec<_> = nearest.iter().take(NEAREST).map(Period::label).collect();
+    nearest.sort();
+    let detail = format!("No period ends on {end}. The nearest end on {}.", nearest.join(", "));
+    Err(Problem { code: NO_SUCH_PERIOD, detail, ..Problem::not_found() })
+}
+
+/// The period that goes on now.
+async fn open_period(reading: &Reading) -> Resolved<Period> {
+    let settings = reading.settings().await?;
+    Ok(settings.rule.period_containing(settings.local_date(reading.now)))
+}
+
+async fn position(reading: &Reading, known_at: Option<KnownAt>) -> Resolved<Option<u64>> {
+    match known_at {
+        None => Ok(None),
+        Some(known_at) => Ok(Some(known_at.position(reading).await?)),
+    }
+}

@@ -1,0 +1,290 @@
+//! Organisations: the provider, resellers and customers.
+
+use std::sync::Arc;
+
+use async_graphql::{Context, Enum, ID, InputObject, Object, SimpleObject};
+use chrono::{DateTime, Utc};
+use domain::organization::{Contact as Reached, Kind, Purpose, Status as InUse};
+use domain::permission::Permission;
+use projections::finder::{self, Query as Wanted, Scope};
+use projections::views::{OrganizationView, OverrideView, SubscriptionView, UserView};
+use uuid::Uuid;
+
+use super::connection::{Order, Slice, ViewConnection, list, list_of};
+use super::id::GlobalId;
+use super::limits::page_cost;
+use super::overriding::Override;
+use super::reading::{Reading, Resolved, reading};
+use super::subscription::Subscription;
+use super::user::User;
+use crate::problem::Problem;
+
+/// What an organisation is in the tree.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Enum)]
+#[graphql(remote = "Kind")]
+pub(crate) enum OrganizationKind {
+    /// The root; exactly one.
+    Provider,
+    /// Sells on to customers and other resellers.
+    Reseller,
+    /// Holds services, for itself and for its users.
+    Customer,
+}
+
+/// Why an organisation is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Enum)]
+#[graphql(remote = "Purpose")]
+pub(crate) enum OrganizationPurpose {
+    /// To do business with.
+    Standard,
+    /// To try things out.
+    Test,
+    /// To show things.
+    Demo,
+}
+
+/// Whether somebody or something is in use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Enum)]
+#[graphql(remote = "InUse")]
+pub(crate) enum Status {
+    /// In use.
+    Active,
+    /// Nobody signs in here or below; services are frozen and still billed.
+    Disabled,
+}
+
+impl Status {
+    /// As views write it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::Disabled => "disabled",
+        }
+    }
+}
+
+/// How to reach an organisation.
+#[derive(Clone, Debug, SimpleObject)]
+pub(crate) struct Contact {
+    /// Mail address.
+    email: Option<String>,
+    /// Whom to ask for.
+    name: Option<String>,
+    /// Telephone number.
+    phone: Option<String>,
+}
+
+impl From<&Reached> for Contact {
+    fn from(contact: &Reached) -> Self {
+        Self {
+            email: contact.email.as_ref().map(ToString::to_string),
+            name: contact.name.clone(),
+            phone: contact.phone.clone(),
+        }
+    }
+}
+
+/// A provider, reseller or customer.
+#[derive(Clone)]
+pub(crate) struct Organization(Arc<OrganizationView>);
+
+impl From<Arc<OrganizationView>> for Organization {
+    fn from(view: Arc<OrganizationView>) -> Self {
+        Self(view)
+    }
+}
+
+/// A provider, reseller or customer.
+#[Object]
+impl Organization {
+    /// The global id.
+    pub(crate) async fn id(&self) -> ID {
+        GlobalId::Organization(self.0.id).encode()
+    }
+
+    /// The id in the REST API.
+    async fn uuid(&self) -> Uuid {
+        self.0.id.0
+    }
+
+    /// What it is in the tree.
+    async fn kind(&self) -> OrganizationKind {
+        self.0.kind.into()
+    }
+
+    /// The id in the billing API.
+    async fn number(&self) -> u32 {
+        self.0.number
+    }
+
+    /// Short and unique.
+    async fn code(&self) -> &str {
+        self.0.details.code.as_str()
+    }
+
+    /// Its name.
+    async fn name(&self) -> &str {
+        &self.0.details.name
+    }
+
+    /// Whether it is in use.
+    async fn status(&self) -> Status {
+        self.0.status.into()
+    }
+
+    /// Why it is there.
+    #[graphql(name = "type")]
+    async fn purpose(&self) -> OrganizationPurpose {
+        self.0.details.purpose.into()
+    }
+
+    /// Unique account code in the accounting system.
+    async fn billing_identifier(&self) -> Option<&str> {
+        self.0.details.billing_identifier.as_deref()
+    }
+
+    /// How to reach it.
+    async fn contact(&self) -> Contact {
+        (&self.0.details.contact).into()
+    }
+
+    /// When it was founded.
+    async fn created_at(&self) -> DateTime<Utc> {
+        self.0.created_at
+    }
+
+    /// Its `ETag` in the REST API.
+    async fn version(&self) -> u64 {
+        self.0.version
+    }
+
+    /// The seller directly above, if the caller can see it.
+    async fn parent(&self, context: &Context<'_>) -> Resolved<Option<Organization>> {
+        let Some(parent) = self.0.parent else { return Ok(None) };
+        Ok(reading(context).find::<OrganizationView>(parent).await?.map(Self))
+    }
+
+    /// The organisations directly below, by name.
+    #[graphql(complexity = "page_cost(first, last, child_complexity)")]
+    async fn children(
+        &self,
+        context: &Context<'_>,
+        first: Option<i32>,
+        after: Option<String>,
+        last: Option<i32>,
+        before: Option<String>,
+    ) -> Resolved<Option<ViewConnection<OrganizationView, Organization>>> {
+        let slice = Slice { first, after, last, before };
+        list_of(reading(context), self.0.id, &slice).await
+    }
+
+    /// Its users, by name.
+    #[graphql(complexity = "page_cost(first, last, child_complexity)")]
+    async fn users(
+        &self,
+        context: &Context<'_>,
+        first: Option<i32>,
+        after: Option<String>,
+        last: Option<i32>,
+        before: Option<String>,
+    ) -> Resolved<Option<ViewConnection<UserView, User>>> {
+        reading(context).permit(Permission::ViewUsers, &self.0.path)?;
+        let slice = Slice { first, after, last, before };
+        list_of(reading(context), self.0.id, &slice).await
+    }
+
+    /// What it holds itself, by service; what its users hold is with them.
+    #[graphql(complexity = "page_cost(first, last, child_complexity)")]
+    async fn subscriptions(
+        &self,
+        context: &Context<'_>,
+        first: Option<i32>,
+        after: Option<String>,
+        last: Option<i32>,
+        before: Option<String>,
+    ) -> Resolved<Option<ViewConnection<SubscriptionView, Subscription>>> {
+        reading(context).permit(Permission::ViewSubscriptions, &self.0.path)?;
+        let slice = Slice { first, after, last, before };
+        list_of(reading(context), self.0.id, &slice).await
+    }
+
+    /// What it has set otherwise, and cleared, in the order of recording.
+    #[graphql(complexity = "page_cost(first, last, child_complexity)")]
+    async fn overrides(
+        &self,
+        context: &Context<'_>,
+        first: Option<i32>,
+        after: Option<String>,
+        last: Option<i32>,
+        before: Option<String>,
+    ) -> Resolved<Option<ViewConnection<OverrideView, Override>>> {
+        reading(context).permit(Permission::ViewBilling, &self.0.path)?;
+        let slice = Slice { first, after, last, before };
+        list_of(reading(context), self.0.id, &slice).await
+    }
+}
+
+/// Which organisations.
+#[derive(Clone, Debug, Default, InputObject)]
+pub(crate) struct OrganizationFilter {
+    /// Only those of this status.
+    status: Option<Status>,
+    /// Only those below this seller, directly or not: its id here, in the REST or in the billing API.
+    seller_id: Option<ID>,
+}
+
+impl Organization {
+    /// The organisation of an id, if the caller may see it.
+    pub(crate) async fn get(reading: &Reading, id: &str) -> Resolved<Self> {
+        let view = find(reading, id).await?;
+        reading.permit(Permission::ViewOrganizations, &view.path)?;
+        Ok(Self(view))
+    }
+
+    /// The organisation that something belongs to; nothing where that is out of the caller's scope.
+    pub(crate) async fn of(
+        reading: &Reading,
+        id: domain::OrganizationId,
+    ) -> Resolved<Option<Self>> {
+        reading.require(Permission::ViewOrganizations)?;
+        Ok(reading.find::<OrganizationView>(id).await?.map(Self))
+    }
+
+    /// The customers in scope.
+    pub(crate) async fn customers(
+        reading: &Reading,
+        filter: OrganizationFilter,
+        order: Option<Order>,
+        slice: &Slice,
+    ) -> Resolved<Option<ViewConnection<OrganizationView, Self>>> {
+        reading.require(Permission::ViewOrganizations)?;
+        let scope = narrowed(reading, filter.seller_id.as_ref()).await?;
+        let query = Wanted {
+            kind: Some(Kind::Customer.name().to_owned()),
+            status: filter.status.map(|status| status.name().to_owned()),
+            ..Wanted::default()
+        };
+        list(reading, scope, query, order, slice).await
+    }
+}
+
+/// The organisation of an id as it is here, in the REST API or in the billing API.
+pub(crate) async fn find(reading: &Reading, id: &str) -> Resolved<Arc<OrganizationView>> {
+    let found = match (id.parse::<u32>(), GlobalId::decode(id), id.parse::<Uuid>()) {
+        (Ok(number), _, _) => {
+            finder::find_by_number(reading.app.database(), &reading.scope(), number).await?
+        }
+        (_, Some(GlobalId::Organization(id)), _) => reading.find::<OrganizationView>(id).await?,
+        (_, _, Ok(id)) => reading.find::<OrganizationView>(id).await?,
+        _ => None,
+    };
+    found.ok_or_else(Problem::not_found)
+}
+
+/// The caller's scope, or the part of it at and below an organisation.
+pub(crate) async fn narrowed(reading: &Reading, to: Option<&ID>) -> Resolved<Scope> {
+    match to {
+        None => Ok(reading.scope()),
+        Some(id) => Ok(Scope(find(reading, id).await?.path.clone())),
+    }
+}

@@ -1,0 +1,148 @@
+//! Overrides: prices and properties that an organisation sets otherwise.
+
+use std::sync::Arc;
+
+use async_graphql::{Context, ID, InputObject, Object};
+use chrono::{DateTime, Utc};
+use commands::resource::OverrideResource;
+use domain::money;
+use domain::permission::Permission;
+use projections::finder::Query as Wanted;
+use projections::views::OverrideView;
+
+use super::connection::{Slice, ViewConnection, list};
+use super::id::GlobalId;
+use super::organization::{Organization, find as find_organization};
+use super::reading::{Reading, Resolved, reading};
+use super::scalar::{Money, Position};
+use super::service::Service;
+use super::subscription::service_key;
+use crate::problem::Problem;
+
+/// A price or property that an organisation sets otherwise, or clears.
+#[derive(Clone)]
+pub(crate) struct Override {
+    view: Arc<OverrideView>,
+    resource: OverrideResource,
+}
+
+impl From<Arc<OverrideView>> for Override {
+    fn from(view: Arc<OverrideView>) -> Self {
+        Self { resource: view.as_ref().into(), view }
+    }
+}
+
+/// A price or property that an organisation sets otherwise, or clears.
+#[Object]
+impl Override {
+    /// The global id.
+    pub(crate) async fn id(&self) -> ID {
+        GlobalId::Override(self.view.position).encode()
+    }
+
+    /// The position of the event that set it.
+    async fn position(&self) -> Position {
+        Position(self.view.position)
+    }
+
+    /// For whom, and all below.
+    async fn organization(&self, context: &Context<'_>) -> Resolved<Option<Organization>> {
+        Organization::of(reading(context), self.view.organization).await
+    }
+
+    /// The key of the service.
+    async fn service_key(&self) -> &str {
+        &self.resource.service
+    }
+
+    /// Of which service.
+    async fn service(&self, context: &Context<'_>) -> Resolved<Option<Service>> {
+        Service::of(reading(context), &self.view.overriding.service).await
+    }
+
+    /// The key of the plan; none: of every plan.
+    async fn plan_key(&self) -> Option<&str> {
+        self.resource.plan.as_deref()
+    }
+
+    /// The key of the property; none: the price.
+    async fn property(&self) -> Option<&str> {
+        self.resource.property.as_deref()
+    }
+
+    /// What the property is set to.
+    async fn value(&self) -> Option<&str> {
+        self.resource.value.as_deref()
+    }
+
+    /// What the price is set to, per month and unit.
+    async fn price(&self, context: &Context<'_>) -> Resolved<Option<Money>> {
+        let Some(minor) = self.resource.price_minor else { return Ok(None) };
+        let currency = reading(context).settings().await?.currency;
+        Ok(Some(money::Money::new(minor, currency).into()))
+    }
+
+    /// The percentage on the price, such as `-12.5`.
+    async fn percent(&self) -> Option<&str> {
+        self.resource.percent.as_deref()
+    }
+
+    /// Whether it ends those before it.
+    async fn cleared(&self) -> bool {
+        self.resource.cleared
+    }
+
+    /// From when.
+    async fn effective_from(&self) -> DateTime<Utc> {
+        self.resource.effective_from
+    }
+
+    /// Until when.
+    async fn effective_to(&self) -> Option<DateTime<Utc>> {
+        self.resource.effective_to
+    }
+
+    /// Why.
+    async fn reason(&self) -> Option<&str> {
+        self.resource.reason.as_deref()
+    }
+
+    /// Who did it: `user:<id>` or `system`.
+    async fn actor(&self) -> &str {
+        &self.resource.actor
+    }
+}
+
+/// Which overrides.
+#[derive(Clone, Debug, Default, InputObject)]
+pub(crate) struct OverrideFilter {
+    /// Only those of this very organisation.
+    organization_id: Option<ID>,
+    /// Only those of this service: its key.
+    service: Option<String>,
+}
+
+impl Override {
+    /// An override, if the caller may see it.
+    pub(crate) async fn get(reading: &Reading, position: u64) -> Resolved<Self> {
+        let key = format!("{position:020}");
+        let view = reading.find::<OverrideView>(key).await?.ok_or_else(Problem::not_found)?;
+        reading.permit(Permission::ViewBilling, &view.path)?;
+        Ok(view.into())
+    }
+
+    /// The overrides in scope, in the order of recording.
+    pub(crate) async fn list(
+        reading: &Reading,
+        filter: OverrideFilter,
+        slice: &Slice,
+    ) -> Resolved<Option<ViewConnection<OverrideView, Self>>> {
+        reading.require(Permission::ViewBilling)?;
+        let owner = match &filter.organization_id {
+            None => None,
+            Some(id) => Some(find_organization(reading, id).await?.id.to_string()),
+        };
+        let query = Wanted { owner, kind: service_key(filter.service)?, ..Wanted::default() };
+        list(reading, reading.scope(), query, None, slice).await
+    }
+}

@@ -1,0 +1,241 @@
+//! Where every document begins.
+
+use async_graphql::{Context, ID, Interface, Object};
+use projections::views::{
+    OrganizationView, OverrideView, RequestView, ServiceView, SubscriptionView, UserView,
+};
+
+use super::connection::{Order, Slice, ViewConnection};
+use super::event::{Event, EventConnection, EventFilter};
+use super::id::GlobalId;
+use super::ledger::{
+    BillingFilter, BillingPeriod, BillingPeriodConnection, Grouping, LedgerEntry,
+    LedgerEntryConnection, LedgerEntryFilter, SummaryConnection, SummaryRow,
+};
+use super::limits::{STATEMENT_COST, page_cost};
+use super::organization::{Organization, OrganizationFilter};
+use super::overriding::{Override, OverrideFilter};
+use super::reading::{Resolved, reading};
+use super::scalar::{Date, KnownAt};
+use super::service::Service;
+use super::subscription::{Request, RequestFilter, Subscription, SubscriptionFilter};
+use super::user::{User, UserFilter, Viewer};
+use crate::problem::Problem;
+
+/// Something with a global id.
+#[derive(Interface)]
+#[graphql(field(name = "id", ty = "ID", desc = "The global id."))]
+pub(crate) enum Node {
+    /// A provider, reseller or customer.
+    Organization(Organization),
+    /// A user.
+    User(User),
+    /// A service.
+    Service(Service),
+    /// A subscription.
+    Subscription(Subscription),
+    /// A request.
+    Request(Request),
+    /// An override.
+    Override(Override),
+    /// An event.
+    Event(Event),
+    /// A billing period.
+    BillingPeriod(BillingPeriod),
+}
+
+/// What can be asked for. Whatever lies outside the caller's organisation and all below it does not
+/// exist.
+#[derive(Clone, Copy, Debug)]
+pub struct Query;
+
+/// What can be asked for. Whatever lies outside the caller's organisation and all below it does not
+/// exist.
+#[Object]
+#[expect(clippy::too_many_arguments, reason = "four of them say which page, as Relay has it")]
+impl Query {
+    /// Who asks.
+    async fn viewer(&self) -> Viewer {
+        Viewer
+    }
+
+    /// What a global id names.
+    async fn node(&self, context: &Context<'_>, id: ID) -> Resolved<Option<Node>> {
+        let reading = reading(context);
+        Ok(Some(match GlobalId::decode(&id).ok_or_else(Problem::not_found)? {
+            GlobalId::Organization(_) => Organization::get(reading, &id).await?.into(),
+            GlobalId::User(id) => User::get(reading, id).await?.into(),
+            GlobalId::Service(key) => Service::get(reading, &key).await?.into(),
+            GlobalId::Subscription(id) => Subscription::get(reading, id).await?.into(),
+            GlobalId::Request(id) => Request::get(reading, id).await?.into(),
+            GlobalId::Override(position) => Override::get(reading, position).await?.into(),
+            GlobalId::Event(position) => Event::get(reading, position).await?.into(),
+            GlobalId::BillingPeriod { end, number, known_at } => {
+                BillingPeriod::get(reading, end, number, known_at).await?.into()
+            }
+        }))
+    }
+
+    /// An organisation by its id here, in the REST API or in the billing API.
+    async fn organization(&self, context: &Context<'_>, id: ID) -> Resolved<Option<Organization>> {
+        Ok(Some(Organization::get(reading(context), &id).await?))
+    }
+
+    /// The customers, by name.
+    #[graphql(complexity = "page_cost(first, last, child_complexity)")]
+    async fn customers(
+        &self,
+        context: &Context<'_>,
+        #[graphql(default)] filter: OrganizationFilter,
+        order_by: Option<Order>,
+        first: Option<i32>,
+        after: Option<String>,
+        last: Option<i32>,
+        before: Option<String>,
+    ) -> Resolved<Option<ViewConnection<OrganizationView, Organization>>> {
+        let slice = Slice { first, after, last, before };
+        Organization::customers(reading(context), filter, order_by, &slice).await
+    }
+
+    /// The users, by name.
+    #[graphql(complexity = "page_cost(first, last, child_complexity)")]
+    async fn users(
+        &self,
+        context: &Context<'_>,
+        #[graphql(default)] filter: UserFilter,
+        order_by: Option<Order>,
+        first: Option<i32>,
+        after: Option<String>,
+        last: Option<i32>,
+        before: Option<String>,
+    ) -> Resolved<Option<ViewConnection<UserView, User>>> {
+        let slice = Slice { first, after, last, before };
+        User::list(reading(context), filter, order_by, &slice).await
+    }
+
+    /// The services that are sold, by name; for those who publish, also those that will be.
+    #[graphql(complexity = "page_cost(first, last, child_complexity)")]
+    async fn services(
+        &self,
+        context: &Context<'_>,
+        order_by: Option<Order>,
+        first: Option<i32>,
+        after: Option<String>,
+        last: Option<i32>,
+        before: Option<String>,
+    ) -> Resolved<Option<ViewConnection<ServiceView, Service>>> {
+        let slice = Slice { first, after, last, before };
+        Service::list(reading(context), order_by, &slice).await
+    }
+
+    /// The subscriptions, by service and instance; also those that are not held any more.
+    #[graphql(complexity = "page_cost(first, last, child_complexity)")]
+    async fn subscriptions(
+        &self,
+        context: &Context<'_>,
+        #[graphql(default)] filter: SubscriptionFilter,
+        first: Option<i32>,
+        after: Option<String>,
+        last: Option<i32>,
+        before: Option<String>,
+    ) -> Resolved<Option<ViewConnection<SubscriptionView, Subscription>>> {
+        let slice = Slice { first, after, last, before };
+        Subscription::list(reading(context), filter, &slice).await
+    }
+
+    /// The requests, in the order of asking.
+    #[graphql(complexity = "page_cost(first, last, child_complexity)")]
+    async fn requests(
+        &self,
+        context: &Context<'_>,
+        #[graphql(default)] filter: RequestFilter,
+        first: Option<i32>,
+        after: Option<String>,
+        last: Option<i32>,
+        before: Option<String>,
+    ) -> Resolved<Option<ViewConnection<RequestView, Request>>> {
+        let slice = Slice { first, after, last, before };
+        Request::list(reading(context), filter, &slice).await
+    }
+
+    /// What was set otherwise, and cleared, in the order of recording.
+    #[graphql(complexity = "page_cost(first, last, child_complexity)")]
+    async fn overrides(
+        &self,
+        context: &Context<'_>,
+        #[graphql(default)] filter: OverrideFilter,
+        first: Option<i32>,
+        after: Option<String>,
+        last: Option<i32>,
+        before: Option<String>,
+    ) -> Resolved<Option<ViewConnection<OverrideView, Override>>> {
+        let slice = Slice { first, after, last, before };
+        Override::list(reading(context), filter, &slice).await
+    }
+
+    /// The billing periods, ascending, the open one included.
+    #[graphql(complexity = "page_cost(first, last, child_complexity)")]
+    async fn billing_periods(
+        &self,
+        context: &Context<'_>,
+        #[graphql(default)] filter: BillingFilter,
+        known_at: Option<KnownAt>,
+        first: Option<i32>,
+        after: Option<String>,
+        last: Option<i32>,
+        before: Option<String>,
+    ) -> Resolved<Option<BillingPeriodConnection>> {
+        let slice = Slice { first, after, last, before };
+        BillingPeriod::list(reading(context), filter, known_at, &slice).await
+    }
+
+    /// The summary of the billing period that ends on a date, by customer name.
+    #[graphql(complexity = "STATEMENT_COST + page_cost(first, last, child_complexity)")]
+    async fn billing_summary(
+        &self,
+        context: &Context<'_>,
+        end_date: Date,
+        #[graphql(default)] filter: BillingFilter,
+        #[graphql(default)] group_by: Grouping,
+        known_at: Option<KnownAt>,
+        first: Option<i32>,
+        after: Option<String>,
+        last: Option<i32>,
+        before: Option<String>,
+    ) -> Resolved<Option<SummaryConnection>> {
+        let slice = Slice { first, after, last, before };
+        SummaryRow::list(reading(context), end_date, filter, group_by, known_at, &slice).await
+    }
+
+    /// The lines of the billing period that ends on a date, by customer name, subscription and date.
+    #[graphql(complexity = "STATEMENT_COST + page_cost(first, last, child_complexity)")]
+    async fn ledger_entries(
+        &self,
+        context: &Context<'_>,
+        end_date: Date,
+        #[graphql(default)] filter: LedgerEntryFilter,
+        known_at: Option<KnownAt>,
+        first: Option<i32>,
+        after: Option<String>,
+        last: Option<i32>,
+        before: Option<String>,
+    ) -> Resolved<Option<LedgerEntryConnection>> {
+        let slice = Slice { first, after, last, before };
+        LedgerEntry::list(reading(context), end_date, filter, known_at, &slice).await
+    }
+
+    /// The facts of the log, in its order.
+    #[graphql(complexity = "page_cost(first, last, child_complexity)")]
+    async fn events(
+        &self,
+        context: &Context<'_>,
+        #[graphql(default)] filter: EventFilter,
+        first: Option<i32>,
+        after: Option<String>,
+        last: Option<i32>,
+        before: Option<String>,
+    ) -> Resolved<Option<EventConnection>> {
+        let slice = Slice { first, after, last, before };
+        Event::list(reading(context), filter, &slice).await
+    }
+}

@@ -1,0 +1,378 @@
+//! One request's view of the data: who asks, when, and what was loaded for it already.
+//!
+//! What many fields ask for one by one is loaded together: a field notes its key and waits, and when
+//! no field can go on, each kind of key becomes one statement. No timer is involved, so that the
+//! number of statements depends on the shape of a document and not on the speed of the machine.
+
+use std::collections::HashMap;
+use std::hash::{Hash, Hasher};
+use std::marker::PhantomData;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{self, Poll, Wake, Waker};
+use std::time::Duration;
+
+use async_graphql::Context;
+use async_graphql::dataloader::{DataLoader, HashMapCache, Loader};
+use chrono::{DateTime, Utc};
+use domain::TenantPath;
+use domain::billing::{BillingSettings, Period};
+use domain::permission::Permission;
+use futures_util::future::BoxFuture;
+use futures_util::stream::{FuturesUnordered, StreamExt as _};
+use futures_util::task::AtomicWaker;
+use projections::View;
+use projections::finder::{self, Page, Query, Scope};
+use projections::ledger::{self, Question, Statement};
+
+use super::limits::COMPLEXITY_MAX;
+use crate::app::App;
+use crate::auth::Principal;
+use crate::problem::Problem;
+
+/// What a field gives: never an error that was not meant for callers.
+pub(crate) type Resolved<T> = Result<T, Problem>;
+
+impl From<Problem> for async_graphql::Error {
+    fn from(problem: Problem) -> Self {
+        let mut error = Self::new(problem.detail);
+        error.extensions.get_or_insert_default().set("code", problem.code);
+        error
+    }
+}
+
+/// One request's view of the data.
+pub(crate) struct Reading {
+    /// What can be reached.
+    pub(crate) app: App,
+    /// Who asks.
+    pub(crate) principal: Principal,
+    /// The moment that the whole answer is about.
+    pub(crate) now: DateTime<Utc>,
+    loader: DataLoader<Source, HashMapCache>,
+}
+
+/// What a field can reach.
+pub(crate) fn reading<'a>(context: &Context<'a>) -> &'a Reading {
+    context.data_unchecked()
+}
+
+impl Reading {
+    /// For one request, with the loads that it will ask for.
+    pub(crate) fn new(app: App, principal: Principal) -> (Self, Loads) {
+        let loads = Loads::default();
+        let asked = loads.clone();
+        let source = Source { app: app.clone(), scope: principal.scope() };
+        let loader =
+            DataLoader::with_cache(source, move |load| asked.push(load), HashMapCache::default());
+        let loader = loader.delay(Duration::ZERO).max_batch_size(COMPLEXITY_MAX);
+        let now = app.now();
+        (Self { app, principal, now, loader }, loads)
+    }
+
+    /// What the caller can see.
+    pub(crate) fn scope(&self) -> Scope {
+        self.principal.scope()
+    }
+
+    /// See [`Principal::permit`].
+    pub(crate) fn permit(&self, permission: Permission, target: &TenantPath) -> Resolved<()> {
+        self.principal.permit(permission, target)
+    }
+
+    /// See [`Principal::require`].
+    pub(crate) fn require(&self, permission: Permission) -> Resolved<()> {
+        self.principal.require(permission)
+    }
+
+    /// Whether one of the caller's roles has it.
+    pub(crate) fn holds(&self, permission: Permission) -> bool {
+        self.principal.authority.holds(permission)
+    }
+
+    /// One document, if it is in scope; many at a time.
+    pub(crate) async fn find<V: View>(&self, key: impl ToString) -> Resolved<Option<Arc<V>>> {
+        let found = self.loader.load_one((Of::<V>::ALL, key.to_string())).await?;
+        Ok(found.flatten())
+    }
+
+    /// A page of what belongs to somebody; many owners at a time.
+    pub(crate) async fn page_of<V: View>(
+        &self,
+        owner: impl ToString,
+        query: Query,
+    ) -> Resolved<Arc<Page<V>>> {
+        let key = (Of::<V>::ALL, Owner(owner.to_string()), query);
+        Ok(self.loader.load_one(key).await?.unwrap_or_default())
+    }
+
+    /// How much belongs to somebody; many owners at a time.
+    pub(crate) async fn count_of<V: View>(&self, owner: impl ToString) -> Resolved<u64> {
+        let key = (Of::<V>::ALL, Owner(owner.to_string()));
+        Ok(self.loader.load_one(key).await?.unwrap_or_default())
+    }
+
+    /// The statement of a period; many periods in one pass.
+    pub(crate) async fn statement(&self, key: StatementKey) -> Resolved<Arc<Statement>> {
+        self.loader.load_one(key).await?.ok_or_else(Problem::internal)
+    }
+
+    /// The settings that everybody bills by.
+    pub(crate) async fn settings(&self) -> Resolved<&BillingSettings> {
+        self.app.billing_settings().await
+    }
+}
+
+/// All documents of a view.
+pub(crate) struct Of<V>(PhantomData<fn() -> V>);
+
+impl<V> Of<V> {
+    const ALL: Self = Self(PhantomData);
+}
+
+impl<V> Clone for Of<V> {
+    fn clone(&self) -> Self {
+        Self::ALL
+    }
+}
+
+impl<V> PartialEq for Of<V> {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl<V> Eq for Of<V> {}
+
+impl<V> Hash for Of<V> {
+    fn hash<H: Hasher>(&self, _: &mut H) {}
+}
+
+/// To whom documents belong.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Owner(String);
+
+/// Which statement.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct StatementKey {
+    /// Of a tenant and all below it.
+    pub(crate) path: TenantPath,
+    /// As it was known at this position; none: now.
+    pub(crate) known_at: Option<u64>,
+    /// Of which period.
+    pub(crate) period: Period,
+}
+
+/// Where a request's data come from: the caller's scope, and nothing beyond it.
+struct Source {
+    app: App,
+    scope: Scope,
+}
+
+impl Source {
+    /// Services belong to no tenant; everything else is bounded by the caller's scope.
+    fn scope_of<V: View>(&self) -> Scope {
+        if V::TABLE == projections::views::ServiceView::TABLE {
+            Scope::catalogue()
+        } else {
+            self.scope.clone()
+        }
+    }
+}
+
+impl<V: View> Loader<(Of<V>, String)> for Source {
+    type Value = Option<Arc<V>>;
+    type Error = Problem;
+
+    async fn load(
+        &self,
+        keys: &[(Of<V>, String)],
+    ) -> Result<HashMap<(Of<V>, String), Self::Value>, Problem> {
+        let wanted = keys.iter().map(|(_, key)| key.clone()).collect();
+        let found =
+            finder::find_many::<V>(self.app.database(), &self.scope_of::<V>(), wanted).await?;
+        Ok(keys.iter().map(|key| (key.clone(), found.get(&key.1).cloned())).collect())
+    }
+}
+
+impl<V: View> Loader<(Of<V>, Owner, Query)> for Source {
+    type Value = Arc<Page<V>>;
+    type Error = Problem;
+
+    async fn load(
+        &self,
+        keys: &[(Of<V>, Owner, Query)],
+    ) -> Result<HashMap<(Of<V>, Owner, Query), Self::Value>, Problem> {
+        let mut queries = HashMap::<&Query, Vec<String>>::new();
+        for (_, owner, query) in keys {
+            queries.entry(query).or_default().push(owner.0.clone());
+        }
+        let mut pages = HashMap::new();
+        let scope = self.scope_of::<V>();
+        for (query, owners) in queries {
+            let found =
+                finder::list_of_owners::<V>(self.app.database(), &scope, owners, query).await?;
+            pages.extend(
+                found
+                    .into_iter()
+                    .map(|(owner, page)| ((Of::ALL, Owner(owner), query.clone()), Arc::new(page))),
+            );
+        }
+        Ok(pages)
+    }
+}
+
+impl<V: View> Loader<(Of<V>, Owner)> for Source {
+    type Value = u64;
+    type Error = Problem;
+
+    async fn load(&self, keys: &[(Of<V>, Owner)]) -> Result<HashMap<(Of<V>, Owner), u64>, Problem> {
+        let owners = keys.iter().map(|(_, owner)| owner.0.clone()).collect();
+        let scope = self.scope_of::<V>();
+        let counts = finder::count_of_owners::<V>(self.app.database(), &scope, owners).await?;
+        Ok(counts.into_iter().map(|(owner, count)| ((Of::ALL, Owner(owner)), count)).collect())
+    }
+}
+
+impl Loader<StatementKey> for Source {
+    type Value = Arc<Statement>;
+    type Error = Problem;
+
+    async fn load(
+        &self,
+        keys: &[StatementKey],
+    ) -> Result<HashMap<StatementKey, Arc<Statement>>, Problem> {
+        let settings = self.app.billing_settings().await?;
+        let mut questions = HashMap::<_, Vec<Period>>::new();
+        for key in keys {
+            questions.entry((&key.path, key.known_at)).or_default().push(key.period);
+        }
+        let mut found = HashMap::new();
+        for ((path, known_at), periods) in questions {
+            if !self.scope.0.contains(path) {
+                return Err(Problem::not_found());
+            }
+            let question = Question { scope: Scope(path.clone()), known_at };
+            let statements =
+                ledger::statements(self.app.database(), &question, settings, &periods).await?;
+            found.extend(statements.into_iter().map(|statement| {
+                let period = statement.period;
+                (StatementKey { path: path.clone(), known_at, period }, Arc::new(statement))
+            }));
+        }
+        Ok(found)
+    }
+}
+
+/// Loads that a request has asked for: never more than it has kinds of keys at a time.
+#[derive(Clone, Default)]
+pub(crate) struct Loads(Arc<Mutex<Vec<BoxFuture<'static, ()>>>>);
+
+impl Loads {
+    fn push(&self, load: BoxFuture<'static, ()>) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(load);
+    }
+
+    fn take(&self) -> Vec<BoxFuture<'static, ()>> {
+        std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Answers a request, and carries out its loads whenever it cannot go on without. They end with
+    /// it.
+    pub(crate) async fn serve<T>(self, request: impl Future<Output = T>) -> T {
+        let mut request = std::pin::pin!(request);
+        let mut running = FuturesUnordered::new();
+        let turn = Arc::new(Turn::default());
+        let waker = Waker::from(turn.clone());
+        std::future::poll_fn(move |context| {
+            turn.task.register(context.waker());
+            loop {
+                turn.is_wanted.store(false, Ordering::SeqCst);
+                let answer = request.as_mut().poll(&mut task::Context::from_waker(&waker));
+                if answer.is_ready() {
+                    return answer;
+                }
+                // A long list lets others have a turn before it has asked for all that it needs.
+                let is_waiting = !turn.is_wanted.load(Ordering::SeqCst);
+                if is_waiting && running.is_empty() {
+                    running.extend(self.take());
+                }
+                match running.poll_next_unpin(context) {
+                    Poll::Ready(Some(())) => {}
+                    Poll::Ready(None) | Poll::Pending => return Poll::Pending,
+                }
+            }
+        })
+        .await
+    }
+}
+
+/// Wakes the task of a request, and notes that the request itself wants to go on.
+#[derive(Default)]
+struct Turn {
+    is_wanted: AtomicBool,
+    task: AtomicWaker,
+}
+
+impl Wake for Turn {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.is_wanted.store(true, Ordering::SeqCst);
+        self.task.wake();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicUsize;
+
+    use futures_util::future::join_all;
+
+    use super::*;
+
+    struct Counting(Arc<AtomicUsize>);
+
+    impl Loader<u32> for Counting {
+        type Value = u32;
+        type Error = Problem;
+
+        async fn load(&self, keys: &[u32]) -> Result<HashMap<u32, u32>, Problem> {
+            self.0.fetch_add(1, Ordering::SeqCst);
+            tokio::task::yield_now().await;
+            Ok(keys.iter().map(|key| (*key, key / 2)).collect())
+        }
+    }
+
+    async fn loads_for(parents: u32) -> usize {
+        let statements = Arc::new(AtomicUsize::new(0));
+        let loads = Loads::default();
+        let asked = loads.clone();
+        let source = Counting(statements.clone());
+        let loader =
+            DataLoader::with_cache(source, move |load| asked.push(load), HashMapCache::default());
+        let loader = loader.delay(Duration::ZERO).max_batch_size(COMPLEXITY_MAX);
+        // As the library does it: objects side by side, and the fields of each side by side.
+        let field = async |field: u32, parent: u32| {
+            let child = loader.load_one(1_000_000 + 2 * (3 * parent + field)).await.unwrap();
+            loader.load_one(child.unwrap()).await.unwrap().unwrap()
+        };
+        let object = async |parent: u32| {
+            let fields: FuturesUnordered<_> = (0..3).map(|it| field(it, parent)).collect();
+            fields.count().await
+        };
+        let answers = loads.serve(join_all((0..parents).map(object))).await;
+        assert_eq!(answers, vec![3; parents as usize]);
+        statements.load(Ordering::SeqCst)
+    }
+
+    #[tokio::test]
+    async fn many_parents_take_as_many_loads_as_one() {
+        assert_eq!(loads_for(1).await, 2);
+        for parents in [20, 31, 500, 5_000] {
+            assert_eq!(loads_for(parents).await, 2, "{parents} parents");
+        }
+    }
+}

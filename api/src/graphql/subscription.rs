@@ -1,0 +1,436 @@
+//! Subscriptions, and the requests that made them what they are.
+
+use std::sync::Arc;
+
+use async_graphql::{Context, Enum, ID, InputObject, Json, Object, SimpleObject};
+use chrono::{DateTime, Utc};
+use domain::permission::Permission;
+use domain::{CommandId, OrganizationId, ServiceKey, SubscriptionId, UserId};
+use projections::finder::Query as Wanted;
+use projections::views::{self, Holder, RequestView, SubscriptionView, UserView};
+use uuid::Uuid;
+
+use super::connection::{Slice, ViewConnection, list};
+use super::id::GlobalId;
+use super::organization::{Organization, narrowed};
+use super::reading::{Reading, Resolved, reading};
+use super::service::{Plan, Service};
+use super::user::User;
+use crate::problem::Problem;
+
+/// How it stands with a subscription.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Enum)]
+#[graphql(remote = "views::SubscriptionStatus")]
+pub(crate) enum SubscriptionStatus {
+    /// Nothing is held: not yet, or not any more.
+    NotProvisioned,
+    /// Asked for; work has not begun.
+    Requested,
+    /// Being worked on.
+    InProgress,
+    /// Held.
+    Provisioned,
+}
+
+/// A change that is still to come.
+#[derive(Clone, Debug, SimpleObject)]
+pub(crate) struct ScheduledChange {
+    /// When.
+    effective_at: DateTime<Utc>,
+    /// The plan held from then on; none where nothing is.
+    plan_key: Option<String>,
+    /// Units held from then on.
+    quantity: Option<u32>,
+}
+
+/// A service held by a customer or a user.
+#[derive(Clone)]
+pub(crate) struct Subscription(Arc<SubscriptionView>);
+
+impl From<Arc<SubscriptionView>> for Subscription {
+    fn from(view: Arc<SubscriptionView>) -> Self {
+        Self(view)
+    }
+}
+
+/// A service held by a customer or a user.
+#[Object]
+impl Subscription {
+    /// The global id. The same holder, service and instance name have the same one again later.
+    pub(crate) async fn id(&self) -> ID {
+        GlobalId::Subscription(self.0.id).encode()
+    }
+
+    /// The id in the REST API.
+    async fn uuid(&self) -> Uuid {
+        self.0.id.0
+    }
+
+    /// How it stands now.
+    async fn status(&self, context: &Context<'_>) -> SubscriptionStatus {
+        self.0.status_at(reading(context).now).into()
+    }
+
+    /// The key of the plan held now; none where nothing is.
+    async fn plan_key(&self, context: &Context<'_>) -> Option<String> {
+        Some(self.0.held_at(reading(context).now)?.plan.to_string())
+    }
+
+    /// The plan held now, as it is sold now; none where nothing is.
+    async fn plan(&self, context: &Context<'_>) -> Resolved<Option<Plan>> {
+        let reading = reading(context);
+        let Some(held) = self.0.held_at(reading.now) else { return Ok(None) };
+        let service = Service::of(reading, &self.0.service).await?;
+        Ok(service.and_then(|service| service.plan(&held.plan)))
+    }
+
+    /// Units held now; none where nothing is.
+    async fn quantity(&self, context: &Context<'_>) -> Option<u32> {
+        Some(self.0.held_at(reading(context).now)?.quantity)
+    }
+
+    /// The instance's name, where the service has many.
+    async fn instance(&self) -> Option<&str> {
+        self.0.instance.as_deref()
+    }
+
+    /// The service's key.
+    async fn service_key(&self) -> &str {
+        self.0.service.as_str()
+    }
+
+    /// What is held.
+    async fn service(&self, context: &Context<'_>) -> Resolved<Option<Service>> {
+        Service::of(reading(context), &self.0.service).await
+    }
+
+    /// The customer who holds it, or whose user does.
+    async fn customer(&self, context: &Context<'_>) -> Resolved<Option<Organization>> {
+        Organization::of(reading(context), self.0.customer).await
+    }
+
+    /// The user who holds it, for a user service.
+    async fn user(&self, context: &Context<'_>) -> Resolved<Option<User>> {
+        match self.0.holder {
+            Holder::Customer(_) => Ok(None),
+            Holder::User(id) => User::of(reading(context), id).await,
+        }
+    }
+
+    /// The first moment at which anything was held.
+    async fn since(&self) -> Option<DateTime<Utc>> {
+        self.0.since
+    }
+
+    /// What is still to come, by date.
+    async fn scheduled(&self, context: &Context<'_>) -> Vec<ScheduledChange> {
+        let facts = self.0.scheduled_after(reading(context).now);
+        facts
+            .map(|fact| ScheduledChange {
+                effective_at: fact.effective_at,
+                plan_key: fact.holding().map(|held| held.plan.to_string()),
+                quantity: fact.holding().map(|held| held.quantity),
+            })
+            .collect()
+    }
+
+    /// The latest request.
+    async fn request(&self, context: &Context<'_>) -> Resolved<Option<Request>> {
+        Request::of(reading(context), self.0.request).await
+    }
+
+    /// The plan's properties as they were resolved for the latest request, overrides included; none
+    /// where that took the service away.
+    async fn properties(&self, context: &Context<'_>) -> Resolved<Option<Vec<ResolvedProperty>>> {
+        let request = Request::of(reading(context), self.0.request).await?;
+        Ok(request.map(|request| request.resolved()))
+    }
+
+    /// The `ETag` in the REST API.
+    async fn version(&self) -> u64 {
+        self.0.version
+    }
+}
+
+/// Which subscriptions.
+#[derive(Clone, Debug, Default, InputObject)]
+pub(crate) struct SubscriptionFilter {
+    /// Only those of this customer and of its users.
+    customer_id: Option<ID>,
+    /// Only those of this user.
+    user_id: Option<ID>,
+    /// Only those of this service: its key.
+    service: Option<String>,
+}
+
+impl Subscription {
+    /// A subscription, if the caller may see it. Everybody sees his own.
+    pub(crate) async fn get(reading: &Reading, id: SubscriptionId) -> Resolved<Self> {
+        let view = reading.find::<SubscriptionView>(id).await?.ok_or_else(Problem::not_found)?;
+        if view.holder.id() != reading.principal.user.0 {
+            reading.permit(Permission::ViewSubscriptions, &view.path)?;
+        }
+        Ok(Self(view))
+    }
+
+    /// The subscription that something is about.
+    pub(crate) async fn of(reading: &Reading, id: SubscriptionId) -> Resolved<Option<Self>> {
+        reading.require(Permission::ViewSubscriptions)?;
+        Ok(reading.find::<SubscriptionView>(id).await?.map(Self))
+    }
+
+    /// The subscriptions in scope, by service.
+    pub(crate) async fn list(
+        reading: &Reading,
+        filter: SubscriptionFilter,
+        slice: &Slice,
+    ) -> Resolved<Option<ViewConnection<SubscriptionView, Self>>> {
+        reading.require(Permission::ViewSubscriptions)?;
+        let scope = narrowed(reading, filter.customer_id.as_ref()).await?;
+        let owner = match &filter.user_id {
+            None => None,
+            Some(id) => Some(find_user(reading, id).await?.id.to_string()),
+        };
+        let query = Wanted { owner, kind: service_key(filter.service)?, ..Wanted::default() };
+        list(reading, scope, query, None, slice).await
+    }
+}
+
+/// A service's key, if the text is one.
+pub(crate) fn service_key(text: Option<String>) -> Resolved<Option<String>> {
+    let Some(text) = text else { return Ok(None) };
+    let key = ServiceKey::parse(&text);
+    let key = key.ok_or_else(|| Problem::bad_parameter("service", "This is the key of a service."));
+    key.map(|key| Some(key.to_string()))
+}
+
+/// The user of an id as it is here or in the REST API.
+async fn find_user(reading: &Reading, id: &str) -> Resolved<Arc<UserView>> {
+    let id = match GlobalId::decode(id) {
+        Some(GlobalId::User(id)) => Some(id),
+        _ => id.parse::<UserId>().ok(),
+    };
+    let found = match id {
+        Some(id) => reading.find::<UserView>(id).await?,
+        None => None,
+    };
+    found.ok_or_else(Problem::not_found)
+}
+
+/// What was asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Enum)]
+#[graphql(remote = "views::Verb")]
+pub(crate) enum RequestVerb {
+    /// Assign a service.
+    Provision,
+    /// Another plan or quantity.
+    Change,
+    /// Take a service away.
+    Deprovision,
+}
+
+/// How far a request is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Enum)]
+#[graphql(remote = "views::RequestStatus")]
+pub(crate) enum RequestStatus {
+    /// Work has not begun.
+    Requested,
+    /// Being worked on.
+    InProgress,
+    /// Done.
+    Completed,
+}
+
+impl RequestStatus {
+    /// As the view's index writes it.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Requested => "requested",
+            Self::InProgress => "inProgress",
+            Self::Completed => "completed",
+        }
+    }
+}
+
+/// A property's value, and where it comes from.
+#[derive(Clone)]
+pub(crate) struct ResolvedProperty {
+    key: String,
+    value: String,
+    overridden_by: Option<OrganizationId>,
+}
+
+/// A property's value, and where it comes from.
+#[Object]
+impl ResolvedProperty {
+    /// Which property.
+    async fn key(&self) -> &str {
+        &self.key
+    }
+
+    /// Its value.
+    async fn value(&self) -> &str {
+        &self.value
+    }
+
+    /// Whether it is not the plan's own value.
+    async fn overridden(&self) -> bool {
+        self.overridden_by.is_some()
+    }
+
+    /// The organisation that overrides it, if the caller can see it.
+    async fn overridden_by(&self, context: &Context<'_>) -> Resolved<Option<Organization>> {
+        match self.overridden_by {
+            None => Ok(None),
+            Some(id) => Organization::of(reading(context), id).await,
+        }
+    }
+}
+
+/// A request and how far it is.
+#[derive(Clone)]
+pub(crate) struct Request(Arc<RequestView>);
+
+impl From<Arc<RequestView>> for Request {
+    fn from(view: Arc<RequestView>) -> Self {
+        Self(view)
+    }
+}
+
+/// A request and how far it is.
+#[Object]
+impl Request {
+    /// The global id.
+    pub(crate) async fn id(&self) -> ID {
+        GlobalId::Request(self.0.id).encode()
+    }
+
+    /// The id in the REST API.
+    async fn uuid(&self) -> Uuid {
+        self.0.id.0
+    }
+
+    /// What was asked for.
+    async fn verb(&self) -> RequestVerb {
+        self.0.verb.into()
+    }
+
+    /// How far it is.
+    async fn status(&self) -> RequestStatus {
+        self.0.status.into()
+    }
+
+    /// Of which subscription.
+    async fn subscription(&self, context: &Context<'_>) -> Resolved<Option<Subscription>> {
+        Subscription::of(reading(context), self.0.subscription).await
+    }
+
+    /// The key of the plan that was asked for; none for a deprovisioning.
+    async fn plan_key(&self) -> Option<&str> {
+        Some(self.0.request.as_ref()?.plan.key.as_str())
+    }
+
+    /// Units that were asked for; none for a deprovisioning.
+    async fn quantity(&self) -> Option<u32> {
+        Some(self.0.request.as_ref()?.quantity)
+    }
+
+    /// The plan's properties as they were resolved, overrides included; none for a deprovisioning.
+    async fn properties(&self) -> Vec<ResolvedProperty> {
+        self.resolved()
+    }
+
+    /// Everything it was built from, as it was when it was asked; none for a deprovisioning.
+    async fn ingredients(&self) -> Option<Json<&domain::subscription::Request>> {
+        self.0.request.as_deref().map(Json)
+    }
+
+    /// Who asked: `user:<id>` or `system`.
+    async fn requested_by(&self) -> String {
+        self.0.requested_by.to_string()
+    }
+
+    /// Why.
+    async fn reason(&self) -> Option<&str> {
+        self.0.reason.as_deref()
+    }
+
+    /// When it was asked.
+    async fn requested_at(&self) -> DateTime<Utc> {
+        self.0.requested_at
+    }
+
+    /// When it is to be true in the business.
+    async fn effective_at(&self) -> DateTime<Utc> {
+        self.0.effective_at
+    }
+
+    /// When work began.
+    async fn started_at(&self) -> Option<DateTime<Utc>> {
+        self.0.started_at
+    }
+
+    /// When it was done.
+    async fn completed_at(&self) -> Option<DateTime<Utc>> {
+        self.0.completed_at
+    }
+}
+
+/// Which requests.
+#[derive(Clone, Debug, Default, InputObject)]
+pub(crate) struct RequestFilter {
+    /// Only those of this customer and of its users.
+    customer_id: Option<ID>,
+    /// Only those of this subscription.
+    subscription_id: Option<ID>,
+    /// Only those that are so far.
+    status: Option<RequestStatus>,
+}
+
+impl Request {
+    /// A request, if the caller may see it.
+    pub(crate) async fn get(reading: &Reading, id: CommandId) -> Resolved<Self> {
+        let view = reading.find::<RequestView>(id).await?.ok_or_else(Problem::not_found)?;
+        reading.permit(Permission::ViewSubscriptions, &view.path)?;
+        Ok(Self(view))
+    }
+
+    /// The request that something is about.
+    async fn of(reading: &Reading, id: CommandId) -> Resolved<Option<Self>> {
+        reading.require(Permission::ViewSubscriptions)?;
+        Ok(reading.find::<RequestView>(id).await?.map(Self))
+    }
+
+    fn resolved(&self) -> Vec<ResolvedProperty> {
+        let properties = self.0.request.iter().flat_map(|request| &request.plan.properties);
+        properties
+            .map(|property| ResolvedProperty {
+                key: property.key.to_string(),
+                value: property.value.clone(),
+                overridden_by: property.overridden_by,
+            })
+            .collect()
+    }
+
+    /// The requests in scope, in the order of asking.
+    pub(crate) async fn list(
+        reading: &Reading,
+        filter: RequestFilter,
+        slice: &Slice,
+    ) -> Resolved<Option<ViewConnection<RequestView, Self>>> {
+        reading.require(Permission::ViewSubscriptions)?;
+        let scope = narrowed(reading, filter.customer_id.as_ref()).await?;
+        let owner = match filter.subscription_id.as_deref() {
+            None => None,
+            Some(id) => {
+                let id = match GlobalId::decode(id) {
+                    Some(GlobalId::Subscription(id)) => Some(id),
+                    _ => id.parse().ok(),
+                };
+                Some(id.ok_or_else(Problem::not_found)?.to_string())
+            }
+        };
+        let kind = filter.status.map(|status| status.name().to_owned());
+        list(reading, scope, Wanted { owner, kind, ..Wanted::default() }, None, slice).await
+    }
+}

@@ -1,0 +1,100 @@
+//! A writer without a database: obvious and slow. What the real one is compared with.
+
+use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use domain::event::Recorded;
+use projections::{Below, View, Wants};
+
+use crate::cache::{KeptReply, Layer};
+use crate::error::Stop;
+use crate::unit::{Ground, REPLIES, STREAMS, Unit};
+use crate::writer::{Answer, Failure, answer, reply_key};
+use crate::{Ambient, Committed, Error, Submission};
+
+/// Below the first layer.
+struct Nothing;
+
+impl Below for Nothing {
+    fn document<V: View>(&self, _key: &str) -> Option<Option<Arc<V>>> {
+        Some(None)
+    }
+}
+
+/// Keeps the log in memory, folds all of it again for each command, and does one at a time: no
+/// batches, no caches, no races.
+pub struct MemoryWriter {
+    ambient: Arc<dyn Ambient>,
+    events: Vec<Recorded>,
+    replies: HashMap<String, Option<KeptReply>>,
+}
+
+impl MemoryWriter {
+    /// An empty log.
+    #[must_use]
+    pub fn new(ambient: Arc<dyn Ambient>) -> Self {
+        Self { ambient, events: Vec::new(), replies: HashMap::new() }
+    }
+
+    /// The log.
+    #[must_use]
+    pub fn events(&self) -> &[Recorded] {
+        &self.events
+    }
+
+    /// Carries out a command.
+    ///
+    /// # Errors
+    /// What the real writer says, but for what only a queue or a database can cause.
+    pub fn submit(&mut self, submission: &Submission) -> Result<Committed, Error> {
+        let mut known = Layer { replies: self.replies.clone(), ..Layer::default() };
+        let mut wants = Wants::default();
+        for event in &self.events {
+            known.states.fold(event);
+            known.views.fold(event, &Nothing, &mut wants);
+        }
+        let last = self.events.last().map(|event| event.recorded_at);
+        let now = last.map_or(self.ambient.now(), |last| self.ambient.now().max(last));
+        let nothing = Layer::default();
+        loop {
+            let ground = Ground {
+                layers: [&known, &nothing, &nothing, &nothing],
+                next_position: self.events.len() as u64 + 1,
+                now,
+                ambient: self.ambient.as_ref(),
+            };
+            let mut unit = Unit::new(ground, submission.caller);
+            return match catch_unwind(AssertUnwindSafe(|| answer(&mut unit, submission))) {
+                Ok(Ok(Answer::New(reply))) => {
+                    self.events.extend(unit.decided().events);
+                    if let Some(idempotency) = &submission.idempotency {
+                        let answer = serde_json::to_vec(&reply).expect("a reply has a JSON form");
+                        let kept =
+                            KeptReply { request: idempotency.request, answer: answer.into() };
+                        let key = reply_key(submission.caller, &idempotency.key);
+                        self.replies.insert(key, Some(kept));
+                    }
+                    Ok(Committed { reply, replayed: false })
+                }
+                Ok(Ok(Answer::Kept(reply))) => Ok(Committed { reply, replayed: true }),
+                Ok(Err(Failure::KeyReused)) => Err(Error::KeyReused),
+                Ok(Err(Failure::Stopped(Stop::Refused(refusal)))) => Err(Error::Refused(refusal)),
+                Ok(Err(Failure::Stopped(Stop::Unauthenticated))) => Err(Error::Unauthenticated),
+                Ok(Err(Failure::Stopped(Stop::Missing))) => {
+                    // All that there is is known: what is wanted is not there.
+                    let wants = unit.wants();
+                    for stream in wants.0.get(STREAMS).into_iter().flatten() {
+                        known.states.begin(stream);
+                    }
+                    for key in wants.0.get(REPLIES).into_iter().flatten() {
+                        known.replies.insert(key.clone(), None);
+                    }
+                    known.views.note_absent(&wants);
+                    continue;
+                }
+                Err(_) => Err(Error::Panicked),
+            };
+        }
+    }
+}

@@ -1,0 +1,620 @@
+//! Random histories: commands of every kind, sensible and not, from a seed. The same seed and the
+//! same answers give the same commands, whatever carries them out.
+
+use std::sync::Once;
+
+use chrono::{DateTime, Duration, Utc};
+use commands::usecase::users::NewCredential;
+use commands::{Caller, Command, Committed, Error, Idempotency, Input, ShapeFault, Submission};
+use domain::organization::Kind;
+use domain::user::Proof;
+use domain::{Fault, Reason, TokenId, UserId};
+use rand::rngs::StdRng;
+use rand::seq::IndexedRandom;
+use rand::{Rng, SeedableRng};
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use crate::world::install;
+
+/// Most commands that are handed over at once.
+const BURST_MAX: usize = 24;
+/// Most earlier commands that are remembered, to be asked again.
+const REMEMBERED_MAX: usize = 64;
+
+const SERVICES: [&str; 5] = ["backup", "mail", "crm", "desktop", "router"];
+const PLANS: [&str; 3] = ["basic", "plus", "old"];
+const PROPERTIES: [&str; 2] = ["size", "region"];
+const ROLES: [&str; 5] = [
+    "Provider Administrator",
+    "Reseller Administrator",
+    "Customer Administrator",
+    "Service Provider Developer",
+    "Root",
+];
+
+/// What is done at one time of the clock, all at once and in this order.
+#[derive(Debug)]
+pub struct Step {
+    /// What the clock shows.
+    pub now: DateTime<Utc>,
+    /// What is asked.
+    pub submissions: Vec<Submission>,
+}
+
+/// A way through a history, with what it has learned from the answers so far.
+#[derive(Debug)]
+pub struct History {
+    rng: StdRng,
+    now: DateTime<Utc>,
+    steps: usize,
+    keys: usize,
+    organizations: Vec<(String, Kind)>,
+    users: Vec<UserId>,
+    subscriptions: Vec<String>,
+    credentials: Vec<(UserId, TokenId)>,
+    remembered: Vec<Submission>,
+}
+
+impl History {
+    /// The beginning of the history of a seed.
+    ///
+    /// # Panics
+    /// Never: the time is one.
+    #[must_use]
+    pub fn new(seed: u64) -> Self {
+        Self {
+            rng: StdRng::seed_from_u64(seed),
+            now: "2019-01-01T00:00:00Z".parse().expect("a time"),
+            steps: 0,
+            keys: 0,
+            organizations: Vec::new(),
+            users: Vec::new(),
+            subscriptions: Vec::new(),
+            credentials: Vec::new(),
+            remembered: Vec::new(),
+        }
+    }
+
+    /// What is asked next. Nothing in a step depends on another's answer in that step.
+    pub fn step(&mut self) -> Step {
+        self.steps += 1;
+        let submissions = match self.steps {
+            1 => vec![system(install())],
+            2 => SERVICES.iter().map(|key| system(draft(key, first_plans(key)))).collect(),
+            3 => SERVICES.iter().map(|key| system(publish(key, Value::Null))).collect(),
+            4 => self.first_organizations(),
+            5 => self.first_users(),
+            _ => {
+                self.turn_the_clock();
+                let burst = if self.rng.random_bool(0.3) {
+                    1
+                } else {
+                    self.rng.random_range(2..=BURST_MAX)
+                };
+                (0..burst).map(|_| self.submission()).collect()
+            }
+        };
+        Step { now: self.now, submissions }
+    }
+
+    /// Takes in the answers to a step, in its order.
+    pub fn learn(&mut self, step: &Step, answers: &[Result<Committed, Error>]) {
+        for (submission, answer) in step.submissions.iter().zip(answers) {
+            if let Ok(Committed { reply, replayed: false }) = answer
+                && let Some(location) = &reply.location
+            {
+                let body: Value = serde_json::from_str(reply.body.get()).unwrap_or_default();
+                self.learn_one(submission, location, &body);
+            }
+            if submission.idempotency.is_some() {
+                self.remembered.truncate(REMEMBERED_MAX - 1);
+                self.remembered.insert(0, submission.clone());
+            }
+        }
+    }
+
+    fn learn_one(&mut self, submission: &Submission, location: &str, body: &Value) {
+        let parts: Vec<_> = location.split('/').skip(1).collect();
+        match (&parts[..], submission.caller.actor) {
+            (["users", id], _) => {
+                if self.organizations.is_empty() {
+                    let provider = body["organizationId"].as_str().unwrap_or_default();
+                    self.organizations.push((provider.to_owned(), Kind::Provider));
+                }
+                self.users.extend(id.parse::<UserId>());
+            }
+            (["users", user, "tokens", token], _) => {
+                let user = user.parse::<UserId>();
+                self.credentials.extend(user.ok().zip(token.parse().ok()));
+            }
+            (["session"], domain::event::Actor::User(user)) => {
+                let session = body["id"].as_str().and_then(|id| id.parse().ok());
+                self.credentials.extend(session.map(|session| (user, session)));
+            }
+            (["customers", id], _) => self.organizations.push(((*id).to_owned(), Kind::Customer)),
+            (["resellers", id], _) => self.organizations.push(((*id).to_owned(), Kind::Reseller)),
+            (["subscriptions", id], _) => self.subscriptions.push((*id).to_owned()),
+            _ => {}
+        }
+    }
+
+    fn first_organizations(&self) -> Vec<Submission> {
+        let provider = &self.organizations[0].0;
+        let create = |kind, name: &str| {
+            let body = json!({ "name": name, "parentId": provider });
+            system(Command::CreateOrganization { kind, body: input(body) })
+        };
+        vec![
+            create(Kind::Reseller, "Eastern Resale"),
+            create(Kind::Reseller, "Western Resale"),
+            create(Kind::Customer, "Abacus Computing Group"),
+            create(Kind::Customer, "Zoo"),
+        ]
+    }
+
+    fn first_users(&self) -> Vec<Submission> {
+        let users = self.organizations.iter().enumerate().flat_map(|(number, (id, kind))| {
+            let role = match kind {
+                Kind::Provider => ROLES[0],
+                Kind::Reseller => ROLES[1],
+                Kind::Customer => ROLES[2],
+            };
+            let user = |name: &str, roles: Value| {
+                let email = format!("{name}{number}@example.com");
+                let body = json!({
+                    "firstName": name, "lastName": "Lee", "email": email, "roles": roles
+                });
+                let organization = id.clone();
+                system(Command::CreateUser { organization, body: input(body), password: None })
+            };
+            [user("ann", json!([role, "Service Provider Developer"])), user("ben", json!([]))]
+        });
+        users.collect()
+    }
+
+    /// Mostly forward, sometimes not at all, sometimes back.
+    fn turn_the_clock(&mut self) {
+        let micros = match self.rng.random_range(0..10) {
+            0 => -self.rng.random_range(0..Duration::days(2).num_microseconds().unwrap_or(0)),
+            1..=3 => 0,
+            _ => self.rng.random_range(0..Duration::days(3).num_microseconds().unwrap_or(0)),
+        };
+        self.now += Duration::microseconds(micros);
+    }
+
+    fn submission(&mut self) -> Submission {
+        if let Some(again) = self.again() {
+            return again;
+        }
+        let command = self.command();
+        let caller = self.caller();
+        let idempotency = self.rng.random_bool(0.4).then(|| {
+            self.keys += 1;
+            Idempotency { key: format!("key-{}", self.keys), request: [self.keys as u8; 32] }
+        });
+        Submission { caller, command, idempotency }
+    }
+
+    /// An earlier command with its key: the same, another one, or by another caller.
+    fn again(&mut self) -> Option<Submission> {
+        if !self.rng.random_bool(0.12) {
+            return None;
+        }
+        let mut again = self.remembered.choose(&mut self.rng)?.clone();
+        match self.rng.random_range(0..6) {
+            0 => {
+                again.command = self.command();
+                again.idempotency.as_mut()?.request = [0xff; 32];
+            }
+            1 => again.caller = self.caller(),
+            _ => {}
+        }
+        Some(again)
+    }
+
+    fn caller(&mut self) -> Caller {
+        if self.rng.random_bool(0.03) {
+            return Caller::user(UserId(Uuid::from_u128(self.rng.random())));
+        }
+        match self.users.choose(&mut self.rng) {
+            Some(user) if self.rng.random_bool(0.6) => Caller::user(*user),
+            _ => Caller::SYSTEM,
+        }
+    }
+
+    fn command(&mut self) -> Command {
+        match self.rng.random_range(0..1_000) {
+            0..100 => self.create_organization(),
+            100..160 => self.edit_organization(),
+            160..185 => {
+                let (id, kind, body) = self.organization_and_reason();
+                Command::DisableOrganization { id, kind, body }
+            }
+            185..235 => {
+                let (id, kind, body) = self.organization_and_reason();
+                Command::EnableOrganization { id, kind, body }
+            }
+            235..310 => self.create_user(),
+            310..350 => self.edit_user(),
+            350..370 => Command::DisableUser { id: self.user(), body: self.because() },
+            370..410 => Command::EnableUser { id: self.user(), body: self.because() },
+            410..450 => self.assign_roles(),
+            450..490 => self.create_token(),
+            490..515 => {
+                let (user, token) = self.credential();
+                Command::DeleteToken { user: user.to_string(), token: token.to_string() }
+            }
+            515..550 => Command::SignIn { session: self.new_credential() },
+            550..575 => Command::SignOut { session: self.credential().1 },
+            575..605 => self.draft(),
+            605..630 => {
+                let body = json!({ "effectiveAt": self.moment(), "reason": self.reason() });
+                publish(self.service(), body)
+            }
+            630..720 => Command::ProvisionToCustomer {
+                customer: self.organization().0,
+                body: self.provision(),
+            },
+            720..810 => Command::ProvisionToUser { user: self.user(), body: self.provision() },
+            810..880 => self.change(),
+            880..930 => {
+                let body = json!({ "effectiveAt": self.moment(), "reason": self.reason() });
+                Command::Deprovision { id: self.subscription(), body: self.perhaps(body) }
+            }
+            930..955 => self.override_property(),
+            955..985 => self.override_price(),
+            985..993 => Command::PanicForTests,
+            _ => install(),
+        }
+    }
+
+    /// What was sent, or now and then a body without the promised shape.
+    fn perhaps<T: DeserializeOwned>(&mut self, body: Value) -> Input<T> {
+        if self.rng.random_bool(0.03) {
+            let detail = "This is missing.".to_owned();
+            let fault = Fault { pointer: "/name".to_owned(), code: "missing", detail };
+            return Err(ShapeFault { reason: Reason::Malformed, faults: vec![fault] });
+        }
+        input(body)
+    }
+
+    fn one_of<'a>(&mut self, texts: &[&'a str]) -> &'a str {
+        texts.choose(&mut self.rng).copied().unwrap_or_default()
+    }
+
+    /// One of the texts, or nothing.
+    fn perhaps_of(&mut self, chance: f64, texts: &[&str]) -> Value {
+        if self.rng.random_bool(chance) { self.one_of(texts).into() } else { Value::Null }
+    }
+
+    /// Texts that people type: most are good.
+    fn name(&mut self) -> &'static str {
+        self.one_of(&[
+            "Abacus Computing Group",
+            "Zoo",
+            "  Ünal & Söhne \"GmbH\" ",
+            "東京",
+            "Backslash \\ Ltd",
+            "a",
+            "Müller\u{7f}",
+            "Emoji \u{1f680} Inc",
+            "Line\u{2028}separator",
+            "x",
+            "",
+            "two\nlines",
+        ])
+    }
+
+    fn reason(&mut self) -> Value {
+        self.perhaps_of(0.4, &["asked by phone", " ", "ticket\t\"42\"\n", "bad\u{1}"])
+    }
+
+    fn because(&mut self) -> Input<commands::usecase::organizations::Because> {
+        let body = json!({ "reason": self.reason() });
+        self.perhaps(body)
+    }
+
+    /// A moment in the business: now, past, future, or none.
+    fn moment(&mut self) -> Value {
+        let days = self.rng.random_range(-60..60);
+        let moment = self.now + Duration::days(days);
+        match self.rng.random_range(0..12) {
+            0..6 => Value::Null,
+            6..8 => moment.date_naive().to_string().into(),
+            8..10 => moment.to_rfc3339().into(),
+            10 => (self.now - Duration::days(days)).format("%Y-%m-01").to_string().into(),
+            _ => self.one_of(&["yesterday", "1066-10-14", "2019-02-30", ""]).into(),
+        }
+    }
+
+    fn organization(&mut self) -> (String, Kind) {
+        if self.rng.random_bool(0.04) {
+            return (self.one_of(&["nobody", "", "1"]).to_owned(), Kind::Customer);
+        }
+        let unknown = (Uuid::from_u128(7).to_string(), Kind::Customer);
+        self.organizations.choose(&mut self.rng).cloned().unwrap_or(unknown)
+    }
+
+    fn user(&mut self) -> String {
+        if self.rng.random_bool(0.04) {
+            return self.one_of(&["nobody", "", "1"]).to_owned();
+        }
+        self.users.choose(&mut self.rng).map(ToString::to_string).unwrap_or_default()
+    }
+
+    fn subscription(&mut self) -> String {
+        if self.rng.random_bool(0.03) {
+            return Uuid::from_u128(self.rng.random()).to_string();
+        }
+        self.subscriptions.choose(&mut self.rng).cloned().unwrap_or_default()
+    }
+
+    fn credential(&mut self) -> (UserId, TokenId) {
+        let unknown = (UserId(Uuid::from_u128(8)), TokenId(Uuid::from_u128(9)));
+        self.credentials.choose(&mut self.rng).copied().unwrap_or(unknown)
+    }
+
+    fn service(&mut self) -> &'static str {
+        if self.rng.random_bool(0.04) {
+            return self.one_of(&["unsold", "no key", ""]);
+        }
+        self.one_of(&SERVICES)
+    }
+
+    fn organization_and_reason(
+        &mut self,
+    ) -> (String, Kind, Input<commands::usecase::organizations::Because>) {
+        let (id, kind) = self.organization();
+        let kind = if self.rng.random_bool(0.05) { Kind::Customer } else { kind };
+        (id, kind, self.because())
+    }
+
+    fn contact(&mut self) -> Value {
+        if self.rng.random_bool(0.7) {
+            return Value::Null;
+        }
+        json!({
+            "name": self.perhaps_of(0.5, &["Ann Lee", ""]),
+            "email": self.perhaps_of(0.5, &["ann@example.com", "ann"]),
+            "phone": self.perhaps_of(0.5, &["+49 30 1234"]),
+        })
+    }
+
+    fn create_organization(&mut self) -> Command {
+        let kind = if self.rng.random_bool(0.3) { Kind::Reseller } else { Kind::Customer };
+        let parent =
+            if self.rng.random_bool(0.2) { Value::Null } else { self.organization().0.into() };
+        let body = json!({
+            "name": self.name(),
+            "parentId": parent,
+            "code": self.perhaps_of(0.3, &["AA", "bb", "C1", "D D", "ABACUS"]),
+            "billingIdentifier": self.perhaps_of(0.3, &["4711", "Ä-1", "ä-1", "4712", ""]),
+            "type": self.perhaps_of(0.3, &["standard", "test", "demo"]),
+            "contact": self.contact(),
+            "currency": self.perhaps_of(0.1, &["EUR", "USD"]),
+        });
+        Command::CreateOrganization { kind, body: self.perhaps(body) }
+    }
+
+    fn edit_organization(&mut self) -> Command {
+        let (id, kind) = self.organization();
+        let mut body = json!({
+            "name": self.perhaps_of(0.5, &["Abacus", "Zoo", "Renamed", ""]),
+            "code": self.perhaps_of(0.4, &["AA", "BB", "C1", "ZZ", "-"]),
+            "type": self.perhaps_of(0.2, &["standard", "test"]),
+            "contact": self.contact(),
+        });
+        if self.rng.random_bool(0.4) {
+            body["billingIdentifier"] = self.perhaps_of(0.6, &["4711", "ä-1", "4713"]);
+        }
+        let if_match = self.rng.random_bool(0.2).then(|| self.rng.random_range(1..4));
+        Command::EditOrganization { id, kind, body: self.perhaps(body), if_match }
+    }
+
+    fn login(&mut self) -> String {
+        let number = self.rng.random_range(0..40);
+        match self.rng.random_range(0..20) {
+            0 => format!("Somebody{number}@Example.com"),
+            1 => "no address".to_owned(),
+            _ => format!("somebody{number}@example.com"),
+        }
+    }
+
+    fn create_user(&mut self) -> Command {
+        let roles = self.roles();
+        let body = json!({
+            "firstName": self.name(),
+            "lastName": self.name(),
+            "email": self.login(),
+            "login": if self.rng.random_bool(0.3) { self.login().into() } else { Value::Null },
+            "roles": if self.rng.random_bool(0.5) { roles } else { Value::Null },
+            "password": self.perhaps_of(0.3, &["correct horse", "short"]),
+        });
+        let password = self.rng.random_bool(0.3).then(|| self.proof());
+        let organization = self.organization().0;
+        Command::CreateUser { organization, body: self.perhaps(body), password }
+    }
+
+    fn edit_user(&mut self) -> Command {
+        let body = json!({
+            "firstName": self.perhaps_of(0.4, &["Ann", "Ben", ""]),
+            "lastName": self.perhaps_of(0.4, &["Lee", "O'Neill"]),
+            "email": if self.rng.random_bool(0.3) { self.login().into() } else { Value::Null },
+            "login": if self.rng.random_bool(0.4) { self.login().into() } else { Value::Null },
+        });
+        let if_match = self.rng.random_bool(0.2).then(|| self.rng.random_range(1..4));
+        Command::EditUser { id: self.user(), body: self.perhaps(body), if_match }
+    }
+
+    fn roles(&mut self) -> Value {
+        let count = self.rng.random_range(0..3);
+        (0..count).map(|_| self.one_of(&ROLES)).collect::<Vec<_>>().into()
+    }
+
+    fn assign_roles(&mut self) -> Command {
+        let body = json!({ "roles": self.roles(), "reason": self.reason() });
+        Command::AssignRoles { id: self.user(), body: self.perhaps(body) }
+    }
+
+    fn proof(&mut self) -> Proof {
+        Proof(format!("{:064x}", self.rng.random::<u128>()))
+    }
+
+    fn new_credential(&mut self) -> NewCredential {
+        NewCredential {
+            id: TokenId(Uuid::from_u128(self.rng.random())),
+            proof: self.proof(),
+            expires_at: self.now + Duration::hours(self.rng.random_range(1..200)),
+        }
+    }
+
+    fn create_token(&mut self) -> Command {
+        let body = json!({
+            "name": self.name(),
+            "days": if self.rng.random_bool(0.5) { self.rng.random_range(0..400).into() }
+                    else { Value::Null },
+        });
+        let token = self.new_credential();
+        Command::CreateToken { user: self.user(), body: self.perhaps(body), token }
+    }
+
+    fn draft(&mut self) -> Command {
+        let key = self.service();
+        let mut body = first_plans(key);
+        body["name"] = self.name().into();
+        for plan in 0..PLANS.len() {
+            body["plans"][plan]["price"] =
+                self.perhaps_of(0.9, &["10.00", "12.5", "0", "100", "-1", "1.234"]);
+        }
+        body["plans"][2]["retired"] = self.rng.random_bool(0.8).into();
+        body["lineDescription"] = self.perhaps_of(0.2, &["{ServiceName}", "{Nonsense}"]);
+        if self.rng.random_bool(0.1) {
+            body["plans"][1]["key"] = self.one_of(&["basic", "new", "ä"]).into();
+        }
+        if self.rng.random_bool(0.05) {
+            body["level"] = "user".into();
+        }
+        let if_match = self.rng.random_bool(0.2).then(|| self.rng.random_range(1..6));
+        Command::DraftService { key: key.to_owned(), body: self.perhaps(body), if_match }
+    }
+
+    fn quantity(&mut self) -> Value {
+        match self.rng.random_range(0..20) {
+            0 => self.rng.random_range(-1..=0).into(),
+            1 => 1_000_001.into(),
+            2..9 => Value::Null,
+            _ => self.rng.random_range(1..5).into(),
+        }
+    }
+
+    fn provision(&mut self) -> Input<commands::usecase::subscriptions::Provision> {
+        let service = self.service();
+        let chance = if is_multi(service) { 0.9 } else { 0.05 };
+        let body = json!({
+            "service": service,
+            "plan": self.one_of(&["basic", "basic", "plus", "plus", "old", "none"]),
+            "quantity": self.quantity(),
+            "instance": self.perhaps_of(chance, &["production", "staging", "tests ä", ""]),
+            "effectiveAt": self.moment(),
+            "reason": self.reason(),
+        });
+        self.perhaps(body)
+    }
+
+    fn change(&mut self) -> Command {
+        let body = json!({
+            "plan": self.perhaps_of(0.6, &["basic", "plus", "old", "none"]),
+            "quantity": self.quantity(),
+            "effectiveAt": self.moment(),
+            "reason": self.reason(),
+        });
+        Command::ChangeSubscription { id: self.subscription(), body: self.perhaps(body) }
+    }
+
+    fn override_property(&mut self) -> Command {
+        let body = json!({
+            "plan": self.perhaps_of(0.5, &["basic", "plus", "none"]),
+            "property": self.one_of(&["size", "region", "colour"]),
+            "value": self.perhaps_of(0.8, &["200 GB", "eu", ""]),
+            "clear": self.rng.random_bool(0.25),
+            "effectiveFrom": self.moment(),
+            "effectiveTo": if self.rng.random_bool(0.3) { self.moment() } else { Value::Null },
+            "reason": self.one_of(&["contract 7", ""]),
+        });
+        let (organization, service) = (self.organization().0, self.service().to_owned());
+        Command::OverrideProperty { organization, service, body: self.perhaps(body) }
+    }
+
+    fn override_price(&mut self) -> Command {
+        let (price, percent, clear) = match self.rng.random_range(0..4) {
+            0 => (Value::Null, Value::Null, true),
+            1 => (Value::Null, self.one_of(&["-20", "12.5", "-100", "x"]).into(), false),
+            _ => (self.one_of(&["8.00", "0", "-1", "9999.99"]).into(), Value::Null, false),
+        };
+        let body = json!({
+            "service": self.service(),
+            "plan": self.perhaps_of(0.6, &["basic", "plus", "none"]),
+            "price": price,
+            "percent": percent,
+            "clear": clear,
+            "effectiveFrom": self.moment(),
+            "effectiveTo": if self.rng.random_bool(0.3) { self.moment() } else { Value::Null },
+            "reason": self.one_of(&["contract 7", "", "goodwill"]),
+        });
+        Command::OverridePrice { organization: self.organization().0, body: self.perhaps(body) }
+    }
+}
+
+fn input<T: DeserializeOwned>(body: Value) -> Input<T> {
+    crate::world::body(body)
+}
+
+fn system(command: Command) -> Submission {
+    Submission { caller: Caller::SYSTEM, command, idempotency: None }
+}
+
+fn is_multi(service: &str) -> bool {
+    matches!(service, "crm" | "router")
+}
+
+fn first_plans(key: &str) -> Value {
+    let plan = |plan: &str, price: &str| {
+        json!({
+            "key": plan, "name": format!("{key} {plan}"), "sku": format!("{key}-{plan}"),
+            "price": price,
+            "properties": { PROPERTIES[0]: "100 GB", PROPERTIES[1]: "de" },
+        })
+    };
+    json!({
+        "name": key,
+        "level": if matches!(key, "mail" | "desktop" | "crm") { "user" } else { "customer" },
+        "instancing": if is_multi(key) { "multi" } else { "single" },
+        "properties": [{ "key": PROPERTIES[0] }, { "key": PROPERTIES[1], "label": "Region" }],
+        "plans": [plan(PLANS[0], "10.00"), plan(PLANS[1], "20.00"), plan(PLANS[2], "5.00")],
+    })
+}
+
+fn draft(key: &str, body: Value) -> Command {
+    Command::DraftService { key: key.to_owned(), body: input(body), if_match: None }
+}
+
+fn publish(key: &str, body: Value) -> Command {
+    let body = if body.is_null() { json!({}) } else { body };
+    Command::PublishService { key: key.to_owned(), body: input(body) }
+}
+
+/// Keeps commands that are asked to panic from filling the test's output; other panics show.
+pub fn hush_asked_panics() {
+    static HUSHED: Once = Once::new();
+    HUSHED.call_once(|| {
+        let shown = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |info| {
+            let asked = info.payload_as_str().is_some_and(|text| text.contains("asked to panic"));
+            if !asked {
+                shown(info);
+            }
+        }));
+    });
+}

@@ -1,0 +1,137 @@
+//! What holds of every installation, whatever was done to it. Checked at the end of every test.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use anyhow::{Context, Result, bail, ensure};
+use domain::event::Recorded;
+use eventstore::{Chain, Database, Log, Verified};
+use projections::ledger;
+use projections::views::{RequestStatus, RequestView, SubscriptionView};
+use serde_json::Value;
+
+/// The laws: the log is whole, rebuilding gives exactly what is there, and no work is left over.
+///
+/// # Errors
+/// The first law that does not hold.
+pub async fn check(database: &Database) -> Result<()> {
+    let events = log_is_whole(database).await.context("the log is not whole")?;
+    ledger_is_the_logs(database, &events).await.context("the ledger is not the log's")?;
+    no_work_is_left(database).await.context("work is left over")?;
+    let rebuilt = projections::rebuild(database, |_| ()).await?;
+    ensure!(
+        rebuilt.differences.is_empty(),
+        "rebuilding gives other rows than there are: {:?}",
+        rebuilt.differences
+    );
+    ensure!(
+        rebuilt.events == events.len() as u64,
+        "{} of {} events were rebuilt from",
+        rebuilt.events,
+        events.len()
+    );
+    Ok(())
+}
+
+/// No gap; the chain verifies up to the head; versions count within each stream; time never goes
+/// back; every stored byte is canonical; every shape is noted for the next start.
+async fn log_is_whole(database: &Database) -> Result<Vec<Recorded>> {
+    let log = Log::new(database.clone());
+    let head = log.head().await?;
+    match eventstore::verify(database, |_| ()).await? {
+        Verified::Whole { events, .. } => {
+            ensure!(events == head.position, "{events} events, head at {}", head.position);
+        }
+        Verified::Broken(finding) => bail!("position {} {}", finding.position, finding.what),
+    }
+    let mut events: Vec<Recorded> = Vec::new();
+    let mut versions = BTreeMap::<String, u64>::new();
+    let mut shapes = BTreeSet::new();
+    let mut chain = Chain(eventstore::GENESIS);
+    loop {
+        let page = log.read(events.len() as u64, u64::MAX, eventstore::READ_MAX).await?;
+        if page.is_empty() {
+            break;
+        }
+        for stored in page {
+            let at = format!("position {}", stored.position);
+            ensure!(stored.position == events.len() as u64 + 1, "{at} is out of order");
+            chain.extend(&stored.body);
+            let event = stored.decode()?;
+            let version = versions.entry(event.stream.clone()).or_default();
+            *version += 1;
+            ensure!(event.version == *version, "{at} is not version {version} of its stream");
+            let before = events.last().map(|last| last.recorded_at);
+            ensure!(before.is_none_or(|it| it <= event.recorded_at), "{at} goes back in time");
+            ensure!(event.cause.is_none_or(|it| it < event.position), "{at} causes itself");
+            let form = event.to_stored();
+            ensure!(form.body == stored.body, "{at} is not stored as it is written today");
+            let text = std::str::from_utf8(&stored.body)?;
+            ensure!(canonical(&serde_json::from_str(text)?) == text, "{at} is not canonical JSON");
+            shapes.insert((form.kind, i64::from(form.schema)));
+            events.push(event);
+        }
+    }
+    ensure!(events.len() as u64 == head.position, "the log ends before its head");
+    ensure!(chain.0 == head.hash, "the head has another hash than the last event");
+    let last = events.last().map_or(0, |event| event.recorded_at.timestamp_micros());
+    ensure!(last == head.recorded_at, "the head has another time than the last event");
+    let rows = database.fetch("select kind, schema from event_shape", &[]).await?;
+    let noted = rows
+        .iter()
+        .map(|row| Ok((row.text(0)?.to_owned(), row.int(1)?)))
+        .collect::<Result<BTreeSet<_>>>()?;
+    ensure!(noted == shapes, "the shapes noted for the next start are {noted:?}");
+    Ok(events)
+}
+
+/// Every billable fact is there once, and nothing else.
+async fn ledger_is_the_logs(database: &Database, events: &[Recorded]) -> Result<()> {
+    let sql = format!("select position, subscription from {} order by position", ledger::TABLE);
+    let rows = database.fetch(&sql, &[]).await?;
+    let there = rows
+        .iter()
+        .map(|row| Ok((row.unsigned(0)?, format!("subscription-{}", row.text(1)?))))
+        .collect::<Result<Vec<_>>>()?;
+    let said = events
+        .iter()
+        .filter(|event| ledger::fact(event).is_some())
+        .map(|event| (event.position, event.stream.clone()));
+    ensure!(there == said.collect::<Vec<_>>(), "facts are missing or too many: {there:?}");
+    Ok(())
+}
+
+/// Nothing waits for anybody.
+async fn no_work_is_left(database: &Database) -> Result<()> {
+    for row in database.fetch("select document from view_subscription", &[]).await? {
+        let view: SubscriptionView = serde_json::from_slice(row.bytes(0)?)?;
+        ensure!(view.pending.is_none(), "subscription {} is {:?}", view.id, view.pending);
+    }
+    for row in database.fetch("select document from view_request", &[]).await? {
+        let view: RequestView = serde_json::from_slice(row.bytes(0)?)?;
+        ensure!(
+            view.status == RequestStatus::Completed,
+            "request {} is {:?}",
+            view.id,
+            view.status
+        );
+    }
+    Ok(())
+}
+
+/// The canonical form of JSON (RFC 8785) that has ASCII keys and whole numbers only.
+#[must_use]
+pub fn canonical(value: &Value) -> String {
+    match value {
+        Value::Array(items) => {
+            format!("[{}]", items.iter().map(canonical).collect::<Vec<_>>().join(","))
+        }
+        Value::Object(fields) => {
+            let sorted: BTreeMap<_, _> = fields.iter().collect();
+            let fields = sorted
+                .into_iter()
+                .map(|(key, value)| format!("{}:{}", Value::String(key.clone()), canonical(value)));
+            format!("{{{}}}", fields.collect::<Vec<_>>().join(","))
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => value.to_string(),
+    }
+}

@@ -1,0 +1,12 @@
+//! The spine in process: the log, the writer, the views and their laws, on both databases, with a
+//! clock that tests turn and seeded ids. Run under `scripts/postgres run --`.
+
+mod spine {
+    mod contract;
+    mod protection;
+    mod readers;
+    mod setting;
+    mod several;
+    mod views;
+    mod writer;
+}

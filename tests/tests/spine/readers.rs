@@ -1,0 +1,193 @@
+//! Readers that follow the log see every event, once, in order, whoever writes at the time.
+
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use atrium_tests::laws;
+use atrium_tests::world::World;
+use commands::Writer;
+use domain::organization::Kind;
+use domain::{OrganizationId, TenantPath};
+use eventstore::{Database, Log};
+use rand::Rng;
+
+use super::setting::{
+    BOTH, another_writer, at_once, create, events, id, provider, rename, system,
+};
+
+const SUBMITTERS: u64 = 32;
+const EACH: u64 = 40;
+const READERS: usize = 4;
+
+/// Follows the log to its end, in pages of any size.
+async fn follow(database: Database, from: u64, to: u64) -> Result<()> {
+    let log = Log::new(database);
+    let mut position = from;
+    while position < to {
+        let limit = rand::rng().random_range(1..200);
+        for stored in log.read(position, u64::MAX, limit).await? {
+            ensure!(
+                stored.position == position + 1,
+                "after {position} came {}",
+                stored.position
+            );
+            stored.decode()?;
+            position = stored.position;
+        }
+        pause(2_000).await;
+    }
+    ensure!(log.read(position, u64::MAX, 10).await?.is_empty(), "there is more than was written");
+    Ok(())
+}
+
+async fn pause(micros_max: u64) {
+    let micros = rand::rng().random_range(0..micros_max);
+    tokio::time::sleep(Duration::from_micros(micros)).await;
+}
+
+async fn submit(writer: Writer, provider: String, submitter: u64) -> Result<()> {
+    for n in 0..EACH {
+        pause(8_000).await;
+        let wish = create(Kind::Customer, &provider, &format!("c{submitter} {n}"));
+        writer.submit(system(wish)).await?;
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reader_never_skips_an_event() -> Result<()> {
+    for engine in BOTH {
+        let world = World::new(engine).await?;
+        let provider = provider(&world).await?;
+        let (other, another) = another_writer(&world).await?;
+        let begin = events(&world.database).await?;
+        let end = begin + SUBMITTERS * EACH;
+        let readers: Vec<_> = (0..READERS)
+            .map(|n| {
+                let database = if n % 2 == 0 { &world.database } else { &other };
+                tokio::spawn(follow(database.clone(), begin, end))
+            })
+            .collect();
+        let submitters: Vec<_> = (0..SUBMITTERS)
+            .map(|n| {
+                let writer = if n % 2 == 0 { &world.writer } else { &another };
+                tokio::spawn(submit(writer.clone(), provider.clone(), n))
+            })
+            .collect();
+        for submitter in submitters {
+            submitter.await??;
+        }
+        for reader in readers {
+            tokio::time::timeout(Duration::from_secs(30), reader).await???;
+        }
+        assert_eq!(events(&world.database).await?, end);
+        laws::check(&world.database).await?;
+    }
+    Ok(())
+}
+
+/// What the writer announces can be read, and what is answered has been announced.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_announced_is_there() -> Result<()> {
+    for engine in BOTH {
+        let world = World::new(engine).await?;
+        let provider = provider(&world).await?;
+        let log = Log::new(world.database.clone());
+        let mut announced = world.writer.position();
+        let follower = {
+            let log = log.clone();
+            let mut announced = world.writer.position();
+            tokio::spawn(async move {
+                let mut seen = 0;
+                while announced.changed().await.is_ok() {
+                    let position = *announced.borrow_and_update();
+                    ensure!(position >= seen, "{position} was announced after {seen}");
+                    ensure!(log.head().await?.position >= position, "{position} is not there yet");
+                    let last = log.read(position - 1, position, 1).await?;
+                    ensure!(last.len() == 1, "{position} cannot be read yet");
+                    seen = position;
+                }
+                Ok(())
+            })
+        };
+        for n in 0..100 {
+            let wish = create(Kind::Customer, &provider, &format!("c{n}"));
+            world.writer.submit(system(wish)).await?;
+            assert_eq!(*announced.borrow_and_update(), log.head().await?.position);
+        }
+        laws::check(&world.database).await?;
+        drop(world);
+        follower.await??;
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_log_is_read_by_tenant_and_by_time() -> Result<()> {
+    for engine in BOTH {
+        let world = World::new(engine).await?;
+        let provider = provider(&world).await?;
+        let log = Log::new(world.database.clone());
+        world.ambient.set("2019-02-01T00:00:00Z");
+        let east = world.system(create(Kind::Reseller, &provider, "East")).await?;
+        let west = world.system(create(Kind::Reseller, &provider, "West")).await?;
+        world.ambient.set("2019-03-01T00:00:00Z");
+        let zoo = world.system(create(Kind::Customer, &id(&east), "Zoo")).await?;
+        let wishes = (0..7).map(|n| system(rename(&id(&zoo), &format!("Zoo {n}"))));
+        for answer in at_once(&world.writer, wishes).await {
+            answer?;
+        }
+        let number = |it: &serde_json::Value| it["number"].as_u64().unwrap() as u32;
+        let east_path = TenantPath::provider().child(number(&east));
+        let west_path = TenantPath::provider().child(number(&west));
+        let below = log.below(&east_path, 0, u64::MAX, 100).await?;
+        assert_eq!(below.len(), 1 + 1 + 7);
+        for stored in &below {
+            assert!(east_path.contains(&stored.decode()?.path));
+        }
+        let page = log.below(&east_path, below[1].position, below[4].position, 2).await?;
+        assert_eq!(page, below[2..4]);
+        assert_eq!(log.below(&west_path, 0, u64::MAX, 100).await?.len(), 1);
+
+        let stream = format!("organization-{}", id(&zoo).parse::<OrganizationId>()?);
+        let own = log.streams(vec![stream]).await?;
+        assert_eq!(own.iter().map(|it| it.version).collect::<Vec<_>>(), (1..=8).collect::<Vec<_>>());
+
+        let at = |time: &str| time.parse::<chrono::DateTime<chrono::Utc>>().unwrap();
+        let before = |time: &str| at(time).timestamp_micros();
+        let first_in_march = own[0].position;
+        let known = async |time| log.position_at(before(time)).await;
+        assert_eq!(known("2018-12-31T00:00:00Z").await?, 0);
+        assert_eq!(known("2019-02-01T00:00:00Z").await?, first_in_march - 1);
+        assert_eq!(known("2019-02-28T23:59:59Z").await?, first_in_march - 1);
+        assert_eq!(known("2019-03-01T00:00:00Z").await?, first_in_march + 7);
+        assert_eq!(known("2030-01-01T00:00:00Z").await?, first_in_march + 7);
+        laws::check(&world.database).await?;
+    }
+    Ok(())
+}
+
+/// A gap is corruption: a reader stops and says so, and never goes on behind it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reader_stops_at_a_gap() -> Result<()> {
+    for engine in BOTH {
+        let world = World::new(engine).await?;
+        let provider = provider(&world).await?;
+        for n in 0..5 {
+            world.system(create(Kind::Customer, &provider, &format!("c{n}"))).await?;
+        }
+        let mut forger = world.database.writer_connection().await?;
+        super::protection::disarm(&mut forger).await?;
+        forger.execute("delete from event where position = 6", &[]).await?;
+        let log = Log::new(world.database.clone());
+        assert_eq!(log.read(3, 5, 10).await?.len(), 2);
+        for after in [3, 5] {
+            let read = log.read(after, u64::MAX, 10).await;
+            assert!(
+                matches!(read, Err(eventstore::Error::Gap { expected: 6, found: 7 })),
+                "{engine:?} after {after}: {read:?}"
+            );
+        }
+    }
+    Ok(())
+}
