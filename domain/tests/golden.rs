@@ -29,9 +29,9 @@ fn canonical(value: &Value) -> String {
         }
         Value::Object(fields) => {
             let sorted: BTreeMap<_, _> = fields.iter().collect();
-            let fields = sorted.into_iter().map(|(key, value)| {
-                format!("{}:{}", Value::String(key.clone()), canonical(value))
-            });
+            let fields = sorted
+                .into_iter()
+                .map(|(key, value)| format!("{}:{}", Value::String(key.clone()), canonical(value)));
             format!("{{{}}}", fields.collect::<Vec<_>>().join(","))
         }
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => value.to_string(),

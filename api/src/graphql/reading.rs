@@ -19,7 +19,6 @@ use domain::TenantPath;
 use domain::billing::{BillingSettings, Period};
 use domain::permission::Permission;
 use futures_util::future::BoxFuture;
-use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use futures_util::task::AtomicWaker;
 use projections::View;
 use projections::finder::{self, Page, Query, Scope};
@@ -281,7 +280,7 @@ impl Loads {
     /// it.
     pub(crate) async fn serve<T>(self, request: impl Future<Output = T>) -> T {
         let mut request = std::pin::pin!(request);
-        let mut running = FuturesUnordered::new();
+        let mut running = Vec::new();
         let turn = Arc::new(Turn::default());
         let waker = Waker::from(turn.clone());
         std::future::poll_fn(move |context| {
@@ -295,11 +294,12 @@ impl Loads {
                 // A long list lets others have a turn before it has asked for all that it needs.
                 let is_waiting = !turn.is_wanted.load(Ordering::SeqCst);
                 if is_waiting && running.is_empty() {
-                    running.extend(self.take());
+                    running = self.take();
                 }
-                match running.poll_next_unpin(context) {
-                    Poll::Ready(Some(())) => {}
-                    Poll::Ready(None) | Poll::Pending => return Poll::Pending,
+                let unfinished = running.len();
+                running.retain_mut(|load| load.as_mut().poll(context).is_pending());
+                if running.len() == unfinished {
+                    return Poll::Pending;
                 }
             }
         })
@@ -330,6 +330,7 @@ mod tests {
     use std::sync::atomic::AtomicUsize;
 
     use futures_util::future::join_all;
+    use futures_util::stream::{FuturesUnordered, StreamExt as _};
 
     use super::*;
 
