@@ -65,10 +65,14 @@ fn change() -> impl Strategy<Value = Change> {
     ]
 }
 
+/// A minute; often midnight, where dates begin and end, or in one busy week.
+fn minute() -> impl Strategy<Value = i64> {
+    prop_oneof![0..MINUTES, (0..150_i64).prop_map(|day| day * 24 * 60), 40_000..43_000_i64]
+}
+
 /// Facts at distinct moments, many of them within a day, in a random order of recording.
 fn facts() -> impl Strategy<Value = Vec<Fact>> {
-    let minute = prop_oneof![0..MINUTES, 40_000..43_000_i64];
-    prop::collection::btree_map(minute, change(), 0..14)
+    prop::collection::btree_map(minute(), change(), 0..14)
         .prop_map(|drawn| drawn.into_iter().collect::<Vec<_>>())
         .prop_shuffle()
         .prop_map(|drawn| {
@@ -80,16 +84,16 @@ fn facts() -> impl Strategy<Value = Vec<Fact>> {
 fn price_override() -> impl Strategy<Value = Override> {
     let setting = prop_oneof![
         1 => Just(Setting::Cleared),
-        3 => (0..20_000_i64, prop::option::of(1..MINUTES)).prop_map(|(minor, to)| Setting::Set {
+        3 => (0..20_000_i64, prop::option::of(minute())).prop_map(|(minor, to)| Setting::Set {
             to: to.map(moment),
             value: PriceOverride::Amount(minor),
         }),
-        3 => (-100..=50_i64, prop::option::of(1..MINUTES)).prop_map(|(percent, to)| Setting::Set {
+        3 => (-100..=50_i64, prop::option::of(minute())).prop_map(|(percent, to)| Setting::Set {
             to: to.map(moment),
             value: PriceOverride::Percent(Percent::parse(&percent.to_string()).unwrap()),
         }),
     ];
-    (setting, 1..4_usize, 0..MINUTES, prop::option::of(0..3_usize)).prop_map(
+    (setting, 1..4_usize, minute(), prop::option::of(0..3_usize)).prop_map(
         |(setting, depth, from, of)| Override {
             actor: "Bob".to_owned(),
             depth,
