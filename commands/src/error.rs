@@ -38,8 +38,6 @@ pub(crate) enum Stop {
     Refused(Refusal),
     /// The caller is nobody, or not any more.
     Unauthenticated,
-    /// Something has to be loaded first; then the use case runs again from its beginning.
-    Missing,
 }
 
 impl From<Refusal> for Stop {

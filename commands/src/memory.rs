@@ -9,7 +9,7 @@ use projections::{Below, View, Wants};
 
 use crate::cache::{KeptReply, Layer};
 use crate::error::Stop;
-use crate::unit::{Ground, REPLIES, STREAMS, Unit};
+use crate::unit::{Ground, Unit};
 use crate::writer::{Answer, Failure, answer, reply_key};
 use crate::{Ambient, Committed, Error, Submission};
 
@@ -57,44 +57,30 @@ impl MemoryWriter {
         let last = self.events.last().map(|event| event.recorded_at);
         let now = last.map_or(self.ambient.now(), |last| self.ambient.now().max(last));
         let nothing = Layer::default();
-        loop {
-            let ground = Ground {
-                layers: [&known, &nothing, &nothing, &nothing],
-                next_position: self.events.len() as u64 + 1,
-                now,
-                ambient: self.ambient.as_ref(),
-            };
-            let mut unit = Unit::new(ground, submission.caller);
-            return match catch_unwind(AssertUnwindSafe(|| answer(&mut unit, submission))) {
-                Ok(Ok(Answer::New(reply))) => {
-                    self.events.extend(unit.decided().events);
-                    if let Some(idempotency) = &submission.idempotency {
-                        let answer = serde_json::to_vec(&reply).expect("a reply has a JSON form");
-                        let kept =
-                            KeptReply { request: idempotency.request, answer: answer.into() };
-                        let key = reply_key(submission.caller, &idempotency.key);
-                        self.replies.insert(key, Some(kept));
-                    }
-                    Ok(Committed { reply, replayed: false })
+        let ground = Ground {
+            layers: [&known, &nothing, &nothing, &nothing],
+            next_position: self.events.len() as u64 + 1,
+            now,
+            ambient: self.ambient.as_ref(),
+        };
+        // All that there is is known, so what the unit wants is really not there.
+        let mut unit = Unit::new(ground, submission.caller);
+        match catch_unwind(AssertUnwindSafe(|| answer(&mut unit, submission))) {
+            Ok(Ok(Answer::New(reply))) => {
+                self.events.extend(unit.decided().events);
+                if let Some(idempotency) = &submission.idempotency {
+                    let answer = serde_json::to_vec(&reply).expect("a reply has a JSON form");
+                    let kept = KeptReply { request: idempotency.request, answer: answer.into() };
+                    let key = reply_key(submission.caller, &idempotency.key);
+                    self.replies.insert(key, Some(kept));
                 }
-                Ok(Ok(Answer::Kept(reply))) => Ok(Committed { reply, replayed: true }),
-                Ok(Err(Failure::KeyReused)) => Err(Error::KeyReused),
-                Ok(Err(Failure::Stopped(Stop::Refused(refusal)))) => Err(Error::Refused(refusal)),
-                Ok(Err(Failure::Stopped(Stop::Unauthenticated))) => Err(Error::Unauthenticated),
-                Ok(Err(Failure::Stopped(Stop::Missing))) => {
-                    // All that there is is known: what is wanted is not there.
-                    let wants = unit.wants();
-                    for stream in wants.0.get(STREAMS).into_iter().flatten() {
-                        known.states.begin(stream);
-                    }
-                    for key in wants.0.get(REPLIES).into_iter().flatten() {
-                        known.replies.insert(key.clone(), None);
-                    }
-                    known.views.note_absent(&wants);
-                    continue;
-                }
-                Err(_) => Err(Error::Panicked),
-            };
+                Ok(Committed { reply, replayed: false })
+            }
+            Ok(Ok(Answer::Kept(reply))) => Ok(Committed { reply, replayed: true }),
+            Ok(Err(Failure::KeyReused)) => Err(Error::KeyReused),
+            Ok(Err(Failure::Stopped(Stop::Refused(refusal)))) => Err(Error::Refused(refusal)),
+            Ok(Err(Failure::Stopped(Stop::Unauthenticated))) => Err(Error::Unauthenticated),
+            Err(_) => Err(Error::Panicked),
         }
     }
 }

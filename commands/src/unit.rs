@@ -56,7 +56,11 @@ impl Below for Ground<'_> {
 }
 
 /// One command's work. It reads through an overlay that holds what the commands before it in the
-/// batch decided; its own writes are buffered. What it stops at leaves nothing behind.
+/// batch decided; its own writes are buffered. A refusal leaves nothing behind.
+///
+/// What it reads and nothing is known of, it takes to be absent, and notes as wanted: then it was a
+/// rehearsal. The writer loads what was wanted and runs the batch again. (Going on, instead of
+/// stopping at the first thing that is missing, finds nearly all of them in one round.)
 pub(crate) struct Unit<'a> {
     ground: Ground<'a>,
     caller: Caller,
@@ -97,8 +101,9 @@ impl<'a> Unit<'a> {
         Decided { layer: self.top, events: self.events }
     }
 
-    pub(crate) fn wants(self) -> Wants {
-        self.wants
+    /// What it read that nothing is known of.
+    pub(crate) fn wants(&mut self) -> Wants {
+        std::mem::take(&mut self.wants)
     }
 
     /// The time of this batch; also when the command's events are recorded.
@@ -152,19 +157,13 @@ impl<'a> Unit<'a> {
     }
 
     /// A decider as its stream tells; the default where it has none.
-    ///
-    /// # Errors
-    /// [`Stop::Missing`] where it has to be loaded first.
-    pub(crate) fn load<D: Held>(&mut self, id: impl Display) -> Result<Arc<D>, Stop> {
-        self.state::<D>(&stream::<D>(id)).map(|state| state.decider)
+    pub(crate) fn load<D: Held>(&mut self, id: impl Display) -> Arc<D> {
+        self.state::<D>(&stream::<D>(id)).decider
     }
 
     /// The version of a decider's stream.
-    ///
-    /// # Errors
-    /// [`Stop::Missing`] where it has to be loaded first.
-    pub(crate) fn version<D: Held>(&mut self, id: impl Display) -> Result<u64, Stop> {
-        self.state::<D>(&stream::<D>(id)).map(|state| state.version)
+    pub(crate) fn version<D: Held>(&mut self, id: impl Display) -> u64 {
+        self.state::<D>(&stream::<D>(id)).version
     }
 
     /// Refuses an edit of another version than the caller has seen (`If-Match`).
@@ -176,7 +175,7 @@ impl<'a> Unit<'a> {
         id: impl Display,
         seen: Option<u64>,
     ) -> Result<(), Stop> {
-        let version = self.version::<D>(id)?;
+        let version = self.version::<D>(id);
         if seen.is_some_and(|seen| seen != version) {
             return Err(Refusal {
                 reason: domain::Reason::Stale,
@@ -196,39 +195,36 @@ impl<'a> Unit<'a> {
         D::of_mut(&mut self.top.states).insert(stream::<D>(id), State::default());
     }
 
-    fn state<D: Held>(&mut self, stream: &str) -> Result<State<D>, Stop> {
+    fn state<D: Held>(&mut self, stream: &str) -> State<D> {
         let own = D::of(&self.top.states).get(stream);
         match own.or_else(|| cache::state::<D>(self.ground.layers, stream)) {
-            Some(state) => Ok(state.clone()),
+            Some(state) => state.clone(),
             None => {
                 self.wants.add(STREAMS, stream);
-                Err(Stop::Missing)
+                State::default()
             }
         }
     }
 
     /// A document, if it is there, as it is after what has been decided so far.
-    ///
-    /// # Errors
-    /// [`Stop::Missing`] where it has to be loaded first.
-    pub(crate) fn view<V: View>(&mut self, key: &str) -> Result<Option<Arc<V>>, Stop> {
+    pub(crate) fn view<V: View>(&mut self, key: &str) -> Option<Arc<V>> {
         let own = V::of(&self.top.views).get(key);
         match own.or_else(|| cache::document::<V>(self.ground.layers, key)) {
-            Some(document) => Ok(document.clone()),
+            Some(document) => document.clone(),
             None => {
                 self.wants.add(V::TABLE, key);
-                Err(Stop::Missing)
+                None
             }
         }
     }
 
     /// The answer that was given under an idempotency key.
-    pub(crate) fn kept_reply(&mut self, key: &str) -> Result<Option<KeptReply>, Stop> {
+    pub(crate) fn kept_reply(&mut self, key: &str) -> Option<KeptReply> {
         match self.ground.layers.iter().find_map(|layer| layer.replies.get(key)) {
-            Some(kept) => Ok(kept.clone()),
+            Some(kept) => kept.clone(),
             None => {
                 self.wants.add(REPLIES, key);
-                Err(Stop::Missing)
+                None
             }
         }
     }
@@ -241,14 +237,14 @@ impl<'a> Unit<'a> {
         let Actor::User(id) = self.caller.actor else {
             return Ok(None);
         };
-        let access = self.view::<AccessView>(&id.to_string())?.ok_or(Stop::Unauthenticated)?;
+        let access = self.view::<AccessView>(&id.to_string()).ok_or(Stop::Unauthenticated)?;
         if access.status != Status::Active {
             return Err(Stop::Unauthenticated);
         }
         let mut organization = Some(access.organization);
         while let Some(id) = organization {
             let view = self
-                .view::<projections::views::OrganizationView>(&id.to_string())?
+                .view::<projections::views::OrganizationView>(&id.to_string())
                 .ok_or(Stop::Unauthenticated)?;
             if view.status != Status::Active {
                 return Err(Stop::Unauthenticated);
@@ -291,7 +287,7 @@ impl<'a> Unit<'a> {
     pub(crate) fn path_of(&mut self, organization: &str) -> Result<TenantPath, Stop> {
         let id =
             organization.parse::<domain::OrganizationId>().map_err(|_| Refusal::not_found())?;
-        Ok(self.load::<Organization>(id)?.founded()?.path.clone())
+        Ok(self.load::<Organization>(id).founded()?.path.clone())
     }
 
     /// Has a decider decide, and takes in what it decided.
@@ -305,7 +301,7 @@ impl<'a> Unit<'a> {
         command: D::Command,
     ) -> Result<(), Stop> {
         let name = stream::<D>(id);
-        let before = self.state::<D>(&name)?;
+        let before = self.state::<D>(&name);
         let facts = before.decider.decide(command, self.effective_at)?;
         if facts.is_empty() {
             return Ok(());
@@ -320,7 +316,7 @@ impl<'a> Unit<'a> {
             self.events.push(event);
         }
         D::of_mut(&mut self.top.states).insert(name, state);
-        if self.wants.is_empty() { Ok(()) } else { Err(Stop::Missing) }
+        Ok(())
     }
 
     fn recorded(&self, stream: &str, version: u64, path: &TenantPath, event: Event) -> Recorded {

@@ -28,7 +28,7 @@ pub(crate) fn billing_settings(
     seller: OrganizationId,
 ) -> Result<BillingSettings, Stop> {
     for id in lineage(unit, seller)?.into_iter().rev() {
-        if let Some(settings) = &unit.load::<BillingCalendar>(id)?.settings {
+        if let Some(settings) = &unit.load::<BillingCalendar>(id).settings {
             return Ok(settings.clone());
         }
     }
@@ -55,7 +55,7 @@ pub(crate) fn parent(
     unit: &mut Unit<'_>,
     organization: OrganizationId,
 ) -> Result<Option<OrganizationId>, Stop> {
-    Ok(unit.load::<Organization>(organization)?.founded()?.parent)
+    Ok(unit.load::<Organization>(organization).founded()?.parent)
 }
 
 /// A moment in the business as callers write it: an RFC 3339 time, or a date, which means local

@@ -348,6 +348,9 @@ impl Worker {
         };
         let mut unit = Unit::new(ground, submission.caller);
         let ran = catch_unwind(AssertUnwindSafe(|| answer(&mut unit, submission)));
+        let missed = unit.wants();
+        let was_rehearsal = !missed.is_empty();
+        wants.absorb(missed);
         match ran {
             Ok(Ok(Answer::New(reply))) => {
                 let kept = submission.idempotency.as_ref().map(|idempotency| {
@@ -355,21 +358,17 @@ impl Worker {
                     let answer = serde_json::to_vec(&reply).expect("a reply has a JSON form");
                     (key, idempotency.request, answer)
                 });
-                let decided = unit.decided();
-                batch.take_in(decided, kept);
+                batch.take_in(unit.decided(), kept);
                 Ok(Committed { reply, replayed: false })
             }
             Ok(Ok(Answer::Kept(reply))) => Ok(Committed { reply, replayed: true }),
             Ok(Err(Failure::KeyReused)) => Err(Error::KeyReused),
             Ok(Err(Failure::Stopped(Stop::Refused(refusal)))) => Err(Error::Refused(refusal)),
             Ok(Err(Failure::Stopped(Stop::Unauthenticated))) => Err(Error::Unauthenticated),
-            Ok(Err(Failure::Stopped(Stop::Missing))) => {
-                wants.absorb(unit.wants());
-                // Not an answer: the batch runs again.
-                Err(Error::OutcomeUnknown)
-            }
             Err(_) => {
-                tracing::error!(command = ?submission.command, "a command panicked");
+                if !was_rehearsal {
+                    tracing::error!(command = ?submission.command, "a command panicked");
+                }
                 Err(Error::Panicked)
             }
         }
@@ -517,7 +516,7 @@ impl From<Stop> for Failure {
 pub(crate) fn answer(unit: &mut Unit<'_>, submission: &Submission) -> Result<Answer, Failure> {
     if let Some(idempotency) = &submission.idempotency {
         let key = reply_key(submission.caller, &idempotency.key);
-        if let Some(kept) = unit.kept_reply(&key)? {
+        if let Some(kept) = unit.kept_reply(&key) {
             if kept.request != idempotency.request {
                 return Err(Failure::KeyReused);
             }

@@ -163,7 +163,8 @@ impl Wants {
     }
 }
 
-/// Folds an event into one view's documents of the layer `top`.
+/// Folds an event into one view's documents of the layer `top`. A document that nothing is known of
+/// is taken to be absent, and noted in `wants`.
 pub(crate) fn fold<V: View>(
     event: &Recorded,
     top: &mut Views,
@@ -178,7 +179,7 @@ pub(crate) fn fold<V: View>(
                 Some(known) => known,
                 None => {
                     wants.add(V::TABLE, &touch.key);
-                    continue;
+                    None
                 }
             },
         };

@@ -129,6 +129,10 @@ pub struct Statement {
 }
 
 impl Statement {
+    fn empty(period: Period) -> Self {
+        Self { period, lines: Vec::new(), quarantined: Vec::new() }
+    }
+
     /// The sum of what is billable.
     ///
     /// # Errors
@@ -196,14 +200,87 @@ pub async fn statements(
     settings: &BillingSettings,
     periods: &[Period],
 ) -> Result<Vec<Statement>, Error> {
-    let mut statements: Vec<_> = periods
-        .iter()
-        .map(|period| Statement { period: *period, lines: Vec::new(), quarantined: Vec::new() })
-        .collect();
+    let mut statements: Vec<_> = periods.iter().map(|period| Statement::empty(*period)).collect();
+    pass(database, question, settings, &mut statements, |_| Ok(())).await?;
+    for statement in &mut statements {
+        // Stable: within a customer the slots' order and each slot's dates stay as they are.
+        statement.lines.sort_by(|a, b| {
+            let key =
+                |line: &Line| (line.customer.details.name.to_lowercase(), line.customer.number);
+            key(a).cmp(&key(b))
+        });
+    }
+    Ok(statements)
+}
+
+/// What a period comes to, without its lines.
+#[derive(Clone, Debug)]
+pub struct Total {
+    /// Which period.
+    pub period: Period,
+    /// The sums, one for each currency.
+    pub amounts: BTreeMap<Currency, Money>,
+    /// How many lines there are.
+    pub lines: u64,
+    /// What could not be rated.
+    pub quarantined: Vec<Quarantined>,
+}
+
+impl Total {
+    /// Takes the lines so far out of a statement.
+    fn take(&mut self, statement: &mut Statement) -> Result<(), Error> {
+        let lines = std::mem::take(&mut statement.lines);
+        self.lines += lines.len() as u64;
+        self.quarantined.append(&mut statement.quarantined);
+        for line in lines {
+            let amount = line.entry.amount;
+            let sum = self.amounts.entry(amount.currency).or_insert(Money::new(0, amount.currency));
+            *sum = sum.checked_add(amount).ok_or_else(|| {
+                Error::Unsuitable(format!("the total of {} is too large", self.period.label()))
+            })?;
+        }
+        Ok(())
+    }
+}
+
+/// What some periods come to, in one pass like [`statements`], but without keeping the lines.
+///
+/// # Errors
+/// What the database says; where a total is beyond what can be held.
+pub async fn totals(
+    database: &Database,
+    question: &Question,
+    settings: &BillingSettings,
+    periods: &[Period],
+) -> Result<Vec<Total>, Error> {
+    let mut statements: Vec<_> = periods.iter().map(|period| Statement::empty(*period)).collect();
+    let empty = |period: &Period| Total {
+        period: *period,
+        amounts: BTreeMap::new(),
+        lines: 0,
+        quarantined: Vec::new(),
+    };
+    let mut totals: Vec<_> = periods.iter().map(empty).collect();
+    pass(database, question, settings, &mut statements, |statements| {
+        totals.iter_mut().zip(statements).try_for_each(|(total, statement)| total.take(statement))
+    })
+    .await?;
+    Ok(totals)
+}
+
+/// Adds the lines of every slot to the statements, some slots at a time, `each` after some.
+async fn pass(
+    database: &Database,
+    question: &Question,
+    settings: &BillingSettings,
+    statements: &mut [Statement],
+    mut each: impl FnMut(&mut [Statement]) -> Result<(), Error>,
+) -> Result<(), Error> {
+    let periods = || statements.iter().map(|statement| &statement.period);
     let (Some(first), Some(last)) =
-        (periods.iter().min_by_key(|it| it.start), periods.iter().max_by_key(|it| it.end))
+        (periods().min_by_key(|it| it.start), periods().max_by_key(|it| it.end))
     else {
-        return Ok(statements);
+        return Ok(());
     };
     let span = (settings.instants(first).0, settings.instants(last).1);
     let prices = PriceBook::load(database, question).await?;
@@ -214,21 +291,14 @@ pub async fn statements(
         after = last.view.id.to_string();
         let names = Names::load(database, &question.scope, &slots).await?;
         for slot in &slots {
-            rate_slot(slot, &prices, &names, settings, &mut statements);
+            rate_slot(slot, &prices, &names, settings, statements);
         }
+        each(statements)?;
         if slots.len() < SLOTS_AT_A_TIME as usize {
             break;
         }
     }
-    for statement in &mut statements {
-        // Stable: within a customer the slots' order and each slot's dates stay as they are.
-        statement.lines.sort_by(|a, b| {
-            let key =
-                |line: &Line| (line.customer.details.name.to_lowercase(), line.customer.number);
-            key(a).cmp(&key(b))
-        });
-    }
-    Ok(statements)
+    Ok(())
 }
 
 fn rate_slot(

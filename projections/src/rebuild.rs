@@ -6,9 +6,9 @@ use std::sync::Arc;
 use eventstore::{Connection, Database, Engine, Error, Log, Value};
 
 use crate::document::{Below, View, Wants};
+use crate::ledger;
 use crate::tables::{VIEWS_VERSION, all_tables, create_indexes, create_tables};
 use crate::views::Views;
-use crate::ledger;
 
 /// Events folded before their documents are written.
 const FLUSH_EVENTS: usize = 50_000;
@@ -173,18 +173,12 @@ impl Fold<'_> {
             }
             self.known.load(self.database, &wants, &self.suffix).await?;
         }
+        let mut wants = Wants::default();
         for event in events {
-            let mut wants = Wants::default();
             let below = Folded { known: &self.known, complete: self.complete };
             self.changed.fold(event, &below, &mut wants);
-            debug_assert!(wants.is_empty() || !self.complete);
-            if !wants.is_empty() {
-                // A document that an earlier event of this page made: it is in `changed` or nowhere.
-                self.known.load(self.database, &wants, &self.suffix).await?;
-                let below = Folded { known: &self.known, complete: self.complete };
-                self.changed.fold(event, &below, &mut Wants::default());
-            }
         }
+        debug_assert!(wants.is_empty(), "everything that these events need has been loaded");
         Ok(())
     }
 }

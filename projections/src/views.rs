@@ -46,8 +46,8 @@ macro_rules! views {
         pub const TABLES: &[(&str, &[&str])] = &[$(($view::TABLE, $view::INDEXES)),*];
 
         impl Views {
-            /// Folds an event into this layer. What would have to be loaded first is noted in
-            /// `wants`; then this layer is incomplete and has to be thrown away.
+            /// Folds an event into this layer. What nothing is known of is taken to be absent, and
+            /// noted in `wants`: unless it really is absent, this layer has to be thrown away.
             pub fn fold(&mut self, event: &Recorded, below: &impl Below, wants: &mut Wants) {
                 $(fold::<$view>(event, self, below, wants);)*
             }
@@ -61,13 +61,6 @@ macro_rules! views {
             pub fn forget(&mut self, event: &Recorded) {
                 $(for touch in $view::touched(event) {
                     self.$field.forget(&touch.key);
-                })*
-            }
-
-            /// Notes that what is wanted is not there.
-            pub fn note_absent(&mut self, wants: &Wants) {
-                $(for key in wants.0.get($view::TABLE).into_iter().flatten() {
-                    self.$field.put(key.clone(), None);
                 })*
             }
 

@@ -312,12 +312,8 @@ impl Witness {
             place: database.place.clone(),
             folder: path.to_owned(),
         };
-        let known = Known {
-            wishes: Wishes::new(seed),
-            open: Vec::new(),
-            done: Vec::new(),
-            gone: 0,
-        };
+        let known =
+            Known { wishes: Wishes::new(seed), open: Vec::new(), done: Vec::new(), gone: 0 };
         Ok(Self {
             plan: plan.clone(),
             dice: StdRng::seed_from_u64(seed),

@@ -1,13 +1,11 @@
 //! The ledger: billing periods, their lines, and what these come to.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use async_graphql::connection::{Connection, OpaqueCursor};
 use async_graphql::{Context, Enum, ID, InputObject, Object, SimpleObject};
 use chrono::{DateTime, NaiveDate, Utc};
 use domain::billing::{self, Period, PriceSource as Source, summarize, total_by_customer};
-use domain::money;
 use domain::permission::Permission;
 use projections::finder::Scope;
 use projections::ledger::{self, Line, Quarantined, Statement};
@@ -357,48 +355,39 @@ pub(crate) enum QuarantineReason {
 }
 
 /// A subscription that could not be rated: reported, never zero by silence.
-pub(crate) struct QuarantinedSubscription {
-    statement: Arc<Statement>,
-    index: usize,
-}
-
-impl QuarantinedSubscription {
-    fn shown(&self) -> &Quarantined {
-        &self.statement.quarantined[self.index]
-    }
-}
+pub(crate) struct QuarantinedSubscription(Quarantined);
 
 /// A subscription that could not be rated: reported, never zero by silence.
 #[Object]
 impl QuarantinedSubscription {
     /// Which.
     async fn subscription(&self, context: &Context<'_>) -> Resolved<Option<Subscription>> {
-        Subscription::of(reading(context), self.shown().subscription).await
+        Subscription::of(reading(context), self.0.subscription).await
     }
 
     /// Whose.
     async fn customer(&self, context: &Context<'_>) -> Resolved<Option<Organization>> {
-        Organization::of(reading(context), self.shown().customer).await
+        Organization::of(reading(context), self.0.customer).await
     }
 
     /// The key of the service.
     async fn service_key(&self) -> &str {
-        self.shown().service.as_str()
+        self.0.service.as_str()
     }
 
     /// The key of the plan held then.
     async fn plan_key(&self) -> &str {
-        self.shown().cause.plan.as_str()
+        self.0.cause.plan.as_str()
     }
 
     /// The first date that it fails on.
     async fn date(&self) -> Date {
-        Date(self.shown().cause.date)
+        Date(self.0.cause.date)
     }
 
     /// What is missing or wrong.
     async fn reason(&self) -> QuarantineReason {
-        self.shown().cause.reason.into()
+        self.0.cause.reason.into()
     }
 }
 
@@ -447,27 +436,20 @@ impl BillingPeriod {
     /// What is charged altogether, for each currency.
     #[graphql(complexity = "STATEMENT_COST + child_complexity")]
     async fn totals(&self, context: &Context<'_>) -> Resolved<Option<Vec<Money>>> {
-        let statement = reading(context).statement(self.key.clone()).await?;
-        let mut totals = BTreeMap::new();
-        for line in &statement.lines {
-            let amount = line.entry.amount;
-            let total =
-                totals.entry(amount.currency).or_insert(money::Money::new(0, amount.currency));
-            *total = total.checked_add(amount).ok_or_else(Problem::internal)?;
-        }
-        Ok(Some(totals.into_values().map(Money::from).collect()))
+        let total = reading(context).total(self.key.clone()).await?;
+        Ok(Some(total.amounts.values().copied().map(Money::from).collect()))
     }
 
     /// How many lines there are.
     #[graphql(complexity = "STATEMENT_COST")]
-    async fn entry_count(&self, context: &Context<'_>) -> Resolved<Option<usize>> {
-        Ok(Some(reading(context).statement(self.key.clone()).await?.lines.len()))
+    async fn entry_count(&self, context: &Context<'_>) -> Resolved<Option<u64>> {
+        Ok(Some(reading(context).total(self.key.clone()).await?.lines))
     }
 
     /// How many subscriptions could not be rated.
     #[graphql(complexity = "STATEMENT_COST")]
     async fn quarantined_count(&self, context: &Context<'_>) -> Resolved<Option<usize>> {
-        Ok(Some(reading(context).statement(self.key.clone()).await?.quarantined.len()))
+        Ok(Some(reading(context).total(self.key.clone()).await?.quarantined.len()))
     }
 
     /// The subscriptions that could not be rated, at most 500 of them.
@@ -476,11 +458,9 @@ impl BillingPeriod {
         &self,
         context: &Context<'_>,
     ) -> Resolved<Option<Vec<QuarantinedSubscription>>> {
-        let statement = reading(context).statement(self.key.clone()).await?;
-        let shown = 0..statement.quarantined.len().min(PAGE_MAX);
-        let shown =
-            shown.map(|index| QuarantinedSubscription { statement: statement.clone(), index });
-        Ok(Some(shown.collect()))
+        let total = reading(context).total(self.key.clone()).await?;
+        let shown = total.quarantined.iter().take(PAGE_MAX).cloned();
+        Ok(Some(shown.map(QuarantinedSubscription).collect()))
     }
 }
 

@@ -86,7 +86,7 @@ impl Query {
     async fn customers(
         &self,
         context: &Context<'_>,
-        #[graphql(default)] filter: OrganizationFilter,
+        filter: Option<OrganizationFilter>,
         order_by: Option<Order>,
         first: Option<i32>,
         after: Option<String>,
@@ -94,7 +94,8 @@ impl Query {
         before: Option<String>,
     ) -> Resolved<Option<ViewConnection<OrganizationView, Organization>>> {
         let slice = Slice { first, after, last, before };
-        Organization::customers(reading(context), filter, order_by, &slice).await
+        Organization::customers(reading(context), filter.unwrap_or_default(), order_by, &slice)
+            .await
     }
 
     /// The users, by name.
@@ -102,7 +103,7 @@ impl Query {
     async fn users(
         &self,
         context: &Context<'_>,
-        #[graphql(default)] filter: UserFilter,
+        filter: Option<UserFilter>,
         order_by: Option<Order>,
         first: Option<i32>,
         after: Option<String>,
@@ -110,7 +111,7 @@ impl Query {
         before: Option<String>,
     ) -> Resolved<Option<ViewConnection<UserView, User>>> {
         let slice = Slice { first, after, last, before };
-        User::list(reading(context), filter, order_by, &slice).await
+        User::list(reading(context), filter.unwrap_or_default(), order_by, &slice).await
     }
 
     /// The services that are sold, by name; for those who publish, also those that will be.
@@ -133,14 +134,14 @@ impl Query {
     async fn subscriptions(
         &self,
         context: &Context<'_>,
-        #[graphql(default)] filter: SubscriptionFilter,
+        filter: Option<SubscriptionFilter>,
         first: Option<i32>,
         after: Option<String>,
         last: Option<i32>,
         before: Option<String>,
     ) -> Resolved<Option<ViewConnection<SubscriptionView, Subscription>>> {
         let slice = Slice { first, after, last, before };
-        Subscription::list(reading(context), filter, &slice).await
+        Subscription::list(reading(context), filter.unwrap_or_default(), &slice).await
     }
 
     /// The requests, in the order of asking.
@@ -148,14 +149,14 @@ impl Query {
     async fn requests(
         &self,
         context: &Context<'_>,
-        #[graphql(default)] filter: RequestFilter,
+        filter: Option<RequestFilter>,
         first: Option<i32>,
         after: Option<String>,
         last: Option<i32>,
         before: Option<String>,
     ) -> Resolved<Option<ViewConnection<RequestView, Request>>> {
         let slice = Slice { first, after, last, before };
-        Request::list(reading(context), filter, &slice).await
+        Request::list(reading(context), filter.unwrap_or_default(), &slice).await
     }
 
     /// What was set otherwise, and cleared, in the order of recording.
@@ -163,14 +164,14 @@ impl Query {
     async fn overrides(
         &self,
         context: &Context<'_>,
-        #[graphql(default)] filter: OverrideFilter,
+        filter: Option<OverrideFilter>,
         first: Option<i32>,
         after: Option<String>,
         last: Option<i32>,
         before: Option<String>,
     ) -> Resolved<Option<ViewConnection<OverrideView, Override>>> {
         let slice = Slice { first, after, last, before };
-        Override::list(reading(context), filter, &slice).await
+        Override::list(reading(context), filter.unwrap_or_default(), &slice).await
     }
 
     /// The billing periods, ascending, the open one included.
@@ -178,7 +179,7 @@ impl Query {
     async fn billing_periods(
         &self,
         context: &Context<'_>,
-        #[graphql(default)] filter: BillingFilter,
+        filter: Option<BillingFilter>,
         known_at: Option<KnownAt>,
         first: Option<i32>,
         after: Option<String>,
@@ -186,7 +187,7 @@ impl Query {
         before: Option<String>,
     ) -> Resolved<Option<BillingPeriodConnection>> {
         let slice = Slice { first, after, last, before };
-        BillingPeriod::list(reading(context), filter, known_at, &slice).await
+        BillingPeriod::list(reading(context), filter.unwrap_or_default(), known_at, &slice).await
     }
 
     /// The summary of the billing period that ends on a date, by customer name.
@@ -195,7 +196,7 @@ impl Query {
         &self,
         context: &Context<'_>,
         end_date: Date,
-        #[graphql(default)] filter: BillingFilter,
+        filter: Option<BillingFilter>,
         #[graphql(default)] group_by: Grouping,
         known_at: Option<KnownAt>,
         first: Option<i32>,
@@ -204,7 +205,15 @@ impl Query {
         before: Option<String>,
     ) -> Resolved<Option<SummaryConnection>> {
         let slice = Slice { first, after, last, before };
-        SummaryRow::list(reading(context), end_date, filter, group_by, known_at, &slice).await
+        SummaryRow::list(
+            reading(context),
+            end_date,
+            filter.unwrap_or_default(),
+            group_by,
+            known_at,
+            &slice,
+        )
+        .await
     }
 
     /// The lines of the billing period that ends on a date, by customer name, subscription and date.
@@ -213,7 +222,7 @@ impl Query {
         &self,
         context: &Context<'_>,
         end_date: Date,
-        #[graphql(default)] filter: LedgerEntryFilter,
+        filter: Option<LedgerEntryFilter>,
         known_at: Option<KnownAt>,
         first: Option<i32>,
         after: Option<String>,
@@ -221,7 +230,8 @@ impl Query {
         before: Option<String>,
     ) -> Resolved<Option<LedgerEntryConnection>> {
         let slice = Slice { first, after, last, before };
-        LedgerEntry::list(reading(context), end_date, filter, known_at, &slice).await
+        LedgerEntry::list(reading(context), end_date, filter.unwrap_or_default(), known_at, &slice)
+            .await
     }
 
     /// The facts of the log, in its order.
@@ -229,13 +239,13 @@ impl Query {
     async fn events(
         &self,
         context: &Context<'_>,
-        #[graphql(default)] filter: EventFilter,
+        filter: Option<EventFilter>,
         first: Option<i32>,
         after: Option<String>,
         last: Option<i32>,
         before: Option<String>,
     ) -> Resolved<Option<EventConnection>> {
         let slice = Slice { first, after, last, before };
-        Event::list(reading(context), filter, &slice).await
+        Event::list(reading(context), filter.unwrap_or_default(), &slice).await
     }
 }

@@ -22,7 +22,7 @@ use futures_util::future::BoxFuture;
 use futures_util::task::AtomicWaker;
 use projections::View;
 use projections::finder::{self, Page, Query, Scope};
-use projections::ledger::{self, Question, Statement};
+use projections::ledger::{self, Question, Statement, Total};
 
 use super::limits::COMPLEXITY_MAX;
 use crate::app::App;
@@ -114,6 +114,11 @@ impl Reading {
     /// The statement of a period; many periods in one pass.
     pub(crate) async fn statement(&self, key: StatementKey) -> Resolved<Arc<Statement>> {
         self.loader.load_one(key).await?.ok_or_else(Problem::internal)
+    }
+
+    /// What a period comes to; many periods in one pass.
+    pub(crate) async fn total(&self, key: StatementKey) -> Resolved<Arc<Total>> {
+        self.loader.load_one(TotalKey(key)).await?.ok_or_else(Problem::internal)
     }
 
     /// The settings that everybody bills by.
@@ -233,6 +238,38 @@ impl<V: View> Loader<(Of<V>, Owner)> for Source {
     }
 }
 
+/// Which total.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct TotalKey(StatementKey);
+
+/// Statements that one pass over the facts makes: whose, known when, and which periods.
+type Pass = (Question, Vec<Period>);
+
+impl Source {
+    fn passes<'a>(
+        &self,
+        keys: impl Iterator<Item = &'a StatementKey>,
+    ) -> Result<Vec<Pass>, Problem> {
+        let mut passes = HashMap::<_, Vec<Period>>::new();
+        for key in keys {
+            if !self.scope.0.contains(&key.path) {
+                return Err(Problem::not_found());
+            }
+            passes.entry((&key.path, key.known_at)).or_default().push(key.period);
+        }
+        let question =
+            |path: &TenantPath, known_at| Question { scope: Scope(path.clone()), known_at };
+        let passes = passes.into_iter();
+        Ok(passes.map(|((path, known_at), periods)| (question(path, known_at), periods)).collect())
+    }
+}
+
+impl StatementKey {
+    fn new(question: &Question, period: Period) -> Self {
+        Self { path: question.scope.0.clone(), known_at: question.known_at, period }
+    }
+}
+
 impl Loader<StatementKey> for Source {
     type Value = Arc<Statement>;
     type Error = Problem;
@@ -241,23 +278,32 @@ impl Loader<StatementKey> for Source {
         &self,
         keys: &[StatementKey],
     ) -> Result<HashMap<StatementKey, Arc<Statement>>, Problem> {
-        let settings = self.app.billing_settings().await?;
-        let mut questions = HashMap::<_, Vec<Period>>::new();
-        for key in keys {
-            questions.entry((&key.path, key.known_at)).or_default().push(key.period);
-        }
+        let (database, settings) = (self.app.database(), self.app.billing_settings().await?);
         let mut found = HashMap::new();
-        for ((path, known_at), periods) in questions {
-            if !self.scope.0.contains(path) {
-                return Err(Problem::not_found());
-            }
-            let question = Question { scope: Scope(path.clone()), known_at };
-            let statements =
-                ledger::statements(self.app.database(), &question, settings, &periods).await?;
-            found.extend(statements.into_iter().map(|statement| {
-                let period = statement.period;
-                (StatementKey { path: path.clone(), known_at, period }, Arc::new(statement))
-            }));
+        for (question, periods) in self.passes(keys.iter())? {
+            let made = ledger::statements(database, &question, settings, &periods).await?;
+            let made = made.into_iter().map(|statement| {
+                (StatementKey::new(&question, statement.period), Arc::new(statement))
+            });
+            found.extend(made);
+        }
+        Ok(found)
+    }
+}
+
+impl Loader<TotalKey> for Source {
+    type Value = Arc<Total>;
+    type Error = Problem;
+
+    async fn load(&self, keys: &[TotalKey]) -> Result<HashMap<TotalKey, Arc<Total>>, Problem> {
+        let (database, settings) = (self.app.database(), self.app.billing_settings().await?);
+        let mut found = HashMap::new();
+        for (question, periods) in self.passes(keys.iter().map(|key| &key.0))? {
+            let made = ledger::totals(database, &question, settings, &periods).await?;
+            let made = made.into_iter().map(|total| {
+                (TotalKey(StatementKey::new(&question, total.period)), Arc::new(total))
+            });
+            found.extend(made);
         }
         Ok(found)
     }

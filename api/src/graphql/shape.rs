@@ -87,6 +87,10 @@ impl Shape {
 
     /// Gives an answer this shape.
     pub(super) fn give(&self, response: &mut Response) {
+        if response.data == Value::Null {
+            // Every field failed, or was skipped.
+            response.data = Value::Object(IndexMap::new());
+        }
         for error in &response.errors {
             note_failure(&mut response.data, &error.path);
         }

@@ -31,7 +31,7 @@ pub struct Install {
 }
 
 pub(crate) fn install(unit: &mut Unit<'_>, install: Install) -> Result<Reply, Stop> {
-    if unit.view::<NameView>(PROVIDER_KEY)?.is_some() {
+    if unit.view::<NameView>(PROVIDER_KEY).is_some() {
         return Err(Refusal::conflict("installed", "There is a provider already.").into());
     }
     let path = TenantPath::provider();
@@ -70,13 +70,13 @@ pub(crate) fn install(unit: &mut Unit<'_>, install: Install) -> Result<Reply, St
         password: Some(install.password),
     };
     unit.execute::<User>(id, &path, command)?;
-    let view = unit.view::<UserView>(&id.to_string())?.ok_or_else(Refusal::not_found)?;
+    let view = unit.view::<UserView>(&id.to_string()).ok_or_else(Refusal::not_found)?;
     let resource = UserResource::from(view.as_ref());
     Ok(Reply::created(format!("/users/{id}"), &resource, resource.version))
 }
 
 /// The provider's billing settings.
 pub(crate) fn settings(unit: &mut Unit<'_>) -> Result<BillingSettings, Stop> {
-    let provider = unit.view::<NameView>(PROVIDER_KEY)?.ok_or_else(Refusal::not_found)?;
+    let provider = unit.view::<NameView>(PROVIDER_KEY).ok_or_else(Refusal::not_found)?;
     super::billing_settings(unit, OrganizationId(provider.owner))
 }

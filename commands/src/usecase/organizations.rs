@@ -149,7 +149,7 @@ pub(crate) fn create(
     let body = unit.take(body)?;
 
     let parent_id: OrganizationId = parent_id.parse().map_err(|_| Refusal::not_found())?;
-    let parent = unit.load::<Organization>(parent_id)?;
+    let parent = unit.load::<Organization>(parent_id);
     let mut faults = Faults::default();
     if parent.founded()?.kind == Kind::Customer {
         faults.add("/parentId", "not_a_seller", "A customer has no organisations below it.");
@@ -163,7 +163,7 @@ pub(crate) fn create(
             format!("Everybody bills in the provider's currency, {}.", settings.currency.code());
         faults.add("/currency", "other_currency", detail);
     }
-    let number = unit.view::<NumberView>(ORGANIZATION_NUMBERS)?.map_or(0, |view| view.last) + 1;
+    let number = unit.view::<NumberView>(ORGANIZATION_NUMBERS).map_or(0, |view| view.last) + 1;
     let name = faults.take("/name", name(&body.name));
     let code = match &body.code {
         Some(text) => faults.take("/code", Code::parse(text)),
@@ -207,7 +207,7 @@ pub(crate) fn edit(
     let body = unit.take(body)?;
     unit.expect_version::<Organization>(id, if_match)?;
 
-    let mut details = unit.load::<Organization>(id)?.founded()?.details.clone();
+    let mut details = unit.load::<Organization>(id).founded()?.details.clone();
     let mut faults = Faults::default();
     if let Some(text) = &body.name {
         details.name = faults.take("/name", name(text)).unwrap_or_default();
@@ -273,7 +273,7 @@ fn set_status(
 /// The organisation of this id, if it is of this kind.
 fn find(unit: &mut Unit<'_>, id: &str, kind: Kind) -> Result<(OrganizationId, TenantPath), Stop> {
     let id: OrganizationId = id.parse().map_err(|_| Refusal::not_found())?;
-    let organization = unit.load::<Organization>(id)?;
+    let organization = unit.load::<Organization>(id);
     let founded = organization.founded()?;
     if founded.kind != kind {
         return Err(Refusal::not_found().into());
@@ -285,7 +285,7 @@ fn find(unit: &mut Unit<'_>, id: &str, kind: Kind) -> Result<(OrganizationId, Te
 fn own_organization(unit: &mut Unit<'_>) -> Result<OrganizationId, Stop> {
     match unit.caller().actor {
         domain::event::Actor::User(id) => {
-            let access = unit.view::<projections::views::AccessView>(&id.to_string())?;
+            let access = unit.view::<projections::views::AccessView>(&id.to_string());
             Ok(access.ok_or(Stop::Unauthenticated)?.organization)
         }
         domain::event::Actor::System => Err(Refusal::invalid(
@@ -304,7 +304,7 @@ fn ensure_names_are_free(
     details: &Details,
 ) -> Result<(), Stop> {
     if let Some(other) = owner(unit, &code_key(&details.code), id)?
-        && unit.load::<Organization>(other)?.founded()?.details.code == details.code
+        && unit.load::<Organization>(other).founded()?.details.code == details.code
     {
         return Err(taken("code", "Another organisation has this code."));
     }
@@ -312,7 +312,7 @@ fn ensure_names_are_free(
         return Ok(());
     };
     if let Some(other) = owner(unit, &billing_identifier_key(identifier), id)? {
-        let theirs = unit.load::<Organization>(other)?;
+        let theirs = unit.load::<Organization>(other);
         let theirs = theirs.founded()?.details.billing_identifier.as_deref();
         if theirs.map(str::to_lowercase) == Some(identifier.to_lowercase()) {
             return Err(taken("billingIdentifier", "Another organisation has this account code."));
@@ -327,7 +327,7 @@ fn owner(
     key: &str,
     than: OrganizationId,
 ) -> Result<Option<OrganizationId>, Stop> {
-    let owner: Option<Uuid> = unit.view::<NameView>(key)?.map(|view| view.owner);
+    let owner: Option<Uuid> = unit.view::<NameView>(key).map(|view| view.owner);
     Ok(owner.map(OrganizationId).filter(|owner| *owner != than))
 }
 
@@ -343,7 +343,7 @@ pub(crate) fn taken(field: &str, detail: &str) -> Stop {
 fn free_code(unit: &mut Unit<'_>, name: &str, number: u32) -> Result<Code, Stop> {
     for suffix in [None, Some(number)] {
         let code = Code::proposed(name, suffix);
-        if unit.view::<NameView>(&code_key(&code))?.is_none() {
+        if unit.view::<NameView>(&code_key(&code)).is_none() {
             return Ok(code);
         }
     }
@@ -352,7 +352,7 @@ fn free_code(unit: &mut Unit<'_>, name: &str, number: u32) -> Result<Code, Stop>
 }
 
 fn resource(unit: &mut Unit<'_>, id: OrganizationId) -> Result<OrganizationResource, Stop> {
-    let view = unit.view::<OrganizationView>(&id.to_string())?;
+    let view = unit.view::<OrganizationView>(&id.to_string());
     Ok(OrganizationResource::from(view.ok_or_else(Refusal::not_found)?.as_ref()))
 }
 
@@ -369,7 +369,7 @@ fn location(resource: &OrganizationResource) -> String {
 /// Whether an organisation is in use.
 pub(crate) fn ensure_active(unit: &mut Unit<'_>, ids: &[OrganizationId]) -> Result<(), Stop> {
     for id in ids {
-        if unit.load::<Organization>(*id)?.status != Status::Active {
+        if unit.load::<Organization>(*id).status != Status::Active {
             return Err(Refusal::conflict(
                 "organization_disabled",
                 "The organisation, or one above it, is disabled; enable it first.",

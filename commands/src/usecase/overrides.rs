@@ -205,7 +205,7 @@ fn record(
         OverrideResource::new(id, &overriding, unit.effective_at(), reason, unit.caller().actor);
     let command = OrganizationCommand::Override(overriding);
     unit.execute::<Organization>(id, &path, command)?;
-    let version = unit.version::<Organization>(id)?;
+    let version = unit.version::<Organization>(id);
     Ok(Reply::done(&resource, version))
 }
 
@@ -213,5 +213,5 @@ fn published(unit: &mut Unit<'_>, service: &str) -> Result<Option<Definition>, S
     let Some(key) = ServiceKey::parse(service) else {
         return Ok(None);
     };
-    Ok(unit.load::<Service>(&key)?.published.clone().map(|(_, definition)| definition))
+    Ok(unit.load::<Service>(&key).published.clone().map(|(_, definition)| definition))
 }

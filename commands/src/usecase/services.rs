@@ -248,7 +248,7 @@ pub(crate) fn publish(
 }
 
 fn done(unit: &mut Unit<'_>, key: &ServiceKey) -> Result<Reply, Stop> {
-    let view = unit.view::<ServiceView>(key.as_str())?.ok_or_else(Refusal::not_found)?;
+    let view = unit.view::<ServiceView>(key.as_str()).ok_or_else(Refusal::not_found)?;
     let resource = ServiceResource::from(view.as_ref());
     Ok(Reply::done(&resource, resource.version))
 }

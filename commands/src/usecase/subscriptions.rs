@@ -97,16 +97,16 @@ impl Recipient {
     fn new(unit: &mut Unit<'_>, holder: Holder) -> Result<Self, Stop> {
         let customer = match holder {
             Holder::Customer(id) => id,
-            Holder::User(id) => unit.load::<User>(id)?.known()?.organization,
+            Holder::User(id) => unit.load::<User>(id).known()?.organization,
         };
-        let path = unit.load::<Organization>(customer)?.founded()?.path.clone();
+        let path = unit.load::<Organization>(customer).founded()?.path.clone();
         let lineage = lineage(unit, customer)?;
         Ok(Self { holder, customer, path, lineage })
     }
 
     /// He and all above him are in use, and he is somebody who can hold services.
     fn ensure_can_hold(&self, unit: &mut Unit<'_>) -> Result<(), Stop> {
-        if unit.load::<Organization>(self.customer)?.founded()?.kind != Kind::Customer {
+        if unit.load::<Organization>(self.customer).founded()?.kind != Kind::Customer {
             return Err(Refusal::conflict(
                 "not_a_customer",
                 "Only customers and their users hold services.",
@@ -132,7 +132,7 @@ impl Recipient {
         let settings = billing_settings(unit, self.customer)?;
         let mut organizations = Vec::with_capacity(self.lineage.len());
         for id in &self.lineage {
-            organizations.push((*id, unit.load::<Organization>(*id)?));
+            organizations.push((*id, unit.load::<Organization>(*id)));
         }
         let levels: Vec<_> = organizations
             .iter()
@@ -143,12 +143,12 @@ impl Recipient {
             .collect();
         let key = &sold.definition.key;
         let properties = resolve(key, plan, &levels, unit.effective_at(), &settings);
-        let customer = unit.load::<Organization>(self.customer)?;
+        let customer = unit.load::<Organization>(self.customer);
         let customer = customer.founded()?;
         let user = match self.holder {
             Holder::Customer(_) => None,
             Holder::User(id) => {
-                let person = unit.load::<User>(id)?.known()?.person.clone();
+                let person = unit.load::<User>(id).known()?.person.clone();
                 Some(RequestUser { id, person })
             }
         };
@@ -191,7 +191,7 @@ impl Sold {
         let Some(key) = ServiceKey::parse(service) else {
             return Ok(None);
         };
-        let service = unit.load::<Service>(&key)?;
+        let service = unit.load::<Service>(&key);
         let published = service.published.clone();
         Ok(published.map(|(version, definition)| Self { version, definition }))
     }
@@ -321,7 +321,7 @@ pub(crate) fn change(
         optional_moment(&mut faults, "/effectiveAt", body.effective_at.as_deref(), &settings);
     let reason = optional_reason(&mut faults, body.reason.as_deref());
     unit.because(from, reason);
-    let subscription = unit.load::<Subscription>(id)?;
+    let subscription = unit.load::<Subscription>(id);
     let now_held = subscription.held_at(unit.effective_at());
     let quantity = quantity(body.quantity, now_held.map_or(1, |held| held.quantity), &mut faults);
     let sold = Sold::find(unit, held.service.key.as_str())?.ok_or_else(Refusal::not_found)?;
@@ -367,7 +367,7 @@ pub(crate) fn deprovision(
 /// A subscription, the latest request that says what it is, and who holds it.
 fn find(unit: &mut Unit<'_>, id: &str) -> Result<(SubscriptionId, Request, Recipient), Stop> {
     let id: SubscriptionId = id.parse().map_err(|_| Refusal::not_found())?;
-    let subscription = unit.load::<Subscription>(id)?;
+    let subscription = unit.load::<Subscription>(id);
     let request = subscription.request.clone().ok_or_else(Refusal::not_found)?;
     let holder = match &request.user {
         Some(user) => Holder::User(user.id),
@@ -378,7 +378,7 @@ fn find(unit: &mut Unit<'_>, id: &str) -> Result<(SubscriptionId, Request, Recip
 }
 
 fn resource(unit: &mut Unit<'_>, id: SubscriptionId) -> Result<SubscriptionResource, Stop> {
-    let view = unit.view::<SubscriptionView>(&id.to_string())?;
+    let view = unit.view::<SubscriptionView>(&id.to_string());
     Ok(SubscriptionResource::new(&*view.ok_or_else(Refusal::not_found)?, unit.now()))
 }
 

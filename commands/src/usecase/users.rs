@@ -139,7 +139,7 @@ pub(crate) fn create(
     let lineage = super::lineage(unit, organization)?;
     ensure_active(unit, &lineage)?;
 
-    let kind = unit.load::<Organization>(organization)?.founded()?.kind;
+    let kind = unit.load::<Organization>(organization).founded()?.kind;
     let mut faults = Faults::default();
     let first_name = faults.take("/firstName", name(&body.first_name));
     let last_name = faults.take("/lastName", name(&body.last_name));
@@ -178,7 +178,7 @@ fn first_users_roles(
     organization: OrganizationId,
     kind: domain::organization::Kind,
 ) -> Result<Vec<Role>, Stop> {
-    let view = unit.view::<OrganizationView>(&organization.to_string())?;
+    let view = unit.view::<OrganizationView>(&organization.to_string());
     let is_first = view.is_some_and(|view| view.users_added == 0);
     Ok(if is_first && kind == domain::organization::Kind::Customer {
         vec![Role::CustomerAdministrator]
@@ -198,7 +198,7 @@ pub(crate) fn edit(
     let body = unit.take(body)?;
     unit.expect_version::<User>(id, if_match)?;
 
-    let mut person = unit.load::<User>(id)?.known()?.person.clone();
+    let mut person = unit.load::<User>(id).known()?.person.clone();
     let mut faults = Faults::default();
     let mut set = |field: &mut String, pointer, text: &Option<String>| {
         if let Some(name) = text.as_deref().and_then(|text| faults.take(pointer, name(text))) {
@@ -264,8 +264,8 @@ pub(crate) fn assign_roles(
     let (id, path) = find(unit, id)?;
     unit.permit(Permission::ManageUsers, &path)?;
     let body = unit.take(body)?;
-    let organization = unit.load::<User>(id)?.known()?.organization;
-    let kind = unit.load::<Organization>(organization)?.founded()?.kind;
+    let organization = unit.load::<User>(id).known()?.organization;
+    let kind = unit.load::<Organization>(organization).founded()?.kind;
     let mut faults = Faults::default();
     let roles = roles(&body.roles, unit, kind, &mut faults)?;
     let reason = optional_reason(&mut faults, body.reason.as_deref());
@@ -353,24 +353,24 @@ fn own(unit: &mut Unit<'_>, user: &str) -> Result<(UserId, TenantPath), Stop> {
 /// A user, and the path of his organisation.
 pub(crate) fn find(unit: &mut Unit<'_>, id: &str) -> Result<(UserId, TenantPath), Stop> {
     let id: UserId = id.parse().map_err(|_| Refusal::not_found())?;
-    let organization = unit.load::<User>(id)?.known()?.organization;
-    let path = unit.load::<Organization>(organization)?.founded()?.path.clone();
+    let organization = unit.load::<User>(id).known()?.organization;
+    let path = unit.load::<Organization>(organization).founded()?.path.clone();
     Ok((id, path))
 }
 
 fn ensure_login_is_free(unit: &mut Unit<'_>, id: UserId, login: &Address) -> Result<(), Stop> {
-    let Some(name) = unit.view::<NameView>(&login_key(login))? else {
+    let Some(name) = unit.view::<NameView>(&login_key(login)) else {
         return Ok(());
     };
     let owner = UserId(name.owner);
-    if owner != id && unit.load::<User>(owner)?.known()?.person.login.folded() == login.folded() {
+    if owner != id && unit.load::<User>(owner).known()?.person.login.folded() == login.folded() {
         return Err(taken("login", "Another user has this login."));
     }
     Ok(())
 }
 
 fn resource(unit: &mut Unit<'_>, id: UserId) -> Result<UserResource, Stop> {
-    let view = unit.view::<UserView>(&id.to_string())?;
+    let view = unit.view::<UserView>(&id.to_string());
     Ok(UserResource::from(view.ok_or_else(Refusal::not_found)?.as_ref()))
 }
 
@@ -381,7 +381,7 @@ fn done(unit: &mut Unit<'_>, id: UserId) -> Result<Reply, Stop> {
 
 /// Whether a user is in use.
 pub(crate) fn ensure_user_active(unit: &mut Unit<'_>, id: UserId) -> Result<(), Stop> {
-    if unit.load::<User>(id)?.status == Status::Active {
+    if unit.load::<User>(id).status == Status::Active {
         return Ok(());
     }
     Err(Refusal::conflict("user_disabled", "The user is disabled; enable him first.").into())

@@ -120,7 +120,8 @@ impl Program {
     /// The end of the server's log.
     fn last_words(&self) -> String {
         let path = self.folder.join("server.log");
-        let lines = File::open(&path).map(|file| BufReader::new(file).lines().map_while(Result::ok));
+        let lines =
+            File::open(&path).map(|file| BufReader::new(file).lines().map_while(Result::ok));
         let mut last: Vec<_> = lines.map(Iterator::collect).unwrap_or_default();
         last.drain(..last.len().saturating_sub(10));
         format!("its log {} ends with:\n  {}", path.display(), last.join("\n  "))

@@ -1,6 +1,6 @@
 //! Comparing what the witness was told with what the log says.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::journal::{Answer, Intent, Record};
 use super::wish::{Effect, Kind};
@@ -106,6 +106,20 @@ struct Attempt<'a> {
     answer: &'a Answer,
 }
 
+impl Attempt<'_> {
+    fn is_replayed(&self) -> bool {
+        matches!(self.answer, Answer::Acknowledged { replayed: true, .. })
+    }
+
+    /// Status, version and body of an acknowledgement.
+    fn said(&self) -> Option<(u16, Option<u64>, &str)> {
+        match self.answer {
+            Answer::Acknowledged { status, version, hash, .. } => Some((*status, *version, hash)),
+            Answer::Refused { .. } | Answer::Unknown { .. } => None,
+        }
+    }
+}
+
 /// All that is known of one command.
 struct Story<'a> {
     intent: &'a Intent,
@@ -141,8 +155,7 @@ impl Story<'_> {
     }
 
     fn acknowledgements(&self) -> impl Iterator<Item = &Attempt<'_>> {
-        let is_one =
-            |attempt: &&Attempt<'_>| matches!(attempt.answer, Answer::Acknowledged { .. });
+        let is_one = |attempt: &&Attempt<'_>| matches!(attempt.answer, Answer::Acknowledged { .. });
         self.attempts.iter().filter(is_one)
     }
 
@@ -152,6 +165,11 @@ impl Story<'_> {
 
     fn first_acknowledged(&self) -> Option<u64> {
         self.acknowledgements().map(|attempt| attempt.ended_at).min()
+    }
+
+    /// How many times it has an effect in the log.
+    fn commands(&self) -> usize {
+        self.effects.iter().map(|effect| &effect.command).collect::<BTreeSet<_>>().len()
     }
 
     fn was_unknown(&self) -> bool {
@@ -189,16 +207,15 @@ pub fn judge(journal: &[Record], log: &[Effect]) -> Verdict {
         verdict.events += story.effects.len() as u64;
         verdict.unknown += u64::from(story.was_unknown());
         effects_are_whole(&mut verdict, key, story);
-        answers_agree(&mut verdict, key, story);
         match story.end(&fences) {
             End::Acknowledged => {
                 verdict.acknowledged += 1;
-                let replayed = |attempt: &Attempt<'_>| {
-                    matches!(attempt.answer, Answer::Acknowledged { replayed: true, .. })
-                };
-                let was_done = story.was_unknown() && story.acknowledgements().all(replayed);
+                let was_done =
+                    story.was_unknown() && story.acknowledgements().all(Attempt::is_replayed);
                 verdict.unknown_and_done += u64::from(was_done);
-                acknowledged_is_there(&mut verdict, key, story, &stories, &streams);
+                if story.commands() <= 1 {
+                    answers_are_borne_out(&mut verdict, key, story, &stories, &streams);
+                }
             }
             End::Refused => {
                 verdict.refused += 1;
@@ -281,49 +298,49 @@ fn effects_are_whole(verdict: &mut Verdict, key: &str, story: &Story<'_>) {
     }
 }
 
-/// One answer for one key, given anew once at the most.
-fn answers_agree(verdict: &mut Verdict, key: &str, story: &Story<'_>) {
-    let mut anew = 0;
-    let mut first = None;
-    for attempt in story.acknowledgements() {
-        let Answer::Acknowledged { status, version, hash, replayed, .. } = attempt.answer else {
-            continue;
-        };
-        anew += usize::from(!replayed);
-        let said = (status, version, hash);
-        if *first.get_or_insert(said) != said {
-            verdict.find(Loss::Altered, || format!("{key} was answered in two ways"));
-        }
-    }
-    if anew > 1 {
-        verdict.find(Loss::Doubled, || format!("{key} was carried out {anew} times"));
-    }
-}
-
-/// What was acknowledged is in the log, where the answer says.
-fn acknowledged_is_there(
+/// What was acknowledged is in the log, where the first answer says; all later answers are that one,
+/// given again.
+fn answers_are_borne_out(
     verdict: &mut Verdict,
     key: &str,
     story: &Story<'_>,
     stories: &BTreeMap<&str, Story<'_>>,
     streams: &Streams<'_>,
 ) {
-    let Some(Attempt { answer: Answer::Acknowledged { version, id, request, .. }, .. }) =
-        story.acknowledgements().next()
-    else {
-        return;
-    };
-    let Some(last) = story.effects.last() else {
-        if !was_true_already(story, *version, request.as_deref(), stories, streams) {
+    let mut answers: Vec<_> = story.acknowledgements().collect();
+    answers.sort_by_key(|attempt| attempt.ended_at);
+    let borne_out = |attempt: &&Attempt<'_>| is_borne_out(story, attempt, stories, streams);
+    let [first, later @ ..] = answers.as_slice() else { return };
+    let anew = answers.iter().filter(|attempt| !attempt.is_replayed()).count();
+    if !borne_out(first) {
+        if story.effects.is_empty() || (anew > 1 && later.iter().any(borne_out)) {
             verdict.find(Loss::Lost, || format!("{key}, {:?}", story.intent.kind));
+        } else {
+            verdict.find(Loss::Altered, || {
+                format!("{key} was answered {:?}, and is {:?}", first.answer, story.effects.last())
+            });
         }
-        return;
-    };
-    let names_it = id.as_ref().is_none_or(|id| last.stream.ends_with(id.as_str()))
-        && request.as_ref().is_none_or(|request| *request == last.command);
-    if *version != Some(last.version) || !names_it {
-        verdict.find(Loss::Altered, || format!("{key} is {last:?}, not as it was answered"));
+    } else if anew > 1 {
+        verdict.find(Loss::Doubled, || format!("{key} was carried out {anew} times"));
+    } else if later.iter().any(|attempt| attempt.said() != first.said()) {
+        verdict.find(Loss::Altered, || format!("{key} was answered in two ways"));
     }
+}
+
+/// Whether the log says what an answer says.
+fn is_borne_out(
+    story: &Story<'_>,
+    attempt: &Attempt<'_>,
+    stories: &BTreeMap<&str, Story<'_>>,
+    streams: &Streams<'_>,
+) -> bool {
+    let Answer::Acknowledged { version, id, request, .. } = attempt.answer else { return false };
+    let Some(last) = story.effects.last() else {
+        return was_true_already(story, *version, request.as_deref(), stories, streams);
+    };
+    *version == Some(last.version)
+        && id.as_ref().is_none_or(|id| last.stream.ends_with(id.as_str()))
+        && request.as_ref().is_none_or(|request| *request == last.command)
 }
 
 /// Whether the log bears out an answer that says that a wish was true already: the event that it
@@ -343,7 +360,8 @@ fn was_true_already(
     let Some(shown) = stream.get(&version) else { return false };
     let by = shown.key.as_deref().and_then(|key| stories.get(key));
     let before = story.first_acknowledged().is_some_and(|answered| {
-        by.is_some_and(|by| by.first_sent() < answered) && request.is_none_or(|it| it == shown.command)
+        by.is_some_and(|by| by.first_sent() < answered)
+            && request.is_none_or(|it| it == shown.command)
     });
     let last_of = |kinds: &[&str]| {
         let mut until = stream.range(..=version).rev().map(|(_, effect)| effect.kind.as_str());
@@ -366,8 +384,7 @@ fn order_is_kept(verdict: &mut Verdict, stories: &BTreeMap<&str, Story<'_>>) {
         .filter_map(|(key, story)| {
             let last = story.effects.last()?;
             // One that is doubled has no place; it is told of already.
-            let once = story.effects.iter().all(|effect| effect.command == last.command);
-            once.then_some((last.position, *key, story))
+            (story.commands() == 1).then_some((last.position, *key, story))
         })
         .collect();
     there.sort_by_key(|(position, ..)| *position);
@@ -550,6 +567,17 @@ mod tests {
         assert_eq!(with(replayed(3, "c")), []);
         assert_eq!(with(acknowledged(3, "c")), [(Loss::Doubled, 1)]);
         assert_eq!(with(replayed(4, "c")), [(Loss::Altered, 1)]);
+    }
+
+    #[test]
+    fn what_has_to_be_carried_out_again_was_lost() {
+        let journal = [
+            intent("a", Kind::Change, 7),
+            outcome("a", 1, 2, acknowledged(3, "c")),
+            Record::Fence { at: 3 },
+            outcome("a", 4, 5, acknowledged(6, "d")),
+        ];
+        assert_eq!(found(&journal, &changed("a", "d", 4, 7)), [(Loss::Lost, 1)]);
     }
 
     #[test]

@@ -458,9 +458,7 @@ impl Wishes {
         let plans = SERVICES[slot.service].2;
         let plan = plans.get(self.dice.random_range(0..=plans.len()));
         let (mark, date) = (self.mark(), self.date());
-        let body = |key: &str| {
-            json!({ "plan": plan, "quantity": mark, "effectiveAt": date, "reason": key })
-        };
+        let body = |key: &str| json!({ "plan": plan, "quantity": mark, "effectiveAt": date, "reason": key });
         marked(self.of_slot(Kind::Change, &slot, body), mark)
     }
 
@@ -484,18 +482,26 @@ impl Wishes {
         let stream = Some(format!("organization-{customer}"));
         let to = ("PUT", format!("/api/v2/organizations/{customer}/prices"));
         let price = format!("{}.50", self.mark());
-        self.wish(Kind::Override, customer, stream, to, |key| {
-            json!({ "service": service, "plan": plans[0], "price": price, "reason": key })
-        })
+        self.wish(
+            Kind::Override,
+            customer,
+            stream,
+            to,
+            |key| json!({ "service": service, "plan": plans[0], "price": price, "reason": key }),
+        )
     }
 
     fn property(&mut self, customer: &str) -> Wish {
         let (service, _, _, property) = SERVICES[self.dice.random_range(0..SERVICES.len())];
         let stream = Some(format!("organization-{customer}"));
         let to = ("PUT", format!("/api/v2/organizations/{customer}/overrides/{service}"));
-        self.wish(Kind::Override, customer, stream, to, |key| {
-            json!({ "property": property, "value": key, "reason": key })
-        })
+        self.wish(
+            Kind::Override,
+            customer,
+            stream,
+            to,
+            |key| json!({ "property": property, "value": key, "reason": key }),
+        )
     }
 }
 

@@ -192,9 +192,9 @@ async fn views_are_folded_from(database: &Database, events: &[Recorded]) -> Resu
         let fact = serde_json::from_slice(row.bytes(2)?)?;
         there.insert(row.unsigned(1)?, (format!("subscription-{}", row.text(0)?), fact));
     }
-    let facts = events.iter().filter_map(|event| {
-        Some((event.position, (event.stream.clone(), ledger::fact(event)?)))
-    });
+    let facts = events
+        .iter()
+        .filter_map(|event| Some((event.position, (event.stream.clone(), ledger::fact(event)?))));
     ensure!(there == facts.collect::<BTreeMap<_, _>>(), "the ledger has other facts");
     Ok(())
 }

@@ -250,13 +250,15 @@ async fn a_program_does_not_start_on_events_that_it_cannot_read() -> Result<()> 
         reopened(&world.place).await?;
         for (kind, schema) in [("subscription.teleported", 1), ("user.created", 2), ("x", 1)] {
             let mut connection = world.database.writer_connection().await?;
-            let insert = format!("insert into event_shape (kind, schema) values ('{kind}', {schema})");
+            let insert =
+                format!("insert into event_shape (kind, schema) values ('{kind}', {schema})");
             connection.execute(&insert, &[]).await?;
             let error = reopened(&world.place).await.expect_err("a newer log");
             assert!(matches!(error, Error::Newer(_)), "{engine:?}: {error:?}");
             let text = error.to_string();
             assert!(text.contains(kind) && text.contains("newer"), "{engine:?}: {text}");
-            let delete = format!("delete from event_shape where kind = '{kind}' and schema = {schema}");
+            let delete =
+                format!("delete from event_shape where kind = '{kind}' and schema = {schema}");
             connection.execute(&delete, &[]).await?;
         }
         reopened(&world.place).await?;

@@ -11,9 +11,7 @@ use domain::{OrganizationId, TenantPath};
 use eventstore::{Database, Log};
 use rand::Rng;
 
-use super::setting::{
-    BOTH, another_writer, at_once, create, events, id, provider, rename, system,
-};
+use super::setting::{BOTH, another_writer, at_once, create, events, id, provider, rename, system};
 
 const SUBMITTERS: u64 = 32;
 const EACH: u64 = 40;
@@ -26,11 +24,7 @@ async fn follow(database: Database, from: u64, to: u64) -> Result<()> {
     while position < to {
         let limit = rand::rng().random_range(1..200);
         for stored in log.read(position, u64::MAX, limit).await? {
-            ensure!(
-                stored.position == position + 1,
-                "after {position} came {}",
-                stored.position
-            );
+            ensure!(stored.position == position + 1, "after {position} came {}", stored.position);
             stored.decode()?;
             position = stored.position;
         }
@@ -151,7 +145,10 @@ async fn the_log_is_read_by_tenant_and_by_time() -> Result<()> {
 
         let stream = format!("organization-{}", id(&zoo).parse::<OrganizationId>()?);
         let own = log.streams(vec![stream]).await?;
-        assert_eq!(own.iter().map(|it| it.version).collect::<Vec<_>>(), (1..=8).collect::<Vec<_>>());
+        assert_eq!(
+            own.iter().map(|it| it.version).collect::<Vec<_>>(),
+            (1..=8).collect::<Vec<_>>()
+        );
 
         let at = |time: &str| time.parse::<chrono::DateTime<chrono::Utc>>().unwrap();
         let before = |time: &str| at(time).timestamp_micros();

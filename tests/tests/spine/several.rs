@@ -65,7 +65,9 @@ async fn writers_that_meet_in_the_same_streams_lose_nothing_and_do_nothing_twice
                     for n in 0..ROUNDS / 8 * 3 {
                         let customer = customers.choose(&mut rand::rng()).unwrap().clone();
                         let wish = match n % 4 {
-                            0 => create_user(&customer, &format!("u{submitter}.{n}@x.example"), &[]),
+                            0 => {
+                                create_user(&customer, &format!("u{submitter}.{n}@x.example"), &[])
+                            }
                             1 => create_user(&customer, &format!("shared{n}@x.example"), &[]),
                             2 => rename(&customer, &format!("by {submitter} at {n}")),
                             _ => provision(&customer, "backup", 1),
@@ -129,11 +131,8 @@ async fn a_refusal_is_judged_on_what_others_have_just_written() -> Result<()> {
         let because = || body(json!({}));
         for round in 0..10 {
             let (here, there) = (&writers[round % 2], &writers[(round + 1) % 2]);
-            let as_ann = |command| Submission {
-                caller: Caller::user(ann),
-                command,
-                idempotency: None,
-            };
+            let as_ann =
+                |command| Submission { caller: Caller::user(ann), command, idempotency: None };
             // Both know Ann, the customer and the slot.
             for writer in [here, there] {
                 writer.submit(as_ann(rename(&zoo, &format!("Zoo {round}")))).await?;
@@ -148,8 +147,7 @@ async fn a_refusal_is_judged_on_what_others_have_just_written() -> Result<()> {
 
             // The customer is disabled here, and provisioning is refused there.
             let kind = Kind::Customer;
-            let disable =
-                Command::DisableOrganization { id: zoo.clone(), kind, body: because() };
+            let disable = Command::DisableOrganization { id: zoo.clone(), kind, body: because() };
             here.submit(system(disable)).await?;
             let answer = there.submit(as_ann(provision(&zoo, "backup", 1))).await;
             assert_eq!(refused(&answer), Some("organization_disabled"), "{engine:?}");
@@ -330,8 +328,7 @@ async fn processes_may_start_at_the_same_moment() -> Result<()> {
         let mut installed = 0;
         for database in &databases {
             let (writer, _) = start(database, &ambient).await?;
-            let answers =
-                at_once(&writer, [system(atrium_tests::world::install())]).await;
+            let answers = at_once(&writer, [system(atrium_tests::world::install())]).await;
             installed += answers.iter().filter(|answer| answer.is_ok()).count();
         }
         assert_eq!(installed, 1);

@@ -4,9 +4,7 @@
 use chrono::{DateTime, Duration, Utc};
 use domain::billing::{Change, Timeline};
 use domain::event::{Actor, Event, Recorded};
-use domain::organization::{
-    Contact, Details, Kind, OrganizationEvent, Purpose, Status,
-};
+use domain::organization::{Contact, Details, Kind, OrganizationEvent, Purpose, Status};
 use domain::permission::Role;
 use domain::service::Level;
 use domain::subscription::{

@@ -26,8 +26,7 @@ use super::setting::{
 async fn customers(database: &Database) -> Result<Vec<String>> {
     let query =
         Query { kind: Some("customer".to_owned()), limit: finder::LIST_MAX, ..Query::default() };
-    let page =
-        finder::list::<OrganizationView>(database, &Scope::catalogue(), &query).await?;
+    let page = finder::list::<OrganizationView>(database, &Scope::catalogue(), &query).await?;
     Ok(page.items.into_iter().map(|(_, view)| view.details.name.clone()).collect())
 }
 
@@ -46,7 +45,8 @@ async fn what_waits_is_committed_together() -> Result<()> {
         .await?;
         let provider = provider(&world).await?;
         let before = (commits.load(Ordering::SeqCst), events(&world.database).await?);
-        let wishes = (0..1_500).map(|n| system(create(Kind::Customer, &provider, &format!("c{n}"))));
+        let wishes =
+            (0..1_500).map(|n| system(create(Kind::Customer, &provider, &format!("c{n}"))));
         for answer in at_once(&world.writer, wishes).await {
             answer?;
         }
@@ -394,7 +394,11 @@ async fn a_writer_whose_session_was_ended_goes_on_with_another() -> Result<()> {
                    where datname = current_database() and pid <> pg_backend_pid()";
         world.database.fetch(sql, &[]).await?;
         let wish = || {
-            keyed(create(Kind::Customer, &provider, &format!("c{round}")), &round.to_string(), round)
+            keyed(
+                create(Kind::Customer, &provider, &format!("c{round}")),
+                &round.to_string(),
+                round,
+            )
         };
         let mut tries = 0;
         loop {
