@@ -126,13 +126,13 @@ fn validators() -> &'static HashMap<String, Validator> {
     })
 }
 
-/// `oneOf [null, X]` says of a bad X only that neither fits. `if null, fine, else X` says what is
+/// `oneOf [X, null]` says of a bad X only that neither fits. `if null, fine, else X` says what is
 /// wrong with it.
 fn nullable_as_condition(schema: &mut Value) {
     match schema {
         Value::Object(object) => {
             if let Some(Value::Array(choices)) = object.get("oneOf")
-                && let [null, wanted] = choices.as_slice()
+                && let [wanted, null] = choices.as_slice()
                 && null["type"] == "null"
             {
                 let wanted = wanted.clone();

@@ -113,3 +113,19 @@ impl<T: DeserializeOwned> FromRequestParts<App> for Parameters<T> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_published_description_is_this_one() {
+        let ours = openapi().to_pretty_json().unwrap() + "\n";
+        let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/openapi.json");
+        if std::env::var_os("UPDATE_DOCS").is_some() {
+            std::fs::write(file, &ours).unwrap();
+        }
+        let published = std::fs::read_to_string(file).unwrap_or_default();
+        assert!(published == ours, "docs/openapi.json is not this API: UPDATE_DOCS=1 writes it");
+    }
+}

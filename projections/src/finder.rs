@@ -134,9 +134,11 @@ pub async fn find_by_number(
 pub async fn find_many<V: View>(
     database: &Database,
     scope: &Scope,
-    keys: BTreeSet<String>,
+    mut keys: BTreeSet<String>,
 ) -> Result<BTreeMap<String, Arc<V>>, Error> {
     let mut documents = Documents::<V>::default();
+    // No key has a NUL, and PostgreSQL refuses to be asked for one.
+    keys.retain(|key| !key.contains('\0'));
     if !keys.is_empty() {
         tables::load(database, &mut documents, &keys, "").await?;
     }

@@ -82,5 +82,7 @@ pub fn encode_cursor(cursor: &Cursor) -> String {
 /// A cursor that we have given.
 #[must_use]
 pub fn decode_cursor(text: &str) -> Option<Cursor> {
-    serde_json::from_slice(&BASE64_URL_SAFE_NO_PAD.decode(text).ok()?).ok()
+    let cursor: Cursor = serde_json::from_slice(&BASE64_URL_SAFE_NO_PAD.decode(text).ok()?).ok()?;
+    // None of ours has a NUL, and PostgreSQL refuses to be asked for one.
+    (!cursor.sort.contains('\0') && !cursor.key.contains('\0')).then_some(cursor)
 }

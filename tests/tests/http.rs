@@ -1,0 +1,13 @@
+//! Black-box tests: over HTTP, on both databases, with a clock that the tests turn. Each ends with
+//! the laws.
+
+use eventstore::Engine;
+
+mod http {
+    mod access;
+    mod bills;
+    mod contract;
+}
+
+/// Every test runs on both.
+const BOTH: [Engine; 2] = [Engine::Sqlite, Engine::Postgres];

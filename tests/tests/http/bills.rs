@@ -1,0 +1,193 @@
+//! Bills, to the cent (billing-cases.md), as facts arrive over HTTP.
+
+use anyhow::{Context, Result};
+use atrium_tests::http::TestApp;
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::BOTH;
+
+async fn with_backup(engine: eventstore::Engine, time: &str) -> Result<(TestApp, String)> {
+    let app = TestApp::new(engine, time).await?;
+    app.publish("backup").await?;
+    let customer = app.customer("Aanimals Inc", None).await?;
+    Ok((app, customer))
+}
+
+/// Provisions Backup; gives the subscription's id.
+async fn provision(app: &TestApp, customer: &str, plan: &str, at: &str) -> Result<String> {
+    let sent = json!({ "service": "backup", "plan": plan, "effectiveAt": at });
+    let made = app.post(&format!("/api/v2/customers/{customer}/subscriptions"), sent).await?;
+    Ok(made["id"].as_str().context("an id")?.to_owned())
+}
+
+/// The amounts and actions of a period's detail; they must add up to its summary.
+async fn bill(app: &TestApp, end_date: &str) -> Result<Vec<(String, String)>> {
+    let detail = app.get(&format!("/api/Billing/{end_date}/detail")).await?;
+    let summary = app.get(&format!("/api/Billing/{end_date}")).await?;
+    let rows = |body: &Value| body["data"].as_array().cloned().unwrap_or_default();
+    let cents = |row: &Value| -> i64 {
+        let text = row["amount"].as_str().unwrap_or_default().replace('.', "");
+        text.parse().expect("an amount with two decimals")
+    };
+    let total = |body: &Value| rows(body).iter().map(cents).sum::<i64>();
+    assert_eq!(total(&detail), total(&summary), "detail is not the summary: {detail} {summary}");
+    let text = |row: &Value, field: &str| row[field].as_str().unwrap_or_default().to_owned();
+    Ok(rows(&detail).iter().map(|row| (text(row, "amount"), text(row, "action"))).collect())
+}
+
+fn line(amount: &str, action: &str) -> (String, String) {
+    (amount.to_owned(), action.to_owned())
+}
+
+#[tokio::test]
+async fn case_1_and_2_a_month_begun_is_billed_by_days_and_the_next_in_full() -> Result<()> {
+    for engine in BOTH {
+        let (app, customer) = with_backup(engine, "2019-11-11T10:00:00Z").await?;
+        provision(&app, &customer, "BU001", "2019-11-11").await?;
+        app.ambient.set("2019-12-20T10:00:00Z");
+        assert_eq!(bill(&app, "2019-11-30").await?, [line("66.67", "Added")]);
+        assert_eq!(bill(&app, "2019-12-31").await?, [line("100.00", "Carried")]);
+        app.finish().await?;
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn case_3_a_plan_change_splits_the_month() -> Result<()> {
+    for engine in BOTH {
+        let (app, customer) = with_backup(engine, "2019-11-01T00:00:00Z").await?;
+        let id = provision(&app, &customer, "BU001", "2019-11-01").await?;
+        app.ambient.set("2019-12-11T09:00:00Z");
+        app.post(&format!("/api/v2/subscriptions/{id}/change"), json!({ "plan": "BU010" })).await?;
+        let december = bill(&app, "2019-12-31").await?;
+        assert_eq!(december, [line("32.26", "Changed"), line("121.93", "Changed")]);
+        let summary = app.get("/api/Billing/2019-12-31").await?;
+        let counts: Vec<_> = summary["data"]
+            .as_array()
+            .context("rows")?
+            .iter()
+            .map(|row| {
+                let count = |field: &str| row[field].as_i64().unwrap_or(99);
+                (row["productSku"].clone(), count("lastMonthCount"), count("thisMonthCount"))
+            })
+            .collect();
+        assert_eq!(counts, [(json!("BU001"), 1, 0), (json!("BU010"), 0, 1)]);
+        app.finish().await?;
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn case_4_a_price_override_splits_the_month_and_an_unpriced_property_shows() -> Result<()> {
+    for engine in BOTH {
+        let (app, customer) = with_backup(engine, "2020-01-01T00:00:00Z").await?;
+        provision(&app, &customer, "BU001", "2019-12-01").await?;
+        let path = format!("/api/v2/organizations/{customer}/prices");
+        let sent = json!({
+            "service": "backup", "percent": "-20", "effectiveFrom": "2020-01-16",
+            "reason": "agreed",
+        });
+        app.put(&path, sent).await?;
+        assert_eq!(
+            bill(&app, "2020-01-31").await?,
+            [line("48.39", "Changed"), line("41.29", "Changed")]
+        );
+        app.ambient.set("2020-02-10T00:00:00Z");
+        let sent = json!({
+            "property": "SupportLevel", "value": "24x7", "effectiveFrom": "2020-02-10",
+            "reason": "goodwill",
+        });
+        app.put(&format!("/api/v2/organizations/{customer}/overrides/backup"), sent).await?;
+        let february = bill(&app, "2020-02-29").await?;
+        assert_eq!(february, [line("80.00", "Carried"), line("0.00", "Changed")]);
+        app.finish().await?;
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn case_12_on_and_off_within_a_day_is_one_day() -> Result<()> {
+    for engine in BOTH {
+        let (app, customer) = with_backup(engine, "2019-11-10T09:00:00Z").await?;
+        let id = provision(&app, &customer, "BU001", "2019-11-10T09:00:00Z").await?;
+        app.ambient.set("2019-11-10T17:00:00Z");
+        app.post(&format!("/api/v2/subscriptions/{id}/deprovision"), json!({})).await?;
+        assert_eq!(bill(&app, "2019-11-30").await?, [line("3.33", "Removed")]);
+        app.finish().await?;
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn case_14_and_15_a_backdated_removal_and_a_change_to_come() -> Result<()> {
+    for engine in BOTH {
+        let (app, customer) = with_backup(engine, "2019-11-01T00:00:00Z").await?;
+        let id = provision(&app, &customer, "BU001", "2019-10-01").await?;
+        app.ambient.set("2019-11-12T00:00:00Z");
+        let change = json!({ "plan": "BU010", "effectiveAt": "2019-12-01" });
+        let changed = app.post(&format!("/api/v2/subscriptions/{id}/change"), change).await?;
+        assert_eq!(changed["plan"], "BU001");
+        assert_eq!(changed["scheduled"][0]["plan"], "BU010");
+        assert_eq!(bill(&app, "2019-11-30").await?, [line("100.00", "Carried")]);
+        let before = app.database.fetch("select position from head", &[]).await?[0].unsigned(0)?;
+        app.ambient.set("2019-11-25T00:00:00Z");
+        let sent = json!({ "effectiveAt": "2019-11-20", "reason": "left" });
+        app.post(&format!("/api/v2/subscriptions/{id}/deprovision"), sent).await?;
+        assert_eq!(bill(&app, "2019-11-30").await?, [line("63.33", "Removed")]);
+        // As it was known before.
+        for known_at in [before.to_string(), "2019-11-20T00:00:00Z".to_owned()] {
+            let path = format!("/api/Billing/2019-11-30/detail?knownAt={known_at}");
+            assert_eq!(app.get(&path).await?["data"][0]["amount"], "100.00");
+        }
+        app.finish().await?;
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_billing_api_is_what_existing_integrations_know() -> Result<()> {
+    for engine in BOTH {
+        let (app, customer) = with_backup(engine, "2019-11-11T10:00:00Z").await?;
+        app.customer("Zebra Zoo", None).await?;
+        provision(&app, &customer, "BU001", "2019-10-11").await?;
+        let parameters = json!({ "data": {
+            "endDates": [{ "label": "2019-10-31" }, { "label": "2019-11-30" }],
+            "customers": [{ "id": 2, "name": "Aanimals Inc" }, { "id": 3, "name": "Zebra Zoo" }],
+        }});
+        for path in ["/api/Billing/parameters", "/API/billing/PARAMETERS"] {
+            for scheme in ["Bearer", "bearer", "BEARER"] {
+                let request = app.request("", Method::GET, path).header("accept", "text/plain");
+                let request = request.header("authorization", format!("{scheme} {}", app.token));
+                let answer = atrium_tests::http::answer(request).await?;
+                assert_eq!(answer.headers["content-type"], "application/json");
+                assert_eq!(answer.expect(200)?, parameters);
+            }
+        }
+        let summary = app.get("/api/Billing/2019-11-30?customerId=2").await?;
+        assert_eq!(
+            summary["data"],
+            json!([{
+                "customerId": 2, "customerCode": "AI", "customerName": "Aanimals Inc",
+                "customerAccountCode": null, "productSku": "BU001", "billable": true,
+                "summaryGrouping": "Backup (Assigned to Customer)", "lastMonthCount": 1,
+                "difference": 0, "thisMonthCount": 1, "currency": "EUR", "amount": "100.00",
+                "lastMonthAmount": "67.74", "resultCount": 1,
+            }])
+        );
+        assert_eq!(app.get("/api/Billing/2019-11-30?customerId=3").await?, json!({ "data": [] }));
+        assert_eq!(app.get("/api/Billing/2019-11-30?billable=false").await?, json!({ "data": [] }));
+        for (path, status, code) in [
+            ("/api/Billing/2019-11-29", 404, "no_such_period"),
+            ("/api/Billing/2019-13-01", 400, "malformed"),
+            ("/api/Billing/november", 400, "malformed"),
+            ("/api/Billing/2019-11-30?billable=perhaps", 400, "bad_parameter"),
+            ("/api/Billing/2019-11-30?customerId=99", 404, "not_found"),
+        ] {
+            let answer = app.send(&app.token, Method::GET, path, None).await?;
+            assert_eq!(answer.problem(status)?, code, "{path}");
+        }
+        app.finish().await?;
+    }
+    Ok(())
+}
