@@ -1,8 +1,9 @@
 //! SQLite or PostgreSQL: opening, checking and asking either with one text.
 
+use std::fs::{File, TryLockError};
 use std::path::Path;
 use std::str::FromStr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use sqlx::migrate::MigrateError;
 use sqlx::postgres::{PgArguments, PgConnectOptions, PgConnection, PgPool, PgPoolOptions, PgRow};
@@ -18,6 +19,8 @@ use crate::Error;
 const SQLITE_MIN: (u32, u32, u32) = (3, 51, 3);
 /// How long a statement waits for another process's lock on the SQLite file.
 const SQLITE_BUSY_SECONDS: u64 = 10;
+/// How often it is asked whether another process is done with bringing the file up to date.
+const LOCK_RETRY: Duration = Duration::from_millis(20);
 /// Page cache of each connection: 64 MiB, in negative KiB as SQLite wants it.
 const SQLITE_CACHE: &str = "-65536";
 /// Pages of the write-ahead log after which it is folded into the file: 64 MiB. A page that is
@@ -192,10 +195,12 @@ impl Database {
             .pragma("wal_autocheckpoint", SQLITE_CHECKPOINT_PAGES)
             .statement_cache_capacity(STATEMENTS_CACHED)
             .disable_statement_logging();
+        let alone = alone_with(file).await?;
         let mut first = options.connect().await?;
         check_sqlite(&mut first).await?;
         sqlx::migrate!("../migrations/sqlite").run(&mut first).await.map_err(migration)?;
         first.close().await?;
+        drop(alone);
         let pool =
             SqlitePoolOptions::new().max_connections(8).connect_with(options.clone()).await?;
         let database = Self::Sqlite(pool, options);
@@ -325,6 +330,27 @@ impl Database {
                 .map_err(Error::Newer)?;
         }
         Ok(())
+    }
+}
+
+/// Waits until no other process is bringing the same SQLite file up to date. (On PostgreSQL the
+/// migrations themselves take a lock.) The lock is on a file beside it: closing any handle of the
+/// database's own file would end the locks that SQLite holds on it.
+async fn alone_with(file: &Path) -> Result<File, Error> {
+    let beside = file.with_extension("lock");
+    let lock = File::options().create(true).append(true).open(beside).map_err(sqlx::Error::Io)?;
+    let give_up = Instant::now() + Duration::from_secs(SQLITE_BUSY_SECONDS);
+    loop {
+        match lock.try_lock() {
+            Ok(()) => return Ok(lock),
+            Err(TryLockError::Error(error)) => return Err(sqlx::Error::Io(error).into()),
+            Err(TryLockError::WouldBlock) if Instant::now() > give_up => {
+                return Err(Error::Unsuitable(
+                    "another process keeps bringing this database up to date; try again".to_owned(),
+                ));
+            }
+            Err(TryLockError::WouldBlock) => tokio::time::sleep(LOCK_RETRY).await,
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use reqwest::Method;
+use reqwest::{Method, StatusCode};
 use serde::Deserialize;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
@@ -87,9 +87,10 @@ impl Client {
             let (id, request) = (shown.id, shown.request_id);
             let (status, hash) = (status.as_u16(), sha256(&body));
             Answer::Acknowledged { status, version, id, request, hash, replayed }
-        } else if status.is_client_error() {
+        } else if status.is_client_error() && !(wish.signed && status == StatusCode::UNAUTHORIZED) {
             Answer::Refused { status: status.as_u16(), code }
         } else {
+            // A token that is not let in any more says nothing about what was asked with it before.
             Answer::Unknown { what: format!("{status} {code}") }
         })
     }
