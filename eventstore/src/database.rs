@@ -195,9 +195,9 @@ impl Database {
             .pragma("wal_autocheckpoint", SQLITE_CHECKPOINT_PAGES)
             .statement_cache_capacity(STATEMENTS_CACHED)
             .disable_statement_logging();
-        let alone = alone_with(file).await?;
         let mut first = options.connect().await?;
         check_sqlite(&mut first).await?;
+        let alone = alone_with(file).await?;
         sqlx::migrate!("../migrations/sqlite").run(&mut first).await.map_err(migration)?;
         first.close().await?;
         drop(alone);

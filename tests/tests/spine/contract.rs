@@ -289,7 +289,8 @@ fn the_histories_have_facts_of_every_kind_and_refusals_of_many() {
     let mut kinds = BTreeSet::new();
     let mut refusals = BTreeSet::new();
     let (mut granted, mut asked, mut replayed) = (0, 0, 0);
-    for seed in 1..=SEEDS {
+    // The in-memory writer is quick: more of them than are run on databases, for what is rare.
+    for seed in 1..=12 * SEEDS {
         let (_, events, answers) = in_memory(seed);
         kinds.extend(events.iter().map(|event| event.to_stored().kind));
         asked += answers.len();
@@ -330,7 +331,7 @@ fn the_histories_have_facts_of_every_kind_and_refusals_of_many() {
         assert!(refusals.contains(code), "nothing was refused with {code}, only: {refusals:?}");
     }
     assert!(replayed > 3, "{replayed} answers were given again");
-    assert!(granted * 3 > asked, "only {granted} of {asked} were granted");
+    assert!(granted * 5 > asked, "only {granted} of {asked} were granted");
 }
 
 #[test]
