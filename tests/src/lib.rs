@@ -1,5 +1,6 @@
 //! What the black-box tests, the witness and the benchmarks share.
 
+pub mod bench;
 pub mod history;
 pub mod http;
 pub mod laws;

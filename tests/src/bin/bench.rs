@@ -1,0 +1,100 @@
+//! The benchmarks on the command line; `scripts/bench` builds and runs them.
+
+use anyhow::Result;
+use atrium_tests::bench::{self, Figure, Size};
+use clap::{Parser, ValueEnum};
+use eventstore::Engine;
+
+/// How fast Atrium is here, beside the raw limit of the database.
+#[derive(Parser)]
+#[command(max_term_width = 100)]
+struct Arguments {
+    /// What to measure; everything where it is left out
+    #[arg(value_enum)]
+    names: Vec<Name>,
+    /// On which
+    #[arg(long, value_enum, default_value_t = Databases::Both)]
+    database: Databases,
+    /// One JSON object a line and figure instead of a table
+    #[arg(long)]
+    json: bool,
+    /// Once, and little: to see that it works, not how fast it is
+    #[arg(long)]
+    quick: bool,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Name {
+    /// Durable commands/s with 1 to 1,024 in flight
+    Append,
+    /// Scanning, decoding, verifying and rebuilding
+    Rebuild,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Databases {
+    Sqlite,
+    Postgres,
+    Both,
+}
+
+const FULL: Size = Size { customers: 2_000, commands: 20_000, runs: 3, events: 300_000 };
+const QUICK: Size = Size { customers: 100, commands: 1_000, runs: 1, events: 6_000 };
+
+#[tokio::main]
+async fn main() -> Result<()> {
+    let arguments = Arguments::parse();
+    let size = if arguments.quick { QUICK } else { FULL };
+    let names = match &arguments.names[..] {
+        [] => &[Name::Append, Name::Rebuild],
+        names => names,
+    };
+    let mut tell = |figure: Figure| {
+        if arguments.json {
+            println!("{}", serde_json::to_string(&figure).expect("a figure has a JSON form"));
+        } else {
+            println!("{}", line(&figure));
+        }
+    };
+    if !arguments.json {
+        println!("{HEADING}");
+    }
+    for (engine, chosen) in
+        [(Engine::Sqlite, Databases::Sqlite), (Engine::Postgres, Databases::Postgres)]
+    {
+        if arguments.database != Databases::Both && arguments.database != chosen {
+            continue;
+        }
+        for name in names {
+            match name {
+                Name::Append => bench::append(engine, size, &mut tell).await?,
+                Name::Rebuild => bench::rebuild(engine, size, &mut tell).await?,
+            }
+        }
+    }
+    Ok(())
+}
+
+const HEADING: &str = "what        database   in flight         value  unit                         raw  \
+                       ratio   p50 ms   p99 ms  peak MiB";
+
+fn line(figure: &Figure) -> String {
+    let number = |value: Option<f64>, digits: usize| {
+        value.map_or_else(|| "-".to_owned(), |value| format!("{value:.digits$}"))
+    };
+    let whole = |value: Option<u64>| value.map_or_else(|| "-".to_owned(), |it| it.to_string());
+    let digits = if figure.value < 100.0 { 2 } else { 0 };
+    format!(
+        "{:<11} {:<9} {:>10} {:>13} {:<22} {:>9} {:>6} {:>8} {:>8} {:>9}",
+        figure.name,
+        figure.database,
+        whole(figure.in_flight.map(|it| it as u64)),
+        number(Some(figure.value), digits),
+        figure.unit,
+        number(figure.raw, 0),
+        number(figure.ratio, 2),
+        number(figure.p50_ms, 1),
+        number(figure.p99_ms, 1),
+        whole(figure.peak_mib),
+    )
+}
