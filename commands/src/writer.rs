@@ -374,9 +374,12 @@ impl Worker {
         }
     }
 
-    async fn load(&self, layer: &mut Layer, wants: &Wants) -> Result<(), StoreError> {
+    /// Loads through the connection that writes: it alone changes the pages that it keeps in
+    /// memory, so they stay good, which those of SQLite's other connections do not.
+    async fn load(&mut self, layer: &mut Layer, wants: &Wants) -> Result<(), StoreError> {
+        let connection = self.connection.as_mut().expect("connected before deciding");
         if let Some(streams) = wants.0.get(STREAMS) {
-            let events = self.log.streams(streams.iter().cloned().collect()).await?;
+            let events = eventstore::streams(connection, streams.iter().cloned().collect()).await?;
             for stream in streams {
                 layer.states.begin(stream);
             }
@@ -387,10 +390,10 @@ impl Worker {
         if let Some(keys) = wants.0.get(REPLIES) {
             let sql = format!(
                 "select key, request, answer from reply where {}",
-                self.database.any_of("key", 1)
+                self.database.engine().any_of("key", 1)
             );
             let keys: Vec<_> = keys.iter().cloned().collect();
-            let rows = self.database.fetch(&sql, &[Value::Texts(keys.clone())]).await?;
+            let rows = connection.fetch(&sql, &[Value::Texts(keys.clone())]).await?;
             layer.replies.extend(keys.into_iter().map(|key| (key, None)));
             for row in rows {
                 let request = row.bytes(1)?.try_into().map_err(|_| {
@@ -400,7 +403,7 @@ impl Worker {
                 layer.replies.insert(row.text(0)?.to_owned(), Some(kept));
             }
         }
-        layer.views.load(&self.database, wants, "").await
+        layer.views.load(connection, wants, "").await
     }
 
     /// The rows of a batch, and the head after it.

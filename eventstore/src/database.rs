@@ -42,6 +42,56 @@ pub enum Engine {
     Postgres,
 }
 
+impl Engine {
+    /// The condition that a text column has one of the texts of a [`Value::Texts`] parameter.
+    #[must_use]
+    pub fn any_of(self, column: &str, parameter: usize) -> String {
+        match self {
+            Self::Sqlite => format!("{column} in (select value from json_each(${parameter}))"),
+            Self::Postgres => format!("{column} = any(${parameter})"),
+        }
+    }
+}
+
+/// Where rows come from: any connection of the pool, or one connection of its own.
+pub trait Source: Send {
+    /// Which of the two databases it is.
+    fn engine(&self) -> Engine;
+
+    /// The rows that a query gives.
+    ///
+    /// # Errors
+    /// What the database says.
+    fn rows(
+        &mut self,
+        sql: &str,
+        values: &[Value],
+    ) -> impl Future<Output = Result<Vec<Row>, sqlx::Error>> + Send;
+}
+
+impl Source for &Database {
+    fn engine(&self) -> Engine {
+        Database::engine(self)
+    }
+
+    async fn rows(&mut self, sql: &str, values: &[Value]) -> Result<Vec<Row>, sqlx::Error> {
+        self.fetch(sql, values).await
+    }
+}
+
+impl Source for Connection {
+    fn engine(&self) -> Engine {
+        match self {
+            Self::Sqlite(_) => Engine::Sqlite,
+            Self::Postgres(_) => Engine::Postgres,
+        }
+    }
+
+    async fn rows(&mut self, sql: &str, values: &[Value]) -> Result<Vec<Row>, sqlx::Error> {
+        self.fetch(sql, values).await
+    }
+}
+
 /// One of the two databases, for reading: a pool of connections.
 #[derive(Clone, Debug)]
 pub enum Database {
@@ -290,17 +340,6 @@ impl Database {
                 let query = sqlx::query_with(sql, postgres_arguments(values)?);
                 Ok(query.fetch_all(pool).await?.into_iter().map(Row::Postgres).collect())
             }
-        }
-    }
-
-    /// The condition that a text column has one of the texts of a [`Value::Texts`] parameter.
-    #[must_use]
-    pub fn any_of(&self, column: &str, parameter: usize) -> String {
-        match self {
-            Self::Sqlite(..) => {
-                format!("{column} in (select value from json_each(${parameter}))")
-            }
-            Self::Postgres(..) => format!("{column} = any(${parameter})"),
         }
     }
 

@@ -9,9 +9,9 @@ mod verify;
 
 pub use bulk::{CellKind, Cells, Layout, Rows, Taken};
 pub use chain::{Chain, GENESIS, Hash};
-pub use database::{Connection, Database, Engine, Row, Value};
+pub use database::{Connection, Database, Engine, Row, Source, Value};
 pub use error::Error;
 pub use log::{
-    EVENT_LAYOUT, Head, Log, READ_MAX, REPLY_LAYOUT, SHAPE_LAYOUT, Stored, append, write,
+    EVENT_LAYOUT, Head, Log, READ_MAX, REPLY_LAYOUT, SHAPE_LAYOUT, Stored, append, streams, write,
 };
 pub use verify::{Finding, Verified, verify};

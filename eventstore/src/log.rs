@@ -6,7 +6,7 @@ use domain::event::Recorded;
 use crate::Error;
 use crate::bulk::{self, CellKind, Layout, Rows, Taken};
 use crate::chain::{GENESIS, Hash};
-use crate::database::{Connection, Database, Row, Value};
+use crate::database::{Connection, Database, Row, Source, Value};
 
 /// Most events that one read gives.
 pub const READ_MAX: u64 = 10_000;
@@ -130,19 +130,6 @@ impl Log {
         Ok(events)
     }
 
-    /// Whole streams, in one statement: the events of all of them in the log's order.
-    ///
-    /// # Errors
-    /// What the database says, and what cannot be decoded.
-    pub async fn streams(&self, names: Vec<String>) -> Result<Vec<Recorded>, Error> {
-        let sql = format!(
-            "select position, body from event where {} order by position",
-            self.database.any_of("stream", 1)
-        );
-        let rows = self.database.fetch(&sql, &[Value::Texts(names)]).await?;
-        rows.iter().map(|row| Stored::from_row(row)?.decode()).collect()
-    }
-
     /// The events of a tenant and all below it, after a position and up to another (inclusive), at
     /// most `limit` of them and never more than [`READ_MAX`].
     ///
@@ -206,6 +193,17 @@ fn head_from(rows: &[Row]) -> Result<Head, Error> {
     let row = rows.first().ok_or_else(damaged)?;
     let hash = row.bytes(2)?.try_into().map_err(|_| damaged())?;
     Ok(Head { position: row.unsigned(0)?, recorded_at: row.int(1)?, hash })
+}
+
+/// Whole streams, in one statement: the events of all of them in the log's order.
+///
+/// # Errors
+/// What the database says, and what cannot be decoded.
+pub async fn streams(source: &mut impl Source, names: Vec<String>) -> Result<Vec<Recorded>, Error> {
+    let of_names = source.engine().any_of("stream", 1);
+    let sql = format!("select position, body from event where {of_names} order by position");
+    let rows = source.rows(&sql, &[Value::Texts(names)]).await?;
+    rows.iter().map(|row| Stored::from_row(row)?.decode()).collect()
 }
 
 impl Connection {

@@ -104,7 +104,7 @@ pub async fn find<V: View>(
 /// What the database says.
 pub async fn find_name(database: &Database, key: &str) -> Result<Option<Arc<NameView>>, Error> {
     let mut documents = Documents::<NameView>::default();
-    tables::load(database, &mut documents, &BTreeSet::from([key.to_owned()]), "").await?;
+    tables::load(&mut &*database, &mut documents, &BTreeSet::from([key.to_owned()]), "").await?;
     Ok(documents.get(key).cloned().flatten())
 }
 
@@ -140,7 +140,7 @@ pub async fn find_many<V: View>(
     // No key has a NUL, and PostgreSQL refuses to be asked for one.
     keys.retain(|key| !key.contains('\0'));
     if !keys.is_empty() {
-        tables::load(database, &mut documents, &keys, "").await?;
+        tables::load(&mut &*database, &mut documents, &keys, "").await?;
     }
     Ok(documents
         .iter()
@@ -271,7 +271,7 @@ pub async fn list_of_owners<V: View>(
     let limit = query.limit.min(LIST_MAX);
     let mut conditions = Conditions::new(scope);
     let parameter = conditions.bind(Value::Texts(owners));
-    let of_owners = database.any_of("owner", parameter);
+    let of_owners = database.engine().any_of("owner", parameter);
     conditions.text.push_str(&format!(" and {of_owners}"));
     conditions.filter(database, query);
     conditions.beyond(">", query.after.as_ref());
@@ -315,7 +315,7 @@ pub async fn count_of_owners<V: View>(
 ) -> Result<BTreeMap<String, u64>, Error> {
     let mut conditions = Conditions::new(scope);
     let parameter = conditions.bind(Value::Texts(owners));
-    let of_owners = database.any_of("owner", parameter);
+    let of_owners = database.engine().any_of("owner", parameter);
     let sql = format!(
         "select owner, count(*) from {} where {} and {of_owners} group by owner",
         V::TABLE,
@@ -352,7 +352,7 @@ pub struct Events {
 fn of_kinds(conditions: &mut Conditions, database: &Database, kinds: &[String]) {
     if !kinds.is_empty() {
         let parameter = conditions.bind(Value::Texts(kinds.to_vec()));
-        let of_kinds = database.any_of(&field(database, "body", "kind"), parameter);
+        let of_kinds = database.engine().any_of(&field(database, "body", "kind"), parameter);
         conditions.text.push_str(&format!(" and {of_kinds}"));
     }
 }

@@ -414,7 +414,7 @@ impl PriceBook {
         let sql = format!(
             "select key, document from view_override where (path >= $1 and path < $2) or {} \
              order by key",
-            database.any_of("path", 3)
+            database.engine().any_of("path", 3)
         );
         let scope = &question.scope.0;
         let values = [scope.as_str().into(), scope.end().into(), Value::Texts(above)];

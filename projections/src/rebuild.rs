@@ -41,8 +41,7 @@ pub struct Difference {
 }
 
 /// What has been folded so far.
-struct Fold<'a> {
-    database: &'a Database,
+struct Fold {
     /// Ends the names of the tables that are being filled.
     suffix: String,
     /// All documents folded so far, or, once there are too many, some of them.
@@ -86,7 +85,6 @@ pub async fn rebuild(database: &Database, mut progress: impl FnMut(u64)) -> Resu
     let suffix = suffix(generation);
     create_tables(&mut connection, engine, &suffix).await?;
     let mut fold = Fold {
-        database,
         suffix: suffix.clone(),
         known: Views::default(),
         complete: true,
@@ -126,7 +124,7 @@ pub async fn rebuild(database: &Database, mut progress: impl FnMut(u64)) -> Resu
     }
 }
 
-impl Fold<'_> {
+impl Fold {
     /// Folds the events after `position` up to `head`, and writes what came of it.
     async fn run(
         &mut self,
@@ -148,7 +146,7 @@ impl Fold<'_> {
                     events.push(stored.decode()?);
                 }
             }
-            self.fold(&events).await?;
+            self.fold(connection, &events).await?;
             let changed = std::mem::take(&mut self.changed);
             let mut rows = changed.rows(&self.suffix, position);
             rows.extend(ledger::rows(&events, &self.suffix));
@@ -163,7 +161,11 @@ impl Fold<'_> {
         Ok(position)
     }
 
-    async fn fold(&mut self, events: &[domain::event::Recorded]) -> Result<(), Error> {
+    async fn fold(
+        &mut self,
+        connection: &mut Connection,
+        events: &[domain::event::Recorded],
+    ) -> Result<(), Error> {
         if !self.complete {
             // One statement for each table fetches what these events will need.
             let mut wants = Wants::default();
@@ -171,7 +173,7 @@ impl Fold<'_> {
                 let below = Folded { known: &self.known, complete: false };
                 Views::default().fold(event, &below, &mut wants);
             }
-            self.known.load(self.database, &wants, &self.suffix).await?;
+            self.known.load(connection, &wants, &self.suffix).await?;
         }
         let mut wants = Wants::default();
         for event in events {

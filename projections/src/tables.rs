@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use eventstore::{CellKind, Connection, Database, Engine, Layout, Rows, Taken, Value};
+use eventstore::{CellKind, Connection, Engine, Layout, Rows, Source, Taken, Value};
 
 use crate::document::{Documents, View};
 use crate::ledger;
@@ -129,7 +129,7 @@ pub(crate) fn read<V: View>(key: &str, document: &[u8]) -> Result<Arc<V>, events
 
 /// Loads documents by key, in one statement; those that are not there are noted as such.
 pub(crate) async fn load<V: View>(
-    database: &Database,
+    source: &mut impl Source,
     documents: &mut Documents<V>,
     keys: &BTreeSet<String>,
     suffix: &str,
@@ -137,9 +137,9 @@ pub(crate) async fn load<V: View>(
     let sql = format!(
         "select key, document from {}{suffix} where {}",
         V::TABLE,
-        database.any_of("key", 1)
+        source.engine().any_of("key", 1)
     );
-    let rows = database.fetch(&sql, &[Value::Texts(keys.iter().cloned().collect())]).await?;
+    let rows = source.rows(&sql, &[Value::Texts(keys.iter().cloned().collect())]).await?;
     for key in keys {
         documents.put(key.clone(), None);
     }

@@ -13,7 +13,7 @@ mod subscription;
 mod user;
 
 use domain::event::Recorded;
-use eventstore::{Database, Rows};
+use eventstore::{Rows, Source};
 
 pub use access::AccessView;
 pub use activity::ActivityView;
@@ -90,12 +90,12 @@ macro_rules! views {
             /// What the database says.
             pub async fn load(
                 &mut self,
-                database: &Database,
+                source: &mut impl Source,
                 wants: &Wants,
                 suffix: &str,
             ) -> Result<(), eventstore::Error> {
                 $(if let Some(keys) = wants.0.get($view::TABLE) {
-                    tables::load(database, &mut self.$field, keys, suffix).await?;
+                    tables::load(source, &mut self.$field, keys, suffix).await?;
                 })*
                 Ok(())
             }

@@ -144,7 +144,7 @@ async fn the_log_is_read_by_tenant_and_by_time() -> Result<()> {
         assert_eq!(log.below(&west_path, 0, u64::MAX, 100).await?.len(), 1);
 
         let stream = format!("organization-{}", id(&zoo).parse::<OrganizationId>()?);
-        let own = log.streams(vec![stream]).await?;
+        let own = eventstore::streams(&mut &world.database, vec![stream]).await?;
         assert_eq!(
             own.iter().map(|it| it.version).collect::<Vec<_>>(),
             (1..=8).collect::<Vec<_>>()
