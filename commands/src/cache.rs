@@ -102,3 +102,11 @@ pub(crate) fn document<'a, V: View>(
 ) -> Option<&'a Option<Arc<V>>> {
     layers.into_iter().find_map(|layer| V::of(&layer.views).get(key))
 }
+
+/// The first thing that one of the layers knows of a kept answer.
+pub(crate) fn reply<'a>(
+    layers: impl IntoIterator<Item = &'a Layer>,
+    key: &str,
+) -> Option<&'a Option<KeptReply>> {
+    layers.into_iter().find_map(|layer| layer.replies.get(key))
+}

@@ -1,5 +1,6 @@
 //! Every command there is, and where it is carried out.
 
+use domain::SubscriptionId;
 use domain::organization::Kind;
 use domain::user::Proof;
 
@@ -181,6 +182,16 @@ pub enum Command {
 }
 
 impl Command {
+    /// The slot that it is about, where that can be told before it runs.
+    pub(crate) fn slot(&self) -> Option<SubscriptionId> {
+        match self {
+            Self::ProvisionToCustomer { customer: holder, body }
+            | Self::ProvisionToUser { user: holder, body } => subscriptions::slot(holder, body),
+            Self::ChangeSubscription { id, .. } | Self::Deprovision { id, .. } => id.parse().ok(),
+            _ => None,
+        }
+    }
+
     /// Carries it out in a unit.
     pub(crate) fn run(&self, unit: &mut Unit<'_>) -> Result<Reply, Stop> {
         match self.clone() {

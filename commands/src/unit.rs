@@ -220,7 +220,7 @@ impl<'a> Unit<'a> {
 
     /// The answer that was given under an idempotency key.
     pub(crate) fn kept_reply(&mut self, key: &str) -> Option<KeptReply> {
-        match self.ground.layers.iter().find_map(|layer| layer.replies.get(key)) {
+        match cache::reply(self.ground.layers, key) {
             Some(kept) => kept.clone(),
             None => {
                 self.wants.add(REPLIES, key);
@@ -339,6 +339,7 @@ impl<'a> Unit<'a> {
     }
 }
 
-fn stream<D: Held>(id: impl Display) -> String {
+/// The stream of a decider.
+pub(crate) fn stream<D: Held>(id: impl Display) -> String {
     format!("{}-{id}", D::CATEGORY)
 }

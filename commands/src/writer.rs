@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use domain::event::Recorded;
+use domain::subscription::Subscription;
 use eventstore::{
     Connection, Database, EVENT_LAYOUT, Error as StoreError, Hash, Head, Log, REPLY_LAYOUT, Rows,
     SHAPE_LAYOUT, Value,
@@ -13,9 +14,9 @@ use eventstore::{
 use projections::Wants;
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::cache::{Cache, KeptReply, Layer};
+use crate::cache::{self, Cache, KeptReply, Layer};
 use crate::error::{Error, Stop};
-use crate::unit::{Caller, Decided, Ground, REPLIES, STREAMS, Unit};
+use crate::unit::{Caller, Decided, Ground, REPLIES, STREAMS, Unit, stream};
 use crate::usecase::organizations::DEPTH_MAX;
 use crate::{Ambient, Command, Reply};
 
@@ -305,6 +306,7 @@ impl Worker {
     /// ones of the commands.
     async fn decide(&mut self, mut jobs: &[Job]) -> Result<Batch, StoreError> {
         let mut loaded = Layer::default();
+        self.load(&mut loaded, &self.foreseen(jobs)).await?;
         for round in 1..=LOADS_MAX {
             let mut batch = Batch { loaded, ..Batch::default() };
             // Recorded times never decrease, even where clocks do.
@@ -330,6 +332,28 @@ impl Worker {
             self.load(&mut loaded, &wants).await?;
         }
         Err(StoreError::Unsuitable("a command keeps asking for more to be loaded".to_owned()))
+    }
+
+    /// What these commands will surely ask for and is not known: what is new in most batches. All
+    /// the rest is found out by running them.
+    fn foreseen(&self, jobs: &[Job]) -> Wants {
+        let mut wants = Wants::default();
+        let layers = self.cache.layers();
+        for Job { submission, .. } in jobs {
+            if let Some(slot) = submission.command.slot() {
+                let stream = stream::<Subscription>(slot);
+                if cache::state::<Subscription>(layers, &stream).is_none() {
+                    wants.add(STREAMS, &stream);
+                }
+            }
+            if let Some(idempotency) = &submission.idempotency {
+                let key = reply_key(submission.caller, &idempotency.key);
+                if cache::reply(layers, &key).is_none() {
+                    wants.add(REPLIES, &key);
+                }
+            }
+        }
+        wants
     }
 
     fn run_one(

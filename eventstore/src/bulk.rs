@@ -197,8 +197,8 @@ pub(crate) async fn write_postgres(
     Ok(moved == 1)
 }
 
-/// Rows of one insert on SQLite: few sizes, so that each table needs few prepared statements.
-const SQLITE_CHUNKS: [usize; 4] = [128, 32, 8, 1];
+/// Most rows of one insert on SQLite, as a power of two: it takes 32,766 values.
+const SQLITE_ROWS_LOG2: u32 = 10;
 
 /// Writes everything inside the transaction that the caller has begun.
 pub(crate) async fn write_sqlite(
@@ -210,7 +210,8 @@ pub(crate) async fn write_sqlite(
         let width = rows.cells.len();
         let mut columns: Vec<_> = rows.cells.into_iter().map(Column::new).collect();
         while left > 0 {
-            let chunk = SQLITE_CHUNKS.into_iter().find(|size| *size <= left).unwrap_or(1);
+            // Powers of two: few statements, and few sizes of them to keep prepared.
+            let chunk = 1 << left.ilog2().min(SQLITE_ROWS_LOG2);
             left -= chunk;
             let mut arguments = SqliteArguments::default();
             for _ in 0..chunk {

@@ -131,6 +131,14 @@ impl<V> Documents<V> {
     pub fn iter(&self) -> impl Iterator<Item = (&String, &Arc<V>)> {
         self.0.iter().filter_map(|(key, document)| Some((key, document.as_ref()?)))
     }
+
+    /// Those that are there, in the order of their keys: in which a table takes them best.
+    #[must_use]
+    pub fn sorted(&self) -> Vec<(&String, &Arc<V>)> {
+        let mut documents: Vec<_> = self.iter().collect();
+        documents.sort_unstable_by_key(|(key, _)| *key);
+        documents
+    }
 }
 
 /// Documents that lie below the layer that is being changed.

@@ -97,7 +97,7 @@ pub(crate) fn all_tables() -> impl Iterator<Item = &'static str> {
 /// The rows that keep a view's documents.
 pub(crate) fn rows<V: View>(documents: &Documents<V>, suffix: &str, position: u64) -> Option<Rows> {
     let mut rows = Rows::new(format!("{}{suffix}", V::TABLE), &VIEW_LAYOUT);
-    for (key, document) in documents.iter() {
+    for (key, document) in documents.sorted() {
         let index = document.index();
         rows.push([
             Value::Text(key.clone()),

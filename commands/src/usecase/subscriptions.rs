@@ -180,6 +180,14 @@ impl Recipient {
     }
 }
 
+/// The slot that a provisioning will be about, where it is to somebody at all.
+pub(crate) fn slot(holder: &str, wish: &Input<Provision>) -> Option<SubscriptionId> {
+    let (holder, wish) = (holder.parse().ok()?, wish.as_ref().ok()?);
+    let instance = wish.instance.as_deref().map(|text| line(text, INSTANCE_MAX_CHARS)).transpose();
+    let service = ServiceKey::parse(&wish.service)?;
+    Some(SubscriptionId::of_slot(holder, &service, instance.ok()?.as_deref()))
+}
+
 /// A service as it is sold now.
 struct Sold {
     version: u32,
