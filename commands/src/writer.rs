@@ -467,7 +467,6 @@ impl Worker {
         }
         all.extend([events, shapes, replies].into_iter().filter(|rows| !rows.is_empty()));
         all.extend(batch.overlay.views.rows("", head.position));
-        all.extend(projections::ledger::rows(&batch.events, ""));
         (head, all)
     }
 

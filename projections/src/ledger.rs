@@ -1,9 +1,10 @@
 //! The ledger: dated facts of every slot, and the entries that are computed from them.
 //!
-//! A fact costs one small row, whatever the history. Nothing is rolled over when a month begins: the
-//! entries of a period are computed from the timelines that touch it (design.md, section 7).
+//! A slot's timeline is kept with the slot, in its [`SubscriptionView`]: a fact costs the same to record
+//! whatever the history. Nothing is rolled over when a month begins: the entries of a period are
+//! computed from the timelines that touch it (design.md, section 7).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
@@ -15,26 +16,12 @@ use domain::event::{Event, Recorded};
 use domain::money::{Currency, Money};
 use domain::service::Level;
 use domain::{OrganizationId, ServiceKey, SubscriptionId, TenantPath};
-use eventstore::{CellKind, Database, Error, Layout, Rows, Taken, Value};
+use eventstore::{Database, Error, Value};
 
 use crate::finder::{self, Query, Scope};
 use crate::tables;
 use crate::views::{
     CalendarView, Holder, OrganizationView, OverrideView, ServiceView, SubscriptionView, UserView,
-};
-
-/// The table of facts.
-pub const TABLE: &str = "ledger_fact";
-
-/// Its columns. A slot's facts stand together.
-pub(crate) static LAYOUT: Layout = Layout {
-    columns: &[
-        ("subscription", CellKind::Text),
-        ("position", CellKind::Int),
-        ("document", CellKind::Bytes),
-    ],
-    key: 2,
-    taken: Taken::Keep,
 };
 
 /// What an event says to the ledger, if anything: only outcomes bill (billing.md, section 2).
@@ -50,22 +37,6 @@ pub fn fact(event: &Recorded) -> Option<Fact> {
         position: event.position,
         reason: event.reason.clone(),
     })
-}
-
-/// The rows that keep the facts of some events, for a table whose name ends in `suffix`.
-#[must_use]
-pub fn rows<'a>(events: impl IntoIterator<Item = &'a Recorded>, suffix: &str) -> Option<Rows> {
-    let mut rows = Rows::new(format!("{TABLE}{suffix}"), &LAYOUT);
-    for event in events {
-        if let (Some(fact), Some((_, subscription))) = (fact(event), event.stream.split_once('-')) {
-            rows.push([
-                Value::Text(subscription.to_owned()),
-                Value::from(event.position),
-                Value::Bytes(serde_json::to_vec(&fact).expect("facts have a JSON form")),
-            ]);
-        }
-    }
-    (!rows.is_empty()).then_some(rows)
 }
 
 /// Which lines.
@@ -346,17 +317,13 @@ async fn slots(
     span: (DateTime<Utc>, DateTime<Utc>),
     after: &str,
 ) -> Result<Vec<Slot>, Error> {
-    let known_at = question.known_at.unwrap_or(i64::MAX as u64);
     // What was learned since may have ended a slot earlier than was known then.
     let held_until = question.known_at.map_or(span.0.timestamp_micros(), |_| i64::MIN);
     let rows = database
         .fetch(
-            "select slot.key, slot.document, fact.document from \
-             (select key, document from view_subscription \
-              where path >= $1 and path < $2 and since < $3 and until >= $4 and key > $5 \
-              order by key limit $6) as slot \
-             join ledger_fact as fact on fact.subscription = slot.key and fact.position <= $7 \
-             order by slot.key, fact.position",
+            "select key, document from view_subscription \
+             where path >= $1 and path < $2 and since < $3 and until >= $4 and key > $5 \
+             order by key limit $6",
             &[
                 question.scope.0.as_str().into(),
                 question.scope.0.end().into(),
@@ -364,26 +331,36 @@ async fn slots(
                 held_until.into(),
                 after.into(),
                 SLOTS_AT_A_TIME.into(),
-                known_at.into(),
             ],
         )
         .await?;
-    let mut slots: Vec<Slot> = Vec::new();
-    let mut facts: Vec<Fact> = Vec::new();
-    for (index, row) in rows.iter().enumerate() {
-        let key = row.text(0)?;
-        facts.push(serde_json::from_slice(row.bytes(2)?).map_err(|source| {
-            Error::Unsuitable(format!(
-                "a ledger fact of {key} does not fit ({source}); run `atrium rebuild`"
-            ))
-        })?);
-        let next = rows.get(index + 1).map(|row| row.text(0)).transpose()?;
-        if next != Some(key) {
-            let view = tables::read(key, row.bytes(1)?)?;
-            slots.push(Slot { view, timeline: Timeline::new(std::mem::take(&mut facts)) });
+    let views = rows
+        .iter()
+        .map(|row| tables::read::<SubscriptionView>(row.text(0)?, row.bytes(1)?))
+        .collect::<Result<Vec<_>, Error>>()?;
+    let mut histories = histories(database, &views).await?;
+    let known_at = question.known_at.unwrap_or(u64::MAX);
+    let slot = |view: Arc<SubscriptionView>| {
+        let facts = histories.remove(&view.id).unwrap_or_else(|| view.facts.clone());
+        let timeline = Timeline::new(facts.into_iter().filter(|fact| fact.position <= known_at));
+        Slot { view, timeline }
+    };
+    Ok(views.into_iter().map(slot).collect())
+}
+
+/// All facts of those slots that have more than their documents keep, from the log.
+async fn histories(
+    mut database: &Database,
+    views: &[Arc<SubscriptionView>],
+) -> Result<HashMap<SubscriptionId, Vec<Fact>>, Error> {
+    let long = views.iter().filter(|view| view.is_abridged).map(|view| view.stream()).collect();
+    let mut histories = HashMap::<_, Vec<_>>::new();
+    for event in eventstore::streams(&mut database, long).await? {
+        if let (Some(fact), Some(slot)) = (fact(&event), SubscriptionView::of_stream(&event)) {
+            histories.entry(slot).or_default().push(fact);
         }
     }
-    Ok(slots)
+    Ok(histories)
 }
 
 /// What services cost, and who set what otherwise.

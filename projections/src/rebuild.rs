@@ -6,7 +6,6 @@ use std::sync::Arc;
 use eventstore::{Connection, Database, Engine, Error, Log, Value};
 
 use crate::document::{Below, View, Wants};
-use crate::ledger;
 use crate::tables::{VIEWS_VERSION, all_tables, create_indexes, create_tables};
 use crate::views::Views;
 
@@ -148,9 +147,7 @@ impl Fold {
             }
             self.fold(connection, &events).await?;
             let changed = std::mem::take(&mut self.changed);
-            let mut rows = changed.rows(&self.suffix, position);
-            rows.extend(ledger::rows(&events, &self.suffix));
-            eventstore::write(connection, rows).await?;
+            eventstore::write(connection, changed.rows(&self.suffix, position)).await?;
             self.known.absorb(changed);
             if self.known.len() > DOCUMENTS_MAX {
                 self.known = Views::default();
@@ -244,17 +241,16 @@ const DIFFERENCES_MAX: u64 = 20;
 async fn compare(connection: &mut Connection, suffix: &str) -> Result<Vec<Difference>, Error> {
     let mut differences = Vec::new();
     for table in all_tables() {
-        let (key, columns) = if table == ledger::TABLE {
-            ("subscription", "subscription, position, document")
-        } else {
-            ("key", "key, path, owner, kind, sort, since, until, document")
+        let columns = |name: &str| {
+            let columns = ["path", "owner", "kind", "sort", "since", "until", "document"];
+            columns.map(|column| format!("{name}.{column}")).join(", ")
         };
         let sql = format!(
-            "select distinct {key} from (select * from (select {columns} from {table} \
-             except select {columns} from {table}{suffix}) as gone union all \
-             select * from (select {columns} from {table}{suffix} \
-             except select {columns} from {table}) as come) as differing \
-             order by {key} limit $1"
+            "select coalesce(live.key, fresh.key) as key from {table} as live \
+             full join {table}{suffix} as fresh on fresh.key = live.key \
+             where live.key is null or fresh.key is null or ({}) <> ({}) order by 1 limit $1",
+            columns("live"),
+            columns("fresh"),
         );
         for row in connection.fetch(&sql, &[Value::from(DIFFERENCES_MAX)]).await? {
             differences.push(Difference { table: table.to_owned(), key: row.text(0)?.to_owned() });

@@ -1,4 +1,4 @@
-//! The tables that keep views and the ledger's facts. They can be thrown away and folded again, so
+//! The tables that keep views. They can be thrown away and folded again, so
 //! they are made here, not by migrations.
 
 use std::collections::BTreeSet;
@@ -7,7 +7,6 @@ use std::sync::Arc;
 use eventstore::{CellKind, Connection, Engine, Layout, Rows, Source, Taken, Value};
 
 use crate::document::{Documents, View};
-use crate::ledger;
 use crate::views::TABLES;
 
 /// Changes whenever a view's fold or form does; then the views are rebuilt at the next start.
@@ -63,8 +62,6 @@ pub(crate) async fn create_tables(
         let sql = definition(engine, &format!("{table}{suffix}"), &VIEW_LAYOUT);
         connection.execute(&sql, &[]).await?;
     }
-    let sql = definition(engine, &format!("{}{suffix}", ledger::TABLE), &ledger::LAYOUT);
-    connection.execute(&sql, &[]).await?;
     Ok(())
 }
 
@@ -91,7 +88,7 @@ pub(crate) async fn create_indexes(
 
 /// Every table that is folded from the log.
 pub(crate) fn all_tables() -> impl Iterator<Item = &'static str> {
-    TABLES.iter().map(|(table, _)| *table).chain([ledger::TABLE])
+    TABLES.iter().map(|(table, _)| *table)
 }
 
 /// The rows that keep a view's documents.

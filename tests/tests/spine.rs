@@ -3,6 +3,7 @@
 
 mod spine {
     mod contract;
+    mod ledger;
     mod protection;
     mod readers;
     mod setting;

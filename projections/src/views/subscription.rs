@@ -3,15 +3,17 @@
 use chrono::{DateTime, Utc};
 use domain::billing::{Change, Fact, Timeline};
 use domain::event::{Event, Recorded};
-use domain::subscription::{Request, SubscriptionEvent};
-use domain::{CommandId, OrganizationId, PlanKey, ServiceKey, SubscriptionId, TenantPath, UserId};
+use domain::subscription::{Request, Subscription, SubscriptionEvent};
+use domain::{
+    CommandId, Decider, OrganizationId, PlanKey, ServiceKey, SubscriptionId, TenantPath, UserId,
+};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::held_in;
 use crate::document::{Index, Touch, View};
 
-/// Latest facts kept in the document: it stays small, whatever the history. All are in the ledger.
+/// Latest facts kept in the document: it stays small, whatever the history. All are in the log.
 const FACTS_KEPT: usize = 32;
 
 /// Who holds a subscription.
@@ -68,8 +70,10 @@ pub struct SubscriptionView {
     pub request: CommandId,
     /// Whether that request is still being worked on, and how far it is.
     pub pending: Option<SubscriptionStatus>,
-    /// The latest facts, in business order.
+    /// The slot's timeline: its latest facts, in business order.
     pub facts: Vec<Fact>,
+    /// Whether there are older facts, which only the log has.
+    pub is_abridged: bool,
     /// The first moment at which anything was held.
     pub since: Option<DateTime<Utc>>,
     /// Of its stream.
@@ -123,6 +127,7 @@ impl SubscriptionView {
             request: request.id,
             pending: None,
             facts: Vec::new(),
+            is_abridged: false,
             since: None,
             version: event.version,
         }
@@ -148,6 +153,21 @@ impl SubscriptionView {
             place += 1;
             keep
         });
+        self.is_abridged |= self.facts.len() < place;
+    }
+
+    /// The stream that its facts come from.
+    #[must_use]
+    pub fn stream(&self) -> String {
+        format!("{}-{}", Subscription::CATEGORY, self.id)
+    }
+
+    /// The slot that an event is about, if it is about one.
+    pub(crate) fn of_stream(event: &Recorded) -> Option<SubscriptionId> {
+        match &event.event {
+            Event::Subscription(_) => event.stream.split_once('-')?.1.parse().ok(),
+            _ => None,
+        }
     }
 }
 

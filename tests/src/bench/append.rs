@@ -54,12 +54,11 @@ pub async fn append(engine: Engine, size: Size, tell: &mut impl FnMut(Figure)) -
 }
 
 /// The tables that a provisioning writes to, with their columns and how they are bound.
-const TABLES: [(&str, &str, &str); 5] = [
+const TABLES: [(&str, &str, &str); 4] = [
     ("event", "position, stream, version, path, body, hash", "ititbb"),
     ("view_subscription", VIEW, "tttttiiib"),
     ("view_request", VIEW, "tttttiiib"),
     ("view_activity", VIEW, "tttttiiib"),
-    ("ledger_fact", "position, subscription, document", "itb"),
 ];
 const VIEW: &str = "key, path, owner, kind, sort, since, until, position, document";
 
