@@ -182,7 +182,7 @@ pub enum Command {
 }
 
 impl Command {
-    /// The slot that it is about, where that can be told before it runs.
+    /// The slot that it is likely to be about, where that can be told before it runs.
     pub(crate) fn slot(&self) -> Option<SubscriptionId> {
         match self {
             Self::ProvisionToCustomer { customer: holder, body }

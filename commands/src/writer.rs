@@ -334,7 +334,7 @@ impl Worker {
         Err(StoreError::Unsuitable("a command keeps asking for more to be loaded".to_owned()))
     }
 
-    /// What these commands will surely ask for and is not known: what is new in most batches. All
+    /// What these commands are likely to ask for and is not known: what is new in most batches. All
     /// the rest is found out by running them.
     fn foreseen(&self, jobs: &[Job]) -> Wants {
         let mut wants = Wants::default();

@@ -341,23 +341,23 @@ async fn slots(
     let mut histories = histories(database, &views).await?;
     let known_at = question.known_at.unwrap_or(u64::MAX);
     let slot = |view: Arc<SubscriptionView>| {
-        let facts = histories.remove(&view.id).unwrap_or_else(|| view.facts.clone());
+        let facts = histories.remove(&view.stream()).unwrap_or_else(|| view.facts.clone());
         let timeline = Timeline::new(facts.into_iter().filter(|fact| fact.position <= known_at));
         Slot { view, timeline }
     };
     Ok(views.into_iter().map(slot).collect())
 }
 
-/// All facts of those slots that have more than their documents keep, from the log.
+/// All facts of those slots that have more than their documents keep, from the log: by stream.
 async fn histories(
     mut database: &Database,
     views: &[Arc<SubscriptionView>],
-) -> Result<HashMap<SubscriptionId, Vec<Fact>>, Error> {
+) -> Result<HashMap<String, Vec<Fact>>, Error> {
     let long = views.iter().filter(|view| view.is_abridged).map(|view| view.stream()).collect();
     let mut histories = HashMap::<_, Vec<_>>::new();
     for event in eventstore::streams(&mut database, long).await? {
-        if let (Some(fact), Some(slot)) = (fact(&event), SubscriptionView::of_stream(&event)) {
-            histories.entry(slot).or_default().push(fact);
+        if let Some(fact) = fact(&event) {
+            histories.entry(event.stream).or_default().push(fact);
         }
     }
     Ok(histories)

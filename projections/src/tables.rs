@@ -1,5 +1,5 @@
-//! The tables that keep views. They can be thrown away and folded again, so
-//! they are made here, not by migrations.
+//! The tables that keep views. They can be thrown away and folded again, so they are made here, not
+//! by migrations.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use crate::document::{Documents, View};
 use crate::views::TABLES;
 
 /// Changes whenever a view's fold or form does; then the views are rebuilt at the next start.
-pub const VIEWS_VERSION: &str = "1";
+pub const VIEWS_VERSION: &str = "2";
 
 /// Each view's table.
 static VIEW_LAYOUT: Layout = Layout {

@@ -85,8 +85,7 @@ async fn log_is_whole(database: &Database) -> Result<Vec<Recorded>> {
     Ok(events)
 }
 
-/// Each slot's timeline ends with the facts that its stream ends with, and has all of them unless it
-/// says so.
+/// Each slot's timeline has facts of its stream only, and all of them unless it says that it has not.
 async fn timelines_are_the_logs(database: &Database, events: &[Recorded]) -> Result<()> {
     let mut said = BTreeMap::<String, Vec<Fact>>::new();
     for event in events {

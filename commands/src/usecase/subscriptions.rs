@@ -180,7 +180,7 @@ impl Recipient {
     }
 }
 
-/// The slot that a provisioning will be about, where it is to somebody at all.
+/// The slot that a provisioning is likely to be about; a wrong guess costs a load for nothing.
 pub(crate) fn slot(holder: &str, wish: &Input<Provision>) -> Option<SubscriptionId> {
     let (holder, wish) = (holder.parse().ok()?, wish.as_ref().ok()?);
     let instance = wish.instance.as_deref().map(|text| line(text, INSTANCE_MAX_CHARS)).transpose();

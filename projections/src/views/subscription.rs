@@ -161,14 +161,6 @@ impl SubscriptionView {
     pub fn stream(&self) -> String {
         format!("{}-{}", Subscription::CATEGORY, self.id)
     }
-
-    /// The slot that an event is about, if it is about one.
-    pub(crate) fn of_stream(event: &Recorded) -> Option<SubscriptionId> {
-        match &event.event {
-            Event::Subscription(_) => event.stream.split_once('-')?.1.parse().ok(),
-            _ => None,
-        }
-    }
 }
 
 impl View for SubscriptionView {
