@@ -17,6 +17,11 @@ use serde_json::json;
 use tokio::net::TcpListener;
 use tracing_subscriber::EnvFilter;
 
+/// Commands are many small allocations, made on one thread and freed on another: see
+/// `docs/adr/0009-allocator.md`.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Atrium runs the service business of a managed service provider: it provisions services, keeps
 /// every provisioning, override and deprovision as an immutable event, and turns that history into
 /// a billing ledger.

@@ -58,7 +58,7 @@ impl MemoryWriter {
         let now = last.map_or(self.ambient.now(), |last| self.ambient.now().max(last));
         let nothing = Layer::default();
         let ground = Ground {
-            layers: [&known, &nothing, &nothing, &nothing],
+            layers: [&known, &nothing, &nothing, &nothing, &nothing, &nothing],
             next_position: self.events.len() as u64 + 1,
             now,
             ambient: self.ambient.as_ref(),

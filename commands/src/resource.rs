@@ -345,7 +345,7 @@ pub struct RequestResource {
     pub subscription_id: Uuid,
     /// Everything it was built from; none for a deprovisioning.
     #[schema(value_type = Option<Object>)]
-    pub ingredients: Option<Box<domain::subscription::Request>>,
+    pub ingredients: Option<domain::subscription::Request>,
     /// Who asked: `user:<id>` or `system`.
     pub requested_by: String,
     /// Why.
@@ -360,14 +360,16 @@ pub struct RequestResource {
     pub completed_at: Option<DateTime<Utc>>,
 }
 
-impl From<&RequestView> for RequestResource {
-    fn from(view: &RequestView) -> Self {
+impl RequestResource {
+    /// A request, and what it was built from.
+    #[must_use]
+    pub fn new(view: &RequestView, ingredients: Option<domain::subscription::Request>) -> Self {
         Self {
             id: view.id.0,
             verb: view.verb,
             status: view.status,
             subscription_id: view.subscription.0,
-            ingredients: view.request.clone(),
+            ingredients,
             requested_by: view.requested_by.to_string(),
             reason: view.reason.clone(),
             requested_at: view.requested_at,

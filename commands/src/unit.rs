@@ -40,7 +40,7 @@ impl Caller {
 /// What a unit stands on.
 pub(crate) struct Ground<'a> {
     /// Known things, the newest first.
-    pub layers: [&'a Layer; 4],
+    pub layers: [&'a Layer; 6],
     /// The position of the next event.
     pub next_position: u64,
     /// The batch's time.

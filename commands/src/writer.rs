@@ -1,22 +1,21 @@
-//! The writer: one task that owns the write connection and runs commands in batches.
+//! The writer: one task that decides commands in batches, while its committer writes those before.
 
-use std::collections::BTreeSet;
+use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use domain::event::Recorded;
 use domain::subscription::Subscription;
-use eventstore::{
-    Connection, Database, EVENT_LAYOUT, Error as StoreError, Hash, Head, Log, REPLY_LAYOUT, Rows,
-    SHAPE_LAYOUT, Value,
-};
+use eventstore::{Connection, Database, Engine, Error as StoreError, Hash, Head, Log, Value};
 use projections::Wants;
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::{JoinError, JoinHandle};
 
 use crate::cache::{self, Cache, KeptReply, Layer};
+use crate::committer::{Batch, Committer, Written};
 use crate::error::{Error, Stop};
-use crate::unit::{Caller, Decided, Ground, REPLIES, STREAMS, Unit, stream};
+use crate::unit::{Caller, Ground, REPLIES, STREAMS, Unit, stream};
 use crate::usecase::organizations::DEPTH_MAX;
 use crate::{Ambient, Command, Reply};
 
@@ -46,6 +45,8 @@ const RACES_MAX: usize = 1_000;
 /// Times that it is decided again because a row stood in its way: only a kept answer to a command
 /// without events can, which does not move the head of the log.
 const TAKEN_MAX: usize = 3;
+/// A batch is decided in about so many parts while the one before it is written.
+const DECIDED_IN_PARTS: usize = 4;
 /// Events of other processes that are looked at one by one; beyond, all that is known is forgotten.
 const CATCH_UP_MAX: u64 = 10_000;
 
@@ -119,7 +120,10 @@ impl Writer {
         let thread = std::thread::Builder::new()
             .name("writer".to_owned())
             .spawn(move || {
-                let runtime = tokio::runtime::Builder::new_current_thread()
+                // This thread decides, the runtime's one worker commits.
+                let runtime = tokio::runtime::Builder::new_multi_thread()
+                    .worker_threads(1)
+                    .thread_name("committer")
                     .enable_all()
                     .build()
                     .expect("a runtime needs nothing but memory");
@@ -171,30 +175,79 @@ impl Writer {
     }
 }
 
-/// A batch that has been decided and not yet written.
+/// Commands that were decided one after another, and what they decided: written together.
 #[derive(Default)]
-struct Batch {
-    /// What was loaded for it.
-    loaded: Layer,
-    /// What it decided.
-    overlay: Layer,
-    events: Vec<Recorded>,
-    kept: Vec<(String, Hash, Vec<u8>)>,
+struct Prepared {
+    jobs: Vec<Job>,
+    /// As many as there are jobs.
     answers: Vec<Result<Committed, Error>>,
+    batch: Batch,
+}
+
+impl Prepared {
+    /// Adds commands that were decided on top of it.
+    fn extend(&mut self, newer: Self) {
+        self.jobs.extend(newer.jobs);
+        self.answers.extend(newer.answers);
+        self.batch.extend(newer.batch);
+    }
+
+    /// Tells everybody. A caller that has gone away does not hear; his command is done all the same.
+    fn answer(self) {
+        for (job, answer) in self.jobs.into_iter().zip(self.answers) {
+            let _ = job.answer.send(answer);
+        }
+    }
+}
+
+/// A batch on its way into the database.
+struct Writing {
+    jobs: Vec<Job>,
+    answers: Vec<Result<Committed, Error>>,
+    /// What is decided next stands on it already.
+    batch: Arc<Batch>,
+    task: JoinHandle<(Committer, Result<Written, StoreError>)>,
 }
 
 struct Worker {
     database: Database,
     log: Log,
-    connection: Option<Connection>,
+    /// Reads what the commands ask for; the committer's connection is busy writing.
+    reader: Option<Connection>,
     ambient: Arc<dyn AmbientDebug>,
     settings: WriterSettings,
     on_commit: OnCommit,
     announce: watch::Sender<u64>,
-    head: Head,
     cache: Cache,
-    /// Kinds and schemas that are known to be in `event_shape`.
-    shapes: BTreeSet<(String, u32)>,
+    /// Not yet decided, the oldest first.
+    waiting: VecDeque<Job>,
+    /// Batch, and written as soon as the batch before it is.
+    next: Prepared,
+    writing: Option<Writing>,
+    /// Stands for what is being written while nothing is.
+    nothing: Layer,
+    /// Away while it writes.
+    committer: Option<Committer>,
+    /// Where the log ends with all that has been decided.
+    end: End,
+    /// Times in a row that a batch had to be decided again: another process was faster, or a row stood
+    /// in its way.
+    races: usize,
+    taken: usize,
+}
+
+/// Where the log ends, or will.
+#[derive(Clone, Copy)]
+struct End {
+    position: u64,
+    /// Microseconds since 1970.
+    recorded_at: i64,
+}
+
+impl From<Head> for End {
+    fn from(head: Head) -> Self {
+        Self { position: head.position, recorded_at: head.recorded_at }
+    }
 }
 
 impl Worker {
@@ -207,138 +260,263 @@ impl Worker {
     ) -> Result<Self, StoreError> {
         // The pool belongs to the runtime that serves requests; this is another one.
         let database = database.apart();
-        let mut connection = database.writer_connection().await?;
-        let head = connection.head().await?;
-        announce.send_replace(head.position);
+        let committer = Committer::connect(&database).await?;
+        announce.send_replace(committer.head().position);
         Ok(Self {
             log: Log::new(database.clone()),
+            reader: Some(database.writer_connection().await?),
             database,
-            connection: Some(connection),
             ambient,
             settings,
             on_commit,
             announce,
-            head,
             cache: Cache::default(),
-            shapes: BTreeSet::new(),
+            waiting: VecDeque::new(),
+            next: Prepared::default(),
+            writing: None,
+            nothing: Layer::default(),
+            end: committer.head().into(),
+            committer: Some(committer),
+            races: 0,
+            taken: 0,
         })
     }
 
-    async fn run(mut self, mut jobs: mpsc::Receiver<Job>) {
-        let mut waiting = Vec::with_capacity(self.settings.batch_commands);
-        // No timer: while one batch commits, the next fills by itself.
-        while jobs.recv_many(&mut waiting, self.settings.batch_commands).await > 0 {
-            metrics::histogram!("atrium_batch_commands").record(waiting.len() as f64);
-            while !waiting.is_empty() {
-                let answers = match self.process(&waiting).await {
-                    Ok(answers) => answers,
-                    Err(error) => self.failed(error, waiting.len()).await,
+    /// Folds SQLite's write-ahead log into the file now and then, after something was committed.
+    fn fold_log(&self) -> JoinHandle<()> {
+        let (database, mut committed) = (self.database.clone(), self.announce.subscribe());
+        tokio::spawn(async move {
+            if database.engine() != Engine::Sqlite {
+                return;
+            }
+            let mut connection = None;
+            while committed.changed().await.is_ok() {
+                let folded = async {
+                    let connection = match &mut connection {
+                        Some(connection) => connection,
+                        none => none.insert(database.writer_connection().await?),
+                    };
+                    connection.fold_log().await
                 };
-                for (job, answer) in waiting.drain(..answers.len()).zip(answers) {
-                    // A caller that has gone away does not hear; the command is done all the same.
-                    let _ = job.answer.send(answer);
+                if let Err(error) = folded.await {
+                    let cause: &dyn std::error::Error = &error;
+                    tracing::warn!(error = cause, "the write-ahead log could not be folded");
+                    connection = None;
+                }
+            }
+        })
+    }
+
+    /// While one batch is written, the next is decided on top of it. No timer: what comes meanwhile fills
+    /// it by itself.
+    async fn run(mut self, mut jobs: mpsc::Receiver<Job>) {
+        let folding = self.fold_log();
+        let mut is_open = true;
+        loop {
+            let room = self.settings.batch_commands - self.next.jobs.len();
+            while self.waiting.len() < room
+                && let Ok(job) = jobs.try_recv()
+            {
+                self.waiting.push_back(job);
+            }
+            if self.writing.is_none() && !self.next.jobs.is_empty() {
+                self.write_next();
+            } else if room > 0 && self.waiting.len() >= self.worth_deciding() {
+                self.decide_waiting(room).await;
+            } else if let Some(writing) = &mut self.writing {
+                tokio::select! {
+                    written = &mut writing.task => self.written(written).await,
+                    job = jobs.recv(), if is_open && self.waiting.len() < room => match job {
+                        Some(job) => self.waiting.push_back(job),
+                        None => is_open = false,
+                    },
+                }
+            } else {
+                match jobs.recv().await {
+                    Some(job) => self.waiting.push_back(job),
+                    None => break,
                 }
             }
         }
-        if let Some(connection) = self.connection.take() {
-            connection.close().await;
+        folding.abort();
+        if let Some(reader) = self.reader.take() {
+            reader.close().await;
+        }
+        if let Some(committer) = self.committer.take() {
+            committer.close().await;
         }
         self.database.close().await;
     }
 
-    /// Every command of a batch that could not be written gets the same error, and what was known
-    /// is forgotten: the database may be another one than we think.
-    async fn failed(
-        &mut self,
-        error: StoreError,
-        commands: usize,
-    ) -> Vec<Result<Committed, Error>> {
-        let cause: &dyn std::error::Error = &error;
-        tracing::error!(error = cause, commands, "a batch of commands could not be written");
-        self.cache.clear();
-        self.shapes.clear();
-        if let Some(connection) = self.connection.take() {
-            connection.close().await;
-        }
-        let unknown = matches!(error, StoreError::OutcomeUnknown(_));
-        let error = Arc::new(error);
-        let same = || {
-            if unknown { Error::OutcomeUnknown } else { Error::Storage(error.clone()) }
-        };
-        (0..commands).map(|_| Err(same())).collect()
+    /// How many commands have to wait before they are decided: each time costs a question to the
+    /// database, so a batch is not made of ones and twos while there is time.
+    fn worth_deciding(&self) -> usize {
+        self.writing.as_ref().map_or(1, |writing| writing.jobs.len().div_ceil(DECIDED_IN_PARTS))
     }
 
-    /// Decides a batch, writes it with a handful of statements, commits once. Gives the answers to
-    /// the first commands of it: mostly all, always at least one.
-    async fn process(&mut self, jobs: &[Job]) -> Result<Vec<Result<Committed, Error>>, StoreError> {
-        if self.connection.is_none() {
-            let mut connection = self.database.writer_connection().await?;
-            self.head = connection.head().await?;
-            self.connection = Some(connection);
-        }
-        let mut taken = 0;
-        for _ in 0..RACES_MAX {
-            let batch = self.decide(jobs).await?;
-            let (head, rows) = self.rows(&batch);
-            let connection = self.connection.as_mut().expect("connected above");
-            let written = if rows.is_empty() {
-                // Nothing to write, but a refusal must not come from a state that is past.
-                connection.head().await? == self.head
-            } else {
-                match eventstore::append(connection, self.head, head, rows).await {
-                    Err(error) if error.is_taken() && taken < TAKEN_MAX => {
-                        taken += 1;
-                        false
-                    }
-                    written => written?,
-                }
-            };
-            if written {
-                return Ok(self.committed(batch, head));
+    /// Hands the next batch to the committer.
+    fn write_next(&mut self) {
+        let Prepared { jobs, answers, batch } = std::mem::take(&mut self.next);
+        metrics::histogram!("atrium_batch_commands").record(jobs.len() as f64);
+        let batch = Arc::new(batch);
+        let mut committer = self.committer.take().expect("nothing is being written");
+        let to_write = batch.clone();
+        let task = tokio::spawn(async move {
+            let written = committer.write(&to_write).await;
+            (committer, written)
+        });
+        self.writing = Some(Writing { jobs, answers, batch, task });
+    }
+
+    /// Hears what became of the batch that was being written.
+    async fn written(
+        &mut self,
+        written: Result<(Committer, Result<Written, StoreError>), JoinError>,
+    ) {
+        let Writing { jobs, answers, batch, .. } =
+            self.writing.take().expect("only what is being written is heard of");
+        let (mut committer, written) =
+            written.expect("the committer has no reason to panic, and is never cancelled");
+        let again = match written {
+            Ok(Written::Committed) => {
+                (self.races, self.taken) = (0, 0);
+                let head = committer.head();
+                self.committer = Some(committer);
+                let Batch { layer, events, .. } =
+                    Arc::into_inner(batch).expect("the committer has let go of it");
+                self.cache.remember(layer);
+                metrics::counter!("atrium_events_total").increment(events.len() as u64);
+                (self.on_commit)(&events);
+                self.announce.send_replace(head.position);
+                Prepared { jobs, answers, batch: Batch::default() }.answer();
+                return;
             }
-            self.catch_up().await?;
+            Ok(Written::Outrun) if self.races < RACES_MAX => {
+                self.races += 1;
+                Ok(())
+            }
+            Ok(Written::Outrun) => {
+                let what = "other processes were faster every time";
+                Err(StoreError::Unsuitable(what.to_owned()))
+            }
+            Err(error) if error.is_taken() && self.taken < TAKEN_MAX => {
+                self.taken += 1;
+                Ok(())
+            }
+            Err(error) => Err(error),
+        };
+        let again = match again {
+            Ok(()) => self.catch_up(&mut committer).await,
+            Err(error) => Err(error),
+        };
+        // All that was decided stood on what has not become true: it is decided again.
+        for job in std::mem::take(&mut self.next).jobs.into_iter().rev() {
+            self.waiting.push_front(job);
         }
-        Err(StoreError::Unsuitable("other processes were faster every time".to_owned()))
+        match again {
+            Ok(()) => {
+                for job in jobs.into_iter().rev() {
+                    self.waiting.push_front(job);
+                }
+            }
+            Err(error) => {
+                committer.disconnect().await;
+                self.fail(jobs, error);
+            }
+        }
+        self.end = committer.head().into();
+        self.committer = Some(committer);
+    }
+
+    /// Every one of these commands gets the same error, and what was known is forgotten: the database
+    /// may be another one than we think.
+    fn fail(&mut self, jobs: Vec<Job>, error: StoreError) {
+        let cause: &dyn std::error::Error = &error;
+        tracing::error!(error = cause, commands = jobs.len(), "commands could not be written");
+        self.cache.clear();
+        let unknown = matches!(error, StoreError::OutcomeUnknown(_));
+        let error = Arc::new(error);
+        for job in jobs {
+            let same = if unknown { Error::OutcomeUnknown } else { Error::Storage(error.clone()) };
+            let _ = job.answer.send(Err(same));
+        }
+    }
+
+    /// Decides what waits, on top of what is decided and being written.
+    async fn decide_waiting(&mut self, room: usize) {
+        // Where nothing is written yet, a part is enough to begin with; the rest is decided meanwhile.
+        let parts = if self.writing.is_none() { DECIDED_IN_PARTS } else { 1 };
+        let part = self.waiting.len().div_ceil(parts).min(room);
+        let jobs: Vec<_> = self.waiting.drain(..part).collect();
+        match self.decide(&jobs).await {
+            Ok((answers, batch)) => {
+                self.end.position += batch.events.len() as u64;
+                if let Some(last) = batch.events.last() {
+                    self.end.recorded_at = last.recorded_at.timestamp_micros();
+                }
+                let mut jobs = jobs;
+                for job in jobs.split_off(answers.len()).into_iter().rev() {
+                    self.waiting.push_front(job);
+                }
+                self.next.extend(Prepared { jobs, answers, batch });
+            }
+            Err(error) => {
+                self.reader = None;
+                self.fail(jobs, error);
+            }
+        }
     }
 
     /// Runs every command, one after another; where something is missing, loads it with one
-    /// statement for each table and runs them all again. The batch may end up with only the first
-    /// ones of the commands.
-    async fn decide(&mut self, mut jobs: &[Job]) -> Result<Batch, StoreError> {
+    /// statement for each table and runs them all again. It may end up with only the first ones of the
+    /// commands: mostly all, always at least one.
+    async fn decide(
+        &mut self,
+        mut jobs: &[Job],
+    ) -> Result<(Vec<Result<Committed, Error>>, Batch), StoreError> {
+        self.connect_again().await?;
         let mut loaded = Layer::default();
         self.load(&mut loaded, &self.foreseen(jobs)).await?;
         for round in 1..=LOADS_MAX {
-            let mut batch = Batch { loaded, ..Batch::default() };
+            let mut batch = Batch::default();
+            let mut answers = Vec::with_capacity(jobs.len());
             // Recorded times never decrease, even where clocks do.
-            let now = self.ambient.now().max(time(self.head.recorded_at));
+            let now = self.ambient.now().max(time(self.end.recorded_at));
             let mut wants = Wants::default();
             let mut first_to_miss = None;
             for (index, job) in jobs.iter().enumerate() {
-                let answer = self.run_one(&mut batch, &job.submission, now, &mut wants);
-                batch.answers.push(answer);
+                answers.push(self.run_one(&mut batch, &loaded, &job.submission, now, &mut wants));
                 if !wants.is_empty() {
                     first_to_miss = first_to_miss.or(Some(index));
                 }
             }
-            loaded = match first_to_miss {
-                None => return Ok(batch),
-                Some(index) => {
-                    if round >= LOADS_TOGETHER && index > 0 {
-                        jobs = &jobs[..index];
-                    }
-                    batch.loaded
+            match first_to_miss {
+                None => {
+                    self.cache.remember(loaded);
+                    batch.store_events();
+                    return Ok((answers, batch));
                 }
-            };
+                Some(index) if round >= LOADS_TOGETHER && index > 0 => jobs = &jobs[..index],
+                Some(_) => {}
+            }
             self.load(&mut loaded, &wants).await?;
         }
         Err(StoreError::Unsuitable("a command keeps asking for more to be loaded".to_owned()))
+    }
+
+    /// What is known before a part of a batch is decided, the newest first: what is decided, what is being
+    /// written, what is in the database.
+    fn layers(&self) -> [&Layer; 4] {
+        let [young, old] = self.cache.layers();
+        let writing = self.writing.as_ref().map_or(&self.nothing, |it| &it.batch.layer);
+        [&self.next.batch.layer, writing, young, old]
     }
 
     /// What these commands are likely to ask for and is not known: what is new in most batches. All
     /// the rest is found out by running them.
     fn foreseen(&self, jobs: &[Job]) -> Wants {
         let mut wants = Wants::default();
-        let layers = self.cache.layers();
+        let layers = self.layers();
         for Job { submission, .. } in jobs {
             if let Some(slot) = submission.command.slot() {
                 let stream = stream::<Subscription>(slot);
@@ -359,14 +537,15 @@ impl Worker {
     fn run_one(
         &self,
         batch: &mut Batch,
+        loaded: &Layer,
         submission: &Submission,
         now: DateTime<Utc>,
         wants: &mut Wants,
     ) -> Result<Committed, Error> {
-        let [young, old] = self.cache.layers();
+        let [newest, newer, young, old] = self.layers();
         let ground = Ground {
-            layers: [&batch.overlay, &batch.loaded, young, old],
-            next_position: self.head.position + 1 + batch.events.len() as u64,
+            layers: [&batch.layer, loaded, newest, newer, young, old],
+            next_position: self.end.position + 1 + batch.events.len() as u64,
             now,
             ambient: self.ambient.as_ref(),
         };
@@ -398,10 +577,9 @@ impl Worker {
         }
     }
 
-    /// Loads through the connection that writes: it alone changes the pages that it keeps in
-    /// memory, so they stay good, which those of SQLite's other connections do not.
+    /// Loads what is committed. What is decided and not yet committed is never asked for: it is known.
     async fn load(&mut self, layer: &mut Layer, wants: &Wants) -> Result<(), StoreError> {
-        let connection = self.connection.as_mut().expect("connected before deciding");
+        let connection = self.reader.as_mut().expect("connected before deciding");
         if let Some(streams) = wants.0.get(STREAMS) {
             let events = eventstore::streams(connection, streams.iter().cloned().collect()).await?;
             for stream in streams {
@@ -430,93 +608,34 @@ impl Worker {
         layer.views.load(connection, wants, "").await
     }
 
-    /// The rows of a batch, and the head after it.
-    fn rows(&mut self, batch: &Batch) -> (Head, Vec<Rows>) {
-        let mut chain = eventstore::Chain(self.head.hash);
-        let mut head = self.head;
-        let mut all = Vec::new();
-        let mut events = Rows::new("event", &EVENT_LAYOUT);
-        let mut shapes = Rows::new("event_shape", &SHAPE_LAYOUT);
-        for event in &batch.events {
-            let stored = event.to_stored();
-            head = Head {
-                position: event.position,
-                recorded_at: event.recorded_at.timestamp_micros(),
-                hash: chain.extend(&stored.body),
-            };
-            if self.shapes.insert((stored.kind.clone(), stored.schema)) {
-                shapes.push([Value::Text(stored.kind), Value::Int(stored.schema.into())]);
-            }
-            events.push([
-                Value::from(event.position),
-                Value::Text(event.stream.clone()),
-                Value::from(event.version),
-                Value::Text(event.path.to_string()),
-                Value::Bytes(stored.body),
-                Value::Bytes(head.hash.to_vec()),
-            ]);
+    /// Connects to a database that was away.
+    async fn connect_again(&mut self) -> Result<(), StoreError> {
+        if self.reader.is_none() {
+            self.reader = Some(self.database.writer_connection().await?);
         }
-        let mut replies = Rows::new("reply", &REPLY_LAYOUT);
-        for (key, request, answer) in &batch.kept {
-            replies.push([
-                Value::Text(key.clone()),
-                Value::Bytes(request.to_vec()),
-                Value::Bytes(answer.clone()),
-                Value::Int(head.recorded_at),
-            ]);
+        if let Some(committer) = &mut self.committer
+            && !committer.is_connected()
+        {
+            committer.connect_again().await?;
+            self.end = committer.head().into();
         }
-        all.extend([events, shapes, replies].into_iter().filter(|rows| !rows.is_empty()));
-        all.extend(batch.overlay.views.rows("", head.position));
-        (head, all)
-    }
-
-    fn committed(&mut self, batch: Batch, head: Head) -> Vec<Result<Committed, Error>> {
-        self.head = head;
-        let mut known = batch.loaded;
-        known.absorb(batch.overlay);
-        self.cache.remember(known);
-        metrics::counter!("atrium_events_total").increment(batch.events.len() as u64);
-        (self.on_commit)(&batch.events);
-        self.announce.send_replace(head.position);
-        batch.answers
+        Ok(())
     }
 
     /// Learns what other processes have written since.
-    async fn catch_up(&mut self) -> Result<(), StoreError> {
-        // What the batch that lost the race would have added is not there.
-        self.shapes.clear();
-        let connection = self.connection.as_mut().expect("a batch has just been tried");
-        let head = connection.head().await?;
-        if head.position - self.head.position > CATCH_UP_MAX {
+    async fn catch_up(&mut self, committer: &mut Committer) -> Result<(), StoreError> {
+        let after = committer.head().position;
+        let head = committer.look().await?.position;
+        if head - after > CATCH_UP_MAX {
             self.cache.clear();
         } else {
-            let mut after = self.head.position;
-            while after < head.position {
-                let page = self.log.read(after, head.position, eventstore::READ_MAX).await?;
-                let Some(last) = page.last() else {
-                    return Err(StoreError::Gap { expected: after + 1, found: head.position });
-                };
-                after = last.position;
-                for stored in &page {
-                    self.cache.forget(&stored.decode()?);
-                }
+            let mut pages = self.log.pages(after, head);
+            while let Some(events) = pages.next().await? {
+                events.iter().for_each(|event| self.cache.forget(event));
             }
         }
-        self.head = head;
-        self.announce.send_replace(head.position);
+        self.announce.send_replace(head);
         Ok(())
-    }
-}
-
-impl Batch {
-    fn take_in(&mut self, decided: Decided, kept: Option<(String, Hash, Vec<u8>)>) {
-        self.overlay.absorb(decided.layer);
-        self.events.extend(decided.events);
-        if let Some((key, request, answer)) = kept {
-            let reply = KeptReply { request, answer: answer.as_slice().into() };
-            self.overlay.replies.insert(key.clone(), Some(reply));
-            self.kept.push((key, request, answer));
-        }
     }
 }
 

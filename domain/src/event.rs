@@ -4,6 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use chrono::{DateTime, Utc};
+use serde::de::value::{MapAccessDeserializer, MapDeserializer};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
@@ -31,14 +32,14 @@ pub enum Event {
 }
 
 /// A fact's stored name and content, apart from its envelope.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Shape {
     /// `subscription.provisioned`. Stored, so never renamed.
     pub kind: String,
     /// Which version of the content's shape.
     pub schema: u32,
     /// Canonical JSON.
-    pub payload: String,
+    pub payload: Box<RawValue>,
 }
 
 impl Event {
@@ -62,7 +63,7 @@ impl Event {
         Shape {
             kind: kind.to_owned(),
             schema: Upcasters::OURS.current(kind),
-            payload: payload.to_owned(),
+            payload: RawValue::from_string(payload.to_owned()).expect("JSON has just been written"),
         }
     }
 
@@ -70,27 +71,31 @@ impl Event {
     ///
     /// # Errors
     /// Where the kind is unknown, the schema is newer than this program, or the content does not fit.
-    pub fn decode(kind: &str, schema: u32, payload: &str) -> Result<Self, Undecodable> {
-        let lifted;
-        let payload = match Upcasters::OURS.lift(kind, schema, payload)? {
-            None => payload,
-            Some(value) => {
-                lifted = value;
-                &lifted
-            }
-        };
-        let tagged = format!("{{\"{kind}\":{payload}}}");
+    pub fn decode(kind: &str, schema: u32, payload: &RawValue) -> Result<Self, Undecodable> {
+        let unfit = |source| Undecodable::Content { kind: kind.to_owned(), schema, source };
+        let lifted = Upcasters::OURS.lift(kind, schema, payload.get())?;
+        let lifted = lifted.map(RawValue::from_string).transpose().map_err(unfit)?;
+        let payload = lifted.as_deref().unwrap_or(payload);
         let category = kind.split_once('.').map_or(kind, |(category, _)| category);
         match category {
-            "organization" => serde_json::from_str(&tagged).map(Self::Organization),
-            "user" => serde_json::from_str(&tagged).map(Self::User),
-            "service" => serde_json::from_str(&tagged).map(Self::Service),
-            "subscription" => serde_json::from_str(&tagged).map(Self::Subscription),
-            "billing_calendar" => serde_json::from_str(&tagged).map(Self::BillingCalendar),
+            "organization" => tagged(kind, payload).map(Self::Organization),
+            "user" => tagged(kind, payload).map(Self::User),
+            "service" => tagged(kind, payload).map(Self::Service),
+            "subscription" => tagged(kind, payload).map(Self::Subscription),
+            "billing_calendar" => tagged(kind, payload).map(Self::BillingCalendar),
             _ => return Err(Undecodable::Kind(kind.to_owned())),
         }
-        .map_err(|source| Undecodable::Content { kind: kind.to_owned(), schema, source })
+        .map_err(unfit)
     }
+}
+
+/// Reads an enum from its tag and what the tag stands before, without putting them together first.
+fn tagged<'de, T: Deserialize<'de>>(
+    tag: &'de str,
+    content: &'de RawValue,
+) -> serde_json::Result<T> {
+    let entry = std::iter::once((tag, content));
+    T::deserialize(MapAccessDeserializer::new(MapDeserializer::new(entry)))
 }
 
 /// Why a stored fact cannot be read by this program.
@@ -247,7 +252,6 @@ impl Recorded {
     #[must_use]
     pub fn to_stored(&self) -> StoredForm {
         let shape = self.event.encode();
-        let payload = RawValue::from_string(shape.payload).expect("encode writes JSON");
         let body = serde_json::to_vec(&Envelope {
             actor: self.actor,
             cause: self.cause,
@@ -257,7 +261,7 @@ impl Recorded {
             kind: shape.kind.as_str().into(),
             on_behalf_of: self.on_behalf_of,
             path: self.path.as_str().into(),
-            payload: &payload,
+            payload: &shape.payload,
             reason: self.reason.clone(),
             recorded_at: self.recorded_at,
             schema: shape.schema,
@@ -291,7 +295,7 @@ impl Recorded {
             command_id: envelope.command_id,
             correlation: envelope.correlation,
             cause: envelope.cause,
-            event: Event::decode(&envelope.kind, envelope.schema, envelope.payload.get())?,
+            event: Event::decode(&envelope.kind, envelope.schema, envelope.payload)?,
         })
     }
 }

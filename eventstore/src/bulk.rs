@@ -104,6 +104,18 @@ impl Rows {
         })
     }
 
+    /// About how large they are on their way to PostgreSQL: each value with its length.
+    fn bytes(&self) -> usize {
+        self.cells
+            .iter()
+            .map(|cells| match cells {
+                Cells::Int(values) => 12 * values.len(),
+                Cells::Text(values) => values.iter().map(|text| text.len() + 4).sum(),
+                Cells::Bytes(values) => values.iter().map(|bytes| bytes.len() + 4).sum(),
+            })
+            .sum()
+    }
+
     /// Whether there is nothing to write.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -139,6 +151,9 @@ pub(crate) async fn write_postgres(
     tables: &[Rows],
 ) -> Result<bool, sqlx::Error> {
     let mut arguments = PgArguments::default();
+    // Else the buffer is copied again and again while it grows.
+    let columns = tables.iter().map(|rows| rows.cells.len()).sum::<usize>();
+    arguments.reserve(columns + 4, tables.iter().map(Rows::bytes).sum());
     let mut parts = Vec::new();
     let mut parameters = 1..;
     let mut next = || parameters.next().expect("there is always a next number");
@@ -167,20 +182,20 @@ pub(crate) async fn write_postgres(
             arrays.push(match cells {
                 Cells::Int(values) => {
                     add(&mut arguments, values)?;
-                    format!("${parameter}::bigint[]")
+                    format!("unnest(${parameter}::bigint[])")
                 }
                 Cells::Text(values) => {
                     add(&mut arguments, values)?;
-                    format!("${parameter}::text[]")
+                    format!("unnest(${parameter}::text[])")
                 }
                 Cells::Bytes(values) => {
                     add(&mut arguments, values)?;
-                    format!("${parameter}::bytea[]")
+                    format!("unnest(${parameter}::bytea[])")
                 }
             });
         }
         parts.push(format!(
-            "put_{number} as (insert into {} ({}) select * from unnest({}) {guard} {})",
+            "put_{number} as (insert into {} ({}) select {} {guard} {})",
             rows.table,
             rows.names(),
             arrays.join(", "),
@@ -220,8 +235,10 @@ pub(crate) async fn write_sqlite(
                 }
             }
             let row = format!("({})", vec!["?"; width].join(", "));
+            // Without `or rollback` SQLite keeps a journal of every insert of several rows, to undo only
+            // that one; here all of the transaction is undone anyway.
             let sql = format!(
-                "insert into {} ({names}) values {} {on_conflict}",
+                "insert or rollback into {} ({names}) values {} {on_conflict}",
                 rows.table,
                 vec![row; chunk].join(", "),
             );

@@ -26,6 +26,9 @@ const SQLITE_CACHE: &str = "-65536";
 /// Pages of the write-ahead log after which it is folded into the file: 64 MiB. A page that is
 /// written in many batches is then copied once, not once for each batch.
 const SQLITE_CHECKPOINT_PAGES: &str = "16384";
+/// Pages of the write-ahead log that are folded beside the one who writes, a part at a time: what is left to
+/// him when he comes to [`SQLITE_CHECKPOINT_PAGES`] holds up his next commit.
+const SQLITE_FOLD_PAGES: i64 = 2_048;
 /// Prepared statements kept per connection: bulk inserts come in a few sizes for each table.
 const STATEMENTS_CACHED: usize = 400;
 /// Bounds on the writer's statements (design.md, section 3).
@@ -49,6 +52,26 @@ impl Engine {
         match self {
             Self::Sqlite => format!("{column} in (select value from json_each(${parameter}))"),
             Self::Postgres => format!("{column} = any(${parameter})"),
+        }
+    }
+
+    /// The texts of a [`Value::Texts`] parameter as a table of one column.
+    #[must_use]
+    pub fn each_of(self, parameter: usize, table: &str, column: &str) -> String {
+        match self {
+            Self::Sqlite => {
+                format!("(select value as {column} from json_each(${parameter})) as {table}")
+            }
+            Self::Postgres => format!("unnest(${parameter}::text[]) as {table}({column})"),
+        }
+    }
+
+    /// The condition that a column of bytes has those of a [`Value::Bytes`] parameter somewhere in it.
+    #[must_use]
+    pub fn contains(self, column: &str, parameter: usize) -> String {
+        match self {
+            Self::Sqlite => format!("instr({column}, ${parameter}) > 0"),
+            Self::Postgres => format!("position(${parameter} in {column}) > 0"),
         }
     }
 }
@@ -454,6 +477,22 @@ impl Connection {
             Self::Sqlite(connection) => connection.close().await,
             Self::Postgres(connection) => connection.close().await,
         };
+    }
+
+    /// Folds part of SQLite's write-ahead log into the file, if there is enough of it, while others read
+    /// and write: on a connection that is used for nothing else. PostgreSQL sees to that itself.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub async fn fold_log(&mut self) -> Result<(), Error> {
+        if let Self::Sqlite(_) = self {
+            // Whether somebody else is at it, how many pages the log has, how many of them are folded.
+            let rows = self.fetch("pragma wal_checkpoint(noop)", &[]).await?;
+            if rows[0].int(1)? - rows[0].int(2)? >= SQLITE_FOLD_PAGES {
+                self.fetch("pragma wal_checkpoint(passive)", &[]).await?;
+            }
+        }
+        Ok(())
     }
 
     /// Runs a statement, or several without parameters.

@@ -12,6 +12,7 @@ pub use chain::{Chain, GENESIS, Hash};
 pub use database::{Connection, Database, Engine, Row, Source, Value};
 pub use error::Error;
 pub use log::{
-    EVENT_LAYOUT, Head, Log, READ_MAX, REPLY_LAYOUT, SHAPE_LAYOUT, Stored, append, streams, write,
+    EVENT_LAYOUT, Head, Log, Pages, READ_MAX, REPLY_LAYOUT, ROW_EVENTS_MAX, SHAPE_LAYOUT, Stored,
+    append, streams, write,
 };
 pub use verify::{Finding, Verified, verify};

@@ -1,7 +1,12 @@
 //! Reading the log, and appending to it.
 
+use std::borrow::Cow;
+use std::collections::VecDeque;
+
 use domain::TenantPath;
-use domain::event::Recorded;
+use domain::event::{Heading, Recorded};
+
+use tokio::task::JoinHandle;
 
 use crate::Error;
 use crate::bulk::{self, CellKind, Layout, Rows, Taken};
@@ -11,7 +16,11 @@ use crate::database::{Connection, Database, Row, Source, Value};
 /// Most events that one read gives.
 pub const READ_MAX: u64 = 10_000;
 
-/// The table of events.
+/// Most events in one row of the log.
+pub const ROW_EVENTS_MAX: usize = 100;
+
+/// The table of events. A row has the events that one command added to one stream: their bytes, a line
+/// each, their hashes one behind the other, and the last one's position and version.
 pub static EVENT_LAYOUT: Layout = Layout {
     columns: &[
         ("position", CellKind::Int),
@@ -75,13 +84,39 @@ impl Stored {
     /// # Errors
     /// Where this program cannot read them.
     pub fn decode(&self) -> Result<Recorded, Error> {
-        Recorded::from_bytes(self.position, &self.body)
+        decode(self.position, &self.body)
+    }
+
+    /// Of which kind it is, without reading all of it.
+    ///
+    /// # Errors
+    /// [`Error::Undecodable`] where the bytes are no event.
+    pub fn kind(&self) -> Result<Cow<'_, str>, Error> {
+        let heading = Heading::from_bytes(&self.body);
+        heading
+            .map(|heading| heading.kind)
             .map_err(|source| Error::Undecodable { position: self.position, source })
     }
 
-    fn from_row(row: &Row) -> Result<Self, Error> {
-        Ok(Self { position: row.unsigned(0)?, body: row.bytes(1)?.to_vec() })
+    /// The events of a row of the log, of which position and body were asked for.
+    ///
+    /// # Errors
+    /// Where the row has other columns.
+    pub fn of_row(row: &Row) -> Result<impl Iterator<Item = Self>, Error> {
+        Ok(lines(row.unsigned(0)?, row.bytes(1)?)
+            .map(|(position, body)| Self { position, body: body.to_vec() }))
     }
+}
+
+/// The events of a row, each with its position, given that of the last one. Canonical JSON has no line
+/// breaks.
+pub(crate) fn lines(last: u64, body: &[u8]) -> impl Iterator<Item = (u64, &[u8])> {
+    let before_last = body.iter().filter(|byte| **byte == b'\n').count() as u64;
+    (last.saturating_sub(before_last)..).zip(body.split(|byte| *byte == b'\n'))
+}
+
+fn decode(position: u64, body: &[u8]) -> Result<Recorded, Error> {
+    Recorded::from_bytes(position, body).map_err(|source| Error::Undecodable { position, source })
 }
 
 /// The log, for reading.
@@ -112,22 +147,39 @@ impl Log {
     /// # Errors
     /// What the database says; [`Error::Gap`] where a position is missing.
     pub async fn read(&self, after: u64, up_to: u64, limit: u64) -> Result<Vec<Stored>, Error> {
-        let end = up_to.min(after.saturating_add(limit.min(READ_MAX)));
+        let limit = limit.min(READ_MAX);
+        let end = up_to.min(after.saturating_add(limit));
+        let last_row = end.saturating_add(ROW_EVENTS_MAX as u64);
         let rows = self
             .database
             .fetch(
-                "select position, body from event where position > $1 and position <= $2 \
-                 order by position",
-                &[after.into(), end.into()],
+                "select position, body from event where position > $1 and position < $2 \
+                 order by position limit $3",
+                &[after.into(), last_row.into(), limit.into()],
             )
             .await?;
-        let events = rows.iter().map(Stored::from_row).collect::<Result<Vec<_>, _>>()?;
+        let events = between(&rows, after, end)?;
         for (expected, event) in (after + 1..).zip(&events) {
             if event.position != expected {
                 return Err(Error::Gap { expected, found: event.position });
             }
         }
         Ok(events)
+    }
+
+    /// All events after a position and up to another, which is no later than the head.
+    #[must_use]
+    pub fn pages(&self, after: u64, up_to: u64) -> Pages {
+        Pages { log: self.clone(), after, up_to, ahead: VecDeque::new() }
+    }
+
+    /// Exactly the events after a position and up to another.
+    async fn page(&self, after: u64, up_to: u64) -> Result<Vec<Recorded>, Error> {
+        let events = self.read(after, up_to, up_to - after).await?;
+        match after + events.len() as u64 {
+            last if last < up_to => Err(Error::Gap { expected: last + 1, found: up_to }),
+            _ => events.iter().map(Stored::decode).collect(),
+        }
     }
 
     /// The events of a tenant and all below it, after a position and up to another (inclusive), at
@@ -142,22 +194,26 @@ impl Log {
         up_to: u64,
         limit: u64,
     ) -> Result<Vec<Stored>, Error> {
+        let limit = limit.min(READ_MAX);
+        let last_row = up_to.saturating_add(ROW_EVENTS_MAX as u64);
         let rows = self
             .database
             .fetch(
                 "select position, body from event \
-                 where path >= $1 and path < $2 and position > $3 and position <= $4 \
+                 where path >= $1 and path < $2 and position > $3 and position < $4 \
                  order by position limit $5",
                 &[
                     path.as_str().into(),
                     path.end().into(),
                     after.into(),
-                    up_to.into(),
-                    limit.min(READ_MAX).into(),
+                    last_row.into(),
+                    limit.into(),
                 ],
             )
             .await?;
-        rows.iter().map(Stored::from_row).collect()
+        let mut events = between(&rows, after, up_to)?;
+        events.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
+        Ok(events)
     }
 
     /// The last position recorded at or before a time (microseconds since 1970): what was known
@@ -182,6 +238,52 @@ impl Log {
     }
 }
 
+/// The events of a stretch of the log, page by page: while one is looked at, the next ones are read and
+/// decoded on other threads.
+pub struct Pages {
+    log: Log,
+    after: u64,
+    up_to: u64,
+    ahead: VecDeque<JoinHandle<Result<Vec<Recorded>, Error>>>,
+}
+
+/// Pages that are read before they are asked for.
+const PAGES_AHEAD: usize = 2;
+
+impl Pages {
+    /// The next events; none at the end of the stretch.
+    ///
+    /// # Errors
+    /// What the database says, and what cannot be decoded; [`Error::Gap`] where a position is missing.
+    pub async fn next(&mut self) -> Result<Option<Vec<Recorded>>, Error> {
+        while self.ahead.len() < PAGES_AHEAD && self.after < self.up_to {
+            let (log, after) = (self.log.clone(), self.after);
+            let up_to = self.up_to.min(after + READ_MAX);
+            self.after = up_to;
+            self.ahead.push_back(tokio::spawn(async move { log.page(after, up_to).await }));
+        }
+        let Some(page) = self.ahead.pop_front() else { return Ok(None) };
+        page.await.map_err(|error| Error::Unsuitable(error.to_string()))?.map(Some)
+    }
+}
+
+impl Drop for Pages {
+    fn drop(&mut self) {
+        self.ahead.iter().for_each(JoinHandle::abort);
+    }
+}
+
+/// The events of some rows that lie after a position and up to another: a row may begin before the one or
+/// end behind the other.
+fn between(rows: &[Row], after: u64, up_to: u64) -> Result<Vec<Stored>, Error> {
+    let mut events = Vec::with_capacity(rows.len());
+    for row in rows {
+        let within = |event: &Stored| event.position > after && event.position <= up_to;
+        events.extend(Stored::of_row(row)?.filter(within));
+    }
+    Ok(events)
+}
+
 const SELECT_HEAD: &str = "select position, recorded_at, hash from head where id = 1";
 
 fn head_from(rows: &[Row]) -> Result<Head, Error> {
@@ -203,7 +305,13 @@ pub async fn streams(source: &mut impl Source, names: Vec<String>) -> Result<Vec
     let of_names = source.engine().any_of("stream", 1);
     let sql = format!("select position, body from event where {of_names} order by position");
     let rows = source.rows(&sql, &[Value::Texts(names)]).await?;
-    rows.iter().map(|row| Stored::from_row(row)?.decode()).collect()
+    let mut events = Vec::with_capacity(rows.len());
+    for row in &rows {
+        for (position, body) in lines(row.unsigned(0)?, row.bytes(1)?) {
+            events.push(decode(position, body)?);
+        }
+    }
+    Ok(events)
 }
 
 impl Connection {
@@ -293,8 +401,13 @@ pub async fn write(connection: &mut Connection, rows: Vec<Rows>) -> Result<(), E
         Connection::Postgres(connection) => {
             bulk::write_postgres(connection, None, &rows).await?;
         }
-        Connection::Sqlite(connection) => {
-            bulk::write_sqlite(connection, rows).await?;
+        Connection::Sqlite(_) => {
+            // Inside a transaction or not: each statement by itself would wait for the disk.
+            connection.execute("savepoint bulk", &[]).await?;
+            if let Connection::Sqlite(connection) = connection {
+                bulk::write_sqlite(connection, rows).await?;
+            }
+            connection.execute("release bulk", &[]).await?;
         }
     }
     Ok(())

@@ -1,14 +1,18 @@
 //! Walking the chain: is the history the one that was written?
 
+use std::collections::VecDeque;
+
 use domain::event::Heading;
 
 use crate::Error;
-use crate::chain::{Chain, GENESIS};
+use crate::chain::{Chain, GENESIS, Hash};
 use crate::database::{Database, Row};
-use crate::log::Log;
+use crate::log::{Log, ROW_EVENTS_MAX, lines};
 
-/// Events read at a time.
-const PAGE: u64 = 20_000;
+/// Events of one stretch.
+const STRETCH: usize = 10_000;
+/// Stretches that are walked at the same time.
+const WALKED_BESIDE: usize = 3;
 
 /// What the walk ended with.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,45 +39,79 @@ pub struct Finding {
 
 /// Walks the log from its first event to its head. `progress` hears of the position now and then.
 ///
+/// Each row has its last event's hash, so stretches of the log are walked beside each other.
+///
 /// # Errors
 /// What the database says; an edited history is no error but the answer.
 pub async fn verify(database: &Database, mut progress: impl FnMut(u64)) -> Result<Verified, Error> {
-    let head = Log::new(database.clone()).head().await?;
-    let mut chain = Chain(GENESIS);
-    let mut position = 0;
     // Not beyond the head that the walk began with: commands go on meanwhile.
-    let read = |after| page(database.clone(), after, head.position.min(after + PAGE));
-    let mut next = tokio::spawn(read(0));
-    while position < head.position {
-        let rows = next.await.map_err(|error| Error::Unsuitable(error.to_string()))??;
-        // While these are hashed, the database reads the ones after them.
-        next = tokio::spawn(read(position + PAGE));
-        if rows.is_empty() {
-            return Ok(broken(position + 1, "is missing"));
+    let head = Log::new(database.clone()).head().await?;
+    let mut stretches = (0..head.position).step_by(STRETCH).map(|after| {
+        let up_to = head.position.min(after + STRETCH as u64);
+        tokio::spawn(walk(database.clone(), after, up_to))
+    });
+    let mut walking: VecDeque<_> = stretches.by_ref().take(WALKED_BESIDE).collect();
+    let mut end = End { position: 0, chain: Chain(GENESIS) };
+    while let Some(stretch) = walking.pop_front() {
+        let walked = stretch.await.map_err(|error| Error::Unsuitable(error.to_string()))??;
+        walking.extend(stretches.next());
+        match walked {
+            Ok(reached) => end = reached,
+            Err(finding) => return Ok(Verified::Broken(finding)),
         }
-        for row in &rows {
-            position += 1;
-            if let Some(what) = misfit(row, position, &mut chain)? {
-                return Ok(broken(position, what));
-            }
-        }
-        progress(position);
+        progress(end.position);
     }
-    let after = page(database.clone(), head.position, head.position + 1).await?;
-    if Log::new(database.clone()).head().await? == head && !after.is_empty() {
+    if end.position < head.position {
+        return Ok(broken(end.position + 1, MISSING));
+    }
+    let behind = rows(database, head.position, head.position + ROW_EVENTS_MAX as u64).await?;
+    if Log::new(database.clone()).head().await? == head && !behind.is_empty() {
         return Ok(broken(head.position + 1, "lies behind the head of the log"));
     }
-    if chain.0 != head.hash {
+    if end.chain.0 != head.hash {
         return Ok(broken(head.position, "is not the event that the head of the log names"));
     }
-    Ok(Verified::Whole { events: position, hash: hex(&chain.0) })
+    Ok(Verified::Whole { events: end.position, hash: hex(&end.chain.0) })
+}
+
+/// What a stretch of the log ends with.
+struct End {
+    position: u64,
+    chain: Chain,
+}
+
+/// Walks a stretch on from the row before it, which is looked at in another.
+async fn walk(database: Database, after: u64, up_to: u64) -> Result<Result<End, Finding>, Error> {
+    let mut end = End { position: 0, chain: Chain(GENESIS) };
+    let before = database
+        .fetch(
+            "select position, hash from event where position <= $1 order by position desc limit 1",
+            &[after.into()],
+        )
+        .await?;
+    if let Some(row) = before.first() {
+        let hash = row.bytes(1)?.last_chunk::<{ size_of::<Hash>() }>();
+        end = End { position: row.unsigned(0)?, chain: Chain(hash.copied().unwrap_or(GENESIS)) };
+    }
+    for row in &rows(&database, after, up_to).await? {
+        if let Some(finding) = misfit(row, end.position, &mut end.chain)? {
+            return Ok(Err(finding));
+        }
+        end.position = row.unsigned(0)?;
+    }
+    Ok(Ok(end))
+}
+
+fn finding(position: u64, what: &str) -> Finding {
+    Finding { position, what: what.to_owned() }
 }
 
 fn broken(position: u64, what: &str) -> Verified {
-    Verified::Broken(Finding { position, what: what.to_owned() })
+    Verified::Broken(finding(position, what))
 }
 
-async fn page(database: Database, after: u64, up_to: u64) -> Result<Vec<Row>, Error> {
+/// The rows that end after a position and up to another.
+async fn rows(database: &Database, after: u64, up_to: u64) -> Result<Vec<Row>, Error> {
     let rows = database
         .fetch(
             "select position, stream, version, path, body, hash from event \
@@ -84,27 +122,38 @@ async fn page(database: Database, after: u64, up_to: u64) -> Result<Vec<Row>, Er
     Ok(rows)
 }
 
-fn misfit(row: &Row, expected: u64, chain: &mut Chain) -> Result<Option<&'static str>, Error> {
-    if row.unsigned(0)? != expected {
-        return Ok(Some("is missing"));
+/// The first event of a row that does not fit behind the one at `before`.
+fn misfit(row: &Row, before: u64, chain: &mut Chain) -> Result<Option<Finding>, Error> {
+    let (last, body, hashes) = (row.unsigned(0)?, row.bytes(4)?, row.bytes(5)?);
+    let (stream, version, path) = (row.text(1)?, row.unsigned(2)?, row.text(3)?);
+    let mut hashes = hashes.chunks(size_of::<Hash>());
+    for (expected, (position, event)) in (before + 1..).zip(lines(last, body)) {
+        if position != expected {
+            return Ok(Some(finding(expected, MISSING)));
+        }
+        if hashes.next() != Some(&chain.extend(event)) {
+            return Ok(Some(finding(position, CHANGED)));
+        }
+        let Ok(heading) = Heading::from_bytes(event) else {
+            return Ok(Some(finding(position, "is no event")));
+        };
+        let same = heading.stream == stream
+            && Some(heading.version) == version.checked_sub(last - position)
+            && heading.path == path;
+        if !same {
+            let what = "stands in another stream, version or path than it says";
+            return Ok(Some(finding(position, what)));
+        }
+        if domain::event::readable(&heading.kind, heading.schema).is_err() {
+            let what = "is of a kind that this program does not know";
+            return Ok(Some(finding(position, what)));
+        }
     }
-    let body = row.bytes(4)?;
-    if chain.extend(body) != *row.bytes(5)? {
-        return Ok(Some("was changed, or its hash was"));
-    }
-    let Ok(heading) = Heading::from_bytes(body) else {
-        return Ok(Some("is no event"));
-    };
-    let same = heading.stream == row.text(1)?
-        && heading.version == row.unsigned(2)?
-        && heading.path == row.text(3)?;
-    if !same {
-        return Ok(Some("stands in another stream, version or path than it says"));
-    }
-    Ok(domain::event::readable(&heading.kind, heading.schema)
-        .is_err()
-        .then_some("is of a kind that this program does not know"))
+    Ok(hashes.next().map(|_| finding(last, CHANGED)))
 }
+
+const MISSING: &str = "is missing";
+const CHANGED: &str = "was changed, or its hash was";
 
 /// Lower-case hexadecimal.
 fn hex(bytes: &[u8]) -> String {

@@ -1,5 +1,6 @@
 //! Views: documents that are folded from events.
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
@@ -15,11 +16,17 @@ pub trait View: Clone + Serialize + DeserializeOwned + Send + Sync + 'static {
     const TABLE: &'static str;
     /// The columns of each index, beside that on the key.
     const INDEXES: &'static [&'static str];
+    /// Whether [`Index::sort`] begins with the path. Then one index keeps the list's order, and a scope is
+    /// one stretch of it.
+    const SORTS_BY_TENANT: bool = false;
+    /// How many characters of the owner's id the key begins with: what belongs to somebody is then found
+    /// by the key. 0: it is not.
+    const OWNER_IN_KEY: usize = 0;
 
     /// The documents that an event changes.
     fn touched(event: &Recorded) -> Vec<Touch>;
 
-    /// The document after the event. Pure and total: history cannot be refused.
+    /// The document after the event. Pure and total: history cannot be refused. What is there stays.
     #[must_use]
     fn evolve(before: Option<Self>, event: &Recorded) -> Option<Self>;
 
@@ -81,7 +88,14 @@ pub struct Index {
 
 /// Documents of one view, by key. `None` is known not to be there.
 #[derive(Clone, Debug)]
-pub struct Documents<V>(HashMap<String, Option<Arc<V>>>);
+pub struct Documents<V>(HashMap<String, Known<V>>);
+
+#[derive(Clone, Debug)]
+struct Known<V> {
+    document: Option<Arc<V>>,
+    /// Whether this layer made it: no row has it yet.
+    is_new: bool,
+}
 
 impl<V> Default for Documents<V> {
     fn default() -> Self {
@@ -93,12 +107,12 @@ impl<V> Documents<V> {
     /// What is known of a document; nothing where it was not looked for.
     #[must_use]
     pub fn get(&self, key: &str) -> Option<&Option<Arc<V>>> {
-        self.0.get(key)
+        self.0.get(key).map(|known| &known.document)
     }
 
-    /// Keeps a document, or that there is none.
+    /// Keeps a document as it was found, or that there is none.
     pub fn put(&mut self, key: String, document: Option<Arc<V>>) {
-        self.0.insert(key, document);
+        self.0.insert(key, Known { document, is_new: false });
     }
 
     /// Forgets a document.
@@ -110,8 +124,16 @@ impl<V> Documents<V> {
     pub fn absorb(&mut self, newer: Self) {
         if self.0.is_empty() {
             self.0 = newer.0;
-        } else {
-            self.0.extend(newer.0);
+            return;
+        }
+        for (key, newer) in newer.0 {
+            match self.0.entry(key) {
+                Entry::Vacant(place) => {
+                    place.insert(newer);
+                }
+                // What this layer made is new to the database, however often it changed since.
+                Entry::Occupied(mut known) => known.get_mut().document = newer.document,
+            }
         }
     }
 
@@ -129,15 +151,20 @@ impl<V> Documents<V> {
 
     /// Those that are there.
     pub fn iter(&self) -> impl Iterator<Item = (&String, &Arc<V>)> {
-        self.0.iter().filter_map(|(key, document)| Some((key, document.as_ref()?)))
+        self.0.iter().filter_map(|(key, known)| Some((key, known.document.as_ref()?)))
     }
 
-    /// Those that are there, in the order of their keys: in which a table takes them best.
+    /// Those that are there, those that no row has yet apart from the others; each in the order of their
+    /// keys, in which a table takes them best.
     #[must_use]
-    pub fn sorted(&self) -> Vec<(&String, &Arc<V>)> {
-        let mut documents: Vec<_> = self.iter().collect();
-        documents.sort_unstable_by_key(|(key, _)| *key);
-        documents
+    pub fn to_write(&self) -> [Vec<(&String, &Arc<V>)>; 2] {
+        [true, false].map(|is_new| {
+            let of_kind = self.0.iter().filter(|(_, known)| known.is_new == is_new);
+            let mut documents: Vec<_> =
+                of_kind.filter_map(|(key, known)| Some((key, known.document.as_ref()?))).collect();
+            documents.sort_unstable_by_key(|(key, _)| *key);
+            documents
+        })
     }
 }
 
@@ -180,18 +207,19 @@ pub(crate) fn fold<V: View>(
     wants: &mut Wants,
 ) {
     for touch in V::touched(event) {
-        let before = match V::of(top).get(&touch.key) {
-            Some(known) => known.clone(),
-            None if touch.fresh => None,
-            None => match below.document::<V>(&touch.key) {
-                Some(known) => known,
-                None => {
-                    wants.add(V::TABLE, &touch.key);
-                    None
-                }
-            },
-        };
-        let after = V::evolve(before.map(Arc::unwrap_or_clone), event);
-        V::of_mut(top).put(touch.key, after.map(Arc::new));
+        if let Some(known) = V::of_mut(top).0.get_mut(&touch.key) {
+            // Taken out, so that it is changed and not copied.
+            let before = known.document.take().map(Arc::unwrap_or_clone);
+            known.document = V::evolve(before, event).map(Arc::new);
+            continue;
+        }
+        let before = if touch.fresh { Some(None) } else { below.document::<V>(&touch.key) };
+        let before = before.unwrap_or_else(|| {
+            wants.add(V::TABLE, &touch.key);
+            None
+        });
+        let is_new = before.is_none();
+        let document = V::evolve(before.map(Arc::unwrap_or_clone), event).map(Arc::new);
+        V::of_mut(top).0.insert(touch.key, Known { document, is_new });
     }
 }

@@ -3,13 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use domain::TenantPath;
-use domain::event::Recorded;
-use eventstore::{Database, Engine, Error, Row, Stored, Value};
+use domain::event::{Event, KINDS, Recorded};
+use domain::subscription::SubscriptionEvent;
+use domain::{CommandId, TenantPath};
+use eventstore::{Database, Engine, Error, ROW_EVENTS_MAX, Row, Stored, Value};
 
 use crate::document::{Documents, View};
 use crate::tables;
-use crate::views::{NameView, OrganizationView};
+use crate::views::{NameView, OrganizationView, RequestView};
 
 /// Most documents that a list gives at once.
 pub const LIST_MAX: usize = 500;
@@ -156,13 +157,22 @@ struct Conditions {
 }
 
 impl Conditions {
-    fn new(scope: &Scope) -> Self {
+    /// Of the log, or of a view that has its paths in a column of their own.
+    fn by_path(scope: &Scope) -> Self {
+        Self::within(scope, "path")
+    }
+
+    fn of<V: View>(scope: &Scope) -> Self {
+        Self::within(scope, if V::SORTS_BY_TENANT { "sort" } else { "path" })
+    }
+
+    fn within(scope: &Scope, column: &str) -> Self {
         // The provider's scope is everything: saying so would only mislead the planner.
         if scope.0 == TenantPath::provider() {
             return Self { text: "true".to_owned(), values: Vec::new() };
         }
         Self {
-            text: "path >= $1 and path < $2".to_owned(),
+            text: format!("{column} >= $1 and {column} < $2"),
             values: vec![scope.0.as_str().into(), scope.0.end().into()],
         }
     }
@@ -180,9 +190,13 @@ impl Conditions {
         }
     }
 
-    /// Which of the documents or events it is about, apart from where a page begins.
-    fn filter(&mut self, database: &Database, query: &Query) {
+    /// Which of the documents it is about, apart from where a page begins.
+    fn filter<V: View>(&mut self, database: &Database, query: &Query) {
         self.equal("owner", query.owner.as_ref());
+        if let Some(owner) = query.owner.as_ref().filter(|_| V::OWNER_IN_KEY > 0) {
+            let parameter = self.bind(owner.as_str());
+            self.text.push_str(&format!(" and {}", key_of::<V>(&format!("${parameter}"))));
+        }
         self.equal("kind", query.kind.as_ref());
         self.equal(field(database, "document", "status"), query.status.as_ref());
     }
@@ -194,6 +208,25 @@ impl Conditions {
             self.text.push_str(&format!(" and (sort, key) {sign} (${sort}, ${key})"));
         }
     }
+}
+
+/// The condition that a key begins as an owner's keys do.
+fn key_of<V: View>(owner: &str) -> String {
+    let begins = format!("substr({owner}, 1, {})", V::OWNER_IN_KEY);
+    // Behind every character of an id.
+    format!("key >= {begins} and key < {begins} || 'g'")
+}
+
+/// Where the documents of some owners are: a table, joined with the owners where their ids lead to the
+/// keys, and the condition that a document is theirs.
+fn of_owners<V: View>(database: &Database, parameter: usize) -> (String, String) {
+    let engine = database.engine();
+    if V::OWNER_IN_KEY == 0 {
+        return (V::TABLE.to_owned(), engine.any_of("owner", parameter));
+    }
+    let owners = engine.each_of(parameter, "owners", "id");
+    let theirs = format!("owner = owners.id and {}", key_of::<V>("owners.id"));
+    (format!("{owners} cross join {}", V::TABLE), theirs)
 }
 
 /// A field of a column that keeps a JSON object as bytes, as text.
@@ -220,8 +253,8 @@ pub async fn list<V: View>(
     query: &Query,
 ) -> Result<Page<V>, Error> {
     let limit = query.limit.min(LIST_MAX);
-    let mut conditions = Conditions::new(scope);
-    conditions.filter(database, query);
+    let mut conditions = Conditions::of::<V>(scope);
+    conditions.filter::<V>(database, query);
     conditions.beyond(">", query.after.as_ref());
     conditions.beyond("<", query.before.as_ref());
     let one_more = conditions.bind(limit as u64 + 1);
@@ -251,8 +284,8 @@ pub async fn count<V: View>(
     scope: &Scope,
     query: &Query,
 ) -> Result<u64, Error> {
-    let mut conditions = Conditions::new(scope);
-    conditions.filter(database, query);
+    let mut conditions = Conditions::of::<V>(scope);
+    conditions.filter::<V>(database, query);
     let sql = format!("select count(*) from {} where {}", V::TABLE, conditions.text);
     let rows = database.fetch(&sql, &conditions.values).await?;
     Ok(rows[0].unsigned(0)?)
@@ -269,11 +302,11 @@ pub async fn list_of_owners<V: View>(
     query: &Query,
 ) -> Result<BTreeMap<String, Page<V>>, Error> {
     let limit = query.limit.min(LIST_MAX);
-    let mut conditions = Conditions::new(scope);
+    let mut conditions = Conditions::of::<V>(scope);
     let parameter = conditions.bind(Value::Texts(owners));
-    let of_owners = database.engine().any_of("owner", parameter);
-    conditions.text.push_str(&format!(" and {of_owners}"));
-    conditions.filter(database, query);
+    let (source, theirs) = of_owners::<V>(database, parameter);
+    conditions.text.push_str(&format!(" and {theirs}"));
+    conditions.filter::<V>(database, query);
     conditions.beyond(">", query.after.as_ref());
     conditions.beyond("<", query.before.as_ref());
     let order = match query.end {
@@ -283,9 +316,8 @@ pub async fn list_of_owners<V: View>(
     let one_more = conditions.bind(limit as u64 + 1);
     let sql = format!(
         "select key, sort, document, owner from (select key, sort, document, owner, \
-         row_number() over (partition by owner order by {order}) as place from {} where {}) as own \
-         where place <= ${one_more} order by owner, place",
-        V::TABLE,
+         row_number() over (partition by owner order by {order}) as place from {source} where {}) \
+         as own where place <= ${one_more} order by owner, place",
         conditions.text
     );
     let rows = database.fetch(&sql, &conditions.values).await?;
@@ -313,16 +345,39 @@ pub async fn count_of_owners<V: View>(
     scope: &Scope,
     owners: Vec<String>,
 ) -> Result<BTreeMap<String, u64>, Error> {
-    let mut conditions = Conditions::new(scope);
+    let mut conditions = Conditions::of::<V>(scope);
     let parameter = conditions.bind(Value::Texts(owners));
-    let of_owners = database.engine().any_of("owner", parameter);
+    let (source, theirs) = of_owners::<V>(database, parameter);
     let sql = format!(
-        "select owner, count(*) from {} where {} and {of_owners} group by owner",
-        V::TABLE,
+        "select owner, count(*) from {source} where {} and {theirs} group by owner",
         conditions.text
     );
     let rows = database.fetch(&sql, &conditions.values).await?;
     rows.iter().map(|row| Ok((row.text(0)?.to_owned(), row.unsigned(1)?))).collect()
+}
+
+/// Everything that requests were built from, in one statement; nothing of a deprovisioning.
+///
+/// # Errors
+/// What the database says, and what cannot be decoded.
+pub async fn ingredients(
+    mut database: &Database,
+    requests: impl IntoIterator<Item = &RequestView>,
+) -> Result<BTreeMap<CommandId, domain::subscription::Request>, Error> {
+    let wanted: BTreeMap<_, _> = requests.into_iter().map(|it| (it.id, it.stream())).collect();
+    let streams: BTreeSet<_> = wanted.values().cloned().collect();
+    let mut found = BTreeMap::new();
+    for event in eventstore::streams(&mut database, streams.into_iter().collect()).await? {
+        if let Event::Subscription(
+            SubscriptionEvent::ProvisionRequested { request }
+            | SubscriptionEvent::ChangeRequested { request },
+        ) = event.event
+            && wanted.contains_key(&request.id)
+        {
+            found.insert(request.id, *request);
+        }
+    }
+    Ok(found)
 }
 
 /// Which events, and how many.
@@ -349,11 +404,87 @@ pub struct Events {
     pub more: bool,
 }
 
-fn of_kinds(conditions: &mut Conditions, database: &Database, kinds: &[String]) {
-    if !kinds.is_empty() {
-        let parameter = conditions.bind(Value::Texts(kinds.to_vec()));
-        let of_kinds = database.engine().any_of(&field(database, "body", "kind"), parameter);
-        conditions.text.push_str(&format!(" and {of_kinds}"));
+/// Events in the log's order or against it, those of other kinds left out.
+struct Walk<'a> {
+    database: &'a Database,
+    scope: &'a Scope,
+    /// Known ones only; none: all.
+    kinds: Vec<&'a str>,
+    after: u64,
+    before: u64,
+    end: End,
+}
+
+impl Walk<'_> {
+    /// The next events, from at most so many rows of the log; none where there are no more rows.
+    async fn step(&mut self, rows: usize) -> Result<Option<Vec<Stored>>, Error> {
+        let mut conditions = Conditions::by_path(self.scope);
+        // A row is found by its last event; one that ends behind `before` may begin before it.
+        let (after, before) = (self.after, self.before.saturating_add(ROW_EVENTS_MAX as u64));
+        for (sign, position) in [(">", after), ("<", before)] {
+            let parameter = conditions.bind(position);
+            conditions.text.push_str(&format!(" and position {sign} ${parameter}"));
+        }
+        // The kind stands in the bytes. It may stand there as somebody's text too, and other events
+        // of the row are of other kinds: so each is looked at again.
+        let any = self.kinds.iter().map(|kind| {
+            let written = format!("\"kind\":\"{kind}\"");
+            let parameter = conditions.bind(Value::Bytes(written.into_bytes()));
+            self.database.engine().contains("body", parameter)
+        });
+        let any = any.collect::<Vec<_>>().join(" or ");
+        if !any.is_empty() {
+            conditions.text.push_str(&format!(" and ({any})"));
+        }
+        let limit = conditions.bind(rows as u64);
+        let order = match self.end {
+            End::First => "position",
+            End::Last => "position desc",
+        };
+        let sql = format!(
+            "select position, body from event where {} order by {order} limit ${limit}",
+            conditions.text
+        );
+        let rows = self.database.fetch(&sql, &conditions.values).await?;
+        let Some(last) = rows.last() else { return Ok(None) };
+        let mut events = Vec::new();
+        for row in &rows {
+            let mut of_row: Vec<_> = Stored::of_row(row)?.collect();
+            if self.end == End::Last {
+                of_row.reverse();
+            }
+            for event in of_row {
+                let within = event.position > self.after && event.position < self.before;
+                if within && (self.kinds.is_empty() || self.kinds.contains(&&*event.kind()?)) {
+                    events.push(event);
+                }
+            }
+        }
+        match self.end {
+            End::First => self.after = last.unsigned(0)?,
+            End::Last => {
+                let first = Stored::of_row(last)?.next();
+                self.before = first.map_or(0, |event| event.position);
+            }
+        }
+        Ok(Some(events))
+    }
+}
+
+impl<'a> Walk<'a> {
+    /// None where no event can be of these kinds.
+    fn new(
+        database: &'a Database,
+        scope: &'a Scope,
+        kinds: &'a [String],
+        (after, before): (Option<u64>, Option<u64>),
+        end: End,
+    ) -> Option<Self> {
+        let known: Vec<_> =
+            kinds.iter().map(String::as_str).filter(|it| KINDS.contains(it)).collect();
+        let (after, before) = (after.unwrap_or(0), before.unwrap_or(u64::MAX));
+        let walk = Self { database, scope, kinds: known, after, before, end };
+        (kinds.is_empty() || !walk.kinds.is_empty()).then_some(walk)
     }
 }
 
@@ -367,32 +498,27 @@ pub async fn list_events(
     query: &EventQuery,
 ) -> Result<Events, Error> {
     let limit = query.limit.min(LIST_MAX);
-    let mut conditions = Conditions::new(scope);
-    for (sign, position) in [(">", query.after), ("<", query.before)] {
-        if let Some(position) = position {
-            let parameter = conditions.bind(position);
-            conditions.text.push_str(&format!(" and position {sign} ${parameter}"));
+    let bounds = (query.after, query.before);
+    let Some(mut walk) = Walk::new(database, scope, &query.kinds, bounds, query.end) else {
+        return Ok(Events::default());
+    };
+    let mut found = Vec::new();
+    while found.len() <= limit {
+        match walk.step(limit + 1).await? {
+            Some(events) => found.extend(events),
+            None => break,
         }
     }
-    of_kinds(&mut conditions, database, &query.kinds);
-    let one_more = conditions.bind(limit as u64 + 1);
-    let order = match query.end {
-        End::First => "position",
-        End::Last => "position desc",
-    };
-    let sql = format!(
-        "select position, body from event where {} order by {order} limit ${one_more}",
-        conditions.text
-    );
-    let rows = database.fetch(&sql, &conditions.values).await?;
-    let event =
-        |row: &Row| Stored { position: row.unsigned(0)?, body: row.bytes(1)?.to_vec() }.decode();
-    let mut items = rows.iter().take(limit).map(event).collect::<Result<Vec<_>, _>>()?;
+    let more = found.len() > limit;
+    let mut items = found.iter().take(limit).map(Stored::decode).collect::<Result<Vec<_>, _>>()?;
     if query.end == End::Last {
         items.reverse();
     }
-    Ok(Events { items, more: rows.len() > limit })
+    Ok(Events { items, more })
 }
+
+/// Rows of the log that are looked at together when events of some kinds are counted.
+const COUNT_ROWS: usize = 2_000;
 
 /// How many events there are of a tenant and all below it: of some kinds, or all, behind a position.
 ///
@@ -404,11 +530,24 @@ pub async fn count_events(
     kinds: &[String],
     after: u64,
 ) -> Result<u64, Error> {
-    let mut conditions = Conditions::new(scope);
-    let parameter = conditions.bind(after);
-    conditions.text.push_str(&format!(" and position > ${parameter}"));
-    of_kinds(&mut conditions, database, kinds);
-    let sql = format!("select count(*) from event where {}", conditions.text);
-    let rows = database.fetch(&sql, &conditions.values).await?;
-    Ok(rows[0].unsigned(0)?)
+    if kinds.is_empty() {
+        let mut conditions = Conditions::by_path(scope);
+        let parameter = conditions.bind(after);
+        // A row has as many events as hashes; the first one behind `after` may begin before it.
+        let sql = format!(
+            "select cast(coalesce(sum(case when position - length(hash) / 32 < ${parameter} \
+             then position - ${parameter} else length(hash) / 32 end), 0) as bigint) \
+             from event where {} and position > ${parameter}",
+            conditions.text
+        );
+        let rows = database.fetch(&sql, &conditions.values).await?;
+        return Ok(rows[0].unsigned(0)?);
+    }
+    let mut count = 0;
+    if let Some(mut walk) = Walk::new(database, scope, kinds, (Some(after), None), End::First) {
+        while let Some(events) = walk.step(COUNT_ROWS).await? {
+            count += events.len() as u64;
+        }
+    }
+    Ok(count)
 }

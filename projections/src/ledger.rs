@@ -142,7 +142,7 @@ pub async fn periods(
     let rows = database
         .fetch(
             "select coalesce(min(since), $1) from view_subscription \
-             where path >= $2 and path < $3 and since < $1",
+             where sort >= $2 and sort < $3 and since < $1",
             &[now.timestamp_micros().into(), scope.0.as_str().into(), scope.0.end().into()],
         )
         .await?;
@@ -322,7 +322,7 @@ async fn slots(
     let rows = database
         .fetch(
             "select key, document from view_subscription \
-             where path >= $1 and path < $2 and since < $3 and until >= $4 and key > $5 \
+             where sort >= $1 and sort < $2 and since < $3 and until >= $4 and key > $5 \
              order by key limit $6",
             &[
                 question.scope.0.as_str().into(),

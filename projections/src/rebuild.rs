@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use domain::event::Recorded;
 use eventstore::{Connection, Database, Engine, Error, Log, Value};
 
 use crate::document::{Below, View, Wants};
@@ -133,18 +134,15 @@ impl Fold {
         head: u64,
         progress: &mut impl FnMut(u64),
     ) -> Result<u64, Error> {
+        let mut pages = log.pages(position, head);
         while position < head {
             let mut events = Vec::new();
-            while position < head && events.len() < FLUSH_EVENTS {
-                let page = log.read(position, head, eventstore::READ_MAX).await?;
-                let Some(last) = page.last() else {
-                    return Err(Error::Gap { expected: position + 1, found: head });
-                };
-                position = last.position;
-                for stored in &page {
-                    events.push(stored.decode()?);
-                }
+            while events.len() < FLUSH_EVENTS
+                && let Some(page) = pages.next().await?
+            {
+                events.extend(page);
             }
+            position = events.last().map_or(head, |last| last.position);
             self.fold(connection, &events).await?;
             let changed = std::mem::take(&mut self.changed);
             eventstore::write(connection, changed.rows(&self.suffix, position)).await?;
@@ -161,7 +159,7 @@ impl Fold {
     async fn fold(
         &mut self,
         connection: &mut Connection,
-        events: &[domain::event::Recorded],
+        events: &[Recorded],
     ) -> Result<(), Error> {
         if !self.complete {
             // One statement for each table fetches what these events will need.

@@ -10,24 +10,26 @@ use crate::document::{Documents, View};
 use crate::views::TABLES;
 
 /// Changes whenever a view's fold or form does; then the views are rebuilt at the next start.
-pub const VIEWS_VERSION: &str = "2";
+pub const VIEWS_VERSION: &str = "3";
 
-/// Each view's table.
-static VIEW_LAYOUT: Layout = Layout {
-    columns: &[
-        ("key", CellKind::Text),
-        ("path", CellKind::Text),
-        ("owner", CellKind::Text),
-        ("kind", CellKind::Text),
-        ("sort", CellKind::Text),
-        ("since", CellKind::Int),
-        ("until", CellKind::Int),
-        ("position", CellKind::Int),
-        ("document", CellKind::Bytes),
-    ],
-    key: 1,
-    taken: Taken::Replace,
-};
+/// The columns of each view's table.
+const COLUMNS: &[(&str, CellKind)] = &[
+    ("key", CellKind::Text),
+    ("path", CellKind::Text),
+    ("owner", CellKind::Text),
+    ("kind", CellKind::Text),
+    ("sort", CellKind::Text),
+    ("since", CellKind::Int),
+    ("until", CellKind::Int),
+    ("position", CellKind::Int),
+    ("document", CellKind::Bytes),
+];
+
+/// Documents that are not there yet: looking for them first would cost as much as an index.
+static NEW: Layout = Layout { columns: COLUMNS, key: 1, taken: Taken::Refuse };
+
+/// Documents that may be there.
+static CHANGED: Layout = Layout { columns: COLUMNS, key: 1, taken: Taken::Replace };
 
 /// A table's definition, without its indexes.
 fn definition(engine: Engine, table: &str, layout: &Layout) -> String {
@@ -44,9 +46,10 @@ fn definition(engine: Engine, table: &str, layout: &Layout) -> String {
     });
     let key: Vec<_> = layout.columns[..layout.key].iter().map(|(name, _)| *name).collect();
     let (columns, key) = (columns.collect::<Vec<_>>().join(", "), key.join(", "));
-    // On SQLite the rows stand in the order of their key: one tree to write instead of two.
-    let clustered = if engine == Engine::Sqlite { " strict, without rowid" } else { "" };
-    format!("create table if not exists {table} ({columns}, primary key ({key})){clustered}")
+    // On SQLite too the rows stand in the order of writing, which fills one page after another; in the order
+    // of their keys they would be spread over as many pages as there are customers.
+    let strict = if engine == Engine::Sqlite { " strict" } else { "" };
+    format!("create table if not exists {table} ({columns}, primary key ({key})){strict}")
 }
 
 /// Makes the tables whose names end in `suffix`, where they are not there.
@@ -59,7 +62,7 @@ pub(crate) async fn create_tables(
     suffix: &str,
 ) -> Result<(), sqlx::Error> {
     for (table, _) in TABLES {
-        let sql = definition(engine, &format!("{table}{suffix}"), &VIEW_LAYOUT);
+        let sql = definition(engine, &format!("{table}{suffix}"), &CHANGED);
         connection.execute(&sql, &[]).await?;
     }
     Ok(())
@@ -92,23 +95,34 @@ pub(crate) fn all_tables() -> impl Iterator<Item = &'static str> {
 }
 
 /// The rows that keep a view's documents.
-pub(crate) fn rows<V: View>(documents: &Documents<V>, suffix: &str, position: u64) -> Option<Rows> {
-    let mut rows = Rows::new(format!("{}{suffix}", V::TABLE), &VIEW_LAYOUT);
-    for (key, document) in documents.sorted() {
-        let index = document.index();
-        rows.push([
-            Value::Text(key.clone()),
-            Value::Text(index.path),
-            Value::Text(index.owner),
-            Value::Text(index.kind),
-            Value::Text(index.sort),
-            Value::Int(index.since),
-            Value::Int(index.until),
-            Value::Int(position.cast_signed()),
-            Value::Bytes(serde_json::to_vec(document.as_ref()).expect("views have a JSON form")),
-        ]);
-    }
-    (!rows.is_empty()).then_some(rows)
+pub(crate) fn rows<V: View>(
+    documents: &Documents<V>,
+    suffix: &str,
+    position: u64,
+) -> impl Iterator<Item = Rows> {
+    let [new, changed] = documents.to_write();
+    [(new, &NEW), (changed, &CHANGED)]
+        .into_iter()
+        .filter(|(documents, _)| !documents.is_empty())
+        .map(move |(documents, layout)| {
+            let mut rows = Rows::new(format!("{}{suffix}", V::TABLE), layout);
+            for (key, document) in documents {
+                let index = document.index();
+                let document = serde_json::to_vec(document.as_ref());
+                rows.push([
+                    Value::Text(key.clone()),
+                    Value::Text(index.path),
+                    Value::Text(index.owner),
+                    Value::Text(index.kind),
+                    Value::Text(index.sort),
+                    Value::Int(index.since),
+                    Value::Int(index.until),
+                    Value::Int(position.cast_signed()),
+                    Value::Bytes(document.expect("views have a JSON form")),
+                ]);
+            }
+            rows
+        })
 }
 
 /// Reads a stored document.

@@ -18,11 +18,13 @@ use chrono::{DateTime, Utc};
 use domain::TenantPath;
 use domain::billing::{BillingSettings, Period};
 use domain::permission::Permission;
+use domain::subscription::Request;
 use futures_util::future::BoxFuture;
 use futures_util::task::AtomicWaker;
 use projections::View;
 use projections::finder::{self, Page, Query, Scope};
 use projections::ledger::{self, Question, Statement, Total};
+use projections::views::RequestView;
 
 use super::limits::COMPLEXITY_MAX;
 use crate::app::App;
@@ -103,6 +105,15 @@ impl Reading {
     ) -> Resolved<Arc<Page<V>>> {
         let key = (Of::<V>::ALL, Owner(owner.to_string()), query);
         Ok(self.loader.load_one(key).await?.unwrap_or_default())
+    }
+
+    /// What a request was built from; many requests at a time.
+    pub(crate) async fn ingredients(
+        &self,
+        request: &Arc<RequestView>,
+    ) -> Resolved<Option<Arc<Request>>> {
+        let found = self.loader.load_one(Ingredients(request.clone())).await?;
+        Ok(found.flatten())
     }
 
     /// How much belongs to somebody; many owners at a time.
@@ -235,6 +246,38 @@ impl<V: View> Loader<(Of<V>, Owner)> for Source {
         let scope = self.scope_of::<V>();
         let counts = finder::count_of_owners::<V>(self.app.database(), &scope, owners).await?;
         Ok(counts.into_iter().map(|(owner, count)| ((Of::ALL, Owner(owner)), count)).collect())
+    }
+}
+
+/// What this request was built from.
+#[derive(Clone)]
+struct Ingredients(Arc<RequestView>);
+
+impl PartialEq for Ingredients {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.id == other.0.id
+    }
+}
+
+impl Eq for Ingredients {}
+
+impl Hash for Ingredients {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.id.hash(state);
+    }
+}
+
+impl Loader<Ingredients> for Source {
+    type Value = Option<Arc<Request>>;
+    type Error = Problem;
+
+    async fn load(
+        &self,
+        keys: &[Ingredients],
+    ) -> Result<HashMap<Ingredients, Self::Value>, Problem> {
+        let requests = keys.iter().map(|key| key.0.as_ref());
+        let mut found = finder::ingredients(self.app.database(), requests).await?;
+        Ok(keys.iter().map(|key| (key.clone(), found.remove(&key.0.id).map(Arc::new))).collect())
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use async_graphql::{Context, Enum, ID, InputObject, Json, Object, SimpleObject};
 use chrono::{DateTime, Utc};
 use domain::permission::Permission;
-use domain::{CommandId, OrganizationId, ServiceKey, SubscriptionId, UserId};
+use domain::{CommandId, OrganizationId, PlanKey, ServiceKey, SubscriptionId, UserId};
 use projections::finder::Query as Wanted;
 use projections::views::{self, Holder, RequestView, SubscriptionView, UserView};
 use uuid::Uuid;
@@ -142,8 +142,11 @@ impl Subscription {
     /// The plan's properties as they were resolved for the latest request, overrides included; none
     /// where that took the service away.
     async fn properties(&self, context: &Context<'_>) -> Resolved<Option<Vec<ResolvedProperty>>> {
-        let request = Request::of(reading(context), self.0.request).await?;
-        Ok(request.map(|request| request.resolved()))
+        let reading = reading(context);
+        match Request::of(reading, self.0.request).await? {
+            Some(request) => Ok(Some(request.resolved(reading).await?)),
+            None => Ok(None),
+        }
     }
 
     /// The `ETag` in the REST API.
@@ -327,22 +330,25 @@ impl Request {
 
     /// The key of the plan that was asked for; none for a deprovisioning.
     async fn plan_key(&self) -> Option<&str> {
-        Some(self.0.request.as_ref()?.plan.key.as_str())
+        self.0.plan.as_ref().map(PlanKey::as_str)
     }
 
     /// Units that were asked for; none for a deprovisioning.
     async fn quantity(&self) -> Option<u32> {
-        Some(self.0.request.as_ref()?.quantity)
+        self.0.quantity
     }
 
     /// The plan's properties as they were resolved, overrides included; none for a deprovisioning.
-    async fn properties(&self) -> Vec<ResolvedProperty> {
-        self.resolved()
+    async fn properties(&self, context: &Context<'_>) -> Resolved<Vec<ResolvedProperty>> {
+        self.resolved(reading(context)).await
     }
 
     /// Everything it was built from, as it was when it was asked; none for a deprovisioning.
-    async fn ingredients(&self) -> Option<Json<&domain::subscription::Request>> {
-        self.0.request.as_deref().map(Json)
+    async fn ingredients(
+        &self,
+        context: &Context<'_>,
+    ) -> Resolved<Option<Json<Arc<domain::subscription::Request>>>> {
+        Ok(reading(context).ingredients(&self.0).await?.map(Json))
     }
 
     /// Who asked: `user:<id>` or `system`.
@@ -401,15 +407,16 @@ impl Request {
         Ok(reading.find::<RequestView>(id).await?.map(Self))
     }
 
-    fn resolved(&self) -> Vec<ResolvedProperty> {
-        let properties = self.0.request.iter().flat_map(|request| &request.plan.properties);
-        properties
+    async fn resolved(&self, reading: &Reading) -> Resolved<Vec<ResolvedProperty>> {
+        let ingredients = reading.ingredients(&self.0).await?;
+        let properties = ingredients.iter().flat_map(|request| &request.plan.properties);
+        Ok(properties
             .map(|property| ResolvedProperty {
                 key: property.key.to_string(),
                 value: property.value.clone(),
                 overridden_by: property.overridden_by,
             })
-            .collect()
+            .collect())
     }
 
     /// The requests in scope, in the order of asking.

@@ -67,7 +67,7 @@ pub struct CloudEvent {
 impl From<&Recorded> for CloudEvent {
     fn from(event: &Recorded) -> Self {
         let shape = event.event.encode();
-        let mut data = serde_json::from_str(&shape.payload).unwrap_or(Value::Null);
+        let mut data = serde_json::from_str(shape.payload.get()).unwrap_or(Value::Null);
         without_proofs(&mut data);
         Self {
             specversion: "1.0",

@@ -136,5 +136,6 @@ pub async fn get_request(State(app): State<App>, reader: Reader, Path(id): Path<
     let found = finder::find::<RequestView>(app.database(), &reader.0.scope(), &id).await?;
     let view = found.ok_or_else(Problem::not_found)?;
     reader.0.permit(Permission::ViewSubscriptions, &view.path)?;
-    Ok(resource(&RequestResource::from(view.as_ref()), 1))
+    let mut ingredients = finder::ingredients(app.database(), [view.as_ref()]).await?;
+    Ok(resource(&RequestResource::new(&view, ingredients.remove(&view.id)), 1))
 }

@@ -2,8 +2,8 @@
 
 use chrono::{DateTime, Utc};
 use domain::event::{Actor, Event, Recorded};
-use domain::subscription::{Request, SubscriptionEvent};
-use domain::{CommandId, SubscriptionId, TenantPath};
+use domain::subscription::{Request, Subscription, SubscriptionEvent};
+use domain::{CommandId, Decider, PlanKey, SubscriptionId, TenantPath};
 use serde::{Deserialize, Serialize};
 
 use super::held_in;
@@ -32,7 +32,7 @@ pub enum RequestStatus {
     Completed,
 }
 
-/// A request and how far it is.
+/// A request and how far it is. What it was built from is in its first event, and nowhere else.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct RequestView {
@@ -46,8 +46,10 @@ pub struct RequestView {
     pub subscription: SubscriptionId,
     /// Whose.
     pub path: TenantPath,
-    /// Everything it was built from; none for a deprovisioning.
-    pub request: Option<Box<Request>>,
+    /// The plan that was asked for; none for a deprovisioning.
+    pub plan: Option<PlanKey>,
+    /// Units that were asked for; none for a deprovisioning.
+    pub quantity: Option<u32>,
     /// Who asked.
     pub requested_by: Actor,
     /// Why.
@@ -76,7 +78,8 @@ impl RequestView {
             status: RequestStatus::Requested,
             subscription,
             path: event.path.clone(),
-            request: request.cloned().map(Box::new),
+            plan: request.map(|request| request.plan.key.clone()),
+            quantity: request.map(|request| request.quantity),
             requested_by: event.actor,
             reason: event.reason.clone(),
             requested_at: event.recorded_at,
@@ -85,11 +88,18 @@ impl RequestView {
             completed_at: None,
         })
     }
+
+    /// The stream that has its events.
+    #[must_use]
+    pub fn stream(&self) -> String {
+        format!("{}-{}", Subscription::CATEGORY, self.subscription)
+    }
 }
 
 impl View for RequestView {
     const TABLE: &'static str = "view_request";
-    const INDEXES: &'static [&'static str] = &["owner, sort, key"];
+    const INDEXES: &'static [&'static str] = &["sort, key"];
+    const SORTS_BY_TENANT: bool = true;
     held_in!(requests);
 
     fn touched(event: &Recorded) -> Vec<Touch> {
@@ -153,7 +163,7 @@ impl View for RequestView {
             path: self.path.to_string(),
             owner: self.subscription.to_string(),
             kind: status.to_owned(),
-            sort: self.id.to_string(),
+            sort: format!("{}{}", self.path, self.id),
             ..Index::default()
         }
     }

@@ -165,7 +165,9 @@ impl SubscriptionView {
 
 impl View for SubscriptionView {
     const TABLE: &'static str = "view_subscription";
-    const INDEXES: &'static [&'static str] = &["owner, sort, key", "path, sort, key"];
+    const INDEXES: &'static [&'static str] = &["sort, key"];
+    const SORTS_BY_TENANT: bool = true;
+    const OWNER_IN_KEY: usize = SubscriptionId::OF_HOLDER;
     held_in!(subscriptions);
 
     fn touched(event: &Recorded) -> Vec<Touch> {
@@ -218,7 +220,12 @@ impl View for SubscriptionView {
             path: self.path.to_string(),
             owner: self.holder.id().to_string(),
             kind: self.service.to_string(),
-            sort: format!("{}/{}", self.service, self.instance.as_deref().unwrap_or_default()),
+            sort: format!(
+                "{}{}/{}",
+                self.path,
+                self.service,
+                self.instance.as_deref().unwrap_or_default()
+            ),
             since: self.since.map_or(i64::MAX, |since| since.timestamp_micros()),
             until: ended.map_or(i64::MAX, |until| until.timestamp_micros()),
         }

@@ -13,15 +13,21 @@ use crate::world::{Place, TestDatabase};
 /// Commands asked at the same time.
 const IN_FLIGHT: [usize; 5] = [1, 16, 64, 256, 1_024];
 
-/// Measures commands with 1 to 1,024 in flight; `tell` hears each figure when it is known.
+/// Measures commands with so many in flight, or with 1 to 1,024 in turn; `tell` hears each figure when it
+/// is known.
 ///
 /// # Errors
 /// What the database says.
-pub async fn append(engine: Engine, size: Size, tell: &mut impl FnMut(Figure)) -> Result<()> {
+pub async fn append(
+    engine: Engine,
+    size: Size,
+    in_flight: Option<usize>,
+    tell: &mut impl FnMut(Figure),
+) -> Result<()> {
     let fsync = machine::fsync(&std::env::temp_dir())?;
     tell(Figure::new("fsync", engine, fsync.as_secs_f64() * 1e3, "ms"));
     let subject = Subject::new(engine, size.customers).await?;
-    for in_flight in IN_FLIGHT {
+    for in_flight in in_flight.map_or(IN_FLIGHT.to_vec(), |only| vec![only]) {
         let commands = (size.commands * in_flight / 256).clamp(size.commands / 20, size.commands);
         let mut runs = Vec::new();
         for _ in 0..size.runs {

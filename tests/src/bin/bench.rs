@@ -5,6 +5,10 @@ use atrium_tests::bench::{self, Figure, Size};
 use clap::{Parser, ValueEnum};
 use eventstore::Engine;
 
+/// The one that the `atrium` binary has: what is measured is what is shipped.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// How fast Atrium is here, beside the raw limit of the database.
 #[derive(Parser)]
 #[command(max_term_width = 100)]
@@ -21,6 +25,10 @@ struct Arguments {
     /// Once, and little: to see that it works, not how fast it is
     #[arg(long)]
     quick: bool,
+    /// How many commands are asked at the same time; each of 1, 16, 64, 256 and 1,024 in turn where
+    /// it is left out
+    #[arg(long)]
+    in_flight: Option<usize>,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -67,7 +75,7 @@ async fn main() -> Result<()> {
         }
         for name in names {
             match name {
-                Name::Append => bench::append(engine, size, &mut tell).await?,
+                Name::Append => bench::append(engine, size, arguments.in_flight, &mut tell).await?,
                 Name::Rebuild => bench::rebuild(engine, size, &mut tell).await?,
             }
         }

@@ -2,11 +2,11 @@
 //! along the chain finds and names the first position that does not fit. And a program does not
 //! start on a database that it does not understand.
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use atrium_tests::laws;
 use atrium_tests::world::{Place, TestDatabase, World};
 use domain::organization::Kind;
-use eventstore::{Connection, Database, Engine, Error, Verified};
+use eventstore::{Connection, Database, Engine, Error, Finding, Verified};
 
 use super::setting::{BOTH, create, events, provider};
 
@@ -42,19 +42,19 @@ async fn the_database_refuses_to_change_or_delete_an_event() -> Result<()> {
         let mut connection = world.database.writer_connection().await?;
         let mut attempts = vec![
             "update event set body = body",
-            "update event set path = '/1/' where position = 3",
-            "update event set position = 99 where position = 3",
+            "update event set path = '/1/' where position = 6",
+            "update event set position = 99 where position = 6",
             "delete from event",
             "delete from event where position = 12",
-            "insert into event select * from event where position = 3 \
+            "insert into event select * from event where position = 6 \
              on conflict (position) do update set body = excluded.body",
         ];
         match engine {
             Engine::Sqlite => attempts.extend([
-                "insert or replace into event select * from event where position = 3",
+                "insert or replace into event select * from event where position = 6",
                 "replace into event (position, stream, version, path, body, hash) \
-                 select 12, 'x', 1, path, body, hash from event where position = 3",
-                "update or replace event set position = 4 where position = 3",
+                 select 12, 'x', 1, path, body, hash from event where position = 6",
+                "update or replace event set position = 4 where position = 6",
             ]),
             Engine::Postgres => attempts.extend(["truncate event", "truncate event cascade"]),
         }
@@ -99,15 +99,15 @@ const FORGERIES: &[Forgery] = &[
         sql: "delete from event where position = 5" },
     Forgery { what: "a deleted first event", found_at: 1, found: MISSING,
         sql: "delete from event where position = 1" },
-    Forgery { what: "two deleted events", found_at: 4, found: MISSING,
-        sql: "delete from event where position in (4, 9)" },
+    Forgery { what: "two deleted events", found_at: 5, found: MISSING,
+        sql: "delete from event where position in (5, 9)" },
     Forgery { what: "a deleted event, and those behind it moved up", found_at: 5, found: CHANGED,
         sql: "delete from event where position = 5; \
               update event set position = 1000 + position where position > 5; \
               update event set position = position - 1001 where position > 1000" },
-    Forgery { what: "two swapped events", found_at: 4, found: CHANGED,
-        sql: "update event set position = 1000 where position = 4; \
-              update event set position = 4 where position = 9; \
+    Forgery { what: "two swapped events", found_at: 5, found: CHANGED,
+        sql: "update event set position = 1000 where position = 5; \
+              update event set position = 5 where position = 9; \
               update event set position = 9 where position = 1000" },
     Forgery { what: "an inserted event", found_at: 5, found: CHANGED,
         sql: "update event set position = 1000 + position where position >= 5; \
@@ -166,6 +166,53 @@ async fn the_first_position_that_was_edited_is_found_and_named() -> Result<()> {
     Ok(())
 }
 
+/// A command's events on one stream share a row; an edit of one of them is found at that one.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_edited_event_is_named_wherever_in_its_row_it_stands() -> Result<()> {
+    for engine in BOTH {
+        let world = world_with_history(engine).await?;
+        let mut connection = world.database.writer_connection().await?;
+        disarm(&mut connection).await?;
+        let sql = "select position, body, hash from event where length(hash) > 32";
+        let rows = world.database.fetch(sql, &[]).await?;
+        let row = rows.first().context("some command adds several events to one stream")?;
+        let (last, body, hash) = (row.unsigned(0)?, row.bytes(1)?, row.bytes(2)?);
+        let lines: Vec<_> = body.split(|byte| *byte == b'\n').collect();
+        assert_eq!(hash.len(), 32 * lines.len());
+        let first = last + 1 - lines.len() as u64;
+        let mut write = async |body: &[u8], hash: &[u8]| {
+            let values = [body, hash].map(|bytes| eventstore::Value::Bytes(bytes.to_vec()));
+            let values = [&values[..], &[last.into()]].concat();
+            let sql = "update event set body = $1, hash = $2 where position = $3";
+            connection.execute(sql, &values).await?;
+            eventstore::verify(&world.database, |_| ()).await.map_err(anyhow::Error::from)
+        };
+        for (at, line) in lines.iter().enumerate() {
+            let position = first + at as u64;
+            let mut forged = body.to_vec();
+            let place = line.as_ptr() as usize - body.as_ptr() as usize + line.len() / 2;
+            forged[place] ^= 1;
+            let found = Finding { position, what: CHANGED.to_owned() };
+            assert_eq!(write(&forged, hash).await?, Verified::Broken(found.clone()));
+            let mut forged = hash.to_vec();
+            forged[32 * at] ^= 1;
+            assert_eq!(write(body, &forged).await?, Verified::Broken(found));
+        }
+        // An event taken off the row's front, its back, or put on it.
+        let found =
+            |position, what: &str| Verified::Broken(Finding { position, what: what.into() });
+        let without_first = &body[lines[0].len() + 1..];
+        assert_eq!(write(without_first, &hash[32..]).await?, found(first, MISSING));
+        let without_last = &body[..body.len() - lines[lines.len() - 1].len() - 1];
+        let shorter = write(without_last, &hash[..hash.len() - 32]).await?;
+        assert!(matches!(shorter, Verified::Broken(it) if it.position == first));
+        let more_hashes = [hash, &hash[..32]].concat();
+        assert_eq!(write(body, &more_hashes).await?, found(last, CHANGED));
+        assert!(matches!(write(body, hash).await?, Verified::Whole { events: EVENTS, .. }));
+    }
+    Ok(())
+}
+
 /// A forger who knows how the chain is made and hashes his event again is found at the next one; one
 /// who hashes everything again is found at the head.
 #[tokio::test(flavor = "multi_thread")]
@@ -174,25 +221,28 @@ async fn hashing_a_forged_event_again_does_not_help() -> Result<()> {
         let world = world_with_history(engine).await?;
         let mut connection = world.database.writer_connection().await?;
         disarm(&mut connection).await?;
-        let rows = world.database.fetch("select body from event order by position", &[]).await?;
+        let sql = "select position, body from event order by position";
+        let rows = world.database.fetch(sql, &[]).await?;
         let mut chain = eventstore::Chain(eventstore::GENESIS);
-        for (position, row) in (1_u64..).zip(&rows) {
-            let mut body = row.bytes(0)?.to_vec();
+        for row in &rows {
+            let (position, mut body) = (row.unsigned(0)?, row.bytes(1)?.to_vec());
             if position == 7 {
                 let text = String::from_utf8(body)?;
                 body = text.replace("somebody", "nobody").into_bytes();
             }
             if position >= 7 {
-                let hash = chain.extend(&body);
+                let hash = chain.extend(&body).to_vec();
                 let values = [
                     eventstore::Value::Bytes(body),
-                    eventstore::Value::Bytes(hash.to_vec()),
+                    eventstore::Value::Bytes(hash),
                     position.into(),
                 ];
                 let sql = "update event set body = $1, hash = $2 where position = $3";
                 connection.execute(sql, &values).await?;
             } else {
-                chain.extend(&body);
+                for event in body.split(|byte| *byte == b'\n') {
+                    chain.extend(event);
+                }
             }
             let found = match eventstore::verify(&world.database, |_| ()).await? {
                 Verified::Whole { .. } => None,

@@ -1,0 +1,206 @@
+//! The committer: writes what was decided, a batch at a time, and knows where the log ends.
+
+use std::collections::BTreeSet;
+
+use domain::event::{Recorded, StoredForm};
+use eventstore::{
+    Connection, Database, EVENT_LAYOUT, Error, Hash, Head, REPLY_LAYOUT, ROW_EVENTS_MAX, Rows,
+    SHAPE_LAYOUT, Value,
+};
+
+use crate::cache::{KeptReply, Layer};
+use crate::unit::Decided;
+
+/// What commands have decided and is not yet committed.
+#[derive(Default)]
+pub(crate) struct Batch {
+    /// States and documents after it.
+    pub layer: Layer,
+    /// What happened, in the log's order.
+    pub events: Vec<Recorded>,
+    /// The same, as it is to be stored.
+    stored: Vec<StoredForm>,
+    /// Answers to be kept: key, hash of the request, answer.
+    kept: Vec<(String, Hash, Vec<u8>)>,
+}
+
+impl Batch {
+    /// Adds what one command decided on top of it.
+    pub(crate) fn take_in(&mut self, command: Decided, kept: Option<(String, Hash, Vec<u8>)>) {
+        self.layer.absorb(command.layer);
+        self.events.extend(command.events);
+        if let Some((key, request, answer)) = kept {
+            let reply = KeptReply { request, answer: answer.as_slice().into() };
+            self.layer.replies.insert(key.clone(), Some(reply));
+            self.kept.push((key, request, answer));
+        }
+    }
+
+    /// Writes the events down: for the one who decides, while the database is busy.
+    pub(crate) fn store_events(&mut self) {
+        self.stored = self.events.iter().map(Recorded::to_stored).collect();
+    }
+
+    /// Adds what was decided on top of it.
+    pub(crate) fn extend(&mut self, newer: Self) {
+        self.layer.absorb(newer.layer);
+        self.events.extend(newer.events);
+        self.stored.extend(newer.stored);
+        self.kept.extend(newer.kept);
+    }
+}
+
+/// What became of a batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Written {
+    /// It is on disk.
+    Committed,
+    /// Another process has moved the head of the log. Nothing is written.
+    Outrun,
+}
+
+/// The one who owns the connection that writes.
+pub(crate) struct Committer {
+    database: Database,
+    connection: Option<Connection>,
+    head: Head,
+    /// Kinds and schemas that are known to be in `event_shape`.
+    shapes: BTreeSet<(String, u32)>,
+}
+
+impl Committer {
+    /// Connects, and looks where the log ends.
+    ///
+    /// # Errors
+    /// Where the database cannot be reached, or does not promise durability.
+    pub(crate) async fn connect(database: &Database) -> Result<Self, Error> {
+        let mut connection = database.writer_connection().await?;
+        Ok(Self {
+            database: database.clone(),
+            head: connection.head().await?,
+            connection: Some(connection),
+            shapes: BTreeSet::new(),
+        })
+    }
+
+    /// Where the log ended when last looked at or written.
+    pub(crate) fn head(&self) -> Head {
+        self.head
+    }
+
+    /// Whether it can write.
+    pub(crate) fn is_connected(&self) -> bool {
+        self.connection.is_some()
+    }
+
+    /// Gives up a connection that may be broken.
+    pub(crate) async fn disconnect(&mut self) {
+        self.shapes.clear();
+        if let Some(connection) = self.connection.take() {
+            connection.close().await;
+        }
+    }
+
+    /// Connects anew, and looks where the log ends.
+    ///
+    /// # Errors
+    /// See [`Committer::connect`].
+    pub(crate) async fn connect_again(&mut self) -> Result<(), Error> {
+        *self = Self::connect(&self.database).await?;
+        Ok(())
+    }
+
+    /// Looks where the log ends, after other processes have written.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub(crate) async fn look(&mut self) -> Result<Head, Error> {
+        // What the batch that was outrun would have added is not there.
+        self.shapes.clear();
+        self.head = self.connection().head().await?;
+        Ok(self.head)
+    }
+
+    /// Writes with a handful of statements and commits once.
+    ///
+    /// # Errors
+    /// What the database says. Nothing is written then, unless it is [`Error::OutcomeUnknown`].
+    pub(crate) async fn write(&mut self, batch: &Batch) -> Result<Written, Error> {
+        let (head, rows) = self.rows(batch);
+        let base = self.head;
+        let is_committed = if rows.is_empty() {
+            // Nothing to write, but a refusal must not come from a state that is past.
+            self.connection().head().await? == base
+        } else {
+            eventstore::append(self.connection(), base, head, rows).await?
+        };
+        if !is_committed {
+            return Ok(Written::Outrun);
+        }
+        self.head = head;
+        Ok(Written::Committed)
+    }
+
+    /// Ends the connection.
+    pub(crate) async fn close(mut self) {
+        self.disconnect().await;
+    }
+
+    fn connection(&mut self) -> &mut Connection {
+        self.connection.as_mut().expect("nothing is decided without a connection to write it")
+    }
+
+    /// The rows of a batch, and the head after it.
+    fn rows(&mut self, batch: &Batch) -> (Head, Vec<Rows>) {
+        let mut head = self.head;
+        let mut events = Rows::new("event", &EVENT_LAYOUT);
+        let mut shapes = Rows::new("event_shape", &SHAPE_LAYOUT);
+        let of_one_command = |a: &Recorded, b: &Recorded| {
+            a.stream == b.stream && a.command_id == b.command_id && a.path == b.path
+        };
+        let commands = batch.events.chunk_by(of_one_command);
+        let mut stored = batch.stored.iter();
+        for row in commands.flat_map(|events| events.chunks(ROW_EVENTS_MAX)) {
+            let mut chain = eventstore::Chain(head.hash);
+            let (mut lines, mut hashes) = (Vec::new(), Vec::new());
+            for (event, stored) in row.iter().zip(&mut stored) {
+                if !lines.is_empty() {
+                    lines.push(b'\n');
+                }
+                lines.extend(&stored.body);
+                hashes.extend(chain.extend(&stored.body));
+                if self.shapes.insert((stored.kind.clone(), stored.schema)) {
+                    let kind = Value::Text(stored.kind.clone());
+                    shapes.push([kind, Value::Int(stored.schema.into())]);
+                }
+                head = Head {
+                    position: event.position,
+                    recorded_at: event.recorded_at.timestamp_micros(),
+                    hash: chain.0,
+                };
+            }
+            let last = row.last().expect("a chunk is never empty");
+            events.push([
+                Value::from(last.position),
+                Value::Text(last.stream.clone()),
+                Value::from(last.version),
+                Value::Text(last.path.to_string()),
+                Value::Bytes(lines),
+                Value::Bytes(hashes),
+            ]);
+        }
+        let mut replies = Rows::new("reply", &REPLY_LAYOUT);
+        for (key, request, answer) in &batch.kept {
+            replies.push([
+                Value::Text(key.clone()),
+                Value::Bytes(request.to_vec()),
+                Value::Bytes(answer.clone()),
+                Value::Int(head.recorded_at),
+            ]);
+        }
+        let mut all = vec![events, shapes, replies];
+        all.retain(|rows| !rows.is_empty());
+        all.extend(batch.layer.views.rows("", head.position));
+        (head, all)
+    }
+}
