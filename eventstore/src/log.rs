@@ -248,7 +248,7 @@ pub struct Pages {
 }
 
 /// Pages that are read before they are asked for.
-const PAGES_AHEAD: usize = 2;
+const PAGES_AHEAD: usize = 4;
 
 impl Pages {
     /// The next events; none at the end of the stretch.

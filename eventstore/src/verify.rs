@@ -1,7 +1,5 @@
 //! Walking the chain: is the history the one that was written?
 
-use std::collections::VecDeque;
-
 use domain::event::Heading;
 
 use crate::Error;
@@ -9,10 +7,8 @@ use crate::chain::{Chain, GENESIS, Hash};
 use crate::database::{Database, Row};
 use crate::log::{Log, ROW_EVENTS_MAX, lines};
 
-/// Events of one stretch.
-const STRETCH: usize = 10_000;
-/// Stretches that are walked at the same time.
-const WALKED_BESIDE: usize = 3;
+/// Events that are read at a time.
+const STRETCH: usize = 20_000;
 
 /// What the walk ended with.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,67 +35,42 @@ pub struct Finding {
 
 /// Walks the log from its first event to its head. `progress` hears of the position now and then.
 ///
-/// Each row has its last event's hash, so stretches of the log are walked beside each other.
-///
 /// # Errors
 /// What the database says; an edited history is no error but the answer.
 pub async fn verify(database: &Database, mut progress: impl FnMut(u64)) -> Result<Verified, Error> {
-    // Not beyond the head that the walk began with: commands go on meanwhile.
     let head = Log::new(database.clone()).head().await?;
-    let mut stretches = (0..head.position).step_by(STRETCH).map(|after| {
+    let mut chain = Chain(GENESIS);
+    let mut position = 0;
+    // Not beyond the head that the walk began with: commands go on meanwhile.
+    let read = |after| {
         let up_to = head.position.min(after + STRETCH as u64);
-        tokio::spawn(walk(database.clone(), after, up_to))
-    });
-    let mut walking: VecDeque<_> = stretches.by_ref().take(WALKED_BESIDE).collect();
-    let mut end = End { position: 0, chain: Chain(GENESIS) };
-    while let Some(stretch) = walking.pop_front() {
-        let walked = stretch.await.map_err(|error| Error::Unsuitable(error.to_string()))??;
-        walking.extend(stretches.next());
-        match walked {
-            Ok(reached) => end = reached,
-            Err(finding) => return Ok(Verified::Broken(finding)),
+        tokio::spawn(rows(database.clone(), after, up_to))
+    };
+    let mut next = read(0);
+    for after in (0..head.position).step_by(STRETCH) {
+        let stretch = next.await.map_err(|error| Error::Unsuitable(error.to_string()))??;
+        // While these are hashed, the database reads the ones after them.
+        next = read(after + STRETCH as u64);
+        for row in &stretch {
+            if let Some(finding) = misfit(row, position, &mut chain)? {
+                return Ok(Verified::Broken(finding));
+            }
+            position = row.unsigned(0)?;
         }
-        progress(end.position);
+        progress(position);
     }
-    if end.position < head.position {
-        return Ok(broken(end.position + 1, MISSING));
+    if position < head.position {
+        return Ok(broken(position + 1, MISSING));
     }
-    let behind = rows(database, head.position, head.position + ROW_EVENTS_MAX as u64).await?;
+    let behind = head.position + ROW_EVENTS_MAX as u64;
+    let behind = rows(database.clone(), head.position, behind).await?;
     if Log::new(database.clone()).head().await? == head && !behind.is_empty() {
         return Ok(broken(head.position + 1, "lies behind the head of the log"));
     }
-    if end.chain.0 != head.hash {
+    if chain.0 != head.hash {
         return Ok(broken(head.position, "is not the event that the head of the log names"));
     }
-    Ok(Verified::Whole { events: end.position, hash: hex(&end.chain.0) })
-}
-
-/// What a stretch of the log ends with.
-struct End {
-    position: u64,
-    chain: Chain,
-}
-
-/// Walks a stretch on from the row before it, which is looked at in another.
-async fn walk(database: Database, after: u64, up_to: u64) -> Result<Result<End, Finding>, Error> {
-    let mut end = End { position: 0, chain: Chain(GENESIS) };
-    let before = database
-        .fetch(
-            "select position, hash from event where position <= $1 order by position desc limit 1",
-            &[after.into()],
-        )
-        .await?;
-    if let Some(row) = before.first() {
-        let hash = row.bytes(1)?.last_chunk::<{ size_of::<Hash>() }>();
-        end = End { position: row.unsigned(0)?, chain: Chain(hash.copied().unwrap_or(GENESIS)) };
-    }
-    for row in &rows(&database, after, up_to).await? {
-        if let Some(finding) = misfit(row, end.position, &mut end.chain)? {
-            return Ok(Err(finding));
-        }
-        end.position = row.unsigned(0)?;
-    }
-    Ok(Ok(end))
+    Ok(Verified::Whole { events: position, hash: hex(&chain.0) })
 }
 
 fn finding(position: u64, what: &str) -> Finding {
@@ -111,7 +82,7 @@ fn broken(position: u64, what: &str) -> Verified {
 }
 
 /// The rows that end after a position and up to another.
-async fn rows(database: &Database, after: u64, up_to: u64) -> Result<Vec<Row>, Error> {
+async fn rows(database: Database, after: u64, up_to: u64) -> Result<Vec<Row>, Error> {
     let rows = database
         .fetch(
             "select position, stream, version, path, body, hash from event \
