@@ -7,6 +7,8 @@ mod http {
     mod access;
     mod bills;
     mod contract;
+    mod rates;
+    mod streams;
 }
 
 /// Every test runs on both.

@@ -1,6 +1,6 @@
 //! Users, their roles and tokens.
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use chrono::{DateTime, Utc};
 use commands::Command;
@@ -15,19 +15,24 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::Parameters;
 use super::call::{Answer, Call, Reader, json_response, resource};
 use super::list::{ListParameters, ListResource, page};
+use super::{Parameters, Path};
 use crate::app::App;
 use crate::problem::Problem;
 use crate::token::TokenKind;
 
-async fn list(app: &App, reader: &Reader, id: &str, parameters: &ListParameters) -> Answer {
+async fn list(
+    app: &App,
+    reader: &Reader,
+    id: &str,
+    parameters: Parameters<ListParameters>,
+) -> Answer {
     let scope = reader.0.scope();
     let organization = finder::find::<OrganizationView>(app.database(), &scope, id).await?;
     let organization = organization.ok_or_else(Problem::not_found)?;
     reader.0.permit(Permission::ViewUsers, &organization.path)?;
-    let mut query = parameters.query()?;
+    let mut query = parameters.take()?.query()?;
     query.owner = Some(organization.id.to_string());
     let found = finder::list::<UserView>(app.database(), &scope, &query).await?;
     Ok(page(&found, |view| UserResource::from(view)))
@@ -181,9 +186,9 @@ pub async fn list_of_customer(
     State(app): State<App>,
     reader: Reader,
     Path(id): Path<String>,
-    Parameters(parameters): Parameters<ListParameters>,
+    parameters: Parameters<ListParameters>,
 ) -> Answer {
-    list(&app, &reader, &id, &parameters).await
+    list(&app, &reader, &id, parameters).await
 }
 
 /// Adds a person to a customer.
@@ -206,9 +211,9 @@ pub async fn list_of_reseller(
     State(app): State<App>,
     reader: Reader,
     Path(id): Path<String>,
-    Parameters(parameters): Parameters<ListParameters>,
+    parameters: Parameters<ListParameters>,
 ) -> Answer {
-    list(&app, &reader, &id, &parameters).await
+    list(&app, &reader, &id, parameters).await
 }
 
 /// Adds a person to a reseller.
@@ -231,9 +236,9 @@ pub async fn list_of_organization(
     State(app): State<App>,
     reader: Reader,
     Path(id): Path<String>,
-    Parameters(parameters): Parameters<ListParameters>,
+    parameters: Parameters<ListParameters>,
 ) -> Answer {
-    list(&app, &reader, &id, &parameters).await
+    list(&app, &reader, &id, parameters).await
 }
 
 /// Adds a person to an organisation.
