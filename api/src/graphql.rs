@@ -1,5 +1,6 @@
 //! The read API (api.md, section 5): one address, one document, one answer.
 
+mod activity;
 mod connection;
 mod event;
 mod id;

@@ -412,3 +412,71 @@ pub async fn count_events(
     let rows = database.fetch(&sql, &conditions.values).await?;
     Ok(rows[0].unsigned(0)?)
 }
+
+/// The same page of the lists of many organisations, of what carries the very path of each, in one
+/// statement: pages by path. For views without an owner.
+///
+/// # Errors
+/// What the database says.
+pub async fn list_of_paths<V: View>(
+    database: &Database,
+    scope: &Scope,
+    paths: Vec<String>,
+    query: &Query,
+) -> Result<BTreeMap<String, Page<V>>, Error> {
+    let limit = query.limit.min(LIST_MAX);
+    let mut conditions = Conditions::new(scope);
+    let parameter = conditions.bind(Value::Texts(paths));
+    let of_paths = database.engine().any_of("path", parameter);
+    conditions.text.push_str(&format!(" and {of_paths}"));
+    conditions.beyond(">", query.after.as_ref());
+    conditions.beyond("<", query.before.as_ref());
+    let order = match query.end {
+        End::First => "sort, key",
+        End::Last => "sort desc, key desc",
+    };
+    let one_more = conditions.bind(limit as u64 + 1);
+    let sql = format!(
+        "select key, sort, document, path from (select key, sort, document, path, \
+         row_number() over (partition by path order by {order}) as place from {} where {}) as own \
+         where place <= ${one_more} order by path, place",
+        V::TABLE,
+        conditions.text
+    );
+    let rows = database.fetch(&sql, &conditions.values).await?;
+    let mut pages = BTreeMap::<String, Page<V>>::new();
+    for row in &rows {
+        let page = pages.entry(row.text(3)?.to_owned()).or_default();
+        if page.items.len() == limit {
+            page.more = true;
+        } else {
+            page.items.push(item(row)?);
+        }
+    }
+    if query.end == End::Last {
+        pages.values_mut().for_each(|page| page.items.reverse());
+    }
+    Ok(pages)
+}
+
+/// How much carries the very path of each of many organisations, in one statement; none where there is
+/// nothing.
+///
+/// # Errors
+/// What the database says.
+pub async fn count_of_paths<V: View>(
+    database: &Database,
+    scope: &Scope,
+    paths: Vec<String>,
+) -> Result<BTreeMap<String, u64>, Error> {
+    let mut conditions = Conditions::new(scope);
+    let parameter = conditions.bind(Value::Texts(paths));
+    let of_paths = database.engine().any_of("path", parameter);
+    let sql = format!(
+        "select path, count(*) from {} where {} and {of_paths} group by path",
+        V::TABLE,
+        conditions.text
+    );
+    let rows = database.fetch(&sql, &conditions.values).await?;
+    rows.iter().map(|row| Ok((row.text(0)?.to_owned(), row.unsigned(1)?))).collect()
+}

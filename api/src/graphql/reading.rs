@@ -23,6 +23,7 @@ use futures_util::task::AtomicWaker;
 use projections::View;
 use projections::finder::{self, Page, Query, Scope};
 use projections::ledger::{self, Question, Statement, Total};
+use projections::views::ActivityView;
 
 use super::limits::COMPLEXITY_MAX;
 use crate::app::App;
@@ -111,6 +112,20 @@ impl Reading {
         Ok(self.loader.load_one(key).await?.unwrap_or_default())
     }
 
+    /// A page of the days of an organisation, the oldest first; of many organisations at a time.
+    pub(crate) async fn activity_at(
+        &self,
+        path: &TenantPath,
+        query: Query,
+    ) -> Resolved<Arc<Page<ActivityView>>> {
+        Ok(self.loader.load_one((At(path.clone()), query)).await?.unwrap_or_default())
+    }
+
+    /// On how many days something happened at an organisation; of many organisations at a time.
+    pub(crate) async fn days_at(&self, path: &TenantPath) -> Resolved<u64> {
+        Ok(self.loader.load_one(At(path.clone())).await?.unwrap_or_default())
+    }
+
     /// The statement of a period; many periods in one pass.
     pub(crate) async fn statement(&self, key: StatementKey) -> Resolved<Arc<Statement>> {
         self.loader.load_one(key).await?.ok_or_else(Problem::internal)
@@ -155,6 +170,10 @@ impl<V> Hash for Of<V> {
 /// To whom documents belong.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Owner(String);
+
+/// At which organisation something happened.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct At(TenantPath);
 
 /// Which statement.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -235,6 +254,45 @@ impl<V: View> Loader<(Of<V>, Owner)> for Source {
         let scope = self.scope_of::<V>();
         let counts = finder::count_of_owners::<V>(self.app.database(), &scope, owners).await?;
         Ok(counts.into_iter().map(|(owner, count)| ((Of::ALL, Owner(owner)), count)).collect())
+    }
+}
+
+impl Loader<(At, Query)> for Source {
+    type Value = Arc<Page<ActivityView>>;
+    type Error = Problem;
+
+    async fn load(
+        &self,
+        keys: &[(At, Query)],
+    ) -> Result<HashMap<(At, Query), Self::Value>, Problem> {
+        let mut queries = HashMap::<&Query, HashMap<String, &At>>::new();
+        for (at, query) in keys {
+            queries.entry(query).or_default().insert(at.0.to_string(), at);
+        }
+        let mut pages = HashMap::new();
+        for (query, places) in queries {
+            let paths = places.keys().cloned().collect();
+            let database = self.app.database();
+            let found = finder::list_of_paths(database, &self.scope, paths, query).await?;
+            let found = found.into_iter().filter_map(|(path, page)| {
+                Some(((At::clone(places.get(&path)?), query.clone()), Arc::new(page)))
+            });
+            pages.extend(found);
+        }
+        Ok(pages)
+    }
+}
+
+impl Loader<At> for Source {
+    type Value = u64;
+    type Error = Problem;
+
+    async fn load(&self, keys: &[At]) -> Result<HashMap<At, u64>, Problem> {
+        let paths = keys.iter().map(|at| at.0.to_string()).collect();
+        let database = self.app.database();
+        let counts = finder::count_of_paths::<ActivityView>(database, &self.scope, paths).await?;
+        let count = |at: &At| Some((at.clone(), *counts.get(at.0.as_str())?));
+        Ok(keys.iter().filter_map(count).collect())
     }
 }
 
