@@ -7,8 +7,11 @@ mod http {
     mod access;
     mod bills;
     mod contract;
+    mod fields;
+    mod permissions;
     mod rates;
     mod streams;
+    mod tenants;
 }
 
 /// Every test runs on both.

@@ -4,6 +4,7 @@ use axum::extract::State;
 use commands::Command;
 use commands::resource::{RequestResource, SubscriptionResource};
 use commands::usecase::subscriptions::{ChangeSubscription, Deprovision, Provision};
+use domain::organization::Kind;
 use domain::permission::Permission;
 use projections::finder;
 use projections::views::{OrganizationView, RequestView, SubscriptionView, UserView};
@@ -39,6 +40,7 @@ pub async fn list_of_customer(
     parameters: Parameters<ListParameters>,
 ) -> Answer {
     let found = finder::find::<OrganizationView>(app.database(), &reader.0.scope(), &id).await?;
+    let found = found.filter(|view| view.kind == Kind::Customer);
     let customer = found.ok_or_else(Problem::not_found)?;
     reader.0.permit(Permission::ViewSubscriptions, &customer.path)?;
     list(&app, &reader, customer.id.to_string(), parameters).await
