@@ -9,7 +9,9 @@ mod http {
     mod contract;
     mod fields;
     mod permissions;
+    mod published;
     mod rates;
+    mod refusals;
     mod streams;
     mod tenants;
 }

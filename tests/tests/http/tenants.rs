@@ -8,6 +8,9 @@ use serde_json::{Value, json};
 /// When everything is set up; the period that is billed has ended.
 pub(crate) const NOW: &str = "2019-12-20T10:00:00Z";
 
+/// An id that nothing has.
+pub(crate) const NO_ID: &str = "00000000-0000-7000-8000-000000000000";
+
 /// Who calls, in the order of the tables' columns.
 pub(crate) const CALLERS: [&str; 5] = [
     "Provider Administrator",
@@ -92,6 +95,25 @@ pub(crate) struct Tenants {
 }
 
 impl Tenants {
+    /// A published address, about something of the first tenant that the administrator may change.
+    pub(crate) fn address(&self, path: &str) -> String {
+        let id = match path.trim_start_matches("/api/v2/").split('/').collect::<Vec<_>>().as_slice()
+        {
+            ["resellers", ..] => &self.own.reseller,
+            ["subscriptions", ..] => &self.own.mailbox,
+            ["requests", ..] => &self.own.request,
+            // Tokens are their owner's affair.
+            ["users", _, "tokens", ..] => &self.app.administrator,
+            ["users", ..] => &self.own.user,
+            _ => &self.own.customer,
+        };
+        path.replace("{id}", id)
+            .replace("{key}", "backup")
+            .replace("{service}", "backup")
+            .replace("{endDate}", "2019-11-30")
+            .replace("{token}", NO_ID)
+    }
+
     pub(crate) async fn new(engine: Engine) -> Result<Self> {
         let app = TestApp::new(engine, NOW).await?;
         app.publish("backup").await?;
