@@ -8,6 +8,7 @@ mod http {
     mod bills;
     mod contract;
     mod fields;
+    mod hostile;
     mod permissions;
     mod published;
     mod rates;
