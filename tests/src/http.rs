@@ -21,7 +21,8 @@ use crate::world::{TestAmbient, TestDatabase, install};
 
 /// The administrator's password in tests.
 pub const PASSWORD: &str = "correct horse battery";
-const MASTER_KEY: [u8; 32] = [7; 32];
+/// The master key in tests.
+pub const MASTER_KEY: [u8; 32] = [7; 32];
 
 /// A served installation with a provider and its administrator, Ada, who holds an API token.
 pub struct TestApp {

@@ -7,6 +7,7 @@ mod http {
     mod access;
     mod bills;
     mod contract;
+    mod credentials;
     mod fields;
     mod hostile;
     mod permissions;

@@ -480,6 +480,8 @@ impl Attacker<'_> {
                 is_http = false;
             }
             1 => {
+                // Which the older HTTP does not have.
+                is_http &= version == "HTTP/1.1";
                 request.extend(b"Transfer-Encoding: chunked\r\n\r\n");
                 request.extend(format!("{:x}\r\n", body.len().max(1)).bytes());
                 request.extend(if body.is_empty() { b" ".to_vec() } else { body });
