@@ -241,6 +241,15 @@ pub(crate) fn disable(
     kind: Kind,
     body: Input<Because>,
 ) -> Result<Reply, Stop> {
+    let (_, path) = find(unit, id, kind)?;
+    unit.permit(manage(kind), &path)?;
+    if unit.authority()?.is_some_and(|authority| authority.path == path) {
+        return Err(Refusal::conflict(
+            "yourself",
+            "You cannot disable your own organisation: nobody in it could enable it again.",
+        )
+        .into());
+    }
     set_status(unit, id, kind, body, OrganizationCommand::Disable)
 }
 

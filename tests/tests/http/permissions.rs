@@ -154,7 +154,8 @@ const ROUTES: &[Row] = &[
     // The seller above is out of its customer's sight.
     row("GET /api/v2/resellers/{id}", About::Reseller, "", [200, 200, 404, 404, 404]),
     row("PATCH /api/v2/resellers/{id}", About::Reseller, "", [400, 400, 404, 404, 404]),
-    row("POST /api/v2/resellers/{id}/disable", About::Reseller, "", [400, 400, 404, 404, 404]),
+    // Nobody shuts himself out.
+    row("POST /api/v2/resellers/{id}/disable", About::Reseller, "", [400, 409, 404, 404, 404]),
     row("POST /api/v2/resellers/{id}/enable", About::Reseller, "", [400, 400, 404, 404, 404]),
     row("GET /api/v2/resellers/{id}/users", About::Reseller, "", [200, 200, 404, 404, 404]),
     row("POST /api/v2/resellers/{id}/users", About::Reseller, "", [400, 400, 404, 404, 404]),
