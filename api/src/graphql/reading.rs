@@ -20,10 +20,10 @@ use domain::billing::{BillingSettings, Period};
 use domain::permission::Permission;
 use futures_util::future::BoxFuture;
 use futures_util::task::AtomicWaker;
-use projections::View;
 use projections::finder::{self, Page, Query, Scope};
 use projections::ledger::{self, Question, Statement, Total};
 use projections::views::ActivityView;
+use projections::{View, activity};
 
 use super::limits::COMPLEXITY_MAX;
 use crate::app::App;
@@ -265,19 +265,17 @@ impl Loader<(At, Query)> for Source {
         &self,
         keys: &[(At, Query)],
     ) -> Result<HashMap<(At, Query), Self::Value>, Problem> {
-        let mut queries = HashMap::<&Query, HashMap<String, &At>>::new();
+        let mut queries = HashMap::<&Query, Vec<TenantPath>>::new();
         for (at, query) in keys {
-            queries.entry(query).or_default().insert(at.0.to_string(), at);
+            queries.entry(query).or_default().push(at.0.clone());
         }
         let mut pages = HashMap::new();
-        for (query, places) in queries {
-            let paths = places.keys().cloned().collect();
-            let database = self.app.database();
-            let found = finder::list_of_paths(database, &self.scope, paths, query).await?;
-            let found = found.into_iter().filter_map(|(path, page)| {
-                Some(((At::clone(places.get(&path)?), query.clone()), Arc::new(page)))
-            });
-            pages.extend(found);
+        for (query, paths) in queries {
+            let mut found = activity::days(self.app.database(), &self.scope, &paths, query).await?;
+            pages.extend(paths.into_iter().filter_map(|path| {
+                let page = found.remove(path.as_str())?;
+                Some(((At(path), query.clone()), Arc::new(page)))
+            }));
         }
         Ok(pages)
     }
@@ -288,9 +286,8 @@ impl Loader<At> for Source {
     type Error = Problem;
 
     async fn load(&self, keys: &[At]) -> Result<HashMap<At, u64>, Problem> {
-        let paths = keys.iter().map(|at| at.0.to_string()).collect();
-        let database = self.app.database();
-        let counts = finder::count_of_paths::<ActivityView>(database, &self.scope, paths).await?;
+        let paths: Vec<_> = keys.iter().map(|at| at.0.clone()).collect();
+        let counts = activity::count_days(self.app.database(), &self.scope, &paths).await?;
         let count = |at: &At| Some((at.clone(), *counts.get(at.0.as_str())?));
         Ok(keys.iter().filter_map(count).collect())
     }

@@ -184,10 +184,8 @@ impl Feed {
     async fn read(&mut self, end: u64) -> Result<(), Error> {
         let path = &self.principal.authority.path;
         let stored = self.log.below(path, self.after, end, PAGE_EVENTS).await?;
-        self.after = match stored.last() {
-            Some(last) if stored.len() as u64 == PAGE_EVENTS => last.position,
-            _ => end,
-        };
+        // Whether there is more before the end, the next read tells.
+        self.after = stored.last().map_or(end, |last| last.position);
         for event in &stored {
             let event = CloudEvent::from(&event.decode()?);
             let json = serde_json::to_string(&event).expect("events have text keys only");
