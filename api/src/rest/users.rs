@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::extract::State;
-use axum::http::StatusCode;
+use axum::http::{HeaderValue, StatusCode, header};
 use chrono::{DateTime, Utc};
 use commands::Command;
 use commands::resource::{TokenResource, UserResource};
@@ -180,10 +180,10 @@ pub async fn create_token(State(app): State<App>, Path(user): Path<String>, call
     let token = NewCredential { id, proof: app.tokens().proof_of(id), expires_at: app.now() };
     let owner = call.principal.user;
     let command = Command::CreateToken { user, body, token };
-    call.command_then(&app, command, |kept| {
-        NewTokenResource::complete(&app, TokenKind::Api, owner, kept)
-    })
-    .await
+    let complete = |kept: &str| NewTokenResource::complete(&app, TokenKind::Api, owner, kept);
+    let mut response = call.command_then(&app, command, complete).await?;
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    Ok(response)
 }
 
 /// Ends an API token; felt at once.

@@ -273,7 +273,9 @@ async fn a_token_ends_with_what_it_rests_on() -> Result<()> {
         let tokens = format!("/api/v2/users/{user}/tokens");
         let make = async |days: i64| -> Result<(String, String)> {
             let sent = Some(json!({ "name": "program", "days": days }));
-            let made = app.send(&session, Method::POST, &tokens, sent).await?.expect(201)?;
+            let made = app.send(&session, Method::POST, &tokens, sent).await?;
+            assert_eq!(made.headers["cache-control"], "no-store");
+            let made = made.expect(201)?;
             let text = |name: &str| made[name].as_str().map(str::to_owned).context("a text");
             Ok((text("id")?, text("token")?))
         };
