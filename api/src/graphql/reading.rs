@@ -20,10 +20,9 @@ use domain::billing::{BillingSettings, Period};
 use domain::permission::Permission;
 use futures_util::future::BoxFuture;
 use futures_util::task::AtomicWaker;
+use projections::View;
 use projections::finder::{self, Page, Query, Scope};
 use projections::ledger::{self, Question, Statement, Total};
-use projections::views::ActivityView;
-use projections::{View, activity};
 
 use super::limits::COMPLEXITY_MAX;
 use crate::app::App;
@@ -117,7 +116,7 @@ impl Reading {
         &self,
         path: &TenantPath,
         query: Query,
-    ) -> Resolved<Arc<Page<ActivityView>>> {
+    ) -> Resolved<Arc<Page<projections::views::ActivityView>>> {
         Ok(self.loader.load_one((At(path.clone()), query)).await?.unwrap_or_default())
     }
 
@@ -257,42 +256,6 @@ impl<V: View> Loader<(Of<V>, Owner)> for Source {
     }
 }
 
-impl Loader<(At, Query)> for Source {
-    type Value = Arc<Page<ActivityView>>;
-    type Error = Problem;
-
-    async fn load(
-        &self,
-        keys: &[(At, Query)],
-    ) -> Result<HashMap<(At, Query), Self::Value>, Problem> {
-        let mut queries = HashMap::<&Query, Vec<TenantPath>>::new();
-        for (at, query) in keys {
-            queries.entry(query).or_default().push(at.0.clone());
-        }
-        let mut pages = HashMap::new();
-        for (query, paths) in queries {
-            let mut found = activity::days(self.app.database(), &self.scope, &paths, query).await?;
-            pages.extend(paths.into_iter().filter_map(|path| {
-                let page = found.remove(path.as_str())?;
-                Some(((At(path), query.clone()), Arc::new(page)))
-            }));
-        }
-        Ok(pages)
-    }
-}
-
-impl Loader<At> for Source {
-    type Value = u64;
-    type Error = Problem;
-
-    async fn load(&self, keys: &[At]) -> Result<HashMap<At, u64>, Problem> {
-        let paths: Vec<_> = keys.iter().map(|at| at.0.clone()).collect();
-        let counts = activity::count_days(self.app.database(), &self.scope, &paths).await?;
-        let count = |at: &At| Some((at.clone(), *counts.get(at.0.as_str())?));
-        Ok(keys.iter().filter_map(count).collect())
-    }
-}
-
 /// Which total.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct TotalKey(StatementKey);
@@ -361,6 +324,45 @@ impl Loader<TotalKey> for Source {
             found.extend(made);
         }
         Ok(found)
+    }
+}
+
+impl Loader<(At, Query)> for Source {
+    type Value = Arc<Page<projections::views::ActivityView>>;
+    type Error = Problem;
+
+    async fn load(
+        &self,
+        keys: &[(At, Query)],
+    ) -> Result<HashMap<(At, Query), Self::Value>, Problem> {
+        let mut queries = HashMap::<&Query, Vec<TenantPath>>::new();
+        for (at, query) in keys {
+            queries.entry(query).or_default().push(at.0.clone());
+        }
+        let mut pages = HashMap::new();
+        for (query, paths) in queries {
+            let mut found =
+                projections::activity::days(self.app.database(), &self.scope, &paths, query)
+                    .await?;
+            pages.extend(paths.into_iter().filter_map(|path| {
+                let page = found.remove(path.as_str())?;
+                Some(((At(path), query.clone()), Arc::new(page)))
+            }));
+        }
+        Ok(pages)
+    }
+}
+
+impl Loader<At> for Source {
+    type Value = u64;
+    type Error = Problem;
+
+    async fn load(&self, keys: &[At]) -> Result<HashMap<At, u64>, Problem> {
+        let paths: Vec<_> = keys.iter().map(|at| at.0.clone()).collect();
+        let counts =
+            projections::activity::count_days(self.app.database(), &self.scope, &paths).await?;
+        let count = |at: &At| Some((at.clone(), *counts.get(at.0.as_str())?));
+        Ok(keys.iter().filter_map(count).collect())
     }
 }
 
