@@ -16,7 +16,7 @@ use crate::keys::Keys;
 use crate::password::Passwords;
 use crate::problem::Problem;
 use crate::rate::{Asker, Network, Rates, SECONDS_PER_TRY, WRONG_PASSWORDS_AT_ONCE};
-use crate::rest::event_stream::Streams;
+use crate::rest::feed::Feeds;
 use crate::token::Tokens;
 
 /// Requests served at a time; more are told to come again.
@@ -38,7 +38,7 @@ struct Inner {
     settings: OnceCell<BillingSettings>,
     requests: Option<Rates<Asker>>,
     tries: Rates<(String, Network)>,
-    streams: Arc<Streams>,
+    feeds: Arc<Feeds>,
     stopping: AtomicBool,
     places: Semaphore,
 }
@@ -62,7 +62,7 @@ impl App {
                 passwords: Passwords::new(&keys.pepper),
                 tokens: Tokens::new(keys),
                 settings: OnceCell::new(),
-                streams: Arc::default(),
+                feeds: Arc::default(),
                 stopping: AtomicBool::new(false),
                 places: Semaphore::new(REQUESTS_AT_A_TIME),
                 database,
@@ -132,10 +132,10 @@ impl App {
         &self.inner.tries
     }
 
-    /// The streams of events that are open.
+    /// The feeds of events that are open.
     #[must_use]
-    pub fn streams(&self) -> &Arc<Streams> {
-        &self.inner.streams
+    pub fn feeds(&self) -> &Arc<Feeds> {
+        &self.inner.feeds
     }
 
     /// The settings that everybody bills by; they never change once they are set.

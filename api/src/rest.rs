@@ -1,8 +1,8 @@
 //! The REST API (api.md, section 3): commands, and the same resources for reading.
 
 pub mod call;
-pub mod event_stream;
 pub mod events;
+pub mod feed;
 pub mod list;
 pub mod organizations;
 pub mod overrides;

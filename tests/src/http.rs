@@ -323,15 +323,15 @@ pub async fn answer(request: RequestBuilder) -> Result<Answer> {
     Ok(Answer { status, headers, body })
 }
 
-/// A stream of server-sent events.
+/// A feed of server-sent events.
 #[derive(Debug)]
-pub struct EventStream {
+pub struct Feed {
     response: Response,
     /// What came and is not read yet.
     text: String,
 }
 
-/// A message of a stream.
+/// A message of a feed.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Message {
     /// From which a client that is cut off goes on.
@@ -340,7 +340,7 @@ pub struct Message {
     pub data: Value,
 }
 
-impl EventStream {
+impl Feed {
     /// Opens one.
     ///
     /// # Errors
@@ -349,11 +349,11 @@ impl EventStream {
         let response = request.header("accept", "text/event-stream").send().await?;
         let kind = response.headers().get("content-type").and_then(|kind| kind.to_str().ok());
         ensure!(response.status() == 200, "{}", response.text().await?);
-        ensure!(kind == Some("text/event-stream"), "{kind:?} is no stream");
+        ensure!(kind == Some("text/event-stream"), "{kind:?} is no feed");
         Ok(Self { response, text: String::new() })
     }
 
-    /// The next message; none where the stream has ended.
+    /// The next message; none where the feed has ended.
     ///
     /// # Errors
     /// Where it is not as a stream is written, or is cut off.

@@ -8,13 +8,13 @@ mod http {
     mod bills;
     mod contract;
     mod credentials;
+    mod feeds;
     mod fields;
     mod hostile;
     mod permissions;
     mod published;
     mod rates;
     mod refusals;
-    mod streams;
     mod tenants;
 }
 

@@ -10,7 +10,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::Parameters;
 use super::call::{Answer, Reader, json_response};
-use super::{event_stream, list};
+use super::{feed, list};
 use crate::app::App;
 use crate::problem::Problem;
 
@@ -114,7 +114,7 @@ pub struct EventList {
 #[utoipa::path(get, path = "/api/v2/events", tag = "Events",
     params(
         EventParameters,
-        ("Last-Event-ID" = Option<u64>, Header, description = "Where a stream goes on."),
+        ("Last-Event-ID" = Option<u64>, Header, description = "Where a feed goes on."),
     ),
     responses((status = 200, content(
         (EventList = "application/json"),
@@ -135,9 +135,9 @@ pub async fn list_events(
             .map_err(|_| Problem::bad_parameter("after", "This is a position: a whole number."))?,
     };
     let limit = list::limit(parameters.limit.as_deref())? as u64;
-    if event_stream::is_wanted(&headers) {
-        let after = event_stream::resumes_after(&headers)?.unwrap_or(after);
-        return event_stream::answer(app, reader.0, after);
+    if feed::is_wanted(&headers) {
+        let after = feed::resumes_after(&headers)?.unwrap_or(after);
+        return feed::answer(app, reader.0, after);
     }
     let path = &reader.0.authority.path;
     let stored = app.log().below(path, after, i64::MAX as u64, limit).await?;

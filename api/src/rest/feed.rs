@@ -21,13 +21,13 @@ use crate::app::App;
 use crate::auth::Principal;
 use crate::problem::Problem;
 
-/// Streams that are open at a time.
-const STREAMS_MAX: usize = 1_024;
-/// Streams that one user has open at a time, so that nobody takes the places of all others.
-const STREAMS_OF_USER_MAX: usize = 32;
-/// Events that are read at once: all that a stream holds in memory.
+/// Feeds that are open at a time.
+const FEEDS_MAX: usize = 1_024;
+/// Feeds that one user has open at a time, so that nobody takes the places of all others.
+const FEEDS_OF_USER_MAX: usize = 32;
+/// Events that are read at once: all that a feed holds in memory.
 const PAGE_EVENTS: u64 = 100;
-/// How often a stream asks whether it may go on: a revocation must be felt within a second.
+/// How often a feed asks whether it may go on: a revocation must be felt within a second.
 const ASK_EVERY: Duration = Duration::from_millis(250);
 /// How often something is sent where nothing happens, so that nobody on the way hangs up.
 const KEEP_ALIVE_EVERY: Duration = Duration::from_secs(15);
@@ -37,11 +37,11 @@ const COME_AGAIN_AFTER: Duration = Duration::from_secs(1);
 /// The position behind which a client that was cut off goes on.
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 
-/// How many streams each user has open.
+/// How many feeds each user has open.
 #[derive(Debug, Default)]
-pub struct Streams(Mutex<HashMap<UserId, usize>>);
+pub struct Feeds(Mutex<HashMap<UserId, usize>>);
 
-impl Streams {
+impl Feeds {
     /// A place for one more.
     ///
     /// # Errors
@@ -50,32 +50,32 @@ impl Streams {
         let mut open = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let together: usize = open.values().sum();
         let own = open.get(&user).copied().unwrap_or(0);
-        if own >= STREAMS_OF_USER_MAX {
-            let detail = format!("You have {own} streams of events open; close one first.");
+        if own >= FEEDS_OF_USER_MAX {
+            let detail = format!("You have {own} feeds of events open; close one first.");
             let status = StatusCode::TOO_MANY_REQUESTS;
-            let mut problem = Problem::new(status, "too_many_streams", detail);
+            let mut problem = Problem::new(status, "too_many_feeds", detail);
             let seconds = HeaderValue::from(COME_AGAIN_AFTER.as_secs());
             problem.headers.push((header::RETRY_AFTER, seconds));
             return Err(problem);
         }
-        if together >= STREAMS_MAX {
-            return Err(Problem::unavailable("Too many streams of events are open; try again."));
+        if together >= FEEDS_MAX {
+            return Err(Problem::unavailable("Too many feeds of events are open; try again."));
         }
         open.insert(user, own + 1);
-        Ok(Place { streams: self.clone(), user })
+        Ok(Place { feeds: self.clone(), user })
     }
 }
 
-/// A place among the open streams; given back when it is dropped.
+/// A place among the open feeds; given back when it is dropped.
 #[derive(Debug)]
 struct Place {
-    streams: Arc<Streams>,
+    feeds: Arc<Feeds>,
     user: UserId,
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        let mut open = self.streams.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut open = self.feeds.0.lock().unwrap_or_else(PoisonError::into_inner);
         match open.get_mut(&self.user) {
             Some(own) if *own > 1 => *own -= 1,
             _ => {
@@ -85,7 +85,7 @@ impl Drop for Place {
     }
 }
 
-/// Whether the caller asks for a stream.
+/// Whether the caller asks for a feed.
 pub(super) fn is_wanted(headers: &HeaderMap) -> bool {
     let accepted = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
     accepted.flat_map(|value| value.split(',')).any(|kind| {
@@ -108,12 +108,12 @@ pub(super) fn resumes_after(headers: &HeaderMap) -> Result<Option<u64>, Problem>
 
 /// The events behind a position, and from then on those that happen.
 pub(super) fn answer(app: App, principal: Principal, after: u64) -> Answer {
-    let place = app.streams().open(principal.user)?;
+    let place = app.feeds().open(principal.user)?;
     let end_of_log = app.gate().end_of_log();
     let log = app.log();
     let page = VecDeque::new();
     let asked = Instant::now();
-    let feed = Feed { app, log, principal, asked, after, end_of_log, page, _place: place };
+    let feed = Following { app, log, principal, asked, after, end_of_log, page, _place: place };
     // Sent at once: the client learns that it is connected, and whoever buffers passes it on.
     let hello = Event::default().retry(COME_AGAIN_AFTER).comment("events follow");
     let events = stream::once(async { Ok(hello) }).chain(feed.into_stream());
@@ -125,7 +125,7 @@ pub(super) fn answer(app: App, principal: Principal, after: u64) -> Answer {
     Ok(response)
 }
 
-struct Feed {
+struct Following {
     app: App,
     log: Log,
     principal: Principal,
@@ -138,7 +138,7 @@ struct Feed {
     _place: Place,
 }
 
-impl Feed {
+impl Following {
     fn into_stream(self) -> impl Stream<Item = Result<Event, Infallible>> {
         stream::unfold(self, |mut feed| async {
             match feed.next().await {
@@ -147,14 +147,14 @@ impl Feed {
                 Err(error) => {
                     // The client comes again, and goes on where it was.
                     let cause: &dyn std::error::Error = &error;
-                    tracing::error!(error = cause, "a stream of events ends");
+                    tracing::error!(error = cause, "a feed of events ends");
                     None
                 }
             }
         })
     }
 
-    /// The next event, whenever it happens; none where the stream has to end.
+    /// The next event, whenever it happens; none where the feed has to end.
     async fn next(&mut self) -> Result<Option<Event>, Error> {
         loop {
             if self.asked.elapsed() >= ASK_EVERY && !self.may_go_on().await? {
@@ -203,23 +203,23 @@ mod tests {
 
     #[test]
     fn nobody_takes_the_places_of_all_others() {
-        let streams = Arc::new(Streams::default());
+        let feeds = Arc::new(Feeds::default());
         let user = |number| UserId(Uuid::from_u128(number));
         let mut own: Vec<_> =
-            (0..STREAMS_OF_USER_MAX).map(|_| streams.open(user(0)).unwrap()).collect();
-        assert_eq!(streams.open(user(0)).unwrap_err().code, "too_many_streams");
+            (0..FEEDS_OF_USER_MAX).map(|_| feeds.open(user(0)).unwrap()).collect();
+        assert_eq!(feeds.open(user(0)).unwrap_err().code, "too_many_feeds");
         own.pop();
-        own.push(streams.open(user(0)).unwrap());
-        let all = STREAMS_MAX - STREAMS_OF_USER_MAX;
+        own.push(feeds.open(user(0)).unwrap());
+        let all = FEEDS_MAX - FEEDS_OF_USER_MAX;
         let others: Vec<_> =
-            (0..all).map(|number| streams.open(user(1 + number as u128 / 8)).unwrap()).collect();
-        assert_eq!(streams.open(user(9_999)).unwrap_err().code, "unavailable");
+            (0..all).map(|number| feeds.open(user(1 + number as u128 / 8)).unwrap()).collect();
+        assert_eq!(feeds.open(user(9_999)).unwrap_err().code, "unavailable");
         drop((own, others));
-        assert!(streams.0.lock().unwrap().is_empty());
+        assert!(feeds.0.lock().unwrap().is_empty());
     }
 
     #[test]
-    fn a_stream_is_asked_for_by_its_media_type() {
+    fn a_feed_is_asked_for_by_its_media_type() {
         for (accept, wanted) in [
             ("text/event-stream", true),
             ("Text/Event-Stream; q=0.9, */*", true),

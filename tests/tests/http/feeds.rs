@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use atrium_tests::http::{EventStream, Message, TestApp};
+use atrium_tests::http::{Feed, Message, TestApp};
 use eventstore::Engine;
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -15,23 +15,23 @@ const NOW: &str = "2019-11-01T00:00:00Z";
 /// Longest that anything may take to be felt.
 const SOON: Duration = Duration::from_secs(1);
 
-async fn open(app: &TestApp, token: &str, parameters: &str) -> Result<EventStream> {
+async fn open(app: &TestApp, token: &str, parameters: &str) -> Result<Feed> {
     let path = format!("/api/v2/events{parameters}");
-    EventStream::open(app.request(token, Method::GET, &path)).await
+    Feed::open(app.request(token, Method::GET, &path)).await
 }
 
 /// The next message, which must come soon.
-async fn next(stream: &mut EventStream) -> Result<Message> {
-    timeout(SOON, stream.next()).await.context("nothing comes")??.context("the stream has ended")
+async fn next(feed: &mut Feed) -> Result<Message> {
+    timeout(SOON, feed.next()).await.context("nothing comes")??.context("the feed has ended")
 }
 
-/// Reads on until the stream ends, which must be soon.
-async fn ends(stream: &mut EventStream) -> Result<()> {
+/// Reads on until the feed ends, which must be soon.
+async fn ends(feed: &mut Feed) -> Result<()> {
     let rest = async {
-        while stream.next().await?.is_some() {}
+        while feed.next().await?.is_some() {}
         Ok(())
     };
-    timeout(SOON, rest).await.context("the stream goes on")?
+    timeout(SOON, rest).await.context("the feed goes on")?
 }
 
 async fn list(app: &TestApp, token: &str) -> Result<Vec<Value>> {
@@ -50,30 +50,31 @@ async fn events_come_as_they_happen_and_who_was_cut_off_goes_on() -> Result<()> 
         }
         let listed = list(&app, &app.token).await?;
         assert!(listed.len() > 120);
-        let mut stream = open(&app, &app.token, "").await?;
+        let mut feed = open(&app, &app.token, "").await?;
         for event in &listed {
-            let message = next(&mut stream).await?;
+            let message = next(&mut feed).await?;
             assert_eq!(message.data, *event);
             assert_eq!(json!(message.id.to_string()), event["id"]);
         }
         let seen = listed.len() as u64;
         app.customer("New Inc", None).await?;
-        let news = next(&mut stream).await?;
+        let news = next(&mut feed).await?;
         assert_eq!((news.id, &news.data["type"]), (seen + 1, &json!("organization.created")));
-        drop(stream);
+        drop(feed);
         app.customer("Newer Inc", None).await?;
 
         // The header is what a browser adds to the address it began with.
         let request = app.request(&app.token, Method::GET, "/api/v2/events?after=3");
         let mut resumed =
-            EventStream::open(request.header("last-event-id", (seen + 1).to_string())).await?;
+            Feed::open(request.header("last-event-id", (seen + 1).to_string())).await?;
         assert_eq!(next(&mut resumed).await?.id, seen + 2);
         let mut behind = open(&app, &app.token, &format!("?after={seen}")).await?;
         assert_eq!(next(&mut behind).await?, news);
         for bad in ["", "x", "-1", "1.5", "99999999999999999999"] {
             let request = app.request(&app.token, Method::GET, "/api/v2/events");
             let request = request.header("accept", "text/event-stream");
-            let answer = atrium_tests::http::answer(request.header("last-event-id", bad)).await?;
+            let answer = atrium_tests::http::answer(request.header("last-event-id", bad));
+            let answer = timeout(SOON, answer).await.context("it is a position")??;
             assert_eq!(answer.problem(400)?, "malformed", "{bad}");
         }
         drop((resumed, behind));
@@ -83,7 +84,7 @@ async fn events_come_as_they_happen_and_who_was_cut_off_goes_on() -> Result<()> 
 }
 
 #[tokio::test]
-async fn a_stream_shows_what_its_caller_may_see_and_ends_when_he_may_not() -> Result<()> {
+async fn a_feed_shows_what_its_caller_may_see_and_ends_when_he_may_not() -> Result<()> {
     for engine in BOTH {
         let app = TestApp::new(engine, NOW).await?;
         let seller = app.reseller("Contoso").await?;
@@ -92,13 +93,13 @@ async fn a_stream_shows_what_its_caller_may_see_and_ends_when_he_may_not() -> Re
         let (user, session) = app.user(&seller, "uli@example.com", &role).await?;
         let (nobody, nobodys) =
             app.user(&own, "nobody@example.com", &["Customer Administrator"]).await?;
-        let mut stream = open(&app, &session, "").await?;
+        let mut feed = open(&app, &session, "").await?;
         for event in list(&app, &session).await? {
-            assert_eq!(next(&mut stream).await?.data, event);
+            assert_eq!(next(&mut feed).await?.data, event);
         }
         app.customer("Far Inc", None).await?;
         app.customer("Also Near Inc", Some(&seller)).await?;
-        let news = next(&mut stream).await?;
+        let news = next(&mut feed).await?;
         assert_eq!(news.data["data"]["details"]["name"], "Also Near Inc", "{}", news.data);
 
         // Whoever loses the permission, the session, or is disabled.
@@ -108,7 +109,7 @@ async fn a_stream_shows_what_its_caller_may_see_and_ends_when_he_may_not() -> Re
         ends(&mut lost).await?;
         let out = app.send(&session, Method::DELETE, "/api/v2/session", None).await?;
         assert_eq!(out.status, 204);
-        ends(&mut stream).await?;
+        ends(&mut feed).await?;
         let session = app.sign_in("uli@example.com", atrium_tests::http::PASSWORD).await?;
         let mut disabled = open(&app, &session, "").await?;
         app.post(&format!("/api/v2/users/{user}/disable"), json!({})).await?;
@@ -123,14 +124,14 @@ async fn a_stream_shows_what_its_caller_may_see_and_ends_when_he_may_not() -> Re
         ends(&mut expires).await?;
 
         let refused = app.request(&nobodys, Method::GET, "/api/v2/events");
-        assert!(EventStream::open(refused).await.is_err());
+        assert!(Feed::open(refused).await.is_err());
         app.finish().await?;
     }
     Ok(())
 }
 
 #[tokio::test]
-async fn what_other_processes_do_is_streamed_and_felt_too() -> Result<()> {
+async fn what_other_processes_do_is_told_and_felt_too() -> Result<()> {
     for engine in BOTH {
         let app = TestApp::new(engine, NOW).await?;
         let seller = app.reseller("Contoso").await?;
@@ -143,11 +144,11 @@ async fn what_other_processes_do_is_streamed_and_felt_too() -> Result<()> {
         };
         let seen = list(&app, &session).await?.last().context("events")?["id"].clone();
         let after = format!("/api/v2/events?after={}", seen.as_str().context("a position")?);
-        let mut stream = EventStream::open(request(&after)).await?;
+        let mut feed = Feed::open(request(&after)).await?;
         app.customer("Near Inc", Some(&seller)).await?;
-        assert_eq!(next(&mut stream).await?.data["type"], "organization.created");
+        assert_eq!(next(&mut feed).await?.data["type"], "organization.created");
         app.post(&format!("/api/v2/users/{user}/disable"), json!({})).await?;
-        ends(&mut stream).await?;
+        ends(&mut feed).await?;
         let _ = stop.send(());
         served.await??;
         app.finish().await?;
@@ -156,21 +157,22 @@ async fn what_other_processes_do_is_streamed_and_felt_too() -> Result<()> {
 }
 
 #[tokio::test]
-async fn open_streams_do_not_hold_up_a_stop_and_are_not_too_many() -> Result<()> {
+async fn open_feeds_do_not_hold_up_a_stop_and_are_not_too_many() -> Result<()> {
     for engine in [Engine::Sqlite, Engine::Postgres] {
         let app = TestApp::new(engine, NOW).await?;
-        let mut streams = Vec::new();
+        let mut feeds = Vec::new();
         for _ in 0..32 {
-            streams.push(open(&app, &app.token, "").await?);
+            feeds.push(open(&app, &app.token, "").await?);
         }
         let request = app.request(&app.token, Method::GET, "/api/v2/events");
         let request = request.header("accept", "text/event-stream");
-        let refused = atrium_tests::http::answer(request).await?;
+        let refused = timeout(SOON, atrium_tests::http::answer(request)).await;
+        let refused = refused.context("one more is opened")??;
         assert!(refused.headers.contains_key("retry-after"));
-        assert_eq!(refused.problem(429)?, "too_many_streams");
-        // The list is no stream.
+        assert_eq!(refused.problem(429)?, "too_many_feeds");
+        // The list is no feed.
         list(&app, &app.token).await?;
-        streams.truncate(1);
+        feeds.truncate(1);
         let reopened = async {
             while open(&app, &app.token, "").await.is_err() {
                 tokio::time::sleep(Duration::from_millis(20)).await;
@@ -179,7 +181,7 @@ async fn open_streams_do_not_hold_up_a_stop_and_are_not_too_many() -> Result<()>
         timeout(SOON, reopened).await.context("the places are not given back")?;
 
         let began = Instant::now();
-        let (finished, ended) = tokio::join!(app.finish(), ends(&mut streams[0]));
+        let (finished, ended) = tokio::join!(app.finish(), ends(&mut feeds[0]));
         finished?;
         ended?;
         ensure!(began.elapsed() < Duration::from_secs(10), "stopping took {:?}", began.elapsed());
