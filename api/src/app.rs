@@ -1,7 +1,9 @@
 //! What every request can reach.
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use commands::{Ambient, Writer};
@@ -13,6 +15,8 @@ use crate::auth::Gate;
 use crate::keys::Keys;
 use crate::password::Passwords;
 use crate::problem::Problem;
+use crate::rate::{Asker, Network, Rates, SECONDS_PER_TRY, WRONG_PASSWORDS_AT_ONCE};
+use crate::rest::feed::Feeds;
 use crate::token::Tokens;
 
 /// Requests served at a time; more are told to come again.
@@ -32,19 +36,33 @@ struct Inner {
     tokens: Tokens,
     passwords: Passwords,
     settings: OnceCell<BillingSettings>,
+    requests: Option<Rates<Asker>>,
+    tries: Rates<(String, Network)>,
+    feeds: Arc<Feeds>,
     stopping: AtomicBool,
     places: Semaphore,
 }
 
 impl App {
     /// On a database with its writer. The gate must be the one that the writer tells of commits.
+    /// Callers make at most so many requests in a minute, if there is a limit.
     #[must_use]
-    pub fn new(database: Database, writer: Writer, gate: Arc<Gate>, keys: Keys) -> Self {
+    pub fn new(
+        database: Database,
+        writer: Writer,
+        gate: Arc<Gate>,
+        keys: Keys,
+        requests_per_minute: Option<NonZeroU32>,
+    ) -> Self {
+        let pause = Duration::from_secs(SECONDS_PER_TRY);
         Self {
             inner: Arc::new(Inner {
+                requests: requests_per_minute.map(Rates::per_minute),
+                tries: Rates::at_once(WRONG_PASSWORDS_AT_ONCE, pause),
                 passwords: Passwords::new(&keys.pepper),
                 tokens: Tokens::new(keys),
                 settings: OnceCell::new(),
+                feeds: Arc::default(),
                 stopping: AtomicBool::new(false),
                 places: Semaphore::new(REQUESTS_AT_A_TIME),
                 database,
@@ -100,6 +118,24 @@ impl App {
     #[must_use]
     pub fn passwords(&self) -> &Passwords {
         &self.inner.passwords
+    }
+
+    /// Counts the requests of each caller, where they are limited.
+    #[must_use]
+    pub fn requests(&self) -> Option<&Rates<Asker>> {
+        self.inner.requests.as_ref()
+    }
+
+    /// Counts the tries to sign in with a login from a network.
+    #[must_use]
+    pub fn tries(&self) -> &Rates<(String, Network)> {
+        &self.inner.tries
+    }
+
+    /// The feeds of events that are open.
+    #[must_use]
+    pub fn feeds(&self) -> &Arc<Feeds> {
+        &self.inner.feeds
     }
 
     /// The settings that everybody bills by; they never change once they are set.

@@ -1,23 +1,31 @@
 //! Who is calling (api.md, section 1).
 
 use std::collections::BTreeSet;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use axum::extract::{ConnectInfo, FromRequestParts, Request, State};
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse as _, Response};
 use commands::Caller;
 use domain::event::{Event, Recorded};
 use domain::organization::{OrganizationEvent, Status};
 use domain::permission::{Authority, Permission};
+use domain::user::Credential;
 use domain::{OrganizationId, TenantPath, TokenId, UserId};
 use eventstore::{Database, Error, Log};
 use moka::sync::Cache;
 use projections::finder::{self, Scope};
 use projections::views::{AccessView, OrganizationView};
+use tokio::sync::watch;
 
 use crate::app::App;
 use crate::problem::Problem;
+use crate::rate::{Asker, Network};
 use crate::token::{TokenKind, Verified};
 
 /// Users whose access is remembered.
@@ -69,6 +77,50 @@ impl Principal {
     pub fn require(&self, permission: Permission) -> Result<(), Problem> {
         Ok(self.authority.require(permission)?)
     }
+
+    /// What he holds now; none where his credential is not in force any more.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub async fn renewed(&self, app: &App) -> Result<Option<Self>, Error> {
+        in_force(app, self.user, self.kind, |record| record.id == self.credential).await
+    }
+}
+
+impl FromRequestParts<App> for Principal {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _app: &App) -> Result<Self, Problem> {
+        let identity = parts.extensions.get::<Identity>();
+        identity.map_or_else(|| Err(Problem::unauthenticated()), |identity| identity.0.clone())
+    }
+}
+
+/// Who makes a request, or why he is nobody.
+#[derive(Clone, Debug)]
+struct Identity(Result<Principal, Problem>);
+
+/// Finds out, once for each request, who makes it, and whether he makes too many.
+pub async fn identify(State(app): State<App>, mut request: Request, next: Next) -> Response {
+    let principal = authenticate(&app, request.headers()).await;
+    let peer = request.extensions().get::<ConnectInfo<SocketAddr>>();
+    let peer = peer.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.0.ip());
+    let network = Network::from(peer);
+    let asker = principal.as_ref().map_or(Asker::Network(network), |it| Asker::User(it.user));
+    request.extensions_mut().insert(network);
+    request.extensions_mut().insert(Identity(principal));
+    let Some(rate) = app.requests().map(|requests| requests.count(asker)) else {
+        return next.run(request).await;
+    };
+    let mut response = match rate.check("rate_limited", "These are too many requests") {
+        Ok(()) => next.run(request).await,
+        Err(problem) => {
+            metrics::counter!("atrium_rate_limited_total").increment(1);
+            problem.into_response()
+        }
+    };
+    rate.tell(response.headers_mut());
+    response
 }
 
 /// A user's record, and whether he and all above him are in use.
@@ -84,17 +136,44 @@ pub struct Gate {
     known: Cache<UserId, Arc<Access>>,
     /// Grows with every change, so that what was read before it is not remembered after it.
     changes: AtomicU64,
+    /// Where the log ends, as far as is known.
+    end: watch::Sender<u64>,
 }
 
 impl Default for Gate {
     fn default() -> Self {
-        Self { known: Cache::new(REMEMBERED_MAX), changes: AtomicU64::new(0) }
+        Self {
+            known: Cache::new(REMEMBERED_MAX),
+            changes: AtomicU64::new(0),
+            end: watch::Sender::new(0),
+        }
     }
 }
 
 impl Gate {
-    /// Forgets what an event has changed.
-    pub fn hear(&self, event: &Recorded) {
+    /// Hears what this process has committed, and forgets what has changed by it.
+    pub fn hear(&self, events: &[Recorded]) {
+        events.iter().for_each(|event| self.forget(event));
+        if let Some(last) = events.last() {
+            self.log_reaches(last.position);
+        }
+    }
+
+    /// Where the log ends: what this process commits is known at once, what others do soon after.
+    #[must_use]
+    pub fn end_of_log(&self) -> watch::Receiver<u64> {
+        self.end.subscribe()
+    }
+
+    fn log_reaches(&self, position: u64) {
+        self.end.send_if_modified(|end| {
+            let is_news = position > *end;
+            *end = position.max(*end);
+            is_news
+        });
+    }
+
+    fn forget(&self, event: &Recorded) {
         match &event.event {
             Event::User(_) => {
                 if let Some(id) = event.stream.split_once('-').and_then(|(_, id)| id.parse().ok()) {
@@ -152,10 +231,14 @@ impl Gate {
     pub async fn follow(self: Arc<Self>, app: App) {
         let log = app.log();
         let mut seen = log.head().await.map_or(0, |head| head.position);
+        self.log_reaches(seen);
         while !app.is_stopping() {
             tokio::time::sleep(FOLLOW_EVERY).await;
             match self.catch_up(app.database(), &log, seen).await {
-                Ok(position) => seen = position,
+                Ok(position) => {
+                    seen = position;
+                    self.log_reaches(seen);
+                }
                 Err(error) => {
                     // What cannot be followed must not be trusted.
                     tracing::warn!(%error, "the log cannot be followed");
@@ -197,16 +280,26 @@ impl Gate {
 
 /// The principal behind a token that was shown, if it is in force.
 async fn principal(app: &App, token: &str) -> Result<Option<Principal>, Error> {
-    let now = app.now();
-    let Some(Verified { user, kind, proof }) = app.tokens().verify(token, now) else {
+    let Some(Verified { user, kind, proof }) = app.tokens().verify(token, app.now()) else {
         return Ok(None);
     };
+    in_force(app, user, kind, |record| record.proof == proof).await
+}
+
+/// The principal behind one of a user's credentials, if it is in force.
+async fn in_force(
+    app: &App,
+    user: UserId,
+    kind: TokenKind,
+    is_it: impl Fn(&Credential) -> bool,
+) -> Result<Option<Principal>, Error> {
+    let now = app.now();
     let Some(access) = app.gate().access(app.database(), user).await? else { return Ok(None) };
     let records = match kind {
         TokenKind::Api => &access.view.tokens,
         TokenKind::Session => &access.view.sessions,
     };
-    let record = records.iter().find(|record| record.proof == proof && record.expires_at > now);
+    let record = records.iter().find(|record| is_it(record) && record.expires_at > now);
     let Some(record) = record.filter(|_| access.enabled) else { return Ok(None) };
     let authority = access.view.authority();
     if kind == TokenKind::Api && !authority.holds(Permission::HoldTokens) {
@@ -225,7 +318,7 @@ async fn principal(app: &App, token: &str) -> Result<Option<Principal>, Error> {
 ///
 /// # Errors
 /// One and the same 401 for everything that is not a credential in force.
-pub async fn authenticate(app: &App, headers: &HeaderMap) -> Result<Principal, Problem> {
+async fn authenticate(app: &App, headers: &HeaderMap) -> Result<Principal, Problem> {
     let mut values = headers.get_all(header::AUTHORIZATION).iter();
     let (Some(value), None) = (values.next(), values.next()) else {
         return Err(Problem::unauthenticated());

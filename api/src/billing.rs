@@ -1,6 +1,6 @@
 //! The billing API (api.md, section 2): compatible with existing integrations, flat and unpaged.
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
 use chrono::{DateTime, NaiveDate, Utc};
@@ -19,7 +19,7 @@ use uuid::Uuid;
 use crate::app::App;
 use crate::auth::Principal;
 use crate::problem::Problem;
-use crate::rest::{Answer, Parameters, Reader, json_response, limit};
+use crate::rest::{Answer, Parameters, Path, Reader, json_response, limit};
 
 /// Everything under `data`, as existing integrations want it.
 #[derive(Debug, Serialize, ToSchema)]
@@ -174,9 +174,9 @@ pub async fn summary(
     State(app): State<App>,
     reader: Reader,
     Path(end_date): Path<String>,
-    Parameters(parameters): Parameters<BillParameters>,
+    parameters: Parameters<BillParameters>,
 ) -> Answer {
-    let bill = Bill::load(&app, &reader.0, &end_date, &parameters, Months::ThisAndLast).await?;
+    let bill = Bill::load(&app, &reader.0, &end_date, parameters, Months::ThisAndLast).await?;
     let (this, last) = (bill.details(1), bill.details(0));
     let too_large = |_| Problem::internal();
     let rows = summarize(&this, &last).map_err(too_large)?;
@@ -231,9 +231,9 @@ pub async fn detail(
     State(app): State<App>,
     reader: Reader,
     Path(end_date): Path<String>,
-    Parameters(parameters): Parameters<BillParameters>,
+    parameters: Parameters<BillParameters>,
 ) -> Answer {
-    let bill = Bill::load(&app, &reader.0, &end_date, &parameters, Months::This).await?;
+    let bill = Bill::load(&app, &reader.0, &end_date, parameters, Months::This).await?;
     let lines = bill.statements.iter().flat_map(|statement| bill.lines(statement));
     bill.filter.page(lines.map(DetailResource::from).collect())
 }
@@ -356,14 +356,15 @@ impl Bill {
         app: &App,
         principal: &Principal,
         end_date: &str,
-        parameters: &BillParameters,
+        parameters: Parameters<BillParameters>,
         months: Months,
     ) -> Result<Self, Problem> {
         principal.require(Permission::ViewBilling)?;
-        let filter = Filter::parse(parameters)?;
+        let parameters = parameters.take()?;
+        let filter = Filter::parse(&parameters)?;
         let settings = app.billing_settings().await?;
         let period = find_period(app, &principal.scope(), settings, end_date).await?;
-        let scope = narrowed(app, principal, parameters).await?;
+        let scope = narrowed(app, principal, &parameters).await?;
         let known_at = match parameters.known_at.as_deref() {
             None => None,
             Some(text) => Some(known_at(app, text).await?),

@@ -1,6 +1,7 @@
 //! Settings: one file, each overridable by environment and flag; all faults reported at once.
 
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 
 use anyhow::{Result, bail};
@@ -8,6 +9,8 @@ use clap::Args;
 use domain::billing::{BillingSettings, CalendarRule};
 use domain::money::Currency;
 use serde::{Deserialize, Serialize};
+
+use crate::rate::REQUESTS_PER_MINUTE;
 
 /// Where Atrium listens if nobody says otherwise.
 const LISTEN: &str = "127.0.0.1:8080";
@@ -45,6 +48,10 @@ pub struct ServeArguments {
     #[arg(long, value_name = "ADDRESS", env = "ATRIUM_LISTEN")]
     pub listen: Option<String>,
 
+    /// Requests that a caller may make in a minute; 0: as many as he likes [default: 6000]
+    #[arg(long, value_name = "REQUESTS", env = "ATRIUM_RATE_LIMIT")]
+    pub rate_limit: Option<u32>,
+
     /// Currency that everybody bills in, set at the first start [default: EUR]
     #[arg(long, value_name = "CODE", env = "ATRIUM_CURRENCY")]
     pub currency: Option<String>,
@@ -62,6 +69,7 @@ struct File {
     database: Option<String>,
     master_key_file: Option<PathBuf>,
     listen: Option<String>,
+    rate_limit: Option<u32>,
     currency: Option<String>,
     time_zone: Option<String>,
 }
@@ -79,6 +87,8 @@ pub struct Settings {
     pub master_key: Option<[u8; 32]>,
     /// Where to listen.
     pub listen: SocketAddr,
+    /// Requests that a caller may make in a minute; none: as many as he likes.
+    pub rate_limit: Option<NonZeroU32>,
     /// How everybody bills, for the first start.
     pub billing: BillingSettings,
 }
@@ -91,6 +101,7 @@ struct Shown<'a> {
     master_key_file: &'a PathBuf,
     master_key: Option<&'static str>,
     listen: String,
+    rate_limit: u32,
     currency: &'static str,
     time_zone: &'static str,
 }
@@ -122,6 +133,7 @@ impl Settings {
         let listen = listen.parse().map_err(|_| {
             faults.push(format!("listen: `{listen}` is no address such as {LISTEN}"));
         });
+        let rate_limit = arguments.rate_limit.or(file.rate_limit);
         let currency = arguments.currency.clone().or(file.currency);
         let currency = Currency::parse(currency.as_deref().unwrap_or("EUR")).map_err(|fault| {
             faults.push(format!("currency: {}", fault.detail));
@@ -148,6 +160,7 @@ impl Settings {
             database,
             master_key,
             listen,
+            rate_limit: NonZeroU32::new(rate_limit.unwrap_or(REQUESTS_PER_MINUTE.get())),
             billing: BillingSettings { currency, rule: CalendarRule::CalendarMonth, zone },
         })
     }
@@ -161,6 +174,7 @@ impl Settings {
             master_key_file: &self.master_key_file,
             master_key: self.master_key.map(|_| "***"),
             listen: self.listen.to_string(),
+            rate_limit: self.rate_limit.map_or(0, NonZeroU32::get),
             currency: self.billing.currency.code(),
             time_zone: self.billing.zone.name(),
         };
@@ -194,6 +208,7 @@ mod tests {
     fn every_fault_is_reported_at_once() {
         let arguments = ServeArguments {
             listen: Some("nowhere".to_owned()),
+            rate_limit: None,
             currency: Some("XXXX".to_owned()),
             time_zone: Some("Mars/Base".to_owned()),
             data: DataArguments { database: Some("mysql://x".to_owned()), ..Default::default() },
@@ -202,6 +217,17 @@ mod tests {
         for field in ["listen", "currency", "time_zone", "database", "4 faults"] {
             assert!(faults.contains(field), "{faults}");
         }
+    }
+
+    #[test]
+    fn a_rate_limit_is_shown_and_none_is_zero() {
+        let shown = |rate_limit| {
+            let arguments = ServeArguments { rate_limit, ..ServeArguments::default() };
+            Settings::load(&arguments).unwrap().show()
+        };
+        assert!(shown(None).contains("rate_limit = 6000\n"));
+        assert!(shown(Some(5)).contains("rate_limit = 5\n"));
+        assert!(shown(Some(0)).contains("rate_limit = 0\n"));
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! The read API (api.md, section 5): one address, one document, one answer.
 
+mod activity;
 mod connection;
 mod event;
 mod id;
@@ -27,7 +28,7 @@ use domain::permission::Permission;
 use serde_json::{Map, Value};
 
 use crate::app::App;
-use crate::auth::{Principal, authenticate};
+use crate::auth::Principal;
 use crate::body;
 use crate::problem::Problem;
 use crate::rest::call::{is_json, read_body};
@@ -79,8 +80,7 @@ struct Question {
     variables: Map<String, Value>,
 }
 
-async fn answer(State(app): State<App>, request: Request) -> Answer {
-    let principal = authenticate(&app, request.headers()).await?;
+async fn answer(State(app): State<App>, principal: Principal, request: Request) -> Answer {
     if !is_json(request.headers()) {
         return Err(Problem::of_status(StatusCode::UNSUPPORTED_MEDIA_TYPE));
     }

@@ -10,6 +10,7 @@ pub mod graphql;
 pub mod keys;
 pub mod password;
 pub mod problem;
+pub mod rate;
 pub mod rest;
 pub mod server;
 pub mod setup;

@@ -158,7 +158,9 @@ async fn demo(arguments: DemoArguments) -> Result<()> {
     .await?;
     bar.finish_and_clear();
     recorder();
-    let installation = Installation::start(database, keys.clone(), Arc::new(SystemAmbient)).await?;
+    let ambient = Arc::new(SystemAmbient);
+    let installation =
+        Installation::start(database, keys.clone(), ambient, settings.rate_limit).await?;
     let tokens = setup::demo_tokens(&installation.app, arguments.empty).await?;
     let url = format!("http://{}", listener.local_addr()?);
     let Password(password) = api::demo::password(&keys);
@@ -201,7 +203,8 @@ async fn serve(arguments: &ServeArguments) -> Result<()> {
     let database = open(&settings).await?;
     let keys = Keys::derive(&master_key(&settings, &database).await?);
     recorder();
-    let installation = Installation::start(database, keys, Arc::new(SystemAmbient)).await?;
+    let ambient = Arc::new(SystemAmbient);
+    let installation = Installation::start(database, keys, ambient, settings.rate_limit).await?;
     let password = Password(hex(&random_bytes::<10>()));
     if let Some(login) = setup::first(&installation.app, &settings.billing, &password).await? {
         let Password(password) = password;

@@ -2,6 +2,7 @@
 
 pub mod call;
 pub mod events;
+pub mod feed;
 pub mod list;
 pub mod organizations;
 pub mod overrides;
@@ -9,6 +10,8 @@ pub mod services;
 pub mod session;
 pub mod subscriptions;
 pub mod users;
+
+use std::convert::Infallible;
 
 use axum::extract::{FromRequestParts, Query};
 use axum::http::request::Parts;
@@ -18,6 +21,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::app::App;
+use crate::auth::Principal;
 use crate::problem::Problem;
 
 pub use call::{Answer, Call, Reader, json_response};
@@ -99,18 +103,47 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
     routes().split_for_parts().1
 }
 
-/// The parameters of an address: known ones only.
+/// The parameters of an address, known ones only; or what is wrong with them, which is to be told only
+/// to who is allowed to make the call.
 #[derive(Debug)]
-pub struct Parameters<T>(pub T);
+pub struct Parameters<T>(Result<T, Problem>);
+
+impl<T: DeserializeOwned> Parameters<T> {
+    fn of(parts: &Parts) -> Self {
+        Self(match Query::try_from_uri(&parts.uri) {
+            Ok(Query(parameters)) => Ok(parameters),
+            Err(error) => Err(Problem::malformed(format!("The address's parameters: {error}."))),
+        })
+    }
+
+    /// The parameters, once the caller is known to be allowed.
+    ///
+    /// # Errors
+    /// What is wrong with them.
+    pub fn take(self) -> Result<T, Problem> {
+        self.0
+    }
+}
 
 impl<T: DeserializeOwned> FromRequestParts<App> for Parameters<T> {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _app: &App) -> Result<Self, Infallible> {
+        Ok(Self::of(parts))
+    }
+}
+
+/// The ids in an address. One that is none is not found; without a credential, not even that is told.
+#[derive(Debug)]
+pub struct Path<T>(pub T);
+
+impl<T: DeserializeOwned + Send> FromRequestParts<App> for Path<T> {
     type Rejection = Problem;
 
-    async fn from_request_parts(parts: &mut Parts, _app: &App) -> Result<Self, Problem> {
-        match Query::try_from_uri(&parts.uri) {
-            Ok(Query(parameters)) => Ok(Self(parameters)),
-            Err(error) => Err(Problem::malformed(format!("The address's parameters: {error}."))),
-        }
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
+        Principal::from_request_parts(parts, app).await?;
+        let path = axum::extract::Path::from_request_parts(parts, app).await;
+        path.map(|path| Self(path.0)).map_err(|_| Problem::not_found())
     }
 }
 

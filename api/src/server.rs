@@ -1,5 +1,7 @@
 //! The server: from settings to a listening socket, and a graceful end.
 
+use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -7,7 +9,7 @@ use anyhow::{Context, Result};
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{Request, State};
-use axum::http::{HeaderName, HeaderValue, StatusCode, Uri, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
@@ -21,7 +23,7 @@ use tower_http::set_header::SetResponseHeaderLayer;
 use tracing::Instrument;
 
 use crate::app::App;
-use crate::auth::Gate;
+use crate::auth::{Gate, identify};
 use crate::config::Settings;
 use crate::keys::{Keys, read_or_make_master_key};
 use crate::problem::Problem;
@@ -31,6 +33,8 @@ use crate::{graphql, rest};
 const REQUEST_SECONDS: u64 = 30;
 /// Longest address, in bytes.
 const URI_MAX_BYTES: usize = 8_192;
+/// Most that all headers together may have, in bytes.
+const HEADERS_MAX_BYTES: usize = 16 * 1024;
 /// How long a stopping server waits for the requests that are being served.
 const GRACE: Duration = Duration::from_secs(20);
 /// Longest request id that is taken over from the caller, in characters.
@@ -79,7 +83,8 @@ pub async fn master_key(settings: &Settings, database: &Database) -> Result<[u8;
 }
 
 impl Installation {
-    /// Starts the writer on a database.
+    /// Starts the writer on a database. Callers make at most so many requests in a minute, if there
+    /// is a limit.
     ///
     /// # Errors
     /// Where the master key does not fit, or the database cannot be reached.
@@ -87,6 +92,7 @@ impl Installation {
         database: Database,
         keys: Keys,
         ambient: Arc<impl Ambient + std::fmt::Debug>,
+        requests_per_minute: Option<NonZeroU32>,
     ) -> Result<Self> {
         keys.check(&database).await?;
         let gate = Arc::new(Gate::default());
@@ -95,10 +101,10 @@ impl Installation {
             database.clone(),
             ambient,
             WriterSettings::default(),
-            Box::new(move |events| events.iter().for_each(|event| hears.hear(event))),
+            Box::new(move |events| hears.hear(events)),
         )
         .await?;
-        let app = App::new(database, writer, gate, keys);
+        let app = App::new(database, writer, gate, keys, requests_per_minute);
         Ok(Self { app, writer_thread })
     }
 
@@ -122,7 +128,8 @@ impl Installation {
                 let _ = begin_stop.send(());
             }
         };
-        let server = axum::serve(listener, service(app)).with_graceful_shutdown(stopping);
+        let service = service(app).into_make_service_with_connect_info::<SocketAddr>();
+        let server = axum::serve(listener, service).with_graceful_shutdown(stopping);
         let server = tokio::spawn(async move { server.await });
         let abort = server.abort_handle();
         tokio::spawn(async move {
@@ -160,14 +167,19 @@ impl Installation {
 /// Everything passes the outer layers, what no route matches too: so every answer has a request id,
 /// and every refusal is a problem.
 pub fn service(app: App) -> Router {
+    let counted = Router::new()
+        .merge(rest::router())
+        .merge(graphql::router())
+        .layer(middleware::from_fn_with_state(app.clone(), identify))
+        .with_state(app.clone());
+    // What watches the server must get an answer however many others ask.
     let routes = Router::new()
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(ready))
         .route("/metrics", get(metrics))
-        .merge(rest::router())
-        .merge(graphql::router())
-        .layer(CatchPanicLayer::custom(|_| Problem::internal().into_response()))
-        .with_state(app.clone());
+        .with_state(app.clone())
+        .fallback_service(counted)
+        .layer(CatchPanicLayer::custom(panicked));
     Router::new()
         .fallback_service(routes)
         .layer(middleware::from_fn(billing_in_any_case))
@@ -179,17 +191,27 @@ pub fn service(app: App) -> Router {
         .layer(middleware::from_fn_with_state(app, answer))
 }
 
+/// What a request is answered whose handler has a mistake.
+fn panicked(cause: Box<dyn std::any::Any + Send>) -> Response {
+    let literal = cause.downcast_ref::<&str>().copied();
+    let cause = literal.or_else(|| cause.downcast_ref::<String>().map(String::as_str));
+    tracing::error!(cause, "a request panicked");
+    Problem::internal().into_response()
+}
+
 /// Serves one request: gives it an id, bounds it, and says what is wrong in one form.
 async fn answer(State(app): State<App>, mut request: Request, next: Next) -> Response {
     let id = request_id(&app, &request);
     if let Ok(value) = HeaderValue::from_str(&id) {
         request.headers_mut().insert(REQUEST_ID, value);
     }
-    let trace = request.headers().get("traceparent").and_then(|value| value.to_str().ok());
-    let span = tracing::info_span!(
+    let trace = TraceParent::of(request.headers());
+    // Of the level of what is logged within it: a warning must tell its request.
+    let span = tracing::error_span!(
         "request",
         id,
-        trace,
+        trace = trace.map(|trace| trace.trace),
+        parent = trace.map(|trace| trace.parent),
         method = %request.method(),
         path = request.uri().path(),
         status = tracing::field::Empty,
@@ -210,6 +232,11 @@ async fn bounded(app: &App, request: Request, next: Next) -> Response {
     if address > URI_MAX_BYTES {
         return Problem::of_status(StatusCode::URI_TOO_LONG).into_response();
     }
+    let headers = request.headers().iter();
+    let headers: usize = headers.map(|(name, value)| name.as_str().len() + value.len()).sum();
+    if headers > HEADERS_MAX_BYTES {
+        return Problem::of_status(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE).into_response();
+    }
     let Some(place) = app.place() else {
         return Problem::unavailable("The server is busy; try again.").into_response();
     };
@@ -219,6 +246,37 @@ async fn bounded(app: &App, request: Request, next: Next) -> Response {
     });
     drop(place);
     response
+}
+
+/// Of which trace a request is a part, as its caller says (W3C Trace Context, `traceparent`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct TraceParent<'a> {
+    trace: &'a str,
+    parent: &'a str,
+}
+
+impl<'a> TraceParent<'a> {
+    /// None where there is no such header, or it is not to be trusted to be one.
+    fn of(headers: &'a HeaderMap) -> Option<Self> {
+        let mut values = headers.get_all("traceparent").iter();
+        let (value, None) = (values.next()?, values.next()) else { return None };
+        Self::parse(value.to_str().ok()?)
+    }
+
+    fn parse(text: &'a str) -> Option<Self> {
+        let mut parts = text.split('-');
+        let mut part = |digits: usize| {
+            parts.next().filter(|part| {
+                let is_digit = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
+                part.len() == digits && part.bytes().all(is_digit)
+            })
+        };
+        let (version, trace, parent, _flags) = (part(2)?, part(32)?, part(16)?, part(2)?);
+        // Later versions may add parts; this one has none.
+        let fits = version != "ff" && (version != "00" || parts.next().is_none());
+        let is_none = |id: &str| id.bytes().all(|byte| byte == b'0');
+        (fits && !is_none(trace) && !is_none(parent)).then_some(Self { trace, parent })
+    }
 }
 
 /// What the caller says the request is called, or a new id.
@@ -294,4 +352,42 @@ pub fn recorder() -> &'static PrometheusHandle {
     RECORDER.get_or_init(|| {
         PrometheusBuilder::new().install_recorder().expect("nobody else installs a recorder")
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_trace_is_joined_by_the_letter_of_its_header() {
+        let (trace, parent) = ("4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7");
+        let good = TraceParent { trace, parent };
+        for text in [
+            format!("00-{trace}-{parent}-01"),
+            format!("00-{trace}-{parent}-00"),
+            format!("cc-{trace}-{parent}-01-what-the-future-will-be-like"),
+        ] {
+            assert_eq!(TraceParent::parse(&text), Some(good), "{text}");
+        }
+        for bad in [
+            String::new(),
+            "00".to_owned(),
+            format!("ff-{trace}-{parent}-01"),
+            format!("00-{trace}-{parent}"),
+            format!("00-{trace}-{parent}-01-"),
+            format!("00-{}-{parent}-01", trace.to_uppercase()),
+            format!("00-{}-{parent}-01", "0".repeat(32)),
+            format!("00-{trace}-{}-01", "0".repeat(16)),
+            format!("00-{trace}\n-{parent}-01"),
+            format!("00-{}-{parent}-01", "é".repeat(16)),
+        ] {
+            assert_eq!(TraceParent::parse(&bad), None, "{bad}");
+        }
+        let mut twice = HeaderMap::new();
+        for _ in 0..2 {
+            let value = format!("00-{trace}-{parent}-01").parse().unwrap();
+            twice.append("traceparent", value);
+        }
+        assert_eq!(TraceParent::of(&twice), None);
+    }
 }

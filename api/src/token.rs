@@ -27,12 +27,16 @@ pub enum TokenKind {
 }
 
 impl TokenKind {
-    /// The `typ` of the header (RFC 8725, section 3.11).
-    fn header_type(self) -> &'static str {
-        match self {
+    /// The header of such a token: this and nothing else, so that nothing in it has to be understood.
+    /// Its `typ` sets it apart from all others (RFC 8725, section 3.11).
+    fn header(self) -> Header {
+        let mut header = Header::new(Algorithm::HS256);
+        let kind = match self {
             Self::Api => "atrium-api+jwt",
             Self::Session => "atrium-session+jwt",
-        }
+        };
+        header.typ = Some(kind.to_owned());
+        header
     }
 }
 
@@ -121,9 +125,7 @@ impl Tokens {
             sub: user.to_string(),
             typ: kind,
         };
-        let mut header = Header::new(Algorithm::HS256);
-        header.typ = Some(kind.header_type().to_owned());
-        encode(&header, &claims, &self.encoding).expect("the key fits the algorithm")
+        encode(&kind.header(), &claims, &self.encoding).expect("the key fits the algorithm")
     }
 
     /// Checks signature and claims, by the letter.
@@ -134,7 +136,7 @@ impl Tokens {
         }
         let token = decode::<Claims>(token, &self.decoding, &self.validation).ok()?;
         let claims = token.claims;
-        let typed = token.header.typ.as_deref() == Some(claims.typ.header_type());
+        let typed = token.header == claims.typ.header();
         let in_time = claims.iat <= now.timestamp() && now.timestamp() < claims.exp;
         (typed && in_time).then_some(())?;
         Some(Verified {
@@ -212,6 +214,19 @@ mod tests {
         assert!(verify(header("atrium-api+jwt"), &good));
         assert!(!verify(header("atrium-session+jwt"), &good));
         assert!(!verify(header("JWT"), &good));
+        // Not understood, so not taken: `crit` would have to be (RFC 7515, section 4.1.11).
+        let with = |change: &dyn Fn(&mut Header)| {
+            let mut header = header("atrium-api+jwt");
+            change(&mut header);
+            verify(header, &good)
+        };
+        assert!(with(&|_| ()));
+        assert!(!with(&|header| header.crit = Some(vec!["exp".to_owned()])));
+        assert!(!with(&|header| header.kid = Some("other".to_owned())));
+        assert!(!with(&|header| header.jku = Some("https://example.com".to_owned())));
+        assert!(!with(&|header| {
+            header.extras.insert("b64".to_owned(), "false");
+        }));
         for (claim, value) in [
             ("aud", serde_json::json!("other")),
             ("iss", serde_json::json!("other")),

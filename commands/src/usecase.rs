@@ -12,7 +12,7 @@ use domain::billing::BillingSettings;
 use domain::billing_calendar::BillingCalendar;
 use domain::organization::Organization;
 use domain::text::note;
-use domain::{Faults, Invalid, OrganizationId, Refusal};
+use domain::{Faults, Invalid, OrganizationId, Reason, Refusal};
 
 use crate::error::Stop;
 use crate::unit::Unit;
@@ -56,6 +56,24 @@ pub(crate) fn parent(
     organization: OrganizationId,
 ) -> Result<Option<OrganizationId>, Stop> {
     Ok(unit.load::<Organization>(organization).founded()?.parent)
+}
+
+/// Refuses an edit of another version than the caller has seen (`If-Match`): of what he sees, that is,
+/// which not every event of the stream changes.
+pub(crate) fn ensure_seen(seen: Option<u64>, version: Option<u64>) -> Result<(), Stop> {
+    match version {
+        Some(version) if seen.is_none_or(|seen| seen == version) => Ok(()),
+        None => Err(Refusal::not_found().into()),
+        Some(version) => Err(Refusal {
+            reason: Reason::Stale,
+            code: "stale_version",
+            detail: format!(
+                "It has been changed since you read it; it is at version {version} now."
+            ),
+            faults: Vec::new(),
+        }
+        .into()),
+    }
 }
 
 /// A moment in the business as callers write it: an RFC 3339 time, or a date, which means local

@@ -1,5 +1,6 @@
 //! What queries read: views and the ledger's facts, folded from the log by pure functions.
 
+pub mod activity;
 mod document;
 pub mod finder;
 pub mod ledger;

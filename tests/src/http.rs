@@ -1,14 +1,16 @@
 //! A served installation, spoken to over HTTP like anybody would.
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
 use api::keys::Keys;
 use api::password::Passwords;
+use api::rate::REQUESTS_PER_MINUTE;
 use api::server::Installation;
 use commands::{Command, Password};
 use eventstore::{Database, Engine};
-use reqwest::{Client, Method, RequestBuilder, StatusCode};
+use reqwest::{Client, Method, RequestBuilder, Response, StatusCode};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
@@ -19,7 +21,8 @@ use crate::world::{TestAmbient, TestDatabase, install};
 
 /// The administrator's password in tests.
 pub const PASSWORD: &str = "correct horse battery";
-const MASTER_KEY: [u8; 32] = [7; 32];
+/// The master key in tests.
+pub const MASTER_KEY: [u8; 32] = [7; 32];
 
 /// A served installation with a provider and its administrator, Ada, who holds an API token.
 pub struct TestApp {
@@ -83,8 +86,10 @@ impl Answer {
 async fn serve(
     database: Database,
     ambient: Arc<TestAmbient>,
+    requests_per_minute: Option<NonZeroU32>,
 ) -> Result<(String, oneshot::Sender<()>, JoinHandle<Result<()>>)> {
-    let installation = Installation::start(database, Keys::derive(&MASTER_KEY), ambient).await?;
+    let keys = Keys::derive(&MASTER_KEY);
+    let installation = Installation::start(database, keys, ambient, requests_per_minute).await?;
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let url = format!("http://{}", listener.local_addr()?);
     let (stop, stopped) = oneshot::channel::<()>();
@@ -100,6 +105,18 @@ impl TestApp {
     /// # Errors
     /// Where there is no database.
     pub async fn new(engine: Engine, time: &str) -> Result<Self> {
+        Self::limited(engine, time, Some(REQUESTS_PER_MINUTE)).await
+    }
+
+    /// The same, where each caller may make so many requests in a minute.
+    ///
+    /// # Errors
+    /// Where there is no database.
+    pub async fn limited(
+        engine: Engine,
+        time: &str,
+        requests_per_minute: Option<NonZeroU32>,
+    ) -> Result<Self> {
         let place = TestDatabase::new(engine).await?;
         let database = place.open().await?;
         let ambient = TestAmbient::at(time);
@@ -127,7 +144,8 @@ impl TestApp {
             .await?
             .ok()
             .context("the writer ends")?;
-        let (url, stop, served) = serve(database.clone(), ambient.clone()).await?;
+        let (url, stop, served) =
+            serve(database.clone(), ambient.clone(), requests_per_minute).await?;
         let mut app = Self {
             administrator: made["id"].as_str().context("an id")?.to_owned(),
             token: String::new(),
@@ -274,7 +292,7 @@ impl TestApp {
     /// # Errors
     /// Where it cannot start.
     pub async fn another(&self) -> Result<(String, oneshot::Sender<()>, JoinHandle<Result<()>>)> {
-        serve(self.place.open().await?, self.ambient.clone()).await
+        serve(self.place.open().await?, self.ambient.clone(), None).await
     }
 
     /// Stops the server gracefully and checks the laws.
@@ -303,4 +321,60 @@ pub async fn answer(request: RequestBuilder) -> Result<Answer> {
     let text = response.text().await?;
     let body = serde_json::from_str(&text).unwrap_or(Value::Null);
     Ok(Answer { status, headers, body })
+}
+
+/// A feed of server-sent events.
+#[derive(Debug)]
+pub struct Feed {
+    response: Response,
+    /// What came and is not read yet.
+    text: String,
+}
+
+/// A message of a feed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Message {
+    /// From which a client that is cut off goes on.
+    pub id: u64,
+    /// The event.
+    pub data: Value,
+}
+
+impl Feed {
+    /// Opens one.
+    ///
+    /// # Errors
+    /// Where the answer is none.
+    pub async fn open(request: RequestBuilder) -> Result<Self> {
+        let response = request.header("accept", "text/event-stream").send().await?;
+        let kind = response.headers().get("content-type").and_then(|kind| kind.to_str().ok());
+        ensure!(response.status() == 200, "{}", response.text().await?);
+        ensure!(kind == Some("text/event-stream"), "{kind:?} is no feed");
+        Ok(Self { response, text: String::new() })
+    }
+
+    /// The next message; none where the feed has ended.
+    ///
+    /// # Errors
+    /// Where it is not as a stream is written, or is cut off.
+    pub async fn next(&mut self) -> Result<Option<Message>> {
+        loop {
+            while let Some((block, rest)) = self.text.split_once("\n\n") {
+                let (block, rest) = (block.to_owned(), rest.to_owned());
+                self.text = rest;
+                let field = |name: &str| {
+                    let mut lines = block.lines();
+                    lines.find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
+                };
+                if let (Some(id), Some(data)) = (field("id"), field("data")) {
+                    return Ok(Some(Message {
+                        id: id.parse()?,
+                        data: serde_json::from_str(data)?,
+                    }));
+                }
+            }
+            let Some(chunk) = self.response.chunk().await? else { return Ok(None) };
+            self.text.push_str(std::str::from_utf8(&chunk)?);
+        }
+    }
 }

@@ -387,3 +387,92 @@ async fn events_are_filtered_and_shown_without_proofs() -> Result<()> {
     }
     Ok(())
 }
+
+#[tokio::test]
+async fn activity_is_told_day_by_day_the_newest_first() -> Result<()> {
+    for engine in BOTH {
+        let app = with_services(engine).await?;
+        let tenant = Tenant::new(&app, "Beta").await?;
+        app.customer("alpha Ltd", None).await?;
+        app.ambient.set("2019-12-21T00:00:00Z");
+        let because = json!({ "reason": "unpaid" });
+        app.post(&format!("/api/v2/customers/{}/disable", tenant.customer), because).await?;
+        app.ambient.set("2019-12-23T00:00:00Z");
+        app.post(&format!("/api/v2/customers/{}/enable", tenant.customer), json!({})).await?;
+        app.post(&format!("/api/v2/users/{}/disable", tenant.user), json!({})).await?;
+        let session = app.sign_in("Beta@partners.test", atrium_tests::http::PASSWORD).await?;
+
+        let fields = "totalCount pageInfo { hasNextPage hasPreviousPage endCursor } nodes { day \
+            total counts { category count } firstPosition lastPosition }";
+        let of = async |token: &str, arguments: &str, id: &str| -> Result<Value> {
+            let query = format!(
+                "query($id: ID!) {{ organization(id: $id) {{ activity{arguments} {{ {fields} }} }} }}"
+            );
+            let body = ask_as(&app, token, &query, json!({ "id": id })).await?.expect(200)?;
+            assert_eq!(codes(&body), [], "{body}");
+            Ok(body["data"]["organization"]["activity"].clone())
+        };
+        let whole = of(&app.token, "", &tenant.customer).await?;
+        let days = |activity: &Value| -> Vec<Value> {
+            let nodes = activity["nodes"].as_array().cloned().unwrap_or_default();
+            nodes.iter().map(|node| node["day"].clone()).collect()
+        };
+        assert_eq!(days(&whole), ["2019-12-23", "2019-12-21", "2019-12-20"].map(|it| json!(it)));
+        assert_eq!(whole["totalCount"], 3);
+        let newest = &whole["nodes"][0];
+        let (organization, user) = (
+            json!({ "category": "organization", "count": 1 }),
+            json!({ "category": "user", "count": 1 }),
+        );
+        assert_eq!(
+            (&newest["total"], &newest["counts"]),
+            (&json!(2), &json!([organization, user]))
+        );
+        // The positions lead to the very events.
+        let first: u64 = newest["firstPosition"].as_str().context("a position")?.parse()?;
+        let query = format!(
+            "{{ events(first: 2, filter: {{ afterPosition: {} }}) {{ nodes {{ position kind }} }} }}",
+            first - 1
+        );
+        let events = ask(&app, &query).await?["events"]["nodes"].clone();
+        assert_eq!(
+            events,
+            json!([
+                { "position": newest["firstPosition"], "kind": "organization.enabled" },
+                { "position": newest["lastPosition"], "kind": "user.disabled" },
+            ])
+        );
+
+        // From either end, and on from a cursor.
+        let page = of(&app.token, "(first: 2)", &tenant.customer).await?;
+        assert_eq!(days(&page), days(&whole)[..2]);
+        assert_eq!(page["pageInfo"]["hasNextPage"], true);
+        let cursor = page["pageInfo"]["endCursor"].as_str().context("a cursor")?;
+        let rest = of(&app.token, &format!("(after: \"{cursor}\")"), &tenant.customer).await?;
+        assert_eq!((days(&rest), &rest["totalCount"]), (days(&whole)[2..].to_vec(), &json!(3)));
+        assert_eq!(rest["pageInfo"]["hasPreviousPage"], true);
+        let last = of(&app.token, "(last: 1)", &tenant.customer).await?;
+        assert_eq!(days(&last), days(&whole)[2..]);
+        assert_eq!(last["pageInfo"]["hasPreviousPage"], true);
+
+        // Many organisations at once say what each says; what is below one is not its own.
+        let query =
+            format!("{{ customers(first: 20) {{ nodes {{ uuid activity {{ {fields} }} }} }} }}");
+        let customers = ask(&app, &query).await?["customers"]["nodes"].clone();
+        let customers = customers.as_array().context("nodes")?;
+        assert_eq!(customers.len(), 2);
+        for customer in customers {
+            let id = customer["uuid"].as_str().context("an id")?;
+            assert_eq!(customer["activity"], of(&app.token, "", id).await?);
+        }
+        let seller = of(&session, "", &tenant.seller).await?;
+        assert_eq!(days(&seller), ["2019-12-23", "2019-12-20"].map(|it| json!(it)));
+        assert_eq!(of(&session, "", &tenant.customer).await?, whole);
+        let query = "{ customers(first: 5) { nodes { activity(first: 501) { totalCount } } } }";
+        let body = ask_as(&app, &app.token, query, json!({})).await?.expect(200)?;
+        assert!(codes(&body).iter().all(|(_, code)| code == "bad_parameter"), "{body}");
+        assert_eq!(codes(&body).len(), 2);
+        app.finish().await?;
+    }
+    Ok(())
+}

@@ -7,6 +7,15 @@ mod http {
     mod access;
     mod bills;
     mod contract;
+    mod credentials;
+    mod feeds;
+    mod fields;
+    mod hostile;
+    mod permissions;
+    mod published;
+    mod rates;
+    mod refusals;
+    mod tenants;
 }
 
 /// Every test runs on both.

@@ -204,7 +204,7 @@ pub(crate) async fn list_of<V: View, N: OutputType + From<Arc<V>>>(
 }
 
 /// A cursor goes into a statement: databases do not take every character.
-fn check(window: &Window<Cursor>) -> Resolved<()> {
+pub(crate) fn check(window: &Window<Cursor>) -> Resolved<()> {
     for (name, cursor) in [("after", &window.after), ("before", &window.before)] {
         if cursor.as_ref().is_some_and(|it| it.sort.contains('\0') || it.key.contains('\0')) {
             return Err(Problem::bad_parameter(name, "This cursor is none of ours."));
@@ -214,7 +214,7 @@ fn check(window: &Window<Cursor>) -> Resolved<()> {
 }
 
 /// The same part of the list as seen from its other end.
-fn turned<C: Clone>(window: &Window<C>) -> Window<C> {
+pub(crate) fn turned<C: Clone>(window: &Window<C>) -> Window<C> {
     Window {
         after: window.before.clone(),
         before: window.after.clone(),

@@ -10,6 +10,7 @@ use projections::finder::{self, Query as Wanted, Scope};
 use projections::views::{OrganizationView, OverrideView, SubscriptionView, UserView};
 use uuid::Uuid;
 
+use super::activity::{Activity, ActivityConnection};
 use super::connection::{Order, Slice, ViewConnection, list, list_of};
 use super::id::GlobalId;
 use super::limits::page_cost;
@@ -221,6 +222,21 @@ impl Organization {
         reading(context).permit(Permission::ViewBilling, &self.0.path)?;
         let slice = Slice { first, after, last, before };
         list_of(reading(context), self.0.id, &slice).await
+    }
+
+    /// The days on which something happened at this very organisation, the newest first.
+    #[graphql(complexity = "page_cost(first, last, child_complexity)")]
+    async fn activity(
+        &self,
+        context: &Context<'_>,
+        first: Option<i32>,
+        after: Option<String>,
+        last: Option<i32>,
+        before: Option<String>,
+    ) -> Resolved<Option<ActivityConnection>> {
+        reading(context).permit(Permission::ViewEvents, &self.0.path)?;
+        let slice = Slice { first, after, last, before };
+        Activity::list(reading(context), &self.0.path, &slice).await
     }
 }
 

@@ -122,6 +122,20 @@ impl Reading {
         Ok(self.loader.load_one(key).await?.unwrap_or_default())
     }
 
+    /// A page of the days of an organisation, the oldest first; of many organisations at a time.
+    pub(crate) async fn activity_at(
+        &self,
+        path: &TenantPath,
+        query: Query,
+    ) -> Resolved<Arc<Page<projections::views::ActivityView>>> {
+        Ok(self.loader.load_one((At(path.clone()), query)).await?.unwrap_or_default())
+    }
+
+    /// On how many days something happened at an organisation; of many organisations at a time.
+    pub(crate) async fn days_at(&self, path: &TenantPath) -> Resolved<u64> {
+        Ok(self.loader.load_one(At(path.clone())).await?.unwrap_or_default())
+    }
+
     /// The statement of a period; many periods in one pass.
     pub(crate) async fn statement(&self, key: StatementKey) -> Resolved<Arc<Statement>> {
         self.loader.load_one(key).await?.ok_or_else(Problem::internal)
@@ -166,6 +180,10 @@ impl<V> Hash for Of<V> {
 /// To whom documents belong.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Owner(String);
+
+/// At which organisation something happened.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct At(TenantPath);
 
 /// Which statement.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -349,6 +367,45 @@ impl Loader<TotalKey> for Source {
             found.extend(made);
         }
         Ok(found)
+    }
+}
+
+impl Loader<(At, Query)> for Source {
+    type Value = Arc<Page<projections::views::ActivityView>>;
+    type Error = Problem;
+
+    async fn load(
+        &self,
+        keys: &[(At, Query)],
+    ) -> Result<HashMap<(At, Query), Self::Value>, Problem> {
+        let mut queries = HashMap::<&Query, Vec<TenantPath>>::new();
+        for (at, query) in keys {
+            queries.entry(query).or_default().push(at.0.clone());
+        }
+        let mut pages = HashMap::new();
+        for (query, paths) in queries {
+            let mut found =
+                projections::activity::days(self.app.database(), &self.scope, &paths, query)
+                    .await?;
+            pages.extend(paths.into_iter().filter_map(|path| {
+                let page = found.remove(path.as_str())?;
+                Some(((At(path), query.clone()), Arc::new(page)))
+            }));
+        }
+        Ok(pages)
+    }
+}
+
+impl Loader<At> for Source {
+    type Value = u64;
+    type Error = Problem;
+
+    async fn load(&self, keys: &[At]) -> Result<HashMap<At, u64>, Problem> {
+        let paths: Vec<_> = keys.iter().map(|at| at.0.clone()).collect();
+        let counts =
+            projections::activity::count_days(self.app.database(), &self.scope, &paths).await?;
+        let count = |at: &At| Some((at.clone(), *counts.get(at.0.as_str())?));
+        Ok(keys.iter().filter_map(count).collect())
     }
 }
 

@@ -5,14 +5,16 @@ use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use commands::{Command, Idempotency, Input, Outcome, Submission};
-use serde::Serialize;
+use commands::{Command, Idempotency, Input, Outcome, ShapeFault, Submission};
+use domain::{Fault, Reason};
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use utoipa::ToSchema;
+use utoipa::{IntoParams, ToSchema};
 
+use super::Parameters;
 use crate::app::App;
-use crate::auth::{Principal, authenticate};
+use crate::auth::Principal;
 use crate::body;
 use crate::problem::Problem;
 
@@ -20,6 +22,10 @@ use crate::problem::Problem;
 const BODY_MAX_BYTES: usize = 1024 * 1024;
 /// Longest idempotency key, in characters.
 const KEY_MAX_CHARS: usize = 128;
+/// Longest that a command may wait for its outcome.
+const WAIT_MAX_SECONDS: u64 = 30;
+/// A version that nothing has.
+const NO_VERSION: u64 = u64::MAX;
 
 /// What a handler gives back.
 pub type Answer = Result<Response, Problem>;
@@ -32,7 +38,7 @@ impl FromRequestParts<App> for Reader {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
-        authenticate(app, &parts.headers).await.map(Self)
+        Principal::from_request_parts(parts, app).await.map(Self)
     }
 }
 
@@ -52,11 +58,42 @@ pub struct Sent {
     body: Bytes,
     is_json: bool,
     idempotency: Option<Idempotency>,
+    /// What is wrong with the parameters of the address.
+    faults: Vec<Fault>,
+}
+
+/// The parameters of a command.
+#[derive(Clone, Debug, Default, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct CommandParameters {
+    /// Seconds, up to 30, that the caller is willing to wait for the outcome. So far every outcome is
+    /// known at once.
+    #[param(value_type = Option<u32>)]
+    wait: Option<String>,
+}
+
+impl CommandParameters {
+    fn faults(parameters: Parameters<Self>) -> Vec<Fault> {
+        let fault = |pointer: &str, detail| {
+            vec![Fault { pointer: pointer.to_owned(), code: "bad_parameter", detail }]
+        };
+        match parameters.take() {
+            Err(problem) => fault("?", problem.detail),
+            Ok(Self { wait: Some(wait) })
+                if wait.parse().map_or(true, |seconds: u64| seconds > WAIT_MAX_SECONDS) =>
+            {
+                fault("?wait", format!("This is a number of seconds from 0 to {WAIT_MAX_SECONDS}."))
+            }
+            Ok(_) => Vec::new(),
+        }
+    }
 }
 
 impl Sent {
     async fn read(request: Request) -> Result<Self, Problem> {
         let (parts, body) = request.into_parts();
+        let faults = CommandParameters::faults(Parameters::of(&parts));
         let body = read_body(body).await?;
         let key = idempotency_key(&parts.headers)?;
         let idempotency = key.map(|key| {
@@ -68,7 +105,7 @@ impl Sent {
             hash.update(&body);
             Idempotency { key, request: hash.finalize().into() }
         });
-        Ok(Self { is_json: is_json(&parts.headers), body, idempotency })
+        Ok(Self { is_json: is_json(&parts.headers), body, idempotency, faults })
     }
 
     /// The body as `T`, or what is wrong with it.
@@ -79,7 +116,13 @@ impl Sent {
         if !self.body.is_empty() && !self.is_json {
             return Err(Problem::of_status(StatusCode::UNSUPPORTED_MEDIA_TYPE));
         }
-        Ok(body::parse(&self.body))
+        let input = body::parse(&self.body);
+        if self.faults.is_empty() {
+            return Ok(input);
+        }
+        let mut faults = self.faults.clone();
+        faults.extend(input.err().into_iter().flat_map(|fault| fault.faults));
+        Ok(Err(ShapeFault { reason: Reason::Malformed, faults }))
     }
 }
 
@@ -95,9 +138,11 @@ impl FromRequest<App> for Call {
     type Rejection = Problem;
 
     async fn from_request(request: Request, app: &App) -> Result<Self, Problem> {
-        let principal = authenticate(app, request.headers()).await?;
-        let if_match = if_match(request.headers())?;
-        Ok(Self { principal, if_match, sent: Sent::read(request).await? })
+        let (mut parts, body) = request.into_parts();
+        let principal = Principal::from_request_parts(&mut parts, app).await?;
+        let if_match = if_match(&parts.headers);
+        let sent = Sent::read(Request::from_parts(parts, body)).await?;
+        Ok(Self { principal, if_match, sent })
     }
 }
 
@@ -181,18 +226,15 @@ fn etag(version: u64) -> String {
     format!("\"{version}\"")
 }
 
-/// The version in `If-Match`. `*` and an absent header ask for none in particular.
-fn if_match(headers: &HeaderMap) -> Result<Option<u64>, Problem> {
-    let Some(value) = headers.get(header::IF_MATCH) else { return Ok(None) };
-    let text = value.to_str().unwrap_or_default().trim();
+/// The version in `If-Match`. `*` and an absent header ask for none in particular; what is no version
+/// that we gave is one that nothing has, which is told only to who may change it.
+fn if_match(headers: &HeaderMap) -> Option<u64> {
+    let text = headers.get(header::IF_MATCH)?.to_str().unwrap_or_default().trim();
     if text == "*" {
-        return Ok(None);
+        return None;
     }
     let version = text.strip_prefix("W/").unwrap_or(text).trim_matches('"').parse();
-    version.map(Some).map_err(|_| {
-        let detail = "If-Match names no version that we have given; send an ETag as it came.";
-        Problem::new(StatusCode::PRECONDITION_FAILED, "stale_version", detail)
-    })
+    Some(version.unwrap_or(NO_VERSION))
 }
 
 fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {

@@ -1,7 +1,7 @@
-//! The raw feed: events as CloudEvents 1.0, scoped to the caller.
+//! The raw feed: events as CloudEvents 1.0, scoped to the caller; all at once, or as they happen.
 
 use axum::extract::State;
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, StatusCode};
 use domain::event::Recorded;
 use domain::permission::Permission;
 use serde::{Deserialize, Serialize};
@@ -10,7 +10,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::Parameters;
 use super::call::{Answer, Reader, json_response};
-use super::list;
+use super::{feed, list};
 use crate::app::App;
 use crate::problem::Problem;
 
@@ -108,14 +108,26 @@ pub struct EventList {
 }
 
 /// Lists the events of the caller's tenant and all below it, in the order of the log.
-#[utoipa::path(get, path = "/api/v2/events", tag = "Events", params(EventParameters),
-    responses((status = 200, body = EventList)))]
+///
+/// With `Accept: text/event-stream` they come one by one, each with its position as `id`, and then
+/// those that happen, as they happen. `Last-Event-ID` says more than `after`, and `limit` says nothing.
+#[utoipa::path(get, path = "/api/v2/events", tag = "Events",
+    params(
+        EventParameters,
+        ("Last-Event-ID" = Option<u64>, Header, description = "Where a feed goes on."),
+    ),
+    responses((status = 200, content(
+        (EventList = "application/json"),
+        (CloudEvent = "text/event-stream"),
+    ))))]
 pub async fn list_events(
     State(app): State<App>,
     reader: Reader,
-    Parameters(parameters): Parameters<EventParameters>,
+    headers: HeaderMap,
+    parameters: Parameters<EventParameters>,
 ) -> Answer {
     reader.0.require(Permission::ViewEvents)?;
+    let parameters = parameters.take()?;
     let after = match parameters.after.as_deref() {
         None => 0,
         Some(text) => text
@@ -123,6 +135,10 @@ pub async fn list_events(
             .map_err(|_| Problem::bad_parameter("after", "This is a position: a whole number."))?,
     };
     let limit = list::limit(parameters.limit.as_deref())? as u64;
+    if feed::is_wanted(&headers) {
+        let after = feed::resumes_after(&headers)?.unwrap_or(after);
+        return feed::answer(app, reader.0, after);
+    }
     let path = &reader.0.authority.path;
     let stored = app.log().below(path, after, i64::MAX as u64, limit).await?;
     let mut data = Vec::with_capacity(stored.len());
@@ -131,8 +147,5 @@ pub async fn list_events(
     }
     let next = stored.last().map_or(after, |event| event.position);
     let json = serde_json::to_string(&EventList { data, next }).expect("text keys only");
-    let mut response = json_response(StatusCode::OK, json);
-    let batch = HeaderValue::from_static("application/json");
-    response.headers_mut().insert(header::CONTENT_TYPE, batch);
-    Ok(response)
+    Ok(json_response(StatusCode::OK, json))
 }

@@ -1,6 +1,6 @@
 //! Resellers and customers.
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use commands::Command;
 use commands::resource::OrganizationResource;
 use commands::usecase::organizations::{Because, CreateOrganization, EditOrganization};
@@ -9,15 +9,20 @@ use domain::permission::Permission;
 use projections::finder;
 use projections::views::OrganizationView;
 
-use super::Parameters;
 use super::call::{Answer, Call, Reader, resource};
 use super::list::{ListParameters, ListResource, page};
+use super::{Parameters, Path};
 use crate::app::App;
 use crate::problem::Problem;
 
-async fn list(app: &App, reader: &Reader, kind: Kind, parameters: &ListParameters) -> Answer {
+async fn list(
+    app: &App,
+    reader: &Reader,
+    kind: Kind,
+    parameters: Parameters<ListParameters>,
+) -> Answer {
     reader.0.require(Permission::ViewOrganizations)?;
-    let mut query = parameters.query()?;
+    let mut query = parameters.take()?.query()?;
     query.kind = Some(kind.name().to_owned());
     let found = finder::list::<OrganizationView>(app.database(), &reader.0.scope(), &query).await?;
     Ok(page(&found, |view| OrganizationResource::from(view)))
@@ -49,9 +54,9 @@ pub async fn get_organization(
 pub async fn list_resellers(
     State(app): State<App>,
     reader: Reader,
-    Parameters(parameters): Parameters<ListParameters>,
+    parameters: Parameters<ListParameters>,
 ) -> Answer {
-    list(&app, &reader, Kind::Reseller, &parameters).await
+    list(&app, &reader, Kind::Reseller, parameters).await
 }
 
 /// Founds a reseller.
@@ -110,9 +115,9 @@ pub async fn enable_reseller(State(app): State<App>, Path(id): Path<String>, cal
 pub async fn list_customers(
     State(app): State<App>,
     reader: Reader,
-    Parameters(parameters): Parameters<ListParameters>,
+    parameters: Parameters<ListParameters>,
 ) -> Answer {
-    list(&app, &reader, Kind::Customer, &parameters).await
+    list(&app, &reader, Kind::Customer, parameters).await
 }
 
 /// Founds a customer.

@@ -1,6 +1,6 @@
 //! Overrides of prices and plan properties.
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use commands::Command;
 use commands::resource::OverrideResource;
 use commands::usecase::overrides::{OverridePrice, OverrideProperty};
@@ -8,9 +8,9 @@ use domain::permission::Permission;
 use projections::finder;
 use projections::views::{OrganizationView, OverrideView};
 
-use super::Parameters;
 use super::call::{Answer, Call, Reader};
 use super::list::{ListParameters, ListResource, page};
+use super::{Parameters, Path};
 use crate::app::App;
 use crate::problem::Problem;
 
@@ -22,13 +22,13 @@ pub async fn list_overrides(
     State(app): State<App>,
     reader: Reader,
     Path(id): Path<String>,
-    Parameters(parameters): Parameters<ListParameters>,
+    parameters: Parameters<ListParameters>,
 ) -> Answer {
     let scope = reader.0.scope();
     let found = finder::find::<OrganizationView>(app.database(), &scope, &id).await?;
     let organization = found.ok_or_else(Problem::not_found)?;
     reader.0.permit(Permission::ViewBilling, &organization.path)?;
-    let mut query = parameters.query()?;
+    let mut query = parameters.take()?.query()?;
     query.owner = Some(organization.id.to_string());
     let found = finder::list::<OverrideView>(app.database(), &scope, &query).await?;
     Ok(page(&found, |view| OverrideResource::from(view)))

@@ -1,6 +1,6 @@
 //! Services: what is sold.
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use commands::Command;
 use commands::resource::ServiceResource;
 use commands::usecase::services::{DefinitionDocument, PublishService};
@@ -8,9 +8,9 @@ use domain::permission::Permission;
 use projections::finder::{self, Scope};
 use projections::views::ServiceView;
 
-use super::Parameters;
 use super::call::{Answer, Call, Reader, resource};
 use super::list::{ListParameters, ListResource, page};
+use super::{Parameters, Path};
 use crate::app::App;
 use crate::problem::Problem;
 
@@ -29,10 +29,10 @@ fn shown(reader: &Reader, view: &ServiceView) -> ServiceResource {
 pub async fn list_services(
     State(app): State<App>,
     reader: Reader,
-    Parameters(parameters): Parameters<ListParameters>,
+    parameters: Parameters<ListParameters>,
 ) -> Answer {
     reader.0.require(Permission::ViewServices)?;
-    let mut query = parameters.query()?;
+    let mut query = parameters.take()?.query()?;
     if !reader.0.authority.holds(Permission::PublishServices) {
         query.kind = Some("published".to_owned());
     }

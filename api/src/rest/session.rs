@@ -1,8 +1,6 @@
 //! Signing in and out.
 
-use std::num::NonZeroU32;
-use std::sync::LazyLock;
-
+use axum::Extension;
 use axum::extract::State;
 use axum::http::{HeaderValue, StatusCode, header};
 use chrono::Duration;
@@ -10,7 +8,6 @@ use commands::usecase::users::NewCredential;
 use commands::{Caller, Command, Password, Submission};
 use domain::text::Address;
 use domain::{TokenId, UserId};
-use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 use projections::finder::{self, Scope};
 use projections::views::{AccessView, UserView, login_key};
 use serde::Deserialize;
@@ -20,16 +17,11 @@ use super::call::{Answer, Call, Sent, json_response};
 use super::users::NewTokenResource;
 use crate::app::App;
 use crate::problem::Problem;
+use crate::rate::Network;
 use crate::token::TokenKind;
 
 /// Hours that a session lasts; sign in again to renew it.
 const SESSION_HOURS: i64 = 12;
-/// Wrong passwords in a row that a login bears before it has to wait.
-const WRONG_AT_ONCE: NonZeroU32 = NonZeroU32::new(10).expect("not zero");
-/// Seconds after which one more try is allowed.
-const SECONDS_PER_TRY: u64 = 6;
-/// Logins whose wrong passwords are counted; beyond, the counts begin anew.
-const COUNTED_MAX: usize = 100_000;
 
 /// Who signs in.
 #[derive(Clone, Debug, Deserialize, ToSchema)]
@@ -41,29 +33,35 @@ pub struct SignIn {
     pub password: Password,
 }
 
-/// Counts wrong passwords by login, so that nobody can try many.
-static WRONG: LazyLock<DefaultKeyedRateLimiter<String>> = LazyLock::new(|| {
-    let every = std::time::Duration::from_secs(SECONDS_PER_TRY);
-    let quota = Quota::with_period(every).expect("not zero").allow_burst(WRONG_AT_ONCE);
-    RateLimiter::keyed(quota)
-});
-
 /// Signs in: gives a session token for 12 hours. Wrong login, wrong password, disabled: one answer.
 #[utoipa::path(post, path = "/api/v2/session", tag = "Session", request_body = SignIn,
     responses((status = 201, body = NewTokenResource)), security(()))]
-pub async fn sign_in(State(app): State<App>, sent: Sent) -> Answer {
+pub async fn sign_in(
+    State(app): State<App>,
+    Extension(network): Extension<Network>,
+    sent: Sent,
+) -> Answer {
     let body =
         sent.input::<SignIn>()?.map_err(|fault| Problem::from(domain::Refusal::from(fault)))?;
-    let login = Address::parse(&body.login).ok();
-    let access = match &login {
-        Some(login) => access(&app, login).await?,
-        None => None,
+    let access = match Address::parse(&body.login) {
+        Ok(login) => {
+            // Counted before it is known to be wrong: or a guesser need not mind the answer to wrong
+            // ones. By network, so that nobody can keep somebody else out.
+            let tries = (login.folded(), network);
+            app.tries().count(tries.clone()).check("too_many_tries", "Too many wrong passwords")?;
+            let access = access(&app, &login).await?;
+            let proof = access.as_ref().and_then(|access| access.password.clone());
+            let is_right = app.passwords().verify(&body.password.0, proof).await?;
+            if is_right {
+                app.tries().forget(&tries);
+            }
+            access.filter(|_| is_right)
+        }
+        Err(_) => {
+            app.passwords().verify(&body.password.0, None).await?;
+            None
+        }
     };
-    let key = body.login.to_lowercase();
-    let proof = access.as_ref().and_then(|access| access.password.clone());
-    if !app.passwords().verify(&body.password.0, proof).await? {
-        return Err(wrong(key));
-    }
     let Some(access) = access else { return Err(Problem::unauthenticated()) };
     let id = TokenId(app.ambient().id());
     let expires_at = app.now() + Duration::hours(SESSION_HOURS);
@@ -79,23 +77,6 @@ pub async fn sign_in(State(app): State<App>, sent: Sent) -> Answer {
     let mut response = json_response(StatusCode::CREATED, json);
     response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     Ok(response)
-}
-
-/// Counts a wrong password; too many are told to wait.
-fn wrong(login: String) -> Problem {
-    if WRONG.len() > COUNTED_MAX {
-        WRONG.retain_recent();
-    }
-    if WRONG.check_key(&login).is_ok() {
-        return Problem::unauthenticated();
-    }
-    let mut problem = Problem::new(
-        StatusCode::TOO_MANY_REQUESTS,
-        "too_many_tries",
-        "Too many wrong passwords; wait and try again.",
-    );
-    problem.headers.push((header::RETRY_AFTER, HeaderValue::from(SECONDS_PER_TRY)));
-    problem
 }
 
 /// The record of the user who has this login now.

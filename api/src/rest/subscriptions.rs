@@ -1,21 +1,27 @@
 //! Subscriptions and requests.
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use commands::Command;
 use commands::resource::{RequestResource, SubscriptionResource};
 use commands::usecase::subscriptions::{ChangeSubscription, Deprovision, Provision};
+use domain::organization::Kind;
 use domain::permission::Permission;
 use projections::finder;
 use projections::views::{OrganizationView, RequestView, SubscriptionView, UserView};
 
-use super::Parameters;
-use super::call::{Answer, Call, Reader, resource};
+use super::call::{Answer, Call, CommandParameters, Reader, resource};
 use super::list::{ListParameters, ListResource, page};
+use super::{Parameters, Path};
 use crate::app::App;
 use crate::problem::Problem;
 
-async fn list(app: &App, reader: &Reader, holder: String, parameters: &ListParameters) -> Answer {
-    let mut query = parameters.query()?;
+async fn list(
+    app: &App,
+    reader: &Reader,
+    holder: String,
+    parameters: Parameters<ListParameters>,
+) -> Answer {
+    let mut query = parameters.take()?.query()?;
     query.owner = Some(holder);
     let scope = reader.0.scope();
     let found = finder::list::<SubscriptionView>(app.database(), &scope, &query).await?;
@@ -31,12 +37,13 @@ pub async fn list_of_customer(
     State(app): State<App>,
     reader: Reader,
     Path(id): Path<String>,
-    Parameters(parameters): Parameters<ListParameters>,
+    parameters: Parameters<ListParameters>,
 ) -> Answer {
     let found = finder::find::<OrganizationView>(app.database(), &reader.0.scope(), &id).await?;
+    let found = found.filter(|view| view.kind == Kind::Customer);
     let customer = found.ok_or_else(Problem::not_found)?;
     reader.0.permit(Permission::ViewSubscriptions, &customer.path)?;
-    list(&app, &reader, customer.id.to_string(), &parameters).await
+    list(&app, &reader, customer.id.to_string(), parameters).await
 }
 
 /// Lists what a user holds. Everybody sees his own.
@@ -47,19 +54,19 @@ pub async fn list_of_user(
     State(app): State<App>,
     reader: Reader,
     Path(id): Path<String>,
-    Parameters(parameters): Parameters<ListParameters>,
+    parameters: Parameters<ListParameters>,
 ) -> Answer {
     let found = finder::find::<UserView>(app.database(), &reader.0.scope(), &id).await?;
     let user = found.ok_or_else(Problem::not_found)?;
     if user.id != reader.0.user {
         reader.0.permit(Permission::ViewSubscriptions, &user.path)?;
     }
-    list(&app, &reader, user.id.to_string(), &parameters).await
+    list(&app, &reader, user.id.to_string(), parameters).await
 }
 
 /// Provisions a service to a customer.
 #[utoipa::path(post, path = "/api/v2/customers/{id}/subscriptions", tag = "Subscriptions",
-    params(("id" = String, Path)), request_body = Provision,
+    params(("id" = String, Path), CommandParameters), request_body = Provision,
     responses(
         (status = 201, body = SubscriptionResource, description = "Provisioned"),
         (status = 200, body = SubscriptionResource, description = "It was so already")))]
@@ -74,7 +81,7 @@ pub async fn provision_to_customer(
 
 /// Provisions a user service to a user.
 #[utoipa::path(post, path = "/api/v2/users/{id}/subscriptions", tag = "Subscriptions",
-    params(("id" = String, Path)), request_body = Provision,
+    params(("id" = String, Path), CommandParameters), request_body = Provision,
     responses(
         (status = 201, body = SubscriptionResource, description = "Provisioned"),
         (status = 200, body = SubscriptionResource, description = "It was so already")))]
@@ -105,7 +112,7 @@ pub async fn get_subscription(
 
 /// Goes over to another plan or quantity.
 #[utoipa::path(post, path = "/api/v2/subscriptions/{id}/change", tag = "Subscriptions",
-    params(("id" = String, Path)), request_body = ChangeSubscription,
+    params(("id" = String, Path), CommandParameters), request_body = ChangeSubscription,
     responses((status = 200, body = SubscriptionResource)))]
 pub async fn change_subscription(
     State(app): State<App>,
@@ -118,7 +125,7 @@ pub async fn change_subscription(
 
 /// Takes a service away.
 #[utoipa::path(post, path = "/api/v2/subscriptions/{id}/deprovision", tag = "Subscriptions",
-    params(("id" = String, Path)), request_body = Deprovision,
+    params(("id" = String, Path), CommandParameters), request_body = Deprovision,
     responses((status = 200, body = SubscriptionResource)))]
 pub async fn deprovision_subscription(
     State(app): State<App>,

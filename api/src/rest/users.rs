@@ -1,12 +1,15 @@
 //! Users, their roles and tokens.
 
-use axum::extract::{Path, State};
-use axum::http::StatusCode;
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::http::{HeaderValue, StatusCode, header};
 use chrono::{DateTime, Utc};
 use commands::Command;
 use commands::resource::{TokenResource, UserResource};
 use commands::usecase::organizations::Because;
 use commands::usecase::users::{AssignRoles, CreateToken, CreateUser, EditUser, NewCredential};
+use domain::organization::Kind;
 use domain::permission::Permission;
 use domain::{TokenId, UserId};
 use projections::finder;
@@ -15,25 +18,46 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::Parameters;
 use super::call::{Answer, Call, Reader, json_response, resource};
 use super::list::{ListParameters, ListResource, page};
+use super::{Parameters, Path};
 use crate::app::App;
+use crate::auth::Principal;
 use crate::problem::Problem;
 use crate::token::TokenKind;
 
-async fn list(app: &App, reader: &Reader, id: &str, parameters: &ListParameters) -> Answer {
-    let scope = reader.0.scope();
-    let organization = finder::find::<OrganizationView>(app.database(), &scope, id).await?;
-    let organization = organization.ok_or_else(Problem::not_found)?;
+/// The organisation of an id, where it is of the kind that the address says.
+async fn find_organization(
+    app: &App,
+    reader: &Principal,
+    id: &str,
+    kind: Option<Kind>,
+) -> Result<Arc<OrganizationView>, Problem> {
+    let found = finder::find::<OrganizationView>(app.database(), &reader.scope(), id).await?;
+    let found = found.filter(|view| kind.is_none_or(|kind| view.kind == kind));
+    found.ok_or_else(Problem::not_found)
+}
+
+async fn list(
+    app: &App,
+    reader: &Reader,
+    id: &str,
+    kind: Option<Kind>,
+    parameters: Parameters<ListParameters>,
+) -> Answer {
+    let organization = find_organization(app, &reader.0, id, kind).await?;
     reader.0.permit(Permission::ViewUsers, &organization.path)?;
-    let mut query = parameters.query()?;
+    let mut query = parameters.take()?.query()?;
     query.owner = Some(organization.id.to_string());
-    let found = finder::list::<UserView>(app.database(), &scope, &query).await?;
+    let found = finder::list::<UserView>(app.database(), &reader.0.scope(), &query).await?;
     Ok(page(&found, |view| UserResource::from(view)))
 }
 
-async fn create(app: &App, organization: String, call: Call) -> Answer {
+async fn create(app: &App, organization: String, kind: Option<Kind>, call: Call) -> Answer {
+    // Looked at before the command runs: a kind never changes, and only who is allowed to may make us
+    // hash a password.
+    let found = find_organization(app, &call.principal, &organization, kind).await?;
+    call.principal.permit(Permission::ManageUsers, &found.path)?;
     let body = call.input::<CreateUser>()?;
     let password = match body.as_ref().ok().and_then(|body| body.password.as_ref()) {
         // Only what will be accepted is worth the work of hashing.
@@ -156,10 +180,10 @@ pub async fn create_token(State(app): State<App>, Path(user): Path<String>, call
     let token = NewCredential { id, proof: app.tokens().proof_of(id), expires_at: app.now() };
     let owner = call.principal.user;
     let command = Command::CreateToken { user, body, token };
-    call.command_then(&app, command, |kept| {
-        NewTokenResource::complete(&app, TokenKind::Api, owner, kept)
-    })
-    .await
+    let complete = |kept: &str| NewTokenResource::complete(&app, TokenKind::Api, owner, kept);
+    let mut response = call.command_then(&app, command, complete).await?;
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    Ok(response)
 }
 
 /// Ends an API token; felt at once.
@@ -181,9 +205,9 @@ pub async fn list_of_customer(
     State(app): State<App>,
     reader: Reader,
     Path(id): Path<String>,
-    Parameters(parameters): Parameters<ListParameters>,
+    parameters: Parameters<ListParameters>,
 ) -> Answer {
-    list(&app, &reader, &id, &parameters).await
+    list(&app, &reader, &id, Some(Kind::Customer), parameters).await
 }
 
 /// Adds a person to a customer.
@@ -195,7 +219,7 @@ pub async fn create_in_customer(
     Path(id): Path<String>,
     call: Call,
 ) -> Answer {
-    create(&app, id, call).await
+    create(&app, id, Some(Kind::Customer), call).await
 }
 
 /// Lists the users of a reseller, by name.
@@ -206,9 +230,9 @@ pub async fn list_of_reseller(
     State(app): State<App>,
     reader: Reader,
     Path(id): Path<String>,
-    Parameters(parameters): Parameters<ListParameters>,
+    parameters: Parameters<ListParameters>,
 ) -> Answer {
-    list(&app, &reader, &id, &parameters).await
+    list(&app, &reader, &id, Some(Kind::Reseller), parameters).await
 }
 
 /// Adds a person to a reseller.
@@ -220,7 +244,7 @@ pub async fn create_in_reseller(
     Path(id): Path<String>,
     call: Call,
 ) -> Answer {
-    create(&app, id, call).await
+    create(&app, id, Some(Kind::Reseller), call).await
 }
 
 /// Lists the users of an organisation, by name.
@@ -231,9 +255,9 @@ pub async fn list_of_organization(
     State(app): State<App>,
     reader: Reader,
     Path(id): Path<String>,
-    Parameters(parameters): Parameters<ListParameters>,
+    parameters: Parameters<ListParameters>,
 ) -> Answer {
-    list(&app, &reader, &id, &parameters).await
+    list(&app, &reader, &id, None, parameters).await
 }
 
 /// Adds a person to an organisation.
@@ -245,5 +269,5 @@ pub async fn create_in_organization(
     Path(id): Path<String>,
     call: Call,
 ) -> Answer {
-    create(&app, id, call).await
+    create(&app, id, None, call).await
 }

@@ -13,7 +13,7 @@ use serde::Deserialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::optional_reason;
+use super::{ensure_seen, optional_reason};
 use crate::body::present;
 use crate::error::Stop;
 use crate::resource::OrganizationResource;
@@ -205,7 +205,8 @@ pub(crate) fn edit(
     let (id, path) = find(unit, id, kind)?;
     unit.permit(manage(kind), &path)?;
     let body = unit.take(body)?;
-    unit.expect_version::<Organization>(id, if_match)?;
+    let seen = unit.view::<OrganizationView>(&id.to_string());
+    ensure_seen(if_match, seen.map(|view| view.version))?;
 
     let mut details = unit.load::<Organization>(id).founded()?.details.clone();
     let mut faults = Faults::default();
@@ -240,6 +241,15 @@ pub(crate) fn disable(
     kind: Kind,
     body: Input<Because>,
 ) -> Result<Reply, Stop> {
+    let (_, path) = find(unit, id, kind)?;
+    unit.permit(manage(kind), &path)?;
+    if unit.authority()?.is_some_and(|authority| authority.path == path) {
+        return Err(Refusal::conflict(
+            "yourself",
+            "You cannot disable your own organisation: nobody in it could enable it again.",
+        )
+        .into());
+    }
     set_status(unit, id, kind, body, OrganizationCommand::Disable)
 }
 

@@ -11,8 +11,8 @@ use projections::views::{NameView, OrganizationView, UserView, login_key};
 use serde::Deserialize;
 use utoipa::ToSchema;
 
-use super::optional_reason;
 use super::organizations::{Because, ensure_active, taken};
+use super::{ensure_seen, optional_reason};
 use crate::error::Stop;
 use crate::resource::{TokenResource, UserResource};
 use crate::unit::Unit;
@@ -196,7 +196,8 @@ pub(crate) fn edit(
     let (id, path) = find(unit, id)?;
     unit.permit(Permission::ManageUsers, &path)?;
     let body = unit.take(body)?;
-    unit.expect_version::<User>(id, if_match)?;
+    let seen = unit.view::<UserView>(&id.to_string());
+    ensure_seen(if_match, seen.map(|view| view.version))?;
 
     let mut person = unit.load::<User>(id).known()?.person.clone();
     let mut faults = Faults::default();

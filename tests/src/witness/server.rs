@@ -73,7 +73,8 @@ impl Program {
                 command.env_remove(name);
             }
         }
-        command.args(["demo", "--empty", "--json", "--listen", "127.0.0.1:0", "--data"]);
+        command.args(["demo", "--empty", "--json", "--listen", "127.0.0.1:0"]);
+        command.args(["--rate-limit", "0", "--data"]);
         match &self.place {
             Place::Folder(folder) => command.arg(folder),
             Place::Url(url) => command.arg(&self.folder).arg("--database").arg(url),

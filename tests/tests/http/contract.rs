@@ -95,6 +95,12 @@ async fn every_refusal_is_a_problem_with_its_status() -> Result<()> {
         let told = answer(request).await?;
         assert_eq!(told.headers["x-request-id"], "my-id.1");
         assert_eq!(told.body["instance"], "my-id.1");
+        for odd in ["", "a b", "a\"b", &"x".repeat(65)] {
+            let told = app.request("", Method::GET, "/nowhere").header("x-request-id", odd);
+            let told = answer(told).await?;
+            assert_ne!(told.headers["x-request-id"], odd);
+            assert_eq!(told.body["instance"], told.headers["x-request-id"].to_str()?);
+        }
         app.finish().await?;
     }
     Ok(())

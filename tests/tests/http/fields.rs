@@ -1,0 +1,483 @@
+//! Who is shown what in GraphQL: a table that must name every field.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use anyhow::{Context, Result, ensure};
+use atrium_tests::http::{Answer, TestApp};
+use reqwest::Method;
+use serde_json::{Map, Value, json};
+
+use super::tenants::{CALLERS, Tenant, Tenants};
+use crate::BOTH;
+
+/// What a caller gets of a field.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Says {
+    /// Something.
+    Shown,
+    /// Nothing, as if there were nothing.
+    Hidden,
+    /// He lacks the permission.
+    Forbidden,
+    /// It is not there, as far as he is concerned.
+    NotFound,
+}
+
+use Says::{Forbidden, Hidden, NotFound, Shown};
+
+/// Fields that show what their object holds: whoever gets the object gets them.
+const OPEN: &[(&str, &str)] = &[
+    ("Activity", "day counts total firstPosition lastPosition"),
+    ("ActivityCount", "category count"),
+    ("BillingPeriod", "id endDate startDate state totals entryCount quarantinedCount quarantined"),
+    ("Contact", "email name phone"),
+    ("Event", "id position kind stream effectiveAt recordedAt actor reason commandId payload"),
+    (
+        "LedgerEntry",
+        "entryId endDate action class kind customerNumber customerCode customerName \
+         customerAccountCode userName serviceKey serviceName planKey planName instance productSku \
+         level billable nonBillableReason lineDescription summaryGrouping amount exactAmount \
+         unitPrice priceSources priceLosers propertyChange quantity countAfter countBefore days \
+         periodDays serviceFrom serviceTo effectiveAt actor actorName addedBy removedBy reason causes",
+    ),
+    ("Money", "amount minor currency"),
+    (
+        "Organization",
+        "id uuid kind number code name status type billingIdentifier contact createdAt version \
+         children",
+    ),
+    (
+        "Override",
+        "id position serviceKey planKey property value price percent cleared effectiveFrom \
+         effectiveTo reason actor",
+    ),
+    ("PageInfo", "hasPreviousPage hasNextPage startCursor endCursor"),
+    ("Plan", "key name sku price properties retired"),
+    ("PlanProperty", "key label value"),
+    ("PriceSource", "kind position"),
+    ("PropertyChange", "property value"),
+    ("QuarantinedSubscription", "serviceKey planKey date reason"),
+    ("Query", ""),
+    (
+        "Request",
+        "id uuid verb status planKey quantity properties ingredients requestedBy reason requestedAt \
+         effectiveAt startedAt completedAt",
+    ),
+    ("ResolvedProperty", "key value overridden"),
+    ("ScheduledChange", "effectiveAt planKey quantity"),
+    ("Service", "id key name level instancing plans publishedVersion published version"),
+    (
+        "ServiceDefinition",
+        "name description category level instancing properties plans lineDescription \
+         summaryDescription",
+    ),
+    ("ServiceProperty", "key label"),
+    ("Subscription", "id uuid status planKey quantity instance serviceKey since scheduled version"),
+    (
+        "SummaryRow",
+        "customerNumber customerName productSku summaryGrouping billable lastMonthCount difference \
+         thisMonthCount amount lastMonthAmount resultCount",
+    ),
+    ("UnitPrice", "amount exact"),
+    ("User", "id uuid name firstName lastName email login roles status createdAt version"),
+    ("Viewer", "roles permissions"),
+];
+
+/// A field that shows something else than what its object holds.
+struct Row {
+    field: &'static str,
+    /// What is asked, and where in the answer the field is.
+    query: &'static str,
+    at: &'static str,
+    /// What each of [`CALLERS`] gets.
+    says: [Says; 5],
+}
+
+const fn row(field: &'static str, query: &'static str, at: &'static str, says: [Says; 5]) -> Row {
+    Row { field, query, at, says }
+}
+
+/// For every administrator; nobody else.
+const ADMINISTRATORS: [Says; 5] = [Shown, Shown, Shown, Forbidden, Forbidden];
+/// What lies above a customer is out of its sight.
+const ABOVE: [Says; 5] = [Shown, Shown, Hidden, Forbidden, Forbidden];
+
+const GUARDED: &[Row] = &[
+    row("Query.viewer", "viewer { roles }", "/viewer", [Shown; 5]),
+    row("Query.node", "node(id: $organization) { id }", "/node", ADMINISTRATORS),
+    row(
+        "Query.node",
+        "node(id: $seller) { id }",
+        "/node",
+        [Shown, Shown, NotFound, NotFound, NotFound],
+    ),
+    row("Query.node", "node(id: $user) { id }", "/node", ADMINISTRATORS),
+    row("Query.node", "node(id: $himself) { id }", "/node", [Shown; 5]),
+    row("Query.node", "node(id: $service) { id }", "/node", ADMINISTRATORS),
+    row("Query.node", "node(id: $subscription) { id }", "/node", ADMINISTRATORS),
+    row("Query.node", "node(id: $request) { id }", "/node", ADMINISTRATORS),
+    row("Query.node", "node(id: $override) { id }", "/node", ADMINISTRATORS),
+    row("Query.node", "node(id: $event) { id }", "/node", ADMINISTRATORS),
+    row("Query.node", "node(id: $period) { id }", "/node", ADMINISTRATORS),
+    row(
+        "Query.organization",
+        "organization(id: $organization) { id }",
+        "/organization",
+        ADMINISTRATORS,
+    ),
+    row("Query.customers", "customers { totalCount }", "/customers", ADMINISTRATORS),
+    row("Query.users", "users { totalCount }", "/users", ADMINISTRATORS),
+    row("Query.services", "services { totalCount }", "/services", ADMINISTRATORS),
+    row("Query.subscriptions", "subscriptions { totalCount }", "/subscriptions", ADMINISTRATORS),
+    row("Query.requests", "requests { totalCount }", "/requests", ADMINISTRATORS),
+    row("Query.overrides", "overrides { totalCount }", "/overrides", ADMINISTRATORS),
+    row("Query.billingPeriods", "billingPeriods { totalCount }", "/billingPeriods", ADMINISTRATORS),
+    row(
+        "Query.billingSummary",
+        "billingSummary(endDate: \"2019-11-30\") { totalCount }",
+        "/billingSummary",
+        ADMINISTRATORS,
+    ),
+    row(
+        "Query.ledgerEntries",
+        "ledgerEntries(endDate: \"2019-11-30\") { totalCount }",
+        "/ledgerEntries",
+        ADMINISTRATORS,
+    ),
+    row("Query.events", "events { totalCount }", "/events", ADMINISTRATORS),
+    row("Viewer.user", "viewer { user { id } }", "/viewer/user", [Shown; 5]),
+    row(
+        "Viewer.organization",
+        "viewer { organization { id } }",
+        "/viewer/organization",
+        ADMINISTRATORS,
+    ),
+    row(
+        "Organization.parent",
+        "organization(id: $organization) { parent { id } }",
+        "/organization/parent",
+        ABOVE,
+    ),
+    row(
+        "Organization.users",
+        "organization(id: $organization) { users { totalCount } }",
+        "/organization/users",
+        ADMINISTRATORS,
+    ),
+    row(
+        "Organization.subscriptions",
+        "organization(id: $organization) { subscriptions { totalCount } }",
+        "/organization/subscriptions",
+        ADMINISTRATORS,
+    ),
+    row(
+        "Organization.overrides",
+        "organization(id: $organization) { overrides { totalCount } }",
+        "/organization/overrides",
+        ADMINISTRATORS,
+    ),
+    row(
+        "Organization.activity",
+        "organization(id: $organization) { activity { totalCount } }",
+        "/organization/activity",
+        ADMINISTRATORS,
+    ),
+    row(
+        "User.organization",
+        "viewer { user { organization { id } } }",
+        "/viewer/user/organization",
+        ADMINISTRATORS,
+    ),
+    row(
+        "User.subscriptions",
+        "viewer { user { subscriptions { totalCount } } }",
+        "/viewer/user/subscriptions",
+        [Shown; 5],
+    ),
+    row(
+        "User.subscriptions",
+        "node(id: $user) { ... on User { subscriptions { totalCount } } }",
+        "/node/subscriptions",
+        ADMINISTRATORS,
+    ),
+    row(
+        "Subscription.plan",
+        "node(id: $held) { ... on Subscription { plan { key } } }",
+        "/node/plan",
+        ADMINISTRATORS,
+    ),
+    row(
+        "Subscription.service",
+        "node(id: $held) { ... on Subscription { service { key } } }",
+        "/node/service",
+        ADMINISTRATORS,
+    ),
+    row(
+        "Subscription.customer",
+        "node(id: $held) { ... on Subscription { customer { id } } }",
+        "/node/customer",
+        ADMINISTRATORS,
+    ),
+    row(
+        "Subscription.user",
+        "node(id: $held) { ... on Subscription { user { id } } }",
+        "/node/user",
+        [Shown; 5],
+    ),
+    row(
+        "Subscription.request",
+        "node(id: $held) { ... on Subscription { request { id } } }",
+        "/node/request",
+        ADMINISTRATORS,
+    ),
+    row(
+        "Subscription.properties",
+        "node(id: $held) { ... on Subscription { properties { key } } }",
+        "/node/properties",
+        ADMINISTRATORS,
+    ),
+    row(
+        "ResolvedProperty.overriddenBy",
+        "node(id: $request) { ... on Request { properties { overriddenBy { id } } } }",
+        "/node/properties/*/overriddenBy",
+        ABOVE,
+    ),
+    row(
+        "Request.subscription",
+        "node(id: $request) { ... on Request { subscription { id } } }",
+        "/node/subscription",
+        ADMINISTRATORS,
+    ),
+    row(
+        "Override.organization",
+        "node(id: $override) { ... on Override { organization { id } } }",
+        "/node/organization",
+        ADMINISTRATORS,
+    ),
+    row(
+        "Override.service",
+        "node(id: $override) { ... on Override { service { key } } }",
+        "/node/service",
+        ADMINISTRATORS,
+    ),
+    row(
+        "Service.draft",
+        "node(id: $service) { ... on Service { draft { name } } }",
+        "/node/draft",
+        [Shown, Forbidden, Forbidden, Forbidden, Forbidden],
+    ),
+    row(
+        "LedgerEntry.customer",
+        "ledgerEntries(endDate: \"2019-11-30\") { nodes { customer { id } } }",
+        "/ledgerEntries/nodes/*/customer",
+        ADMINISTRATORS,
+    ),
+    row(
+        "LedgerEntry.seller",
+        "ledgerEntries(endDate: \"2019-11-30\", filter: { customerId: $organization }) \
+         { nodes { seller { id } } }",
+        "/ledgerEntries/nodes/*/seller",
+        ABOVE,
+    ),
+    row(
+        "LedgerEntry.user",
+        "ledgerEntries(endDate: \"2019-12-31\", filter: { customerId: $organization }) \
+         { nodes { user { id } userName } }",
+        "/ledgerEntries/nodes/*/user",
+        ADMINISTRATORS,
+    ),
+    row(
+        "LedgerEntry.subscription",
+        "ledgerEntries(endDate: \"2019-11-30\") { nodes { subscription { id } } }",
+        "/ledgerEntries/nodes/*/subscription",
+        ADMINISTRATORS,
+    ),
+    row(
+        "LedgerEntry.service",
+        "ledgerEntries(endDate: \"2019-11-30\") { nodes { service { key } } }",
+        "/ledgerEntries/nodes/*/service",
+        ADMINISTRATORS,
+    ),
+    row(
+        "SummaryRow.customer",
+        "billingSummary(endDate: \"2019-11-30\") { nodes { customer { id } } }",
+        "/billingSummary/nodes/*/customer",
+        ADMINISTRATORS,
+    ),
+    row(
+        "QuarantinedSubscription.subscription",
+        "billingPeriods { nodes { quarantined { subscription { id } } } }",
+        "/billingPeriods/nodes/*/quarantined/*/subscription",
+        ADMINISTRATORS,
+    ),
+    row(
+        "QuarantinedSubscription.customer",
+        "billingPeriods { nodes { quarantined { customer { id } } } }",
+        "/billingPeriods/nodes/*/quarantined/*/customer",
+        ADMINISTRATORS,
+    ),
+];
+
+async fn ask(app: &TestApp, token: &str, query: &str, variables: Value) -> Result<Answer> {
+    let sent = json!({ "query": query, "variables": variables });
+    app.send(token, Method::POST, "/graphql", Some(sent)).await
+}
+
+/// The fields of every type of objects; pages of lists are all alike.
+async fn fields_of_the_schema(app: &TestApp) -> Result<BTreeSet<String>> {
+    let query = "{ __schema { types { kind name fields { name } } } }";
+    let body = ask(app, &app.token, query, json!({})).await?.expect(200)?;
+    let mut all = BTreeSet::new();
+    for kind in body["data"]["__schema"]["types"].as_array().context("types")? {
+        let name = kind["name"].as_str().context("a name")?;
+        let is_page = name.ends_with("Connection") || name.ends_with("Edge");
+        if kind["kind"] != "OBJECT" || name.starts_with("__") || is_page {
+            continue;
+        }
+        for field in kind["fields"].as_array().context("fields")? {
+            all.insert(format!("{name}.{}", field["name"].as_str().context("a name")?));
+        }
+    }
+    Ok(all)
+}
+
+/// The global ids of a tenant's things, as the document's variables.
+async fn ids(app: &TestApp, tenant: &Tenant) -> Result<Map<String, Value>> {
+    let query = "{ organizations: customers { nodes { id uuid parent { id } } } \
+        users { nodes { id uuid } } subscriptions { nodes { id uuid } } \
+        requests { nodes { id uuid } } services { nodes { id key } } \
+        overrides { nodes { id organization { uuid } } } \
+        events(last: 500) { nodes { id stream } } }";
+    let body = ask(app, &app.token, query, json!({})).await?.expect(200)?;
+    let find = |list: &str, is_it: &dyn Fn(&Value) -> bool| {
+        let nodes = body["data"][list]["nodes"].as_array().into_iter().flatten();
+        nodes.clone().find(|node| is_it(node)).cloned().context("it is there")
+    };
+    let organization = find("organizations", &|it| it["uuid"] == tenant.customer)?;
+    let of_customer = |it: &Value| it["organization"]["uuid"] == tenant.customer;
+    let of_user = |it: &Value| it["stream"] == format!("user-{}", tenant.user);
+    let subscription = find("subscriptions", &|it| it["uuid"] == tenant.mailbox)?["id"].clone();
+    Ok(Map::from_iter([
+        ("organization".to_owned(), organization["id"].clone()),
+        ("seller".to_owned(), organization["parent"]["id"].clone()),
+        ("user".to_owned(), find("users", &|it| it["uuid"] == tenant.user)?["id"].clone()),
+        ("himself".to_owned(), Value::Null),
+        ("service".to_owned(), find("services", &|it| it["key"] == "backup")?["id"].clone()),
+        ("held".to_owned(), subscription.clone()),
+        ("subscription".to_owned(), subscription),
+        ("request".to_owned(), find("requests", &|it| it["uuid"] == tenant.request)?["id"].clone()),
+        ("override".to_owned(), find("overrides", &of_customer)?["id"].clone()),
+        ("event".to_owned(), find("events", &of_user)?["id"].clone()),
+        ("period".to_owned(), Value::Null),
+    ]))
+}
+
+/// Whether there is something at a place; `*` stands for any part of a list.
+fn is_shown(value: &Value, at: &str) -> bool {
+    let Some((_, rest)) = at.split_once('/') else { return !value.is_null() };
+    let next = rest.find('/').unwrap_or(rest.len());
+    let (field, rest) = rest.split_at(next);
+    match value {
+        Value::Array(items) if field == "*" => items.iter().any(|item| is_shown(item, rest)),
+        _ => is_shown(&value[field], rest),
+    }
+}
+
+/// What a caller gets of a field.
+async fn says(app: &TestApp, token: &str, row: &Row, ids: &Map<String, Value>) -> Result<Says> {
+    let used = ids.keys().filter(|name| row.query.contains(&format!("${name}")));
+    let declared: Vec<_> = used.clone().map(|name| format!("${name}: ID!")).collect();
+    let variables: Map<_, _> = used.map(|name| (name.clone(), ids[name].clone())).collect();
+    let query = if declared.is_empty() {
+        format!("{{ {} }}", row.query)
+    } else {
+        format!("query({}) {{ {} }}", declared.join(", "), row.query)
+    };
+    let body = ask(app, token, &query, Value::Object(variables)).await?.expect(200)?;
+    let codes: BTreeSet<_> = body["errors"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .map(|error| error["extensions"]["code"].as_str().unwrap_or_default())
+        .collect();
+    let shown = is_shown(&body["data"], row.at);
+    Ok(match (codes.into_iter().collect::<Vec<_>>().as_slice(), shown) {
+        ([], true) => Shown,
+        ([], false) => Hidden,
+        (["forbidden"], false) => Forbidden,
+        (["not_found"], false) => NotFound,
+        _ => anyhow::bail!("{} is answered {body}", row.query),
+    })
+}
+
+#[tokio::test]
+async fn every_field_is_shown_to_whom_the_table_says() -> Result<()> {
+    for engine in BOTH {
+        let tenants = Tenants::new(engine).await?;
+        let app = &tenants.app;
+
+        let mut named = BTreeMap::<String, u32>::new();
+        for (kind, fields) in OPEN {
+            for field in fields.split_whitespace() {
+                *named.entry(format!("{kind}.{field}")).or_default() += 1;
+            }
+        }
+        assert!(
+            named.values().all(|times| *times == 1),
+            "a field is open or guarded, and named once"
+        );
+        for row in GUARDED {
+            ensure!(
+                named.insert(row.field.to_owned(), 0).unwrap_or(0) == 0,
+                "{} is both",
+                row.field
+            );
+        }
+        let named: BTreeSet<_> = named.into_keys().collect();
+        assert_eq!(named, fields_of_the_schema(app).await?);
+
+        let own = ids(app, &tenants.own).await?;
+        let other = ids(app, &tenants.other).await?;
+        for (number, caller) in tenants.callers.iter().enumerate() {
+            let himself = ask(
+                app,
+                &caller.token,
+                "{ viewer { user { id subscriptions { nodes { id } } } } }",
+                json!({}),
+            )
+            .await?
+            .expect(200)?;
+            let himself = &himself["data"]["viewer"]["user"];
+            let mut ids = own.clone();
+            ids.insert("himself".to_owned(), himself["id"].clone());
+            if let Some(held) = himself["subscriptions"]["nodes"][0].get("id") {
+                ids.insert("held".to_owned(), held.clone());
+            }
+            // A period belongs to whoever asks; those who may not ask try somebody else's.
+            let periods = "{ billingPeriods { nodes { id } } }";
+            let token = if number < 3 { &caller.token } else { &tenants.callers[2].token };
+            let periods = ask(app, token, periods, json!({})).await?.expect(200)?;
+            let period = periods["data"]["billingPeriods"]["nodes"][0]["id"].clone();
+            ids.insert("period".to_owned(), period);
+            for row in GUARDED {
+                let place = format!("{}: {} {}", row.field, row.query, CALLERS[number]);
+                let says = says(app, &caller.token, row, &ids).await.context(place.clone())?;
+                assert_eq!(says, row.says[number], "{place}");
+            }
+            // What is another's is not there, or is nothing that he may ask for at all.
+            for row in GUARDED.iter().filter(|row| row.field == "Query.node") {
+                let is_everybodys = ["$service", "$himself", "$period"];
+                if number == 0 || is_everybodys.iter().any(|it| row.query.contains(it)) {
+                    continue;
+                }
+                let place = format!("another's {} {}", row.query, CALLERS[number]);
+                let says = says(app, &caller.token, row, &other).await.context(place.clone())?;
+                let is_event = row.query.contains("$event");
+                let expected = if is_event && number > 2 { Forbidden } else { NotFound };
+                assert_eq!(says, expected, "{place}");
+            }
+        }
+        tenants.app.finish().await?;
+    }
+    Ok(())
+}

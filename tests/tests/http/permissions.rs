@@ -1,0 +1,404 @@
+//! Who may call what: a table that must name every route, for every role, in and out of scope.
+
+use std::collections::BTreeSet;
+
+use anyhow::{Context, Result, ensure};
+use atrium_tests::http::Answer;
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use super::published::routes;
+use super::tenants::{CALLERS, Caller, NO_ID, Tenant, Tenants};
+use crate::BOTH;
+
+/// Of what an address names one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum About {
+    /// Of nothing that belongs to a tenant.
+    Nothing,
+    Reseller,
+    Customer,
+    User,
+    /// The caller.
+    Himself,
+    /// What the customer itself holds.
+    Backup,
+    /// What the user holds.
+    Mailbox,
+    Request,
+}
+
+/// What each of [`CALLERS`] is answered about what is his own tenant's. Bodies are malformed on purpose:
+/// who is let in learns that (400), and nobody else does.
+struct Row {
+    route: &'static str,
+    about: About,
+    /// What a 403 names.
+    permission: &'static str,
+    says: [u16; 5],
+}
+
+const fn row(route: &'static str, about: About, permission: &'static str, says: [u16; 5]) -> Row {
+    Row { route, about, permission, says }
+}
+
+/// Ends the caller's session, or is no session: not for trying with a malformed body.
+const SIGN_OUT: &str = "DELETE /api/v2/session";
+/// Needs no credential.
+const SIGN_IN: &str = "POST /api/v2/session";
+
+const ROUTES: &[Row] = &[
+    row("GET /api/Billing/parameters", About::Nothing, "billing.view", [200, 200, 200, 403, 403]),
+    row("GET /api/Billing/{endDate}", About::Nothing, "billing.view", [200, 200, 200, 403, 403]),
+    row(
+        "GET /api/Billing/{endDate}/detail",
+        About::Nothing,
+        "billing.view",
+        [200, 200, 200, 403, 403],
+    ),
+    row("GET /api/v2/customers", About::Nothing, "organizations.view", [200, 200, 200, 403, 403]),
+    row("POST /api/v2/customers", About::Nothing, "customers.manage", [400, 400, 403, 403, 403]),
+    row(
+        "GET /api/v2/customers/{id}",
+        About::Customer,
+        "organizations.view",
+        [200, 200, 200, 403, 403],
+    ),
+    row(
+        "PATCH /api/v2/customers/{id}",
+        About::Customer,
+        "customers.manage",
+        [400, 400, 403, 403, 403],
+    ),
+    row(
+        "POST /api/v2/customers/{id}/disable",
+        About::Customer,
+        "customers.manage",
+        [400, 400, 403, 403, 403],
+    ),
+    row(
+        "POST /api/v2/customers/{id}/enable",
+        About::Customer,
+        "customers.manage",
+        [400, 400, 403, 403, 403],
+    ),
+    row(
+        "GET /api/v2/customers/{id}/subscriptions",
+        About::Customer,
+        "subscriptions.view",
+        [200, 200, 200, 403, 403],
+    ),
+    row(
+        "POST /api/v2/customers/{id}/subscriptions",
+        About::Customer,
+        "subscriptions.provision_to_customers",
+        [400, 400, 403, 403, 403],
+    ),
+    row(
+        "GET /api/v2/customers/{id}/users",
+        About::Customer,
+        "users.view",
+        [200, 200, 200, 403, 403],
+    ),
+    row(
+        "POST /api/v2/customers/{id}/users",
+        About::Customer,
+        "users.manage",
+        [400, 400, 400, 403, 403],
+    ),
+    row("GET /api/v2/events", About::Nothing, "events.view", [200, 200, 200, 403, 403]),
+    row(
+        "GET /api/v2/organizations/{id}",
+        About::Customer,
+        "organizations.view",
+        [200, 200, 200, 403, 403],
+    ),
+    row(
+        "GET /api/v2/organizations/{id}/overrides",
+        About::Customer,
+        "billing.view",
+        [200, 200, 200, 403, 403],
+    ),
+    row(
+        "PUT /api/v2/organizations/{id}/overrides/{service}",
+        About::Customer,
+        "overrides.set_properties",
+        [400, 400, 403, 403, 403],
+    ),
+    row(
+        "PUT /api/v2/organizations/{id}/prices",
+        About::Customer,
+        "overrides.set_prices",
+        [400, 400, 403, 403, 403],
+    ),
+    row(
+        "GET /api/v2/organizations/{id}/users",
+        About::Customer,
+        "users.view",
+        [200, 200, 200, 403, 403],
+    ),
+    row(
+        "POST /api/v2/organizations/{id}/users",
+        About::Customer,
+        "users.manage",
+        [400, 400, 400, 403, 403],
+    ),
+    row(
+        "GET /api/v2/requests/{id}",
+        About::Request,
+        "subscriptions.view",
+        [200, 200, 200, 403, 403],
+    ),
+    row("GET /api/v2/resellers", About::Nothing, "organizations.view", [200, 200, 200, 403, 403]),
+    row("POST /api/v2/resellers", About::Nothing, "resellers.manage", [400, 400, 403, 403, 403]),
+    // The seller above is out of its customer's sight.
+    row("GET /api/v2/resellers/{id}", About::Reseller, "", [200, 200, 404, 404, 404]),
+    row("PATCH /api/v2/resellers/{id}", About::Reseller, "", [400, 400, 404, 404, 404]),
+    // Nobody shuts himself out.
+    row("POST /api/v2/resellers/{id}/disable", About::Reseller, "", [400, 409, 404, 404, 404]),
+    row("POST /api/v2/resellers/{id}/enable", About::Reseller, "", [400, 400, 404, 404, 404]),
+    row("GET /api/v2/resellers/{id}/users", About::Reseller, "", [200, 200, 404, 404, 404]),
+    row("POST /api/v2/resellers/{id}/users", About::Reseller, "", [400, 400, 404, 404, 404]),
+    row("GET /api/v2/services", About::Nothing, "services.view", [200, 200, 200, 403, 403]),
+    row("GET /api/v2/services/{key}", About::Nothing, "services.view", [200, 200, 200, 403, 403]),
+    row(
+        "PUT /api/v2/services/{key}/draft",
+        About::Nothing,
+        "services.publish",
+        [400, 403, 403, 403, 403],
+    ),
+    row(
+        "POST /api/v2/services/{key}/publish",
+        About::Nothing,
+        "services.publish",
+        [400, 403, 403, 403, 403],
+    ),
+    row(
+        "GET /api/v2/subscriptions/{id}",
+        About::Mailbox,
+        "subscriptions.view",
+        [200, 200, 200, 403, 403],
+    ),
+    row(
+        "POST /api/v2/subscriptions/{id}/change",
+        About::Mailbox,
+        "subscriptions.provision_to_users",
+        [400, 400, 400, 403, 403],
+    ),
+    row(
+        "POST /api/v2/subscriptions/{id}/change",
+        About::Backup,
+        "subscriptions.provision_to_customers",
+        [400, 400, 403, 403, 403],
+    ),
+    row(
+        "POST /api/v2/subscriptions/{id}/deprovision",
+        About::Mailbox,
+        "subscriptions.provision_to_users",
+        [400, 400, 400, 403, 403],
+    ),
+    row(
+        "POST /api/v2/subscriptions/{id}/deprovision",
+        About::Backup,
+        "subscriptions.provision_to_customers",
+        [400, 400, 403, 403, 403],
+    ),
+    row("GET /api/v2/users/{id}", About::User, "users.view", [200, 200, 200, 403, 403]),
+    row("GET /api/v2/users/{id}", About::Himself, "", [200; 5]),
+    row("PATCH /api/v2/users/{id}", About::User, "users.manage", [400, 400, 400, 403, 403]),
+    row("PATCH /api/v2/users/{id}", About::Himself, "users.manage", [400, 400, 400, 403, 403]),
+    row("POST /api/v2/users/{id}/disable", About::User, "users.manage", [400, 400, 400, 403, 403]),
+    row("POST /api/v2/users/{id}/enable", About::User, "users.manage", [400, 400, 400, 403, 403]),
+    row("PUT /api/v2/users/{id}/roles", About::User, "users.manage", [400, 400, 400, 403, 403]),
+    row("PUT /api/v2/users/{id}/roles", About::Himself, "users.manage", [400, 400, 400, 403, 403]),
+    row(
+        "GET /api/v2/users/{id}/subscriptions",
+        About::User,
+        "subscriptions.view",
+        [200, 200, 200, 403, 403],
+    ),
+    row("GET /api/v2/users/{id}/subscriptions", About::Himself, "", [200; 5]),
+    row(
+        "POST /api/v2/users/{id}/subscriptions",
+        About::User,
+        "subscriptions.provision_to_users",
+        [400, 400, 400, 403, 403],
+    ),
+    row(
+        "POST /api/v2/users/{id}/subscriptions",
+        About::Himself,
+        "subscriptions.provision_to_users",
+        // Only customers and their users hold services, but that is for who is let in.
+        [400, 400, 400, 403, 403],
+    ),
+    row("GET /api/v2/users/{id}/tokens", About::User, "users.manage", [200, 200, 200, 403, 403]),
+    row("GET /api/v2/users/{id}/tokens", About::Himself, "", [200; 5]),
+    // Nobody makes or deletes a token for somebody else, whatever he holds.
+    row("POST /api/v2/users/{id}/tokens", About::User, "tokens.hold", [403; 5]),
+    row("POST /api/v2/users/{id}/tokens", About::Himself, "tokens.hold", [400, 403, 403, 400, 403]),
+    row("DELETE /api/v2/users/{id}/tokens/{token}", About::User, "tokens.hold", [403; 5]),
+    row(
+        "DELETE /api/v2/users/{id}/tokens/{token}",
+        About::Himself,
+        "tokens.hold",
+        // There is no such token.
+        [404, 403, 403, 404, 403],
+    ),
+    row(SIGN_IN, About::Nothing, "", [400; 5]),
+    row(SIGN_OUT, About::Nothing, "", [409, 204, 204, 409, 204]),
+];
+
+#[test]
+fn the_table_names_every_route_and_no_other() -> Result<()> {
+    let named: BTreeSet<_> = ROUTES.iter().map(|row| row.route.to_owned()).collect();
+    let published = routes()?.into_iter().map(|route| format!("{} {}", route.method, route.path));
+    assert_eq!(named, published.collect());
+    Ok(())
+}
+
+/// The id that an address names.
+fn id(about: About, tenant: &Tenant, caller: &Caller) -> String {
+    match about {
+        About::Nothing => String::new(),
+        About::Reseller => tenant.reseller.clone(),
+        About::Customer => tenant.customer.clone(),
+        About::User => tenant.user.clone(),
+        About::Himself => caller.user.clone(),
+        About::Backup => tenant.backup.clone(),
+        About::Mailbox => tenant.mailbox.clone(),
+        About::Request => tenant.request.clone(),
+    }
+}
+
+/// Calls a route about something, with a malformed body where it takes one.
+async fn call(tenants: &Tenants, row: &Row, token: &str, id: &str) -> Result<Answer> {
+    let (method, path) = row.route.split_once(' ').context("a method and a path")?;
+    let path = path
+        .replace("{id}", id)
+        .replace("{key}", "backup")
+        .replace("{service}", "backup")
+        .replace("{endDate}", "2019-11-30")
+        .replace("{token}", NO_ID);
+    let takes_body = !matches!(method, "GET" | "DELETE");
+    let body = takes_body.then(|| json!({ "nonsense": true }));
+    tenants.app.send(token, method.parse::<Method>()?, &path, body).await
+}
+
+/// The body, whichever request it answers.
+fn whichever(answer: &Answer) -> Value {
+    let mut body = answer.body.clone();
+    body["instance"] = Value::Null;
+    body
+}
+
+#[tokio::test]
+async fn every_role_is_answered_as_the_table_says() -> Result<()> {
+    for engine in BOTH {
+        let tenants = Tenants::new(engine).await?;
+        let mut not_found = None;
+        // Signing out is last: there is nobody to call after it.
+        let (last, rows): (Vec<_>, Vec<_>) = ROUTES.iter().partition(|row| row.route == SIGN_OUT);
+        for row in rows.into_iter().chain(last) {
+            let route = row.route;
+            let anonymous =
+                call(&tenants, row, "", &id(row.about, &tenants.own, &tenants.callers[0])).await?;
+            let expected = if route == SIGN_IN { 400 } else { 401 };
+            anonymous.problem(expected).with_context(|| format!("{route} without a token"))?;
+            for (number, caller) in tenants.callers.iter().enumerate() {
+                let place = || format!("{route} about {:?}: {}", row.about, CALLERS[number]);
+                let says = row.says[number];
+                let own = id(row.about, &tenants.own, caller);
+                let answer = call(&tenants, row, &caller.token, &own).await?;
+                ensure!(answer.status == says, "{}: {} {}", place(), answer.status, answer.body);
+                if says >= 400 {
+                    let code = answer.clone().problem(says).with_context(place)?;
+                    let detail = answer.body["detail"].as_str().unwrap_or_default();
+                    if says == 403 {
+                        assert_eq!(code, "forbidden", "{}", place());
+                        assert!(detail.contains(row.permission), "{}: {detail}", place());
+                    }
+                }
+                if matches!(row.about, About::Nothing | About::Himself) {
+                    continue;
+                }
+                // What is another's, what is not there and what is no id are one and the same. Nothing
+                // is another's for the provider.
+                let mut out_of_sight = vec![
+                    NO_ID.to_owned(),
+                    "nonsense".to_owned(),
+                    "%FF".to_owned(),
+                    "%00".to_owned(),
+                    "x".repeat(1_000),
+                ];
+                if number > 0 {
+                    out_of_sight.push(id(row.about, &tenants.other, caller));
+                }
+                for other in out_of_sight {
+                    let answer = call(&tenants, row, &caller.token, &other).await?;
+                    let code = answer.clone().problem(404);
+                    assert_eq!(code.with_context(place)?, "not_found", "{}", place());
+                    let body = whichever(&answer);
+                    assert_eq!(*not_found.get_or_insert_with(|| body.clone()), body);
+                }
+            }
+        }
+        tenants.app.finish().await?;
+    }
+    Ok(())
+}
+
+/// What a body or a parameter names can be out of scope, too.
+#[tokio::test]
+async fn what_else_a_call_names_is_seen_only_in_scope() -> Result<()> {
+    for engine in BOTH {
+        let tenants = Tenants::new(engine).await?;
+        let Tenants { app, own, other, callers } = &tenants;
+        let (reseller, customer) = (&callers[1].token, &callers[2].token);
+        for (token, seller, status) in [
+            (reseller, &own.reseller, 422),
+            (reseller, &other.reseller, 404),
+            (customer, &own.reseller, 404),
+            (customer, &own.customer, 403),
+        ] {
+            for plural in ["customers", "resellers"] {
+                let sent = json!({ "name": " ", "parentId": seller });
+                let path = format!("/api/v2/{plural}");
+                app.send(token, Method::POST, &path, Some(sent)).await?.problem(status)?;
+            }
+        }
+        for path in ["/api/Billing/2019-11-30", "/api/Billing/2019-11-30/detail"] {
+            for (token, name, id, status) in [
+                (reseller, "customerId", &own.customer, 200),
+                (reseller, "sellerId", &own.reseller, 200),
+                (reseller, "customerId", &other.customer, 404),
+                (reseller, "sellerId", &other.reseller, 404),
+                (customer, "customerId", &own.customer, 200),
+                (customer, "sellerId", &own.reseller, 404),
+                (reseller, "customerId", &"1".to_owned(), 404),
+                (reseller, "customerId", &"nonsense".to_owned(), 404),
+                (reseller, "customerId", &"%00".to_owned(), 404),
+            ] {
+                let path = format!("{path}?{name}={id}");
+                app.send(token, Method::GET, &path, None).await?.expect(status)?;
+            }
+            // A customer with such an id is as little there as one of another's is.
+            let bad = format!("{path}?customerId={}&limit=many", other.customer);
+            app.send(&callers[4].token, Method::GET, &bad, None).await?.problem(403)?;
+        }
+        // A kind of organisation is none of the other.
+        let sent = json!({ "firstName": "A", "lastName": "B", "email": "a@b.test" });
+        let path = format!("/api/v2/resellers/{}/users", own.customer);
+        app.send(&app.token, Method::POST, &path, Some(sent)).await?.problem(404)?;
+        for path in [
+            format!("/api/v2/resellers/{}", own.customer),
+            format!("/api/v2/customers/{}", own.reseller),
+            format!("/api/v2/customers/{}/users", own.reseller),
+            format!("/api/v2/resellers/{}/users", own.customer),
+            format!("/api/v2/customers/{}/subscriptions", own.reseller),
+        ] {
+            app.send(&app.token, Method::GET, &path, None).await?.problem(404)?;
+        }
+        tenants.app.finish().await?;
+    }
+    Ok(())
+}
