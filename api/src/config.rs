@@ -48,7 +48,7 @@ pub struct ServeArguments {
     #[arg(long, value_name = "ADDRESS", env = "ATRIUM_LISTEN")]
     pub listen: Option<String>,
 
-    /// Requests that a caller may make in a minute; 0: as many as he likes [default: 6000]
+    /// Requests that a caller may make in a minute; 0: as many as he likes [default: 600000]
     #[arg(long, value_name = "REQUESTS", env = "ATRIUM_RATE_LIMIT")]
     pub rate_limit: Option<u32>,
 
@@ -225,7 +225,7 @@ mod tests {
             let arguments = ServeArguments { rate_limit, ..ServeArguments::default() };
             Settings::load(&arguments).unwrap().show()
         };
-        assert!(shown(None).contains("rate_limit = 6000\n"));
+        assert!(shown(None).contains("rate_limit = 600000\n"));
         assert!(shown(Some(5)).contains("rate_limit = 5\n"));
         assert!(shown(Some(0)).contains("rate_limit = 0\n"));
     }

@@ -18,7 +18,7 @@ use moka::sync::Cache;
 use crate::problem::Problem;
 
 /// Requests that a caller may make in a minute if nobody says otherwise.
-pub const REQUESTS_PER_MINUTE: NonZeroU32 = NonZeroU32::new(6_000).expect("not zero");
+pub const REQUESTS_PER_MINUTE: NonZeroU32 = NonZeroU32::new(600_000).expect("not zero");
 /// Wrong passwords in a row that a login bears from one network before it has to wait.
 pub(crate) const WRONG_PASSWORDS_AT_ONCE: NonZeroU32 = NonZeroU32::new(10).expect("not zero");
 /// Seconds after which one more try is allowed.

@@ -425,6 +425,9 @@ impl Walk<'_> {
             let parameter = conditions.bind(position);
             conditions.text.push_str(&format!(" and position {sign} ${parameter}"));
         }
+        // Exactly; the bound above is for the index.
+        let parameter = conditions.bind(self.before);
+        conditions.text.push_str(&format!(" and position - length(hash) / 32 + 1 < ${parameter}"));
         // The kind stands in the bytes. It may stand there as somebody's text too, and other events
         // of the row are of other kinds: so each is looked at again.
         let any = self.kinds.iter().map(|kind| {

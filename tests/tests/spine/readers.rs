@@ -9,6 +9,7 @@ use commands::Writer;
 use domain::organization::Kind;
 use domain::{OrganizationId, TenantPath};
 use eventstore::{Database, Log};
+use projections::finder::{self, End, EventQuery, Scope};
 use rand::Rng;
 
 use super::setting::{BOTH, another_writer, at_once, create, events, id, provider, rename, system};
@@ -160,6 +161,58 @@ async fn the_log_is_read_by_tenant_and_by_time() -> Result<()> {
         assert_eq!(known("2019-03-01T00:00:00Z").await?, first_in_march + 7);
         assert_eq!(known("2030-01-01T00:00:00Z").await?, first_in_march + 7);
         laws::check(&world.database).await?;
+    }
+    Ok(())
+}
+
+/// Pages of any size, from either end, of all kinds or of some: together they are the log.
+#[tokio::test(flavor = "multi_thread")]
+async fn pages_of_events_leave_nothing_out_and_repeat_nothing() -> Result<()> {
+    for engine in BOTH {
+        let world = World::new(engine).await?;
+        let provider = provider(&world).await?;
+        for n in 0..6 {
+            world.system(create(Kind::Customer, &provider, &format!("c{n}"))).await?;
+        }
+        let (database, scope) = (&world.database, Scope::catalogue());
+        let head = events(database).await?;
+        for kinds in [vec![], vec!["organization.created"], vec!["user.created", "no.kind"]] {
+            let kinds: Vec<_> = kinds.into_iter().map(str::to_owned).collect();
+            let query = EventQuery { kinds: kinds.clone(), limit: 500, ..EventQuery::default() };
+            let all = finder::list_events(database, &scope, &query).await?;
+            let all: Vec<_> = all.items.iter().map(|event| event.position).collect();
+            ensure!(all.len() == head as usize || !kinds.is_empty(), "{all:?}");
+            for after in [0, 1, 2, 3] {
+                let behind = all.iter().filter(|position| **position > after).count() as u64;
+                assert_eq!(finder::count_events(database, &scope, &kinds, after).await?, behind);
+            }
+            for limit in [1, 2, 3, 7] {
+                for end in [End::First, End::Last] {
+                    let mut found = Vec::new();
+                    let mut query =
+                        EventQuery { kinds: kinds.clone(), limit, end, ..query.clone() };
+                    loop {
+                        let page = finder::list_events(database, &scope, &query).await?;
+                        let positions: Vec<_> = page.items.iter().map(|it| it.position).collect();
+                        match end {
+                            End::First => {
+                                found.extend(&positions);
+                                query.after = positions.last().copied();
+                            }
+                            End::Last => {
+                                found.splice(0..0, positions.iter().copied());
+                                query.before = positions.first().copied();
+                            }
+                        }
+                        if !page.more {
+                            break;
+                        }
+                        ensure!(found.len() < all.len(), "{end:?} by {limit}: {found:?}");
+                    }
+                    assert_eq!(found, all, "{engine:?}: {kinds:?} by {limit} from {end:?}");
+                }
+            }
+        }
     }
     Ok(())
 }
