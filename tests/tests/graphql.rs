@@ -456,14 +456,17 @@ async fn activity_is_told_day_by_day_the_newest_first() -> Result<()> {
         assert_eq!(last["pageInfo"]["hasPreviousPage"], true);
 
         // Many organisations at once say what each says; what is below one is not its own.
-        let query =
-            format!("{{ customers(first: 20) {{ nodes {{ uuid activity {{ {fields} }} }} }} }}");
-        let customers = ask(&app, &query).await?["customers"]["nodes"].clone();
-        let customers = customers.as_array().context("nodes")?;
-        assert_eq!(customers.len(), 2);
-        for customer in customers {
-            let id = customer["uuid"].as_str().context("an id")?;
-            assert_eq!(customer["activity"], of(&app.token, "", id).await?);
+        for page in ["", "(first: 1)", "(last: 1)"] {
+            let query = format!(
+                "{{ customers(first: 20) {{ nodes {{ uuid activity{page} {{ {fields} }} }} }} }}"
+            );
+            let customers = ask(&app, &query).await?["customers"]["nodes"].clone();
+            let customers = customers.as_array().context("nodes")?;
+            assert_eq!(customers.len(), 2);
+            for customer in customers {
+                let id = customer["uuid"].as_str().context("an id")?;
+                assert_eq!(customer["activity"], of(&app.token, page, id).await?);
+            }
         }
         let seller = of(&session, "", &tenant.seller).await?;
         assert_eq!(days(&seller), ["2019-12-23", "2019-12-20"].map(|it| json!(it)));
