@@ -33,7 +33,7 @@ fn day(event: &Recorded) -> String {
 
 impl View for ActivityView {
     const TABLE: &'static str = "view_activity";
-    const INDEXES: &'static [&'static str] = &[];
+    const INDEXES: &'static [&'static str] = &["path, sort, key"];
     held_in!(activity);
 
     fn touched(event: &Recorded) -> Vec<Touch> {
