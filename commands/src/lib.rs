@@ -4,7 +4,6 @@ mod ambient;
 mod body;
 mod cache;
 mod command;
-mod committer;
 mod error;
 mod memory;
 mod reply;

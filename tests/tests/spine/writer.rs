@@ -418,3 +418,42 @@ async fn a_writer_whose_session_was_ended_goes_on_with_another() -> Result<()> {
     laws::check(&world.database).await?;
     Ok(())
 }
+
+/// What is decided while a batch is written stands on it, a refusal too. Where that batch fails, it is
+/// decided again on what is really there.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_stood_on_a_batch_that_failed_is_decided_again() -> Result<()> {
+    let settings = WriterSettings { batch_commands: 1, ..WriterSettings::default() };
+    let world = World::with(Engine::Postgres, settings, Box::new(|_| ())).await?;
+    let provider = provider(&world).await?;
+    let mut held = hold_up(&world.database).await?;
+    let submit = |name: &str| {
+        let sent = json!({ "name": name, "parentId": provider, "code": "ONE" });
+        let wish = system(Command::CreateOrganization { kind: Kind::Customer, body: body(sent) });
+        let writer = world.writer.clone();
+        tokio::spawn(async move { writer.submit(wish).await })
+    };
+    let first = submit("the first");
+    let ended = "select count(pg_terminate_backend(pid)) from pg_stat_activity \
+                 where datname = current_database() and wait_event_type = 'Lock'";
+    let waits = "select count(*) from pg_stat_activity \
+                 where datname = current_database() and wait_event_type = 'Lock'";
+    while world.database.fetch(waits, &[]).await?[0].int(0)? == 0 {
+        tokio::task::yield_now().await;
+    }
+    // Its code is taken, by one that is being written.
+    let second = submit("the second");
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert!(
+        !first.is_finished() && !second.is_finished(),
+        "nothing is answered before it is written"
+    );
+    assert_eq!(world.database.fetch(ended, &[]).await?[0].int(0)?, 1);
+    let first = first.await?;
+    assert!(matches!(first, Err(Error::OutcomeUnknown | Error::Storage(_))), "{first:?}");
+    held.execute("rollback", &[]).await?;
+    second.await??;
+    assert_eq!(customers(&world.database).await?.len(), 1);
+    laws::check(&world.database).await?;
+    Ok(())
+}

@@ -1,0 +1,508 @@
+//! Deciding: what the writer's thread does, while the committer writes what was decided before.
+
+use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+use domain::subscription::Subscription;
+use eventstore::{Connection, Database, Engine, Error as StoreError, Head, Log, Value};
+use projections::Wants;
+use tokio::sync::{mpsc, watch};
+use tokio::task::{JoinError, JoinHandle};
+
+use super::committer::{Batch, Committer, Written};
+use super::{
+    AmbientDebug, Answer, Committed, Failure, Job, OnCommit, Submission, WriterSettings, answer,
+    reply_key,
+};
+use crate::cache::{self, Cache, KeptReply, Layer};
+use crate::error::{Error, Stop};
+use crate::unit::{Ground, REPLIES, STREAMS, Unit, stream};
+use crate::usecase::organizations::DEPTH_MAX;
+
+/// Rounds of loading what a command needs before it is given up: what one load shows may name the
+/// next thing to load. Four walks up the deepest tree, and a few more.
+const LOADS_MAX: usize = 4 * DEPTH_MAX + 16;
+/// Rounds of loading after which only the commands that miss nothing go on. Those behind them may
+/// build on what they decide, and would miss something new in every round.
+const LOADS_TOGETHER: usize = 4;
+/// Times that a batch is decided again because another process was faster.
+const RACES_MAX: usize = 1_000;
+/// Times that it is decided again because a row stood in its way: only a kept answer to a command
+/// without events can, which does not move the head of the log.
+const TAKEN_MAX: usize = 3;
+/// A batch is decided in about so many parts while the one before it is written.
+const DECIDED_IN_PARTS: usize = 4;
+/// Events of other processes that are looked at one by one; beyond, all that is known is forgotten.
+const CATCH_UP_MAX: u64 = 10_000;
+
+/// Commands that were decided one after another, and what they decided: written together.
+#[derive(Default)]
+struct Prepared {
+    jobs: Vec<Job>,
+    /// As many as there are jobs.
+    answers: Vec<Result<Committed, Error>>,
+    batch: Batch,
+}
+
+impl Prepared {
+    /// Adds commands that were decided on top of it.
+    fn extend(&mut self, newer: Self) {
+        self.jobs.extend(newer.jobs);
+        self.answers.extend(newer.answers);
+        self.batch.extend(newer.batch);
+    }
+
+    /// Tells everybody. A caller that has gone away does not hear; his command is done all the same.
+    fn answer(self) {
+        for (job, answer) in self.jobs.into_iter().zip(self.answers) {
+            let _ = job.answer.send(answer);
+        }
+    }
+}
+
+/// A batch on its way into the database.
+struct Writing {
+    jobs: Vec<Job>,
+    answers: Vec<Result<Committed, Error>>,
+    /// What is decided next stands on it already.
+    batch: Arc<Batch>,
+    task: JoinHandle<(Committer, Result<Written, StoreError>)>,
+}
+
+/// Decides, hands over to the committer, and answers.
+pub(super) struct Worker {
+    database: Database,
+    log: Log,
+    /// Reads what the commands ask for; the committer's connection is busy writing.
+    reader: Option<Connection>,
+    ambient: Arc<dyn AmbientDebug>,
+    settings: WriterSettings,
+    on_commit: OnCommit,
+    announce: watch::Sender<u64>,
+    cache: Cache,
+    /// Not yet decided, the oldest first.
+    waiting: VecDeque<Job>,
+    /// Decided; written as soon as the batch before it is.
+    next: Prepared,
+    writing: Option<Writing>,
+    /// Stands for what is being written while nothing is.
+    nothing: Layer,
+    /// Away while it writes.
+    committer: Option<Committer>,
+    /// Where the log ends with all that has been decided.
+    end: End,
+    /// Times in a row that a batch had to be decided again: another process was faster, or a row stood
+    /// in its way.
+    races: usize,
+    taken: usize,
+}
+
+/// Where the log ends, or will.
+#[derive(Clone, Copy)]
+struct End {
+    position: u64,
+    /// Microseconds since 1970.
+    recorded_at: i64,
+}
+
+impl From<Head> for End {
+    fn from(head: Head) -> Self {
+        Self { position: head.position, recorded_at: head.recorded_at }
+    }
+}
+
+impl Worker {
+    pub(super) async fn connect(
+        database: Database,
+        ambient: Arc<dyn AmbientDebug>,
+        settings: WriterSettings,
+        on_commit: OnCommit,
+        announce: watch::Sender<u64>,
+    ) -> Result<Self, StoreError> {
+        // The pool belongs to the runtime that serves requests; this is another one.
+        let database = database.apart();
+        let committer = Committer::connect(&database).await?;
+        announce.send_replace(committer.head().position);
+        Ok(Self {
+            log: Log::new(database.clone()),
+            reader: Some(database.writer_connection().await?),
+            database,
+            ambient,
+            settings,
+            on_commit,
+            announce,
+            cache: Cache::default(),
+            waiting: VecDeque::new(),
+            next: Prepared::default(),
+            writing: None,
+            nothing: Layer::default(),
+            end: committer.head().into(),
+            committer: Some(committer),
+            races: 0,
+            taken: 0,
+        })
+    }
+
+    /// Folds SQLite's write-ahead log into the file now and then, after something was committed.
+    fn fold_log(&self) -> JoinHandle<()> {
+        let (database, mut committed) = (self.database.clone(), self.announce.subscribe());
+        tokio::spawn(async move {
+            if database.engine() != Engine::Sqlite {
+                return;
+            }
+            let mut connection = None;
+            while committed.changed().await.is_ok() {
+                let folded = async {
+                    let connection = match &mut connection {
+                        Some(connection) => connection,
+                        none => none.insert(database.writer_connection().await?),
+                    };
+                    connection.fold_log().await
+                };
+                if let Err(error) = folded.await {
+                    let cause: &dyn std::error::Error = &error;
+                    tracing::warn!(error = cause, "the write-ahead log could not be folded");
+                    connection = None;
+                }
+            }
+        })
+    }
+
+    /// While one batch is written, the next is decided on top of it. No timer: what comes meanwhile fills
+    /// it by itself.
+    pub(super) async fn run(mut self, mut jobs: mpsc::Receiver<Job>) {
+        let folding = self.fold_log();
+        let mut is_open = true;
+        loop {
+            let room = self.settings.batch_commands - self.next.jobs.len();
+            while self.waiting.len() < room
+                && let Ok(job) = jobs.try_recv()
+            {
+                self.waiting.push_back(job);
+            }
+            if self.writing.is_none() && !self.next.jobs.is_empty() {
+                self.write_next();
+            } else if room > 0 && self.waiting.len() >= self.worth_deciding() {
+                self.decide_waiting(room).await;
+            } else if let Some(writing) = &mut self.writing {
+                tokio::select! {
+                    written = &mut writing.task => self.written(written).await,
+                    job = jobs.recv(), if is_open && self.waiting.len() < room => match job {
+                        Some(job) => self.waiting.push_back(job),
+                        None => is_open = false,
+                    },
+                }
+            } else {
+                match jobs.recv().await {
+                    Some(job) => self.waiting.push_back(job),
+                    None => break,
+                }
+            }
+        }
+        folding.abort();
+        if let Some(reader) = self.reader.take() {
+            reader.close().await;
+        }
+        if let Some(committer) = self.committer.take() {
+            committer.close().await;
+        }
+        self.database.close().await;
+    }
+
+    /// How many commands have to wait before they are decided: each time costs a question to the
+    /// database, so a batch is not made of ones and twos while there is time.
+    fn worth_deciding(&self) -> usize {
+        self.writing.as_ref().map_or(1, |writing| writing.jobs.len().div_ceil(DECIDED_IN_PARTS))
+    }
+
+    /// Hands the next batch to the committer.
+    fn write_next(&mut self) {
+        let Prepared { jobs, answers, batch } = std::mem::take(&mut self.next);
+        metrics::histogram!("atrium_batch_commands").record(jobs.len() as f64);
+        let batch = Arc::new(batch);
+        let mut committer = self.committer.take().expect("nothing is being written");
+        let to_write = batch.clone();
+        let task = tokio::spawn(async move {
+            let written = committer.write(&to_write).await;
+            (committer, written)
+        });
+        self.writing = Some(Writing { jobs, answers, batch, task });
+    }
+
+    /// Hears what became of the batch that was being written.
+    async fn written(
+        &mut self,
+        written: Result<(Committer, Result<Written, StoreError>), JoinError>,
+    ) {
+        let Writing { jobs, answers, batch, .. } =
+            self.writing.take().expect("only what is being written is heard of");
+        let (mut committer, written) =
+            written.expect("the committer has no reason to panic, and is never cancelled");
+        let again = match written {
+            Ok(Written::Committed) => {
+                (self.races, self.taken) = (0, 0);
+                let head = committer.head();
+                self.committer = Some(committer);
+                let Batch { layer, events, .. } =
+                    Arc::into_inner(batch).expect("the committer has let go of it");
+                self.cache.remember(layer);
+                metrics::counter!("atrium_events_total").increment(events.len() as u64);
+                (self.on_commit)(&events);
+                self.announce.send_replace(head.position);
+                Prepared { jobs, answers, batch: Batch::default() }.answer();
+                return;
+            }
+            Ok(Written::Outrun) if self.races < RACES_MAX => {
+                self.races += 1;
+                Ok(())
+            }
+            Ok(Written::Outrun) => {
+                let what = "other processes were faster every time";
+                Err(StoreError::Unsuitable(what.to_owned()))
+            }
+            Err(error) if error.is_taken() && self.taken < TAKEN_MAX => {
+                self.taken += 1;
+                Ok(())
+            }
+            Err(error) => Err(error),
+        };
+        let again = match again {
+            Ok(()) => self.catch_up(&mut committer).await,
+            Err(error) => Err(error),
+        };
+        // All that was decided stood on what has not become true: it is decided again.
+        for job in std::mem::take(&mut self.next).jobs.into_iter().rev() {
+            self.waiting.push_front(job);
+        }
+        match again {
+            Ok(()) => {
+                for job in jobs.into_iter().rev() {
+                    self.waiting.push_front(job);
+                }
+            }
+            Err(error) => {
+                (self.races, self.taken) = (0, 0);
+                committer.disconnect().await;
+                self.fail(jobs, error);
+            }
+        }
+        self.end = committer.head().into();
+        self.committer = Some(committer);
+    }
+
+    /// Every one of these commands gets the same error, and what was known is forgotten: the database
+    /// may be another one than we think.
+    fn fail(&mut self, jobs: Vec<Job>, error: StoreError) {
+        let cause: &dyn std::error::Error = &error;
+        tracing::error!(error = cause, commands = jobs.len(), "commands could not be written");
+        self.cache.clear();
+        let unknown = matches!(error, StoreError::OutcomeUnknown(_));
+        let error = Arc::new(error);
+        for job in jobs {
+            let same = if unknown { Error::OutcomeUnknown } else { Error::Storage(error.clone()) };
+            let _ = job.answer.send(Err(same));
+        }
+    }
+
+    /// Decides what waits, on top of what is decided and being written.
+    async fn decide_waiting(&mut self, room: usize) {
+        // Where nothing is written yet, a part is enough to begin with; the rest is decided meanwhile.
+        let parts = if self.writing.is_none() { DECIDED_IN_PARTS } else { 1 };
+        let part = self.waiting.len().div_ceil(parts).min(room);
+        let jobs: Vec<_> = self.waiting.drain(..part).collect();
+        match self.decide(&jobs).await {
+            Ok((answers, batch)) => {
+                self.end.position += batch.events.len() as u64;
+                if let Some(last) = batch.events.last() {
+                    self.end.recorded_at = last.recorded_at.timestamp_micros();
+                }
+                let mut jobs = jobs;
+                for job in jobs.split_off(answers.len()).into_iter().rev() {
+                    self.waiting.push_front(job);
+                }
+                self.next.extend(Prepared { jobs, answers, batch });
+            }
+            Err(error) => {
+                self.reader = None;
+                self.fail(jobs, error);
+            }
+        }
+    }
+
+    /// Runs every command, one after another; where something is missing, loads it with one
+    /// statement for each table and runs them all again. It may end up with only the first ones of the
+    /// commands: mostly all, always at least one.
+    async fn decide(
+        &mut self,
+        mut jobs: &[Job],
+    ) -> Result<(Vec<Result<Committed, Error>>, Batch), StoreError> {
+        self.connect_again().await?;
+        let mut loaded = Layer::default();
+        self.load(&mut loaded, &self.foreseen(jobs)).await?;
+        for round in 1..=LOADS_MAX {
+            let mut batch = Batch::default();
+            let mut answers = Vec::with_capacity(jobs.len());
+            // Recorded times never decrease, even where clocks do.
+            let now = self.ambient.now().max(time(self.end.recorded_at));
+            let mut wants = Wants::default();
+            let mut first_to_miss = None;
+            for (index, job) in jobs.iter().enumerate() {
+                answers.push(self.run_one(&mut batch, &loaded, &job.submission, now, &mut wants));
+                if !wants.is_empty() {
+                    first_to_miss = first_to_miss.or(Some(index));
+                }
+            }
+            match first_to_miss {
+                None => {
+                    self.cache.remember(loaded);
+                    batch.store_events();
+                    return Ok((answers, batch));
+                }
+                Some(index) if round >= LOADS_TOGETHER && index > 0 => jobs = &jobs[..index],
+                Some(_) => {}
+            }
+            self.load(&mut loaded, &wants).await?;
+        }
+        Err(StoreError::Unsuitable("a command keeps asking for more to be loaded".to_owned()))
+    }
+
+    /// What is known before a part of a batch is decided, the newest first: what is decided, what is being
+    /// written, what is in the database.
+    fn layers(&self) -> [&Layer; 4] {
+        let [young, old] = self.cache.layers();
+        let writing = self.writing.as_ref().map_or(&self.nothing, |it| &it.batch.layer);
+        [&self.next.batch.layer, writing, young, old]
+    }
+
+    /// What these commands are likely to ask for and is not known: what is new in most batches. All
+    /// the rest is found out by running them.
+    fn foreseen(&self, jobs: &[Job]) -> Wants {
+        let mut wants = Wants::default();
+        let layers = self.layers();
+        for Job { submission, .. } in jobs {
+            if let Some(slot) = submission.command.slot() {
+                let stream = stream::<Subscription>(slot);
+                if cache::state::<Subscription>(layers, &stream).is_none() {
+                    wants.add(STREAMS, &stream);
+                }
+            }
+            if let Some(idempotency) = &submission.idempotency {
+                let key = reply_key(submission.caller, &idempotency.key);
+                if cache::reply(layers, &key).is_none() {
+                    wants.add(REPLIES, &key);
+                }
+            }
+        }
+        wants
+    }
+
+    fn run_one(
+        &self,
+        batch: &mut Batch,
+        loaded: &Layer,
+        submission: &Submission,
+        now: DateTime<Utc>,
+        wants: &mut Wants,
+    ) -> Result<Committed, Error> {
+        let [newest, newer, young, old] = self.layers();
+        let ground = Ground {
+            layers: [&batch.layer, loaded, newest, newer, young, old],
+            next_position: self.end.position + 1 + batch.events.len() as u64,
+            now,
+            ambient: self.ambient.as_ref(),
+        };
+        let mut unit = Unit::new(ground, submission.caller);
+        let ran = catch_unwind(AssertUnwindSafe(|| answer(&mut unit, submission)));
+        let missed = unit.wants();
+        let was_rehearsal = !missed.is_empty();
+        wants.absorb(missed);
+        match ran {
+            Ok(Ok(Answer::New(reply))) => {
+                let kept = submission.idempotency.as_ref().map(|idempotency| {
+                    let key = reply_key(submission.caller, &idempotency.key);
+                    let answer = serde_json::to_vec(&reply).expect("a reply has a JSON form");
+                    (key, idempotency.request, answer)
+                });
+                batch.take_in(unit.decided(), kept);
+                Ok(Committed { reply, replayed: false })
+            }
+            Ok(Ok(Answer::Kept(reply))) => Ok(Committed { reply, replayed: true }),
+            Ok(Err(Failure::KeyReused)) => Err(Error::KeyReused),
+            Ok(Err(Failure::Stopped(Stop::Refused(refusal)))) => Err(Error::Refused(refusal)),
+            Ok(Err(Failure::Stopped(Stop::Unauthenticated))) => Err(Error::Unauthenticated),
+            Err(_) => {
+                if !was_rehearsal {
+                    tracing::error!(command = ?submission.command, "a command panicked");
+                }
+                Err(Error::Panicked)
+            }
+        }
+    }
+
+    /// Loads what is committed. What is decided and not yet committed is never asked for: it is known.
+    async fn load(&mut self, layer: &mut Layer, wants: &Wants) -> Result<(), StoreError> {
+        let connection = self.reader.as_mut().expect("connected before deciding");
+        if let Some(streams) = wants.0.get(STREAMS) {
+            let events = eventstore::streams(connection, streams.iter().cloned().collect()).await?;
+            for stream in streams {
+                layer.states.begin(stream);
+            }
+            for event in &events {
+                layer.states.fold(event);
+            }
+        }
+        if let Some(keys) = wants.0.get(REPLIES) {
+            let sql = format!(
+                "select key, request, answer from reply where {}",
+                self.database.engine().any_of("key", 1)
+            );
+            let keys: Vec<_> = keys.iter().cloned().collect();
+            let rows = connection.fetch(&sql, &[Value::Texts(keys.clone())]).await?;
+            layer.replies.extend(keys.into_iter().map(|key| (key, None)));
+            for row in rows {
+                let request = row.bytes(1)?.try_into().map_err(|_| {
+                    StoreError::Unsuitable("a kept reply's hash has another length".to_owned())
+                })?;
+                let kept = KeptReply { request, answer: row.bytes(2)?.into() };
+                layer.replies.insert(row.text(0)?.to_owned(), Some(kept));
+            }
+        }
+        layer.views.load(connection, wants, "").await
+    }
+
+    /// Connects to a database that was away.
+    async fn connect_again(&mut self) -> Result<(), StoreError> {
+        if self.reader.is_none() {
+            self.reader = Some(self.database.writer_connection().await?);
+        }
+        if let Some(committer) = &mut self.committer
+            && !committer.is_connected()
+        {
+            committer.connect_again().await?;
+            self.end = committer.head().into();
+        }
+        Ok(())
+    }
+
+    /// Learns what other processes have written since.
+    async fn catch_up(&mut self, committer: &mut Committer) -> Result<(), StoreError> {
+        let after = committer.head().position;
+        let head = committer.look().await?.position;
+        if head - after > CATCH_UP_MAX {
+            self.cache.clear();
+        } else {
+            let mut pages = self.log.pages(after, head);
+            while let Some(events) = pages.next().await? {
+                events.iter().for_each(|event| self.cache.forget(event));
+            }
+        }
+        self.announce.send_replace(head);
+        Ok(())
+    }
+}
+
+fn time(micros: i64) -> DateTime<Utc> {
+    DateTime::from_timestamp_micros(micros).unwrap_or(DateTime::UNIX_EPOCH)
+}
