@@ -29,6 +29,8 @@ const SQLITE_CHECKPOINT_PAGES: &str = "16384";
 /// Pages of the write-ahead log that are folded beside the one who writes, a part at a time: what is left to
 /// him when he comes to [`SQLITE_CHECKPOINT_PAGES`] holds up his next commit.
 const SQLITE_FOLD_PAGES: i64 = 2_048;
+/// Rows that a query reads ahead of whoever takes them: with fewer, two threads wait for each other all the time.
+const SQLITE_ROWS_AHEAD: usize = 1_000;
 /// Prepared statements kept per connection: bulk inserts come in a few sizes for each table.
 const STATEMENTS_CACHED: usize = 400;
 /// Bounds on the writer's statements (design.md, section 3).
@@ -267,6 +269,7 @@ impl Database {
             .pragma("cache_size", SQLITE_CACHE)
             .pragma("wal_autocheckpoint", SQLITE_CHECKPOINT_PAGES)
             .statement_cache_capacity(STATEMENTS_CACHED)
+            .row_buffer_size(SQLITE_ROWS_AHEAD)
             .disable_statement_logging();
         let mut first = options.connect().await?;
         check_sqlite(&mut first).await?;
