@@ -56,9 +56,8 @@ impl MemoryWriter {
         }
         let last = self.events.last().map(|event| event.recorded_at);
         let now = last.map_or(self.ambient.now(), |last| self.ambient.now().max(last));
-        let nothing = Layer::default();
         let ground = Ground {
-            layers: [&known, &nothing, &nothing, &nothing, &nothing, &nothing],
+            layers: &[&known],
             next_position: self.events.len() as u64 + 1,
             now,
             ambient: self.ambient.as_ref(),

@@ -40,7 +40,7 @@ impl Caller {
 /// What a unit stands on.
 pub(crate) struct Ground<'a> {
     /// Known things, the newest first.
-    pub layers: [&'a Layer; 6],
+    pub layers: &'a [&'a Layer],
     /// The position of the next event.
     pub next_position: u64,
     /// The batch's time.
@@ -49,9 +49,15 @@ pub(crate) struct Ground<'a> {
     pub ambient: &'a dyn Ambient,
 }
 
+impl<'a> Ground<'a> {
+    fn known(&self) -> impl Iterator<Item = &'a Layer> {
+        self.layers.iter().copied()
+    }
+}
+
 impl Below for Ground<'_> {
     fn document<V: View>(&self, key: &str) -> Option<Option<Arc<V>>> {
-        cache::document::<V>(self.layers, key).cloned()
+        cache::document::<V>(self.known(), key).cloned()
     }
 }
 
@@ -197,7 +203,7 @@ impl<'a> Unit<'a> {
 
     fn state<D: Held>(&mut self, stream: &str) -> State<D> {
         let own = D::of(&self.top.states).get(stream);
-        match own.or_else(|| cache::state::<D>(self.ground.layers, stream)) {
+        match own.or_else(|| cache::state::<D>(self.ground.known(), stream)) {
             Some(state) => state.clone(),
             None => {
                 self.wants.add(STREAMS, stream);
@@ -209,7 +215,7 @@ impl<'a> Unit<'a> {
     /// A document, if it is there, as it is after what has been decided so far.
     pub(crate) fn view<V: View>(&mut self, key: &str) -> Option<Arc<V>> {
         let own = V::of(&self.top.views).get(key);
-        match own.or_else(|| cache::document::<V>(self.ground.layers, key)) {
+        match own.or_else(|| cache::document::<V>(self.ground.known(), key)) {
             Some(document) => document.clone(),
             None => {
                 self.wants.add(V::TABLE, key);
@@ -220,7 +226,7 @@ impl<'a> Unit<'a> {
 
     /// The answer that was given under an idempotency key.
     pub(crate) fn kept_reply(&mut self, key: &str) -> Option<KeptReply> {
-        match cache::reply(self.ground.layers, key) {
+        match cache::reply(self.ground.known(), key) {
             Some(kept) => kept.clone(),
             None => {
                 self.wants.add(REPLIES, key);

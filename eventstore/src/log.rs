@@ -5,7 +5,6 @@ use std::collections::VecDeque;
 
 use domain::TenantPath;
 use domain::event::{Heading, Recorded};
-
 use tokio::task::JoinHandle;
 
 use crate::Error;

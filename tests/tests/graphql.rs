@@ -479,3 +479,48 @@ async fn activity_is_told_day_by_day_the_newest_first() -> Result<()> {
     }
     Ok(())
 }
+
+#[tokio::test]
+async fn the_requests_of_a_subscription_are_found_where_it_is() -> Result<()> {
+    for engine in BOTH {
+        let app = with_services(engine).await?;
+        let ours = Tenant::new(&app, "Ours").await?;
+        let theirs = Tenant::new(&app, "Theirs").await?;
+        let held = |customer: &str| {
+            format!(
+                "{{subscriptions(filter:{{customerId:\"{customer}\"}}, first:1){{nodes{{id uuid}}}}}}"
+            )
+        };
+        let data = ask(&app, &held(&ours.customer)).await?;
+        let own = &data["subscriptions"]["nodes"][0];
+        let uuid = own["uuid"].as_str().context("a subscription")?;
+        let change = format!("/api/v2/subscriptions/{uuid}/change");
+        app.post(&change, json!({ "quantity": 2, "effectiveAt": "2019-12-11" })).await?;
+        let asked = |filter: String| {
+            format!(
+                "{{requests(filter:{{{filter}}}){{totalCount nodes{{verb subscription{{id}}}}}}}}"
+            )
+        };
+        for id in [&own["id"], &own["uuid"]] {
+            let data = ask(&app, &asked(format!("subscriptionId:{id}"))).await?;
+            assert_eq!(
+                data["requests"],
+                json!({ "totalCount": 2, "nodes": [
+                    { "verb": "PROVISION", "subscription": { "id": own["id"] } },
+                    { "verb": "CHANGE", "subscription": { "id": own["id"] } },
+                ] })
+            );
+        }
+        // Another customer has none of them; who does not see it is told what he is told of none.
+        let other = format!("subscriptionId:{}, customerId:\"{}\"", own["id"], theirs.customer);
+        assert_eq!(ask(&app, &asked(other)).await?["requests"]["totalCount"], 0);
+        let foreign = asked(format!("subscriptionId:{}", own["id"]));
+        let none = asked(format!("subscriptionId:\"{}\"", ours.customer));
+        for (token, query) in [(&theirs.session, foreign), (&ours.session, none)] {
+            let body = ask_as(&app, token, &query, json!({})).await?.expect(200)?;
+            assert_eq!(codes(&body), [("requests".to_owned(), "not_found".to_owned())]);
+        }
+        app.finish().await?;
+    }
+    Ok(())
+}

@@ -6,7 +6,7 @@ use async_graphql::{Context, Enum, ID, InputObject, Json, Object, SimpleObject};
 use chrono::{DateTime, Utc};
 use domain::permission::Permission;
 use domain::{CommandId, OrganizationId, PlanKey, ServiceKey, SubscriptionId, UserId};
-use projections::finder::Query as Wanted;
+use projections::finder::{Query as Wanted, Scope};
 use projections::views::{self, Holder, RequestView, SubscriptionView, UserView};
 use uuid::Uuid;
 
@@ -426,7 +426,7 @@ impl Request {
         slice: &Slice,
     ) -> Resolved<Option<ViewConnection<RequestView, Self>>> {
         reading.require(Permission::ViewSubscriptions)?;
-        let scope = narrowed(reading, filter.customer_id.as_ref()).await?;
+        let mut scope = narrowed(reading, filter.customer_id.as_ref()).await?;
         let owner = match filter.subscription_id.as_deref() {
             None => None,
             Some(id) => {
@@ -434,7 +434,14 @@ impl Request {
                     Some(GlobalId::Subscription(id)) => Some(id),
                     _ => id.parse().ok(),
                 };
-                Some(id.ok_or_else(Problem::not_found)?.to_string())
+                let id = id.ok_or_else(Problem::not_found)?;
+                let found = reading.find::<SubscriptionView>(id).await?;
+                let subscription = found.ok_or_else(Problem::not_found)?;
+                // Its tenant's stretch of the list is all that has to be looked at.
+                if scope.0.contains(&subscription.path) {
+                    scope = Scope(subscription.path.clone());
+                }
+                Some(id.to_string())
             }
         };
         let kind = filter.status.map(|status| status.name().to_owned());

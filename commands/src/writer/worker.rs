@@ -408,7 +408,7 @@ impl Worker {
     ) -> Result<Committed, Error> {
         let [newest, newer, young, old] = self.layers();
         let ground = Ground {
-            layers: [&batch.layer, loaded, newest, newer, young, old],
+            layers: &[&batch.layer, loaded, newest, newer, young, old],
             next_position: self.end.position + 1 + batch.events.len() as u64,
             now,
             ambient: self.ambient.as_ref(),
