@@ -5,6 +5,7 @@ use std::path::Path;
 use std::str::FromStr;
 use std::time::{Duration, Instant};
 
+use futures_util::TryStreamExt as _;
 use sqlx::migrate::MigrateError;
 use sqlx::postgres::{PgArguments, PgConnectOptions, PgConnection, PgPool, PgPoolOptions, PgRow};
 use sqlx::sqlite::{
@@ -520,6 +521,48 @@ impl Connection {
                 Ok(query.execute(connection).await?.rows_affected())
             }
         }
+    }
+
+    /// Begins a transaction that sees everything as it is now, whatever others write meanwhile.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub async fn begin_snapshot(&mut self) -> Result<(), sqlx::Error> {
+        let begin = match self {
+            Self::Sqlite(_) => "begin",
+            Self::Postgres(_) => "begin isolation level repeatable read, read only",
+        };
+        self.execute(begin, &[]).await.map(|_| ())
+    }
+
+    /// Hands the rows that a query gives over one by one: there may be more of them than memory holds.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub async fn for_each<E: From<sqlx::Error>>(
+        &mut self,
+        sql: &str,
+        values: &[Value],
+        mut take: impl FnMut(Row) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let sql = AssertSqlSafe(sql);
+        match self {
+            Self::Sqlite(connection) => {
+                let query = sqlx::query_with(sql, sqlite_arguments(values)?);
+                let mut rows = query.fetch(connection);
+                while let Some(row) = rows.try_next().await? {
+                    take(Row::Sqlite(row))?;
+                }
+            }
+            Self::Postgres(connection) => {
+                let query = sqlx::query_with(sql, postgres_arguments(values)?);
+                let mut rows = query.fetch(connection);
+                while let Some(row) = rows.try_next().await? {
+                    take(Row::Postgres(row))?;
+                }
+            }
+        }
+        Ok(())
     }
 
     /// The rows that a query gives.

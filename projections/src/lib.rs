@@ -9,6 +9,6 @@ mod tables;
 pub mod views;
 
 pub use document::{Below, Documents, Index, Touch, View, Wants};
-pub use rebuild::{Difference, Rebuilt, prepare, rebuild};
+pub use rebuild::{Difference, Rebuilt, prepare, rebuild, rebuild_within};
 pub use tables::VIEWS_VERSION;
 pub use views::Views;

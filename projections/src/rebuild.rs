@@ -3,14 +3,18 @@
 
 use std::sync::Arc;
 
-use domain::event::Recorded;
-use eventstore::{Connection, Database, Engine, Error, Log, Value};
+use eventstore::{Connection, Database, Engine, Error, Log, Source as _, Value};
+use sha2::{Digest as _, Sha256};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 
 use crate::document::{Below, View, Wants};
-use crate::tables::{VIEWS_VERSION, all_tables, create_indexes, create_tables};
+use crate::tables::{VIEWS_VERSION, all_tables, create_indexes, create_keys, create_tables};
 use crate::views::Views;
 
-/// Events folded before their documents are written.
+/// Parts of the rows that are made before they are written.
+const ROWS_AHEAD: usize = 2;
+/// Events folded before their documents are written, where those before them are written already.
 const FLUSH_EVENTS: usize = 50_000;
 /// Documents kept in memory; beyond, the fold asks the fresh tables for what it needs.
 const DOCUMENTS_MAX: usize = 1_000_000;
@@ -42,17 +46,29 @@ pub struct Difference {
 
 /// What has been folded so far.
 struct Fold {
+    log: Log,
     /// Ends the names of the tables that are being filled.
     suffix: String,
+    generation: u64,
+    documents_max: usize,
+    /// Of the last event.
+    position: u64,
     /// All documents folded so far, or, once there are too many, some of them.
     known: Views,
     /// Whether `known` still holds every document: then what it lacks is not there.
     complete: bool,
-    /// Changed since the last write.
-    changed: Views,
 }
 
-/// What is below a rebuild's layer.
+/// What is below a layer in which nothing is missing but what is not there.
+struct Nothing;
+
+impl Below for Nothing {
+    fn document<V: View>(&self, _key: &str) -> Option<Option<Arc<V>>> {
+        Some(None)
+    }
+}
+
+/// What is below a layer that is being changed.
 struct Folded<'a> {
     known: &'a Views,
     complete: bool,
@@ -76,7 +92,19 @@ impl Below for Folded<'_> {
 ///
 /// # Errors
 /// What the database says, and what cannot be decoded. Then the live tables are as they were.
-pub async fn rebuild(database: &Database, mut progress: impl FnMut(u64)) -> Result<Rebuilt, Error> {
+pub async fn rebuild(database: &Database, progress: impl FnMut(u64)) -> Result<Rebuilt, Error> {
+    rebuild_within(database, DOCUMENTS_MAX, progress).await
+}
+
+/// The same, with another bound on the documents that are kept in memory.
+///
+/// # Errors
+/// See [`rebuild`].
+pub async fn rebuild_within(
+    database: &Database,
+    documents_max: usize,
+    mut progress: impl FnMut(u64),
+) -> Result<Rebuilt, Error> {
     let engine = database.engine();
     let log = Log::new(database.clone());
     let mut connection = database.writer_connection().await?;
@@ -84,28 +112,47 @@ pub async fn rebuild(database: &Database, mut progress: impl FnMut(u64)) -> Resu
     drop_tables(&mut connection, &suffix(generation - 1)).await?;
     let suffix = suffix(generation);
     create_tables(&mut connection, engine, &suffix).await?;
+
+    // What is live, as it is after one event. It is read while the log is folded up to that one.
+    let mut live = database.writer_connection().await?;
+    live.begin_snapshot().await?;
+    let head = live.head().await?.position;
+    let mut digests = JoinSet::new();
+    digests.spawn(async move { digest(live, "").await });
+
     let mut fold = Fold {
+        log: log.clone(),
         suffix: suffix.clone(),
+        generation,
+        documents_max,
+        position: 0,
         known: Views::default(),
         complete: true,
-        changed: Views::default(),
     };
-    let mut position = 0;
+    fold.all(&mut connection, head, &mut progress).await?;
+    let (fresh, fresh_suffix) = (database.writer_connection().await?, suffix.clone());
+    digests.spawn(async move { digest(fresh, &fresh_suffix).await });
+    create_indexes(&mut connection, &suffix, generation).await?;
+    let digests = digests.join_all().await.into_iter().collect::<Result<Vec<_>, _>>()?;
+    let is_same = digests.windows(2).all(|pair| pair[0] == pair[1]);
+
+    // Documents that have changed since.
+    let mut touched = Wants::default();
     loop {
         let head = log.head().await?.position;
-        position = fold.run(&mut connection, &log, position, head, &mut progress).await?;
-        if log.head().await?.position - position <= CATCH_UP_EVENTS {
+        if head - fold.position <= CATCH_UP_EVENTS {
             break;
         }
+        fold.more(&mut connection, head, &mut touched, &mut progress).await?;
     }
-    create_indexes(&mut connection, &suffix, generation).await?;
 
     // From here on nobody appends: the head is locked until the switch is committed.
     lock_head(&mut connection, engine).await?;
     let switched = async {
         let head = connection.head().await?.position;
-        position = fold.run(&mut connection, &log, position, head, &mut progress).await?;
-        let differences = compare(&mut connection, &suffix).await?;
+        fold.more(&mut connection, head, &mut touched, &mut progress).await?;
+        let among = is_same.then_some(&touched);
+        let differences = compare(&mut connection, &suffix, among).await?;
         switch(&mut connection, &suffix).await?;
         note_version(&mut connection).await?;
         Ok::<_, Error>(differences)
@@ -114,7 +161,7 @@ pub async fn rebuild(database: &Database, mut progress: impl FnMut(u64)) -> Resu
     match switched {
         Ok(differences) => {
             connection.execute("commit", &[]).await.map_err(Error::OutcomeUnknown)?;
-            Ok(Rebuilt { events: position, differences })
+            Ok(Rebuilt { events: fold.position, differences })
         }
         Err(error) => {
             connection.execute("rollback", &[]).await?;
@@ -125,59 +172,131 @@ pub async fn rebuild(database: &Database, mut progress: impl FnMut(u64)) -> Resu
 }
 
 impl Fold {
-    /// Folds the events after `position` up to `head`, and writes what came of it.
-    async fn run(
+    /// Folds the log from its beginning up to `head`, and writes each document once; where there are too
+    /// many of them, some of them several times.
+    async fn all(
         &mut self,
         connection: &mut Connection,
-        log: &Log,
-        mut position: u64,
         head: u64,
         progress: &mut impl FnMut(u64),
-    ) -> Result<u64, Error> {
-        let mut pages = log.pages(position, head);
-        while position < head {
+    ) -> Result<(), Error> {
+        let mut pages = self.log.pages(0, head);
+        while self.known.len() <= self.documents_max
+            && let Some(page) = pages.next().await?
+        {
+            let mut wants = Wants::default();
+            for event in &page {
+                self.known.fold(event, &Nothing, &mut wants);
+                self.position = event.position;
+                if self.known.len() > self.documents_max {
+                    break;
+                }
+            }
+            progress(self.position);
+        }
+        self.write_known(connection).await?;
+        create_keys(connection, &self.suffix, self.generation).await?;
+        if self.position < head {
+            (self.known, self.complete) = (Views::default(), false);
+            self.more(connection, head, &mut Wants::default(), progress).await?;
+        }
+        Ok(())
+    }
+
+    /// Writes all that is known; the next rows are made while some are written.
+    async fn write_known(&mut self, connection: &mut Connection) -> Result<(), Error> {
+        let known = std::mem::take(&mut self.known);
+        let (suffix, position) = (self.suffix.clone(), self.position);
+        let (rows, mut made) = mpsc::channel(ROWS_AHEAD);
+        let making = tokio::task::spawn_blocking(move || {
+            // Nobody takes them any more where one could not be written.
+            let _ = known.rows(&suffix, position).try_for_each(|part| rows.blocking_send(part));
+            known
+        });
+        while let Some(part) = made.recv().await {
+            eventstore::write(connection, vec![part]).await?;
+        }
+        self.known = making.await.map_err(|error| Error::Unsuitable(error.to_string()))?;
+        Ok(())
+    }
+
+    /// Folds the events up to `head` on top of what is written, and notes which documents they touch.
+    async fn more(
+        &mut self,
+        connection: &mut Connection,
+        head: u64,
+        touched: &mut Wants,
+        progress: &mut impl FnMut(u64),
+    ) -> Result<(), Error> {
+        let mut pages = self.log.pages(self.position, head);
+        while self.position < head {
             let mut events = Vec::new();
             while events.len() < FLUSH_EVENTS
                 && let Some(page) = pages.next().await?
             {
                 events.extend(page);
             }
-            position = events.last().map_or(head, |last| last.position);
-            self.fold(connection, &events).await?;
-            let changed = std::mem::take(&mut self.changed);
-            eventstore::write(connection, changed.rows(&self.suffix, position)).await?;
+            let mut missing = Wants::default();
+            for event in &events {
+                Views::default().miss(event, touched);
+                self.known.miss(event, &mut missing);
+            }
+            if !self.complete {
+                // One statement for each table fetches what these events will need.
+                self.known.load(connection, &missing, &self.suffix).await?;
+            }
+            let (mut changed, mut wants) = (Views::default(), Wants::default());
+            for event in &events {
+                let below = Folded { known: &self.known, complete: self.complete };
+                changed.fold(event, &below, &mut wants);
+            }
+            debug_assert!(wants.is_empty(), "everything that these events need has been loaded");
+            self.position = events.last().map_or(head, |last| last.position);
+            let rows = changed.rows(&self.suffix, self.position).collect();
+            eventstore::write(connection, rows).await?;
             self.known.absorb(changed);
-            if self.known.len() > DOCUMENTS_MAX {
-                self.known = Views::default();
-                self.complete = false;
+            if self.known.len() > self.documents_max {
+                (self.known, self.complete) = (Views::default(), false);
             }
-            progress(position);
+            progress(self.position);
         }
-        Ok(position)
-    }
-
-    async fn fold(
-        &mut self,
-        connection: &mut Connection,
-        events: &[Recorded],
-    ) -> Result<(), Error> {
-        if !self.complete {
-            // One statement for each table fetches what these events will need.
-            let mut wants = Wants::default();
-            for event in events {
-                let below = Folded { known: &self.known, complete: false };
-                Views::default().fold(event, &below, &mut wants);
-            }
-            self.known.load(connection, &wants, &self.suffix).await?;
-        }
-        let mut wants = Wants::default();
-        for event in events {
-            let below = Folded { known: &self.known, complete: self.complete };
-            self.changed.fold(event, &below, &mut wants);
-        }
-        debug_assert!(wants.is_empty(), "everything that these events need has been loaded");
         Ok(())
     }
+}
+
+/// All rows of the tables, in whatever order: how many there are, and the sum of their hashes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Digest {
+    rows: u64,
+    sum: u128,
+}
+
+/// What there is in the tables whose names end in `suffix`, but for the positions at which documents were
+/// written, which differ, of course.
+async fn digest(mut connection: Connection, suffix: &str) -> Result<Vec<Digest>, Error> {
+    let mut digests = Vec::new();
+    for table in all_tables() {
+        let mut digest = Digest::default();
+        let columns = COMPARED.join(" || '\u{1f}' || ");
+        // The fewer columns, the faster.
+        let sql = format!("select {columns}, document from {table}{suffix}");
+        connection
+            .for_each(&sql, &[], |row| {
+                let mut hash = Sha256::new();
+                hash.update(row.text(0)?);
+                hash.update([0]);
+                hash.update(row.bytes(1)?);
+                let hash = hash.finalize();
+                let half = hash.first_chunk().expect("a hash is longer than a number");
+                digest.rows += 1;
+                digest.sum = digest.sum.wrapping_add(u128::from_be_bytes(*half));
+                Ok::<_, Error>(())
+            })
+            .await?;
+        digests.push(digest);
+    }
+    connection.close().await;
+    Ok(digests)
 }
 
 fn suffix(generation: u64) -> String {
@@ -234,23 +353,40 @@ async fn drop_tables(connection: &mut Connection, suffix: &str) -> Result<(), Er
 /// Differences named at the most for each table.
 const DIFFERENCES_MAX: u64 = 20;
 
-/// Rows that are in one table and not alike in the other. The position at which a document was
-/// written differs, of course, and is not compared.
-async fn compare(connection: &mut Connection, suffix: &str) -> Result<Vec<Difference>, Error> {
+/// The columns that have to be the same, beside the document.
+const COMPARED: [&str; 7] = ["key", "path", "owner", "kind", "sort", "since", "until"];
+
+/// Rows that are in one table and not alike in the other: among all of them, or only those of some keys.
+async fn compare(
+    connection: &mut Connection,
+    suffix: &str,
+    among: Option<&Wants>,
+) -> Result<Vec<Difference>, Error> {
     let mut differences = Vec::new();
     for table in all_tables() {
+        let mut values = vec![Value::from(DIFFERENCES_MAX)];
+        let narrowed = match among {
+            None => String::new(),
+            Some(wants) => {
+                let Some(keys) = wants.0.get(table) else { continue };
+                values.push(Value::Texts(keys.iter().cloned().collect()));
+                format!("where {}", connection.engine().any_of("key", 2))
+            }
+        };
         let columns = |name: &str| {
-            let columns = ["path", "owner", "kind", "sort", "since", "until", "document"];
-            columns.map(|column| format!("{name}.{column}")).join(", ")
+            let columns = COMPARED.iter().chain(&["document"]);
+            columns.map(|column| format!("{name}.{column}")).collect::<Vec<_>>().join(", ")
         };
         let sql = format!(
-            "select coalesce(live.key, fresh.key) as key from {table} as live \
-             full join {table}{suffix} as fresh on fresh.key = live.key \
+            "select coalesce(live.key, fresh.key) as key \
+             from (select * from {table} {narrowed}) as live \
+             full join (select * from {table}{suffix} {narrowed}) as fresh \
+             on fresh.key = live.key \
              where live.key is null or fresh.key is null or ({}) <> ({}) order by 1 limit $1",
             columns("live"),
             columns("fresh"),
         );
-        for row in connection.fetch(&sql, &[Value::from(DIFFERENCES_MAX)]).await? {
+        for row in connection.fetch(&sql, &values).await? {
             differences.push(Difference { table: table.to_owned(), key: row.text(0)?.to_owned() });
         }
     }
@@ -305,6 +441,7 @@ async fn begin_alone(connection: &mut Connection, engine: Engine) -> Result<(), 
 async fn make_if_new(connection: &mut Connection, engine: Engine) -> Result<(), Error> {
     create_tables(connection, engine, "").await?;
     if connection.head().await?.position == 0 {
+        create_keys(connection, "", 0).await?;
         create_indexes(connection, "", 0).await?;
         note_version(connection).await?;
     }

@@ -31,7 +31,8 @@ static NEW: Layout = Layout { columns: COLUMNS, key: 1, taken: Taken::Refuse };
 /// Documents that may be there.
 static CHANGED: Layout = Layout { columns: COLUMNS, key: 1, taken: Taken::Replace };
 
-/// A table's definition, without its indexes.
+/// A table's definition, without its indexes: that on the key is one of them, because it is quicker made of all
+/// keys at once.
 fn definition(engine: Engine, table: &str, layout: &Layout) -> String {
     let columns = layout.columns.iter().map(|(name, kind)| {
         let kind = match (engine, kind) {
@@ -44,12 +45,11 @@ fn definition(engine: Engine, table: &str, layout: &Layout) -> String {
         };
         format!("{name} {kind} not null")
     });
-    let key: Vec<_> = layout.columns[..layout.key].iter().map(|(name, _)| *name).collect();
-    let (columns, key) = (columns.collect::<Vec<_>>().join(", "), key.join(", "));
+    let columns = columns.collect::<Vec<_>>().join(", ");
     // On SQLite too the rows stand in the order of writing, which fills one page after another; in the order
     // of their keys they would be spread over as many pages as there are customers.
     let strict = if engine == Engine::Sqlite { " strict" } else { "" };
-    format!("create table if not exists {table} ({columns}, primary key ({key})){strict}")
+    format!("create table if not exists {table} ({columns}){strict}")
 }
 
 /// Makes the tables whose names end in `suffix`, where they are not there.
@@ -68,7 +68,25 @@ pub(crate) async fn create_tables(
     Ok(())
 }
 
-/// Makes the indexes of those tables. Names carry a number that sets those of a rebuild apart.
+/// Makes the indexes on the keys of those tables. Names carry a number that sets those of a rebuild apart.
+///
+/// # Errors
+/// What the database says.
+pub(crate) async fn create_keys(
+    connection: &mut Connection,
+    suffix: &str,
+    generation: u64,
+) -> Result<(), sqlx::Error> {
+    for (table, _) in TABLES {
+        let sql = format!(
+            "create unique index if not exists {table}_{generation}_key on {table}{suffix} (key)"
+        );
+        connection.execute(&sql, &[]).await?;
+    }
+    Ok(())
+}
+
+/// Makes the other indexes of those tables.
 ///
 /// # Errors
 /// What the database says.
@@ -94,35 +112,41 @@ pub(crate) fn all_tables() -> impl Iterator<Item = &'static str> {
     TABLES.iter().map(|(table, _)| *table)
 }
 
-/// The rows that keep a view's documents.
+/// Documents whose rows are made at a time.
+const ROWS_AT_A_TIME: usize = 10_000;
+
+/// The rows that keep a view's documents, some at a time.
 pub(crate) fn rows<V: View>(
     documents: &Documents<V>,
     suffix: &str,
     position: u64,
 ) -> impl Iterator<Item = Rows> {
     let [new, changed] = documents.to_write();
-    [(new, &NEW), (changed, &CHANGED)]
-        .into_iter()
-        .filter(|(documents, _)| !documents.is_empty())
-        .map(move |(documents, layout)| {
+    [(&NEW, new), (&CHANGED, changed)].into_iter().flat_map(move |(layout, documents)| {
+        let mut left = documents.into_iter();
+        std::iter::from_fn(move || {
+            let part = left.by_ref().take(ROWS_AT_A_TIME);
             let mut rows = Rows::new(format!("{}{suffix}", V::TABLE), layout);
-            for (key, document) in documents {
-                let index = document.index();
-                let document = serde_json::to_vec(document.as_ref());
-                rows.push([
-                    Value::Text(key.clone()),
-                    Value::Text(index.path),
-                    Value::Text(index.owner),
-                    Value::Text(index.kind),
-                    Value::Text(index.sort),
-                    Value::Int(index.since),
-                    Value::Int(index.until),
-                    Value::Int(position.cast_signed()),
-                    Value::Bytes(document.expect("views have a JSON form")),
-                ]);
-            }
-            rows
+            part.for_each(|(key, document)| rows.push(row::<V>(key, document, position)));
+            (!rows.is_empty()).then_some(rows)
         })
+    })
+}
+
+fn row<V: View>(key: &str, document: &V, position: u64) -> [Value; 9] {
+    let index = document.index();
+    let document = serde_json::to_vec(document);
+    [
+        Value::from(key),
+        Value::Text(index.path),
+        Value::Text(index.owner),
+        Value::Text(index.kind),
+        Value::Text(index.sort),
+        Value::Int(index.since),
+        Value::Int(index.until),
+        Value::Int(position.cast_signed()),
+        Value::Bytes(document.expect("views have a JSON form")),
+    ]
 }
 
 /// Reads a stored document.

@@ -64,6 +64,15 @@ macro_rules! views {
                 })*
             }
 
+            /// Notes every document that an event touches and nothing is known of here.
+            pub fn miss(&self, event: &Recorded, wants: &mut Wants) {
+                $(for touch in $view::touched(event) {
+                    if self.$field.get(&touch.key).is_none() {
+                        wants.add($view::TABLE, &touch.key);
+                    }
+                })*
+            }
+
             /// How many documents are known.
             #[must_use]
             pub fn len(&self) -> usize {
@@ -77,11 +86,8 @@ macro_rules! views {
             }
 
             /// The rows that keep these documents, for tables whose names end in `suffix`.
-            #[must_use]
-            pub fn rows(&self, suffix: &str, position: u64) -> Vec<Rows> {
-                let mut all = Vec::new();
-                $(all.extend(tables::rows(&self.$field, suffix, position));)*
-                all
+            pub fn rows(&self, suffix: &str, position: u64) -> impl Iterator<Item = Rows> {
+                std::iter::empty()$(.chain(tables::rows(&self.$field, suffix, position)))*
             }
 
             /// Loads what is wanted: one statement for each table that anything is wanted of.

@@ -6,6 +6,7 @@ mod spine {
     mod ledger;
     mod protection;
     mod readers;
+    mod rebuilding;
     mod setting;
     mod several;
     mod views;

@@ -29,6 +29,9 @@ struct Arguments {
     /// it is left out
     #[arg(long)]
     in_flight: Option<usize>,
+    /// How many times everything is measured; the median is told
+    #[arg(long)]
+    runs: Option<usize>,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -53,6 +56,7 @@ const QUICK: Size = Size { customers: 100, commands: 1_000, runs: 1, events: 6_0
 async fn main() -> Result<()> {
     let arguments = Arguments::parse();
     let size = if arguments.quick { QUICK } else { FULL };
+    let size = Size { runs: arguments.runs.unwrap_or(size.runs).max(1), ..size };
     let names = match &arguments.names[..] {
         [] => &[Name::Append, Name::Rebuild],
         names => names,

@@ -1,0 +1,91 @@
+//! Folding the log again finds what is not as the log says, and puts it right.
+
+use std::collections::BTreeSet;
+
+use anyhow::Result;
+use atrium_tests::laws;
+use atrium_tests::world::{World, body};
+use commands::Command;
+use domain::organization::Kind;
+use eventstore::Engine;
+use projections::Rebuilt;
+use serde_json::json;
+
+use super::setting::{BOTH, create, id, provider, sell};
+
+/// Customers, each with a subscription.
+const CUSTOMERS: usize = 40;
+
+async fn a_world_with_customers(engine: Engine) -> Result<(World, Vec<String>)> {
+    let world = World::new(engine).await?;
+    sell(&world, "backup", "customer").await?;
+    let provider = provider(&world).await?;
+    let mut customers = Vec::new();
+    for number in 0..CUSTOMERS {
+        let wish = create(Kind::Customer, &provider, &format!("Customer {number}"));
+        let customer = id(&world.system(wish).await?);
+        let sent = json!({ "service": "backup", "plan": "basic" });
+        let wish = Command::ProvisionToCustomer { customer: customer.clone(), body: body(sent) };
+        world.system(wish).await?;
+        customers.push(customer);
+    }
+    Ok((world, customers))
+}
+
+fn found(rebuilt: &Rebuilt) -> BTreeSet<(&str, &str)> {
+    rebuilt.differences.iter().map(|it| (it.table.as_str(), it.key.as_str())).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_that_were_changed_removed_or_added_are_named_and_put_right() -> Result<()> {
+    for engine in BOTH {
+        let (world, customers) = a_world_with_customers(engine).await?;
+        let (changed, removed) = (customers[3].as_str(), customers[30].as_str());
+        let mut connection = world.database.writer_connection().await?;
+        let edit = "update view_organization set sort = sort || '!' where key = $1";
+        connection.execute(edit, &[changed.into()]).await?;
+        let edit = "delete from view_organization where key = $1";
+        connection.execute(edit, &[removed.into()]).await?;
+        let edit = "insert into view_user (key, path, owner, kind, sort, since, until, position, document) \
+                    select 'ghost', path, owner, kind, sort, since, until, position, document from view_user";
+        connection.execute(edit, &[]).await?;
+
+        let rebuilt = projections::rebuild(&world.database, |_| ()).await?;
+        let expected = [
+            ("view_organization", changed),
+            ("view_organization", removed),
+            ("view_user", "ghost"),
+        ];
+        assert_eq!(found(&rebuilt), BTreeSet::from(expected), "{engine:?}");
+        laws::check(&world.database).await?;
+    }
+    Ok(())
+}
+
+/// Two columns whose texts only together are what they were are not the same.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_text_that_moved_from_one_column_to_the_next_is_found() -> Result<()> {
+    for engine in BOTH {
+        let (world, customers) = a_world_with_customers(engine).await?;
+        let mut connection = world.database.writer_connection().await?;
+        let edit = "update view_organization set owner = owner || kind, kind = '' where key = $1";
+        connection.execute(edit, &[customers[7].as_str().into()]).await?;
+        let rebuilt = projections::rebuild(&world.database, |_| ()).await?;
+        assert_eq!(found(&rebuilt), BTreeSet::from([("view_organization", &*customers[7])]));
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fold_that_may_keep_few_documents_in_memory_gives_the_same() -> Result<()> {
+    for engine in BOTH {
+        let (world, _) = a_world_with_customers(engine).await?;
+        for documents_max in [0, 1, 50] {
+            let rebuilt =
+                projections::rebuild_within(&world.database, documents_max, |_| ()).await?;
+            assert_eq!(found(&rebuilt), BTreeSet::new(), "{engine:?}, {documents_max}");
+        }
+        laws::check(&world.database).await?;
+    }
+    Ok(())
+}
