@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use domain::event::Recorded;
-use eventstore::{Connection, Database, Engine, Error, Log, Value};
+use eventstore::{Connection, Database, Engine, Error, Log, Value, failpoint};
 
 use crate::document::{Below, View, Wants};
 use crate::tables::{VIEWS_VERSION, all_tables, create_indexes, create_tables};
@@ -113,10 +113,12 @@ pub async fn rebuild(database: &Database, mut progress: impl FnMut(u64)) -> Resu
     .await;
     match switched {
         Ok(differences) => {
+            failpoint("projections::rebuild::commit")?;
             connection.execute("commit", &[]).await.map_err(Error::OutcomeUnknown)?;
             Ok(Rebuilt { events: position, differences })
         }
         Err(error) => {
+            failpoint("projections::rebuild::rollback")?;
             connection.execute("rollback", &[]).await?;
             drop_tables(&mut connection, &suffix).await?;
             Err(error)
@@ -134,6 +136,7 @@ impl Fold {
         head: u64,
         progress: &mut impl FnMut(u64),
     ) -> Result<u64, Error> {
+        failpoint("projections::rebuild::fold")?;
         let mut pages = log.pages(position, head);
         while position < head {
             let mut events = Vec::new();
@@ -186,6 +189,7 @@ fn suffix(generation: u64) -> String {
 
 /// Counts this rebuild.
 async fn next_generation(connection: &mut Connection) -> Result<u64, Error> {
+    failpoint("projections::rebuild::next_generation")?;
     let rows = connection
         .fetch(
             "insert into installation (name, value) values ($1, '1') on conflict (name) do update \
@@ -198,6 +202,7 @@ async fn next_generation(connection: &mut Connection) -> Result<u64, Error> {
 }
 
 async fn note_version(connection: &mut Connection) -> Result<(), Error> {
+    failpoint("projections::rebuild::note_version")?;
     connection
         .execute(
             "insert into installation (name, value) values ($1, $2) \
@@ -210,6 +215,7 @@ async fn note_version(connection: &mut Connection) -> Result<(), Error> {
 
 /// Begins a transaction in which nobody else appends.
 async fn lock_head(connection: &mut Connection, engine: Engine) -> Result<(), Error> {
+    failpoint("projections::rebuild::lock_head")?;
     match engine {
         Engine::Sqlite => connection.execute("begin immediate", &[]).await?,
         Engine::Postgres => {
@@ -225,6 +231,7 @@ async fn lock_head(connection: &mut Connection, engine: Engine) -> Result<(), Er
 }
 
 async fn drop_tables(connection: &mut Connection, suffix: &str) -> Result<(), Error> {
+    failpoint("projections::rebuild::drop_tables")?;
     for table in all_tables() {
         connection.execute(&format!("drop table if exists {table}{suffix}"), &[]).await?;
     }
@@ -237,6 +244,7 @@ const DIFFERENCES_MAX: u64 = 20;
 /// Rows that are in one table and not alike in the other. The position at which a document was
 /// written differs, of course, and is not compared.
 async fn compare(connection: &mut Connection, suffix: &str) -> Result<Vec<Difference>, Error> {
+    failpoint("projections::rebuild::compare")?;
     let mut differences = Vec::new();
     for table in all_tables() {
         let columns = |name: &str| {
@@ -259,6 +267,7 @@ async fn compare(connection: &mut Connection, suffix: &str) -> Result<Vec<Differ
 
 async fn switch(connection: &mut Connection, suffix: &str) -> Result<(), Error> {
     for table in all_tables() {
+        failpoint("projections::rebuild::switch")?;
         connection.execute(&format!("drop table {table}"), &[]).await?;
         connection.execute(&format!("alter table {table}{suffix} rename to {table}"), &[]).await?;
     }
@@ -276,6 +285,7 @@ pub async fn prepare(database: &Database, progress: impl FnMut(u64)) -> Result<(
     let mut connection = database.writer_connection().await?;
     begin_alone(&mut connection, database.engine()).await?;
     let made = make_if_new(&mut connection, database.engine()).await;
+    failpoint("projections::prepare::commit")?;
     connection.execute(if made.is_ok() { "commit" } else { "rollback" }, &[]).await?;
     connection.close().await;
     made?;
@@ -291,6 +301,7 @@ async fn is_prepared(database: &Database) -> Result<bool, Error> {
 
 /// Begins a transaction that another process, starting at the same moment, waits for.
 async fn begin_alone(connection: &mut Connection, engine: Engine) -> Result<(), Error> {
+    failpoint("projections::prepare::begin")?;
     match engine {
         Engine::Sqlite => connection.execute("begin immediate", &[]).await?,
         Engine::Postgres => {
