@@ -17,7 +17,7 @@ use domain::organization::{OrganizationEvent, Status};
 use domain::permission::{Authority, Permission};
 use domain::user::Credential;
 use domain::{OrganizationId, TenantPath, TokenId, UserId};
-use eventstore::{Database, Error, Log};
+use eventstore::{Database, Error, Log, failpoint};
 use moka::sync::Cache;
 use projections::finder::{self, Scope};
 use projections::views::{AccessView, OrganizationView};
@@ -253,6 +253,7 @@ impl Gate {
         if head == seen {
             return Ok(head);
         }
+        failpoint("api::gate::catch_up")?;
         // Only names of streams: no event is decoded here.
         let rows = database
             .fetch(

@@ -8,6 +8,7 @@ use anyhow::{Result, bail};
 use clap::Args;
 use domain::billing::{BillingSettings, CalendarRule};
 use domain::money::Currency;
+use eventstore::failpoint;
 use serde::{Deserialize, Serialize};
 
 use crate::rate::REQUESTS_PER_MINUTE;
@@ -183,7 +184,8 @@ impl Settings {
 }
 
 fn read(path: &PathBuf) -> Result<File, String> {
-    let text = std::fs::read_to_string(path)
+    let text = failpoint("api::config::read")
+        .and_then(|()| std::fs::read_to_string(path))
         .map_err(|error| format!("the file {}: {error}", path.display()))?;
     toml::from_str(&text).map_err(|error| format!("the file {}: {error}", path.display()))
 }

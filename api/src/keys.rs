@@ -6,7 +6,7 @@ use anyhow::{Context, Result, bail};
 use aws_lc_rs::hkdf::{HKDF_SHA256, KeyType, Salt};
 use aws_lc_rs::hmac;
 use aws_lc_rs::rand::{SecureRandom, SystemRandom};
-use eventstore::{Database, Value};
+use eventstore::{Database, Value, failpoint};
 
 /// Bytes of the master key and of every derived key.
 const KEY_BYTES: usize = 32;
@@ -80,6 +80,7 @@ impl Keys {
                  with the key that belongs to it (--master-key-file or ATRIUM_MASTER_KEY)"
             ),
             None => {
+                failpoint("api::keys::check")?;
                 let mut connection = database.writer_connection().await?;
                 connection
                     .execute(
@@ -117,7 +118,8 @@ pub fn parse_master_key(text: &str) -> Result<[u8; KEY_BYTES]> {
 /// # Errors
 /// Where the file cannot be read or made, or holds no key.
 pub fn read_or_make_master_key(file: &Path, may_make: bool) -> Result<[u8; KEY_BYTES]> {
-    match std::fs::read_to_string(file) {
+    let read = failpoint("api::keys::read").and_then(|()| std::fs::read_to_string(file));
+    match read {
         Ok(text) => {
             parse_master_key(&text).with_context(|| format!("in the file {}", file.display()))
         }
@@ -140,6 +142,7 @@ pub fn read_or_make_master_key(file: &Path, may_make: bool) -> Result<[u8; KEY_B
 fn write_secret_file(file: &Path, text: &str) -> std::io::Result<()> {
     use std::io::Write as _;
     use std::os::unix::fs::OpenOptionsExt as _;
+    failpoint("api::keys::write")?;
     if let Some(folder) = file.parent() {
         std::fs::create_dir_all(folder)?;
     }

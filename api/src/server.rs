@@ -5,7 +5,7 @@ use std::num::NonZeroU32;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{Request, State};
@@ -118,13 +118,25 @@ impl Installation {
         stopped: impl Future<Output = ()> + Send + 'static,
     ) -> Result<()> {
         let app = self.app.clone();
-        let follower = tokio::spawn(app.gate().clone().follow(app.clone()));
+        let mut follower = tokio::spawn(app.gate().clone().follow(app.clone()));
         let (begin_stop, stop_begun) = tokio::sync::oneshot::channel();
+        let (has_failed, failed) = tokio::sync::oneshot::channel();
         let stopping = {
             let app = app.clone();
             async move {
-                stopped.await;
+                // What has ended by a mistake does not come back. A process that only seems to serve is worse
+                // than one that is started again.
+                let failure = tokio::select! {
+                    () = stopped => None,
+                    () = app.writer().ended() => Some("the writer"),
+                    _ = &mut follower => Some("what follows the log"),
+                };
                 app.stop();
+                let _ = has_failed.send(failure);
+                if !follower.is_finished() {
+                    follower.abort();
+                    let _ = follower.await;
+                }
                 let _ = begin_stop.send(());
             }
         };
@@ -142,10 +154,14 @@ impl Installation {
             Ok(served) => served.context("the socket failed")?,
             Err(_) => tracing::warn!("requests were still being served when the server stopped"),
         }
-        follower.abort();
-        let _ = follower.await;
         self.close().await;
-        Ok(())
+        match failed.await {
+            Ok(Some(what)) => bail!(
+                "{what} has ended by a mistake in the program, which the log tells of; nothing that was \
+                 acknowledged is lost: start Atrium again"
+            ),
+            _ => Ok(()),
+        }
     }
 
     /// Ends the writer when everything that waited is answered, then closes the database.
@@ -330,10 +346,13 @@ async fn billing_in_any_case(mut request: Request, next: Next) -> Response {
     next.run(request).await
 }
 
-/// Whether the server can serve: the database answers and nobody is stopping it.
+/// Whether the server can serve: the database answers, the writer writes, and nobody is stopping it.
 async fn ready(State(app): State<App>) -> Result<&'static str, Problem> {
     if app.is_stopping() {
         return Err(Problem::unavailable("The server is stopping."));
+    }
+    if app.writer().has_ended() {
+        return Err(Problem::unavailable("The server is about to end."));
     }
     app.log().head().await?;
     Ok("ready\n")

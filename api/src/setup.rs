@@ -9,7 +9,7 @@ use domain::billing::BillingSettings;
 use domain::text::Address;
 use domain::user::Person;
 use domain::{TokenId, UserId};
-use eventstore::{Database, Value};
+use eventstore::{Database, Value, failpoint};
 use projections::finder::{self, Scope};
 use projections::views::{AccessView, PROVIDER_KEY, login_key};
 
@@ -81,6 +81,7 @@ pub async fn demo(
     } else {
         demo::seed(database, keys, billing, SystemAmbient.now(), progress).await?;
     }
+    failpoint("api::setup::demo")?;
     let mut connection = database.writer_connection().await?;
     connection
         .execute(

@@ -141,6 +141,18 @@ impl Writer {
         answered.await.map_err(|_| Error::OutcomeUnknown)?
     }
 
+    /// Whether nothing can be asked of it any more: a mistake in the program has ended it. It does not come
+    /// back; the process should end, too, and be started again.
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
+        self.queue.is_closed()
+    }
+
+    /// Waits until it [has ended](Self::has_ended).
+    pub async fn ended(&self) {
+        self.queue.closed().await;
+    }
+
     /// The position of the last event that this process committed or caught up with.
     #[must_use]
     pub fn position(&self) -> watch::Receiver<u64> {

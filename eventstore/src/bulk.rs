@@ -5,6 +5,7 @@ use sqlx::sqlite::{SqliteArguments, SqliteConnection};
 use sqlx::{Arguments, AssertSqlSafe};
 
 use crate::database::Value;
+use crate::fault::failpoint;
 use crate::log::Head;
 
 /// What a column holds.
@@ -150,6 +151,7 @@ pub(crate) async fn write_postgres(
     head: Option<(Head, Head)>,
     tables: &[Rows],
 ) -> Result<bool, sqlx::Error> {
+    failpoint("eventstore::bulk::write")?;
     let mut arguments = PgArguments::default();
     // Else the buffer is copied again and again while it grows.
     let columns = tables.iter().map(|rows| rows.cells.len()).sum::<usize>();
@@ -221,6 +223,7 @@ pub(crate) async fn write_sqlite(
     tables: Vec<Rows>,
 ) -> Result<(), sqlx::Error> {
     for rows in tables {
+        failpoint("eventstore::bulk::write")?;
         let (names, on_conflict, mut left) = (rows.names(), rows.on_conflict(), rows.len());
         let width = rows.cells.len();
         let mut columns: Vec<_> = rows.cells.into_iter().map(Column::new).collect();

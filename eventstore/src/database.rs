@@ -15,6 +15,7 @@ use sqlx::sqlite::{
 use sqlx::{Arguments, AssertSqlSafe, ConnectOptions, Connection as _, Executor, Row as _};
 
 use crate::Error;
+use crate::fault::failpoint;
 
 /// The oldest SQLite that Atrium trusts with a ledger.
 const SQLITE_MIN: (u32, u32, u32) = (3, 51, 3);
@@ -258,7 +259,8 @@ impl Database {
     /// Where the file cannot be opened, is no Atrium database, or is a newer one.
     pub async fn open_sqlite(file: &Path) -> Result<Self, Error> {
         if let Some(folder) = file.parent() {
-            std::fs::create_dir_all(folder).map_err(sqlx::Error::Io)?;
+            failpoint("eventstore::open::folder")?;
+            std::fs::create_dir_all(folder)?;
         }
         let options = SqliteConnectOptions::new()
             .filename(file)
@@ -272,12 +274,15 @@ impl Database {
             .statement_cache_capacity(STATEMENTS_CACHED)
             .row_buffer_size(SQLITE_ROWS_AHEAD)
             .disable_statement_logging();
+        failpoint("eventstore::open::connect")?;
         let mut first = options.connect().await?;
         check_sqlite(&mut first).await?;
         let alone = alone_with(file).await?;
+        failpoint("eventstore::open::migrate")?;
         sqlx::migrate!("../migrations/sqlite").run(&mut first).await.map_err(migration)?;
         first.close().await?;
         drop(alone);
+        failpoint("eventstore::open::pool")?;
         let pool =
             SqlitePoolOptions::new().max_connections(8).connect_with(options.clone()).await?;
         let database = Self::Sqlite(pool, options);
@@ -295,9 +300,12 @@ impl Database {
             .options([("client_min_messages", "warning")])
             .statement_cache_capacity(STATEMENTS_CACHED)
             .disable_statement_logging();
+        failpoint("eventstore::open::connect")?;
         let mut first = options.connect().await?;
+        failpoint("eventstore::open::migrate")?;
         sqlx::migrate!("../migrations/postgres").run(&mut first).await.map_err(migration)?;
         first.close().await?;
+        failpoint("eventstore::open::pool")?;
         let pool = PgPoolOptions::new()
             .max_connections(16)
             .acquire_timeout(Duration::from_secs(10))
@@ -338,6 +346,7 @@ impl Database {
     /// # Errors
     /// Where the database cannot be reached or does not promise durability.
     pub async fn writer_connection(&self) -> Result<Connection, Error> {
+        failpoint("eventstore::writer_connection")?;
         match self {
             Self::Sqlite(_, options) => {
                 let mut connection = options.connect().await?;
@@ -357,6 +366,7 @@ impl Database {
     /// # Errors
     /// What the database says.
     pub async fn fetch(&self, sql: &str, values: &[Value]) -> Result<Vec<Row>, sqlx::Error> {
+        failpoint("eventstore::database::fetch")?;
         let sql = AssertSqlSafe(sql);
         match self {
             Self::Sqlite(pool, _) => {
@@ -375,6 +385,7 @@ impl Database {
     /// # Errors
     /// What the database says.
     pub async fn installation(&self, name: &str) -> Result<Option<String>, Error> {
+        failpoint("eventstore::installation")?;
         let rows =
             self.fetch("select value from installation where name = $1", &[name.into()]).await?;
         rows.first().map(|row| row.text(0).map(str::to_owned)).transpose().map_err(Error::from)
@@ -390,6 +401,7 @@ impl Database {
 
     /// Every kind and schema ever stored must be readable by this program.
     async fn check_shapes(&self) -> Result<(), Error> {
+        failpoint("eventstore::open::check_shapes")?;
         for row in self.fetch("select kind, schema from event_shape", &[]).await? {
             let (kind, schema) = (row.text(0)?, row.int(1)?);
             domain::event::readable(kind, u32::try_from(schema).unwrap_or(u32::MAX))
@@ -404,12 +416,13 @@ impl Database {
 /// database's own file would end the locks that SQLite holds on it.
 async fn alone_with(file: &Path) -> Result<File, Error> {
     let beside = file.with_extension("lock");
-    let lock = File::options().create(true).append(true).open(beside).map_err(sqlx::Error::Io)?;
+    failpoint("eventstore::open::lock")?;
+    let lock = File::options().create(true).append(true).open(beside)?;
     let give_up = Instant::now() + Duration::from_secs(SQLITE_BUSY_SECONDS);
     loop {
         match lock.try_lock() {
             Ok(()) => return Ok(lock),
-            Err(TryLockError::Error(error)) => return Err(sqlx::Error::Io(error).into()),
+            Err(TryLockError::Error(error)) => return Err(error.into()),
             Err(TryLockError::WouldBlock) if Instant::now() > give_up => {
                 return Err(Error::Unsuitable(
                     "another process keeps bringing this database up to date; try again".to_owned(),
@@ -436,6 +449,7 @@ fn migration(error: MigrateError) -> Error {
 
 /// The version of the library, and that the settings really are in force.
 async fn check_sqlite(connection: &mut SqliteConnection) -> Result<(), Error> {
+    failpoint("eventstore::open::check_sqlite")?;
     let mut ask = async |sql: &'static str| -> Result<String, sqlx::Error> {
         let row = sqlx::query(sql).fetch_one(&mut *connection).await?;
         row.try_get_unchecked::<String, _>(0)
@@ -490,6 +504,7 @@ impl Connection {
     /// What the database says.
     pub async fn fold_log(&mut self) -> Result<(), Error> {
         if let Self::Sqlite(_) = self {
+            failpoint("eventstore::fold_log")?;
             // Whether somebody else is at it, how many pages the log has, how many of them are folded.
             let rows = self.fetch("pragma wal_checkpoint(noop)", &[]).await?;
             if rows[0].int(1)? - rows[0].int(2)? >= SQLITE_FOLD_PAGES {
@@ -504,6 +519,7 @@ impl Connection {
     /// # Errors
     /// What the database says.
     pub async fn execute(&mut self, sql: &str, values: &[Value]) -> Result<u64, sqlx::Error> {
+        failpoint("eventstore::connection::execute")?;
         let text = AssertSqlSafe(sql);
         match self {
             Self::Sqlite(connection) if values.is_empty() => {
@@ -528,6 +544,7 @@ impl Connection {
     /// # Errors
     /// What the database says.
     pub async fn begin_snapshot(&mut self) -> Result<(), sqlx::Error> {
+        failpoint("eventstore::connection::begin_snapshot")?;
         let begin = match self {
             Self::Sqlite(_) => "begin",
             Self::Postgres(_) => "begin isolation level repeatable read, read only",
@@ -545,6 +562,7 @@ impl Connection {
         values: &[Value],
         mut take: impl FnMut(Row) -> Result<(), E>,
     ) -> Result<(), E> {
+        failpoint("eventstore::connection::for_each").map_err(sqlx::Error::Io)?;
         let sql = AssertSqlSafe(sql);
         match self {
             Self::Sqlite(connection) => {
@@ -570,6 +588,7 @@ impl Connection {
     /// # Errors
     /// What the database says.
     pub async fn fetch(&mut self, sql: &str, values: &[Value]) -> Result<Vec<Row>, sqlx::Error> {
+        failpoint("eventstore::connection::fetch")?;
         let sql = AssertSqlSafe(sql);
         match self {
             Self::Sqlite(connection) => {

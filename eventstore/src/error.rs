@@ -42,6 +42,12 @@ pub enum Error {
 }
 
 impl Error {
+    /// That the one who commits gave no answer.
+    #[must_use]
+    pub fn outcome_unknown(cause: std::io::Error) -> Self {
+        Self::OutcomeUnknown(sqlx::Error::Io(cause))
+    }
+
     /// Whether a row stood in the way that must not be replaced.
     #[must_use]
     pub fn is_taken(&self) -> bool {
@@ -57,6 +63,12 @@ impl Error {
 /// SQLite's own codes for a file that is none of its, and for one that is damaged.
 const SQLITE_NOT_A_DATABASE: &str = "26";
 const SQLITE_CORRUPT: &str = "11";
+
+impl From<std::io::Error> for Error {
+    fn from(error: std::io::Error) -> Self {
+        Self::Database(sqlx::Error::Io(error))
+    }
+}
 
 impl From<sqlx::Error> for Error {
     fn from(error: sqlx::Error) -> Self {

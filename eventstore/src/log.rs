@@ -11,6 +11,7 @@ use crate::Error;
 use crate::bulk::{self, CellKind, Layout, Rows, Taken};
 use crate::chain::{GENESIS, Hash};
 use crate::database::{Connection, Database, Row, Source, Value};
+use crate::fault::failpoint;
 
 /// Most events that one read gives.
 pub const READ_MAX: u64 = 10_000;
@@ -136,6 +137,7 @@ impl Log {
     /// # Errors
     /// What the database says.
     pub async fn head(&self) -> Result<Head, Error> {
+        failpoint("eventstore::log::head")?;
         let rows = self.database.fetch(SELECT_HEAD, &[]).await?;
         head_from(&rows)
     }
@@ -146,6 +148,7 @@ impl Log {
     /// # Errors
     /// What the database says; [`Error::Gap`] where a position is missing.
     pub async fn read(&self, after: u64, up_to: u64, limit: u64) -> Result<Vec<Stored>, Error> {
+        failpoint("eventstore::log::read")?;
         let limit = limit.min(READ_MAX);
         let end = up_to.min(after.saturating_add(limit));
         let last_row = end.saturating_add(ROW_EVENTS_MAX as u64);
@@ -195,6 +198,7 @@ impl Log {
     ) -> Result<Vec<Stored>, Error> {
         let limit = limit.min(READ_MAX);
         let last_row = up_to.saturating_add(ROW_EVENTS_MAX as u64);
+        failpoint("eventstore::log::below")?;
         let rows = self
             .database
             .fetch(
@@ -301,6 +305,7 @@ fn head_from(rows: &[Row]) -> Result<Head, Error> {
 /// # Errors
 /// What the database says, and what cannot be decoded.
 pub async fn streams(source: &mut impl Source, names: Vec<String>) -> Result<Vec<Recorded>, Error> {
+    failpoint("eventstore::streams")?;
     let of_names = source.engine().any_of("stream", 1);
     let sql = format!("select position, body from event where {of_names} order by position");
     let rows = source.rows(&sql, &[Value::Texts(names)]).await?;
@@ -319,6 +324,7 @@ impl Connection {
     /// # Errors
     /// What the database says.
     pub async fn head(&mut self) -> Result<Head, Error> {
+        failpoint("eventstore::connection::head")?;
         head_from(&self.fetch(SELECT_HEAD, &[]).await?)
     }
 }
@@ -336,8 +342,11 @@ pub async fn append(
     head: Head,
     rows: Vec<Rows>,
 ) -> Result<bool, Error> {
-    match connection {
+    failpoint("eventstore::append::begin")?;
+    let appended = match connection {
         Connection::Postgres(connection) => {
+            // One statement: its beginning is that of its commit.
+            failpoint("eventstore::append::commit").map_err(Error::outcome_unknown)?;
             bulk::write_postgres(connection, Some((base, head)), &rows).await.map_err(|error| {
                 match error {
                     // The server refused the statement: nothing was committed.
@@ -350,10 +359,12 @@ pub async fn append(
             connection.execute("begin immediate", &[]).await?;
             match write_in_transaction(connection, base, head, rows).await {
                 Ok(true) => {
+                    failpoint("eventstore::append::commit").map_err(Error::outcome_unknown)?;
                     connection.execute("commit", &[]).await.map_err(Error::OutcomeUnknown)?;
                     Ok(true)
                 }
                 Ok(false) => {
+                    failpoint("eventstore::append::rollback")?;
                     connection.execute("rollback", &[]).await?;
                     Ok(false)
                 }
@@ -364,7 +375,12 @@ pub async fn append(
                 }
             }
         }
+    };
+    if let Ok(true) = appended {
+        // The answer can get lost on its way.
+        failpoint("eventstore::append::committed").map_err(Error::outcome_unknown)?;
     }
+    appended
 }
 
 async fn write_in_transaction(
@@ -373,6 +389,7 @@ async fn write_in_transaction(
     head: Head,
     rows: Vec<Rows>,
 ) -> Result<bool, sqlx::Error> {
+    failpoint("eventstore::append::head")?;
     let moved = connection
         .execute(
             "update head set position = $1, recorded_at = $2, hash = $3 where position = $4",
@@ -396,6 +413,7 @@ async fn write_in_transaction(
 /// # Errors
 /// What the database says.
 pub async fn write(connection: &mut Connection, rows: Vec<Rows>) -> Result<(), Error> {
+    failpoint("eventstore::write")?;
     match connection {
         Connection::Postgres(connection) => {
             bulk::write_postgres(connection, None, &rows).await?;

@@ -5,6 +5,7 @@ use domain::event::Heading;
 use crate::Error;
 use crate::chain::{Chain, GENESIS, Hash};
 use crate::database::{Database, Row};
+use crate::fault::failpoint;
 use crate::log::{Log, ROW_EVENTS_MAX, lines};
 
 /// Events that are read at a time.
@@ -83,6 +84,7 @@ fn broken(position: u64, what: &str) -> Verified {
 
 /// The rows that end after a position and up to another.
 async fn rows(database: Database, after: u64, up_to: u64) -> Result<Vec<Row>, Error> {
+    failpoint("eventstore::verify")?;
     let rows = database
         .fetch(
             // The fewer columns, the faster.

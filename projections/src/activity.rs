@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use domain::TenantPath;
-use eventstore::{Database, Error, Value};
+use eventstore::{Database, Error, Value, failpoint};
 
 use crate::document::View as _;
 use crate::finder::{Cursor, End, LIST_MAX, Page, Query, Scope};
@@ -51,6 +51,7 @@ pub async fn days(
         values.len()
     );
     let mut pages = BTreeMap::<String, Page<ActivityView>>::new();
+    failpoint("projections::activity::days")?;
     for row in database.fetch(&sql, &values).await? {
         let page = pages.entry(row.text(0)?.to_owned()).or_default();
         if page.items.len() == limit {
@@ -82,6 +83,7 @@ pub async fn count_days(
         ActivityView::TABLE,
         database.engine().any_of("path", 1)
     );
+    failpoint("projections::activity::count_days")?;
     let rows = database.fetch(&sql, &[in_scope(scope, paths)]).await?;
     rows.iter().map(|row| Ok((row.text(0)?.to_owned(), row.unsigned(1)?))).collect()
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use domain::event::{Event, KINDS, Recorded};
 use domain::subscription::SubscriptionEvent;
 use domain::{CommandId, TenantPath};
-use eventstore::{Database, Engine, Error, ROW_EVENTS_MAX, Row, Stored, Value};
+use eventstore::{Database, Engine, Error, ROW_EVENTS_MAX, Row, Stored, Value, failpoint};
 
 use crate::document::{Documents, View};
 use crate::tables;
@@ -118,6 +118,7 @@ pub async fn find_by_number(
     scope: &Scope,
     number: u32,
 ) -> Result<Option<Arc<OrganizationView>>, Error> {
+    failpoint("projections::finder::find_by_number")?;
     let rows = database
         .fetch(
             "select key, document from view_organization \
@@ -267,6 +268,7 @@ pub async fn list<V: View>(
         V::TABLE,
         conditions.text
     );
+    failpoint("projections::finder::list")?;
     let rows = database.fetch(&sql, &conditions.values).await?;
     let mut items = rows.iter().take(limit).map(item).collect::<Result<Vec<_>, _>>()?;
     if query.end == End::Last {
@@ -287,6 +289,7 @@ pub async fn count<V: View>(
     let mut conditions = Conditions::of::<V>(scope);
     conditions.filter::<V>(database, query);
     let sql = format!("select count(*) from {} where {}", V::TABLE, conditions.text);
+    failpoint("projections::finder::count")?;
     let rows = database.fetch(&sql, &conditions.values).await?;
     Ok(rows[0].unsigned(0)?)
 }
@@ -320,6 +323,7 @@ pub async fn list_of_owners<V: View>(
          as own where place <= ${one_more} order by owner, place",
         conditions.text
     );
+    failpoint("projections::finder::list_of_owners")?;
     let rows = database.fetch(&sql, &conditions.values).await?;
     let mut pages = BTreeMap::<String, Page<V>>::new();
     for row in &rows {
@@ -352,6 +356,7 @@ pub async fn count_of_owners<V: View>(
         "select owner, count(*) from {source} where {} and {theirs} group by owner",
         conditions.text
     );
+    failpoint("projections::finder::count_of_owners")?;
     let rows = database.fetch(&sql, &conditions.values).await?;
     rows.iter().map(|row| Ok((row.text(0)?.to_owned(), row.unsigned(1)?))).collect()
 }
@@ -448,6 +453,7 @@ impl Walk<'_> {
             "select position, body from event where {} order by {order} limit ${limit}",
             conditions.text
         );
+        failpoint("projections::finder::step")?;
         let rows = self.database.fetch(&sql, &conditions.values).await?;
         let Some(last) = rows.last() else { return Ok(None) };
         let mut events = Vec::new();
@@ -543,6 +549,7 @@ pub async fn count_events(
              from event where {} and position > ${parameter}",
             conditions.text
         );
+        failpoint("projections::finder::count_events")?;
         let rows = database.fetch(&sql, &conditions.values).await?;
         return Ok(rows[0].unsigned(0)?);
     }

@@ -16,7 +16,7 @@ use domain::event::{Event, Recorded};
 use domain::money::{Currency, Money};
 use domain::service::Level;
 use domain::{OrganizationId, ServiceKey, SubscriptionId, TenantPath};
-use eventstore::{Database, Error, Value};
+use eventstore::{Database, Error, Value, failpoint};
 
 use crate::finder::{self, Query, Scope};
 use crate::tables;
@@ -139,6 +139,7 @@ pub async fn periods(
     settings: &BillingSettings,
     now: DateTime<Utc>,
 ) -> Result<Vec<Period>, Error> {
+    failpoint("projections::ledger::periods")?;
     let rows = database
         .fetch(
             "select coalesce(min(since), $1) from view_subscription \
@@ -319,6 +320,7 @@ async fn slots(
 ) -> Result<Vec<Slot>, Error> {
     // What was learned since may have ended a slot earlier than was known then.
     let held_until = question.known_at.map_or(span.0.timestamp_micros(), |_| i64::MIN);
+    failpoint("projections::ledger::slots")?;
     let rows = database
         .fetch(
             "select key, document from view_subscription \
@@ -395,6 +397,7 @@ impl PriceBook {
         );
         let scope = &question.scope.0;
         let values = [scope.as_str().into(), scope.end().into(), Value::Texts(above)];
+        failpoint("projections::ledger::prices")?;
         let rows = database.fetch(&sql, &values).await?;
         let overrides = rows
             .iter()

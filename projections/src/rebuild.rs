@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use eventstore::{Connection, Database, Engine, Error, Log, Source as _, Value};
+use eventstore::{Connection, Database, Engine, Error, Log, Source as _, Value, failpoint};
 use sha2::{Digest as _, Sha256};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -160,10 +160,12 @@ pub async fn rebuild_within(
     .await;
     match switched {
         Ok(differences) => {
+            failpoint("projections::rebuild::commit")?;
             connection.execute("commit", &[]).await.map_err(Error::OutcomeUnknown)?;
             Ok(Rebuilt { events: fold.position, differences })
         }
         Err(error) => {
+            failpoint("projections::rebuild::rollback")?;
             connection.execute("rollback", &[]).await?;
             drop_tables(&mut connection, &suffix).await?;
             Err(error)
@@ -180,6 +182,7 @@ impl Fold {
         head: u64,
         progress: &mut impl FnMut(u64),
     ) -> Result<(), Error> {
+        failpoint("projections::rebuild::fold")?;
         let mut pages = self.log.pages(0, head);
         while self.known.len() <= self.documents_max
             && let Some(page) = pages.next().await?
@@ -205,6 +208,7 @@ impl Fold {
 
     /// Writes all that is known; the next rows are made while some are written.
     async fn write_known(&mut self, connection: &mut Connection) -> Result<(), Error> {
+        failpoint("projections::rebuild::write")?;
         let known = std::mem::take(&mut self.known);
         let (suffix, position) = (self.suffix.clone(), self.position);
         let (rows, mut made) = mpsc::channel(ROWS_AHEAD);
@@ -228,6 +232,7 @@ impl Fold {
         touched: &mut Wants,
         progress: &mut impl FnMut(u64),
     ) -> Result<(), Error> {
+        failpoint("projections::rebuild::fold_more")?;
         let mut pages = self.log.pages(self.position, head);
         while self.position < head {
             let mut events = Vec::new();
@@ -274,6 +279,7 @@ struct Digest {
 /// What there is in the tables whose names end in `suffix`, but for the positions at which documents were
 /// written, which differ, of course.
 async fn digest(mut connection: Connection, suffix: &str) -> Result<Vec<Digest>, Error> {
+    failpoint("projections::rebuild::digest")?;
     let mut digests = Vec::new();
     for table in all_tables() {
         let mut digest = Digest::default();
@@ -305,6 +311,7 @@ fn suffix(generation: u64) -> String {
 
 /// Counts this rebuild.
 async fn next_generation(connection: &mut Connection) -> Result<u64, Error> {
+    failpoint("projections::rebuild::next_generation")?;
     let rows = connection
         .fetch(
             "insert into installation (name, value) values ($1, '1') on conflict (name) do update \
@@ -317,6 +324,7 @@ async fn next_generation(connection: &mut Connection) -> Result<u64, Error> {
 }
 
 async fn note_version(connection: &mut Connection) -> Result<(), Error> {
+    failpoint("projections::rebuild::note_version")?;
     connection
         .execute(
             "insert into installation (name, value) values ($1, $2) \
@@ -329,6 +337,7 @@ async fn note_version(connection: &mut Connection) -> Result<(), Error> {
 
 /// Begins a transaction in which nobody else appends.
 async fn lock_head(connection: &mut Connection, engine: Engine) -> Result<(), Error> {
+    failpoint("projections::rebuild::lock_head")?;
     match engine {
         Engine::Sqlite => connection.execute("begin immediate", &[]).await?,
         Engine::Postgres => {
@@ -344,6 +353,7 @@ async fn lock_head(connection: &mut Connection, engine: Engine) -> Result<(), Er
 }
 
 async fn drop_tables(connection: &mut Connection, suffix: &str) -> Result<(), Error> {
+    failpoint("projections::rebuild::drop_tables")?;
     for table in all_tables() {
         connection.execute(&format!("drop table if exists {table}{suffix}"), &[]).await?;
     }
@@ -362,6 +372,7 @@ async fn compare(
     suffix: &str,
     among: Option<&Wants>,
 ) -> Result<Vec<Difference>, Error> {
+    failpoint("projections::rebuild::compare")?;
     let mut differences = Vec::new();
     for table in all_tables() {
         let mut values = vec![Value::from(DIFFERENCES_MAX)];
@@ -395,6 +406,7 @@ async fn compare(
 
 async fn switch(connection: &mut Connection, suffix: &str) -> Result<(), Error> {
     for table in all_tables() {
+        failpoint("projections::rebuild::switch")?;
         connection.execute(&format!("drop table {table}"), &[]).await?;
         connection.execute(&format!("alter table {table}{suffix} rename to {table}"), &[]).await?;
     }
@@ -412,6 +424,7 @@ pub async fn prepare(database: &Database, progress: impl FnMut(u64)) -> Result<(
     let mut connection = database.writer_connection().await?;
     begin_alone(&mut connection, database.engine()).await?;
     let made = make_if_new(&mut connection, database.engine()).await;
+    failpoint("projections::prepare::commit")?;
     connection.execute(if made.is_ok() { "commit" } else { "rollback" }, &[]).await?;
     connection.close().await;
     made?;
@@ -427,6 +440,7 @@ async fn is_prepared(database: &Database) -> Result<bool, Error> {
 
 /// Begins a transaction that another process, starting at the same moment, waits for.
 async fn begin_alone(connection: &mut Connection, engine: Engine) -> Result<(), Error> {
+    failpoint("projections::prepare::begin")?;
     match engine {
         Engine::Sqlite => connection.execute("begin immediate", &[]).await?,
         Engine::Postgres => {

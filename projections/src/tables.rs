@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use eventstore::{CellKind, Connection, Engine, Layout, Rows, Source, Taken, Value};
+use eventstore::{CellKind, Connection, Engine, Layout, Rows, Source, Taken, Value, failpoint};
 
 use crate::document::{Documents, View};
 use crate::views::TABLES;
@@ -62,6 +62,7 @@ pub(crate) async fn create_tables(
     suffix: &str,
 ) -> Result<(), sqlx::Error> {
     for (table, _) in TABLES {
+        failpoint("projections::create_tables")?;
         let sql = definition(engine, &format!("{table}{suffix}"), &CHANGED);
         connection.execute(&sql, &[]).await?;
     }
@@ -78,6 +79,7 @@ pub(crate) async fn create_keys(
     generation: u64,
 ) -> Result<(), sqlx::Error> {
     for (table, _) in TABLES {
+        failpoint("projections::create_keys")?;
         let sql = format!(
             "create unique index if not exists {table}_{generation}_key on {table}{suffix} (key)"
         );
@@ -97,6 +99,7 @@ pub(crate) async fn create_indexes(
 ) -> Result<(), sqlx::Error> {
     for (table, indexes) in TABLES {
         for (number, columns) in indexes.iter().enumerate() {
+            failpoint("projections::create_indexes")?;
             let sql = format!(
                 "create index if not exists {table}_{generation}_{number} \
                  on {table}{suffix} ({columns})"
@@ -169,6 +172,7 @@ pub(crate) async fn load<V: View>(
     keys: &BTreeSet<String>,
     suffix: &str,
 ) -> Result<(), eventstore::Error> {
+    failpoint("projections::load")?;
     let sql = format!(
         "select key, document from {}{suffix} where {}",
         V::TABLE,

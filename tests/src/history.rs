@@ -605,14 +605,14 @@ fn publish(key: &str, body: Value) -> Command {
     Command::PublishService { key: key.to_owned(), body: input(body) }
 }
 
-/// Keeps commands that are asked to panic from filling the test's output; other panics show.
+/// Keeps panics that a test has asked for, of commands and of failpoints, from filling its output; others show.
 pub fn hush_asked_panics() {
     static HUSHED: Once = Once::new();
     HUSHED.call_once(|| {
         let shown = std::panic::take_hook();
         std::panic::set_hook(Box::new(move |info| {
-            let asked = info.payload_as_str().is_some_and(|text| text.contains("asked to panic"));
-            if !asked {
+            let text = info.payload_as_str().unwrap_or_default();
+            if !text.contains("asked to panic") && !text.starts_with("failpoint ") {
                 shown(info);
             }
         }));

@@ -1,5 +1,6 @@
 //! A small installation to test on: a database of its own, a clock that tests turn, seeded ids.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
@@ -86,9 +87,22 @@ impl TestDatabase {
     /// # Errors
     /// Where there is no PostgreSQL: run under `scripts/postgres run --`.
     pub async fn new(engine: Engine) -> Result<Self> {
+        Self::below(&std::env::temp_dir(), engine).await
+    }
+
+    /// The same, where nothing has to outlive the machine: in memory, if the system has a place for files there.
+    ///
+    /// # Errors
+    /// See [`TestDatabase::new`].
+    pub async fn volatile(engine: Engine) -> Result<Self> {
+        let memory = Path::new("/dev/shm");
+        if memory.is_dir() { Self::below(memory, engine).await } else { Self::new(engine).await }
+    }
+
+    async fn below(folder: &Path, engine: Engine) -> Result<Self> {
         match engine {
             Engine::Sqlite => {
-                let folder = tempfile::Builder::new().prefix("atrium-test-").tempdir()?;
+                let folder = tempfile::Builder::new().prefix("atrium-test-").tempdir_in(folder)?;
                 Ok(Self { place: Place::Folder(folder.path().to_owned()), folder: Some(folder) })
             }
             Engine::Postgres => {
@@ -221,4 +235,40 @@ pub fn install() -> Command {
 /// Where it does not fit.
 pub fn body<T: serde::de::DeserializeOwned>(json: Value) -> commands::Input<T> {
     Ok(serde_json::from_value(json).expect("the test's own body fits"))
+}
+
+/// Answers to several submissions that are handed over at once, in this order.
+pub async fn at_once(
+    writer: &Writer,
+    submissions: impl IntoIterator<Item = Submission>,
+) -> Vec<Result<Committed, commands::Error>> {
+    let waiting: Vec<_> = submissions
+        .into_iter()
+        .map(|submission| {
+            let writer = writer.clone();
+            Box::pin(async move { writer.submit(submission).await })
+        })
+        .collect();
+    join_in_order(waiting).await
+}
+
+/// Polls all of them in order before it waits for any.
+async fn join_in_order<F: Future + Unpin>(mut waiting: Vec<F>) -> Vec<F::Output> {
+    let mut done: Vec<Option<F::Output>> = waiting.iter().map(|_| None).collect();
+    std::future::poll_fn(move |context| {
+        let mut pending = false;
+        for (future, done) in waiting.iter_mut().zip(&mut done) {
+            if done.is_none() {
+                match std::pin::Pin::new(future).poll(context) {
+                    std::task::Poll::Ready(output) => *done = Some(output),
+                    std::task::Poll::Pending => pending = true,
+                }
+            }
+        }
+        if pending {
+            return std::task::Poll::Pending;
+        }
+        std::task::Poll::Ready(done.iter_mut().filter_map(Option::take).collect())
+    })
+    .await
 }

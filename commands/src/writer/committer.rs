@@ -83,6 +83,16 @@ impl Committer {
         })
     }
 
+    /// In the place of one that a panic has taken away: not connected.
+    pub(crate) fn disconnected(database: &Database) -> Self {
+        Self {
+            database: database.clone(),
+            connection: None,
+            head: Head::START,
+            shapes: BTreeSet::new(),
+        }
+    }
+
     /// Where the log ended when last looked at or written.
     pub(crate) fn head(&self) -> Head {
         self.head

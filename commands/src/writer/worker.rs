@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use domain::subscription::Subscription;
-use eventstore::{Connection, Database, Engine, Error as StoreError, Head, Log, Value};
+use eventstore::{Connection, Database, Engine, Error as StoreError, Head, Log, Value, failpoint};
 use projections::Wants;
 use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinError, JoinHandle};
@@ -238,8 +238,12 @@ impl Worker {
     ) {
         let Writing { jobs, answers, batch, .. } =
             self.writing.take().expect("only what is being written is heard of");
-        let (mut committer, written) =
-            written.expect("the committer has no reason to panic, and is never cancelled");
+        let (mut committer, written) = written.unwrap_or_else(|panicked| {
+            // A mistake in the program, and its connection went with it. What became of the batch, only the
+            // log knows.
+            let unknown = StoreError::outcome_unknown(panicked.into());
+            (Committer::disconnected(&self.database), Err(unknown))
+        });
         let again = match written {
             Ok(Written::Committed) => {
                 (self.races, self.taken) = (0, 0);
@@ -443,6 +447,7 @@ impl Worker {
 
     /// Loads what is committed. What is decided and not yet committed is never asked for: it is known.
     async fn load(&mut self, layer: &mut Layer, wants: &Wants) -> Result<(), StoreError> {
+        failpoint("commands::load")?;
         let connection = self.reader.as_mut().expect("connected before deciding");
         if let Some(streams) = wants.0.get(STREAMS) {
             let events = eventstore::streams(connection, streams.iter().cloned().collect()).await?;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use anyhow::Result;
+pub(crate) use atrium_tests::world::at_once;
 use atrium_tests::world::{TestAmbient, World, body};
 use commands::{
     Caller, Command, Committed, Error, Idempotency, Submission, Writer, WriterSettings,
@@ -108,40 +109,4 @@ pub(crate) fn refused(answer: &Result<Committed, Error>) -> Option<&'static str>
         Err(Error::Refused(refusal)) => Some(refusal.code),
         _ => None,
     }
-}
-
-/// Answers to several submissions that are handed over at once, in this order.
-pub(crate) async fn at_once(
-    writer: &Writer,
-    submissions: impl IntoIterator<Item = Submission>,
-) -> Vec<Result<Committed, Error>> {
-    let waiting: Vec<_> = submissions
-        .into_iter()
-        .map(|submission| {
-            let writer = writer.clone();
-            Box::pin(async move { writer.submit(submission).await })
-        })
-        .collect();
-    join_in_order(waiting).await
-}
-
-/// Polls all of them in order before it waits for any.
-async fn join_in_order<F: Future + Unpin>(mut waiting: Vec<F>) -> Vec<F::Output> {
-    let mut done: Vec<Option<F::Output>> = waiting.iter().map(|_| None).collect();
-    std::future::poll_fn(move |context| {
-        let mut pending = false;
-        for (future, done) in waiting.iter_mut().zip(&mut done) {
-            if done.is_none() {
-                match std::pin::Pin::new(future).poll(context) {
-                    std::task::Poll::Ready(output) => *done = Some(output),
-                    std::task::Poll::Pending => pending = true,
-                }
-            }
-        }
-        if pending {
-            return std::task::Poll::Pending;
-        }
-        std::task::Poll::Ready(done.iter_mut().filter_map(Option::take).collect())
-    })
-    .await
 }
