@@ -36,6 +36,9 @@ pub enum Error {
     /// The database is not what Atrium needs.
     #[error("{0}")]
     Unsuitable(String),
+    /// The file that an export is written to, or an import read from.
+    #[error("the file failed")]
+    File(#[from] std::io::Error),
     /// A commit failed, and whether it took effect is not known.
     #[error("the commit failed and its outcome is unknown")]
     OutcomeUnknown(#[source] sqlx::Error),
