@@ -144,9 +144,9 @@ pub fn read_or_make_master_key(file: &Path, may_make: bool) -> Result<[u8; KEY_B
 /// Writes a file that only its owner can read, durably.
 fn write_secret_file(file: &Path, text: &str) -> std::io::Result<()> {
     use std::io::Write as _;
-    use std::os::unix::fs::OpenOptionsExt as _;
+    use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
     if let Some(folder) = file.parent() {
-        std::fs::create_dir_all(folder)?;
+        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
     }
     let mut options = std::fs::OpenOptions::new();
     let mut open = options.write(true).create_new(true).mode(0o600).open(file)?;

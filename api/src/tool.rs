@@ -148,6 +148,18 @@ async fn ensure_whole(database: &Database) -> Result<(u64, String)> {
     }
 }
 
+/// Whether a SQLite file that nobody has open is as long as it says. (SQLite takes what is missing for
+/// zeros.)
+async fn ensure_not_cut_off(database: &Database, file: &Path) -> Result<()> {
+    let sql = "select page_count * page_size from pragma_page_count, pragma_page_size";
+    let told = database.fetch(sql, &[]).await?[0].unsigned(0)?;
+    let bytes = std::fs::metadata(file)?.len();
+    if bytes != told {
+        bail!("the SQLite file is damaged: it has {bytes} bytes, and says that it has {told}");
+    }
+    Ok(())
+}
+
 /// Whether every page of a SQLite file is what the others say it is.
 async fn ensure_sound(database: &Database) -> Result<()> {
     let rows = database.fetch("pragma integrity_check(1)", &[]).await?;

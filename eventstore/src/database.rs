@@ -1,6 +1,7 @@
 //! SQLite or PostgreSQL: opening, checking and asking either with one text.
 
-use std::fs::{File, TryLockError};
+use std::fs::{DirBuilder, File, TryLockError};
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::{Duration, Instant};
@@ -286,14 +287,15 @@ pub(crate) fn postgres_arguments(values: &[Value]) -> Result<PgArguments, sqlx::
 }
 
 impl Database {
-    /// Opens the SQLite file, making it and its folder where there is none, and brings its schema
-    /// up to date.
+    /// Opens the SQLite file, making it and its folder where there is none (which only its owner can
+    /// enter), and brings its schema up to date.
     ///
     /// # Errors
     /// Where the file cannot be opened, is no Atrium database, or is a newer one.
     pub async fn open_sqlite(file: &Path) -> Result<Self, Error> {
         if let Some(folder) = file.parent() {
-            std::fs::create_dir_all(folder).map_err(sqlx::Error::Io)?;
+            let private = DirBuilder::new().recursive(true).mode(0o700).create(folder);
+            private.map_err(sqlx::Error::Io)?;
         }
         let options = SqliteConnectOptions::new()
             .filename(file)

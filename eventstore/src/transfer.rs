@@ -31,7 +31,7 @@ const REPLIES: u64 = 2_000;
 /// Parts that wait while one is written.
 const PARTS_AHEAD: usize = 2;
 /// Rows that are written at a time.
-const ROWS_AT_A_TIME: usize = 4_096;
+const ROWS_AT_A_TIME: usize = 1_024;
 /// Bytes after which rows are written although there are fewer.
 const PART_BYTES: usize = 8 << 20;
 /// Longest line: a hundred events with the longest bodies are far below it.
@@ -499,7 +499,7 @@ async fn begin_empty(connection: &mut Connection) -> Result<(), Error> {
         return Ok(());
     }
     connection.execute("rollback", &[]).await?;
-    let what = "there is an installation in it already; import into an empty database";
+    let what = "there is an installation in the database already; import into an empty one";
     Err(Error::Unsuitable(what.to_owned()))
 }
 

@@ -117,11 +117,13 @@ pub async fn rebuild(database: &Database, mut progress: impl FnMut(u64)) -> Resu
     match switched {
         Ok(differences) => {
             connection.execute("commit", &[]).await.map_err(Error::OutcomeUnknown)?;
+            connection.close().await;
             Ok(Rebuilt { events: position, differences })
         }
         Err(error) => {
             connection.execute("rollback", &[]).await?;
             drop_tables(&mut connection, &suffix).await?;
+            connection.close().await;
             Err(error)
         }
     }

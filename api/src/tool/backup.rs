@@ -11,7 +11,8 @@ use serde_json::json;
 use super::file::Partial;
 use super::postgres::Server;
 use super::{
-    Look, ToolArguments, ensure_sound, ensure_whole, key_is_apart, place_of_key, settings_of,
+    Look, ToolArguments, ensure_not_cut_off, ensure_sound, ensure_whole, key_is_apart, place_of_key,
+    settings_of,
 };
 
 /// Copy the database into one file while the server goes on, and check the copy
@@ -74,6 +75,7 @@ async fn copy(database: &Database, to: &Path) -> Result<Held> {
         .await
         .context("the database cannot be copied")?;
     let copy = Look::at_file(to).await?;
+    ensure_not_cut_off(&copy.database, to).await?;
     ensure_sound(&copy.database).await?;
     let (events, hash) = ensure_whole(&copy.database).await?;
     copy.end().await?;

@@ -1,6 +1,7 @@
 //! `atrium restore`.
 
 use std::fs::File;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -14,8 +15,8 @@ use serde_json::json;
 use super::file::{Begun, Partial, beside_sqlite};
 use super::postgres::Server;
 use super::{
-    Look, ToolArguments, check_of, ensure_key_fits, ensure_sound, ensure_whole, key_is_needed,
-    settings_of,
+    Look, ToolArguments, check_of, ensure_key_fits, ensure_not_cut_off, ensure_sound, ensure_whole,
+    key_is_needed, settings_of,
 };
 
 /// What SQLite puts at the beginning of its files.
@@ -111,13 +112,18 @@ async fn restore_sqlite(settings: &Settings, file: &Path) -> Result<Restored> {
         );
     }
     // Everything that can be known without writing.
+    let this = || format!("the backup {}", file.display());
     let look = Look::at_file(file).await?;
-    look.age().await.with_context(|| format!("the backup {}", file.display()))?;
+    ensure_not_cut_off(&look.database, file).await.with_context(this)?;
+    look.age().await.with_context(this)?;
     let has_key = ensure_key_fits(settings, check_of(&look.database).await?.as_deref())?;
     look.end().await?;
 
     let begun = Begun::with_folder(&settings.data);
-    std::fs::create_dir_all(&settings.data)
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(&settings.data)
         .with_context(|| format!("the folder {} cannot be made", settings.data.display()))?;
     let copy = Partial::beside(&target)?;
     let (from, to) = (file.to_owned(), copy.path().to_owned());
@@ -128,7 +134,7 @@ async fn restore_sqlite(settings: &Settings, file: &Path) -> Result<Restored> {
         look.age().await?;
         ensure_whole(&look.database).await
     };
-    let (events, hash) = held.await.with_context(|| format!("the backup {}", file.display()))?;
+    let (events, hash) = held.await.with_context(this)?;
     look.end().await?;
     copy.finish()?;
     begun.keep();
