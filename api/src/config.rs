@@ -166,6 +166,12 @@ impl Settings {
         })
     }
 
+    /// The database, where it is not on a PostgreSQL server.
+    #[must_use]
+    pub fn sqlite_file(&self) -> PathBuf {
+        self.data.join("atrium.db")
+    }
+
     /// The effective values, secrets masked.
     #[must_use]
     pub fn show(&self) -> String {

@@ -11,7 +11,7 @@ use eventstore::{Database, Value, failpoint};
 /// Bytes of the master key and of every derived key.
 const KEY_BYTES: usize = 32;
 /// Under this name the installation remembers which master key it was made with.
-const CHECK: &str = "master_key_check";
+pub const CHECK: &str = "master_key_check";
 
 /// Keys for one purpose each (HKDF-SHA256, RFC 5869). Never printed.
 #[derive(Clone)]
@@ -67,14 +67,19 @@ impl Keys {
         hex(&hmac::sign(&key, token.0.as_bytes()).as_ref()[..16])
     }
 
+    /// Whether an installation that remembers this under [`CHECK`] was made with this master key.
+    #[must_use]
+    pub fn fit(&self, stored: &str) -> bool {
+        hex(&self.check) == stored
+    }
+
     /// Makes sure that the database was made with this master key; a new one remembers it.
     ///
     /// # Errors
     /// Where it was made with another.
     pub async fn check(&self, database: &Database) -> Result<()> {
-        let ours = hex(&self.check);
         match database.installation(CHECK).await? {
-            Some(stored) if stored == ours => Ok(()),
+            Some(stored) if self.fit(&stored) => Ok(()),
             Some(_) => bail!(
                 "the master key does not fit this database: it was made with another. Start Atrium \
                  with the key that belongs to it (--master-key-file or ATRIUM_MASTER_KEY)"
@@ -86,7 +91,7 @@ impl Keys {
                     .execute(
                         "insert into installation (name, value) values ($1, $2) \
                          on conflict (name) do nothing",
-                        &[Value::from(CHECK), Value::from(ours)],
+                        &[Value::from(CHECK), Value::from(hex(&self.check))],
                     )
                     .await?;
                 connection.close().await;
@@ -141,10 +146,10 @@ pub fn read_or_make_master_key(file: &Path, may_make: bool) -> Result<[u8; KEY_B
 /// Writes a file that only its owner can read, durably.
 fn write_secret_file(file: &Path, text: &str) -> std::io::Result<()> {
     use std::io::Write as _;
-    use std::os::unix::fs::OpenOptionsExt as _;
+    use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
     failpoint("api::keys::write")?;
     if let Some(folder) = file.parent() {
-        std::fs::create_dir_all(folder)?;
+        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
     }
     let mut options = std::fs::OpenOptions::new();
     let mut open = options.write(true).create_new(true).mode(0o600).open(file)?;

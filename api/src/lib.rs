@@ -9,6 +9,7 @@ pub mod demo;
 pub mod graphql;
 pub mod keys;
 pub mod password;
+pub mod population;
 pub mod problem;
 pub mod rate;
 pub mod rest;

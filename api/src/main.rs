@@ -1,18 +1,18 @@
-//! The `atrium` binary: the server and everything around it, in one file.
+//! The `atrium` binary: the server, and around it what operators need, a file each in `tool`.
+
+mod tool;
 
 use std::io::{IsTerminal as _, Write as _};
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 use api::config::{DataArguments, ServeArguments, Settings};
 use api::keys::{Keys, hex, random_bytes};
-use api::server::{Installation, master_key, open_database, recorder};
-use api::setup;
+use api::server::{Installation, master_key, recorder};
+use api::setup::{self, Demo};
 use clap::{Args, Parser, Subcommand};
 use commands::{Password, SystemAmbient};
-use eventstore::Verified;
-use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 use tokio::net::TcpListener;
 use tracing_subscriber::EnvFilter;
@@ -52,11 +52,17 @@ enum Commands {
     /// Fold all views and the ledger again from the log, compare, and switch over
     ///
     /// Exit code 0: as it was. 1: it differed (the fresh tables are in use now).
-    Rebuild(ToolArguments),
+    Rebuild(tool::ToolArguments),
     /// Walk the hash chain from the first event to the last
     ///
-    /// Exit code 0: whole. 1: edited; the first event that does not fit is named.
-    Verify(ToolArguments),
+    /// Looks only. Exit code 0: whole. 1: edited; the first event that does not fit is named.
+    Verify(tool::ToolArguments),
+    Doctor(tool::doctor::DoctorArguments),
+    Backup(tool::backup::BackupArguments),
+    Restore(tool::restore::RestoreArguments),
+    Export(tool::export::ExportArguments),
+    Import(tool::import::ImportArguments),
+    Seed(tool::seed::SeedArguments),
     /// Print the settings in force, secrets masked
     Config(ServeArguments),
 }
@@ -75,16 +81,6 @@ struct DemoArguments {
     json: bool,
 }
 
-#[derive(Args)]
-struct ToolArguments {
-    #[command(flatten)]
-    data: DataArguments,
-
-    /// Print the outcome as one JSON line
-    #[arg(long)]
-    json: bool,
-}
-
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let filter = EnvFilter::try_from_env("ATRIUM_LOG").unwrap_or_else(|_| EnvFilter::new("warn"));
@@ -96,19 +92,10 @@ fn main() -> ExitCode {
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let outcome = runtime.context("no threads can be started").and_then(|runtime| {
-        runtime.block_on(async {
-            match cli.command {
-                Commands::Demo(arguments) => demo(arguments).await.map(|()| ExitCode::SUCCESS),
-                Commands::Serve(arguments) => serve(&arguments).await.map(|()| ExitCode::SUCCESS),
-                Commands::Migrate(data) => migrate(data).await.map(|()| ExitCode::SUCCESS),
-                Commands::Rebuild(arguments) => rebuild(arguments).await,
-                Commands::Verify(arguments) => verify(arguments).await,
-                Commands::Config(arguments) => {
-                    print!("{}", Settings::load(&arguments)?.show());
-                    Ok(ExitCode::SUCCESS)
-                }
-            }
-        })
+        let outcome = runtime.block_on(run(cli.command));
+        // Nobody waits for what an interrupted command has left running.
+        runtime.shutdown_background();
+        outcome
     });
     outcome.unwrap_or_else(|error| {
         eprintln!("atrium: {error:#}");
@@ -116,26 +103,32 @@ fn main() -> ExitCode {
     })
 }
 
-/// Settings of a command that needs only the data.
-fn settings_of(data: DataArguments) -> Result<Settings> {
-    Settings::load(&ServeArguments { data, ..ServeArguments::default() })
+async fn run(command: Commands) -> Result<ExitCode> {
+    match command {
+        Commands::Demo(arguments) => demo(arguments).await.map(|()| ExitCode::SUCCESS),
+        Commands::Serve(arguments) => serve(&arguments).await.map(|()| ExitCode::SUCCESS),
+        Commands::Migrate(data) => migrate(data).await.map(|()| ExitCode::SUCCESS),
+        Commands::Config(arguments) => {
+            print!("{}", Settings::load(&arguments)?.show());
+            Ok(ExitCode::SUCCESS)
+        }
+        Commands::Rebuild(arguments) => tool::rebuild::run(&arguments).await,
+        Commands::Verify(arguments) => tool::verify::run(&arguments).await,
+        Commands::Doctor(arguments) => tool::doctor::run(&arguments).await,
+        Commands::Backup(arguments) => unless_stopped(tool::backup::run(&arguments)).await,
+        Commands::Restore(arguments) => unless_stopped(tool::restore::run(&arguments)).await,
+        Commands::Export(arguments) => unless_stopped(tool::export::run(&arguments)).await,
+        Commands::Import(arguments) => unless_stopped(tool::import::run(&arguments)).await,
+        Commands::Seed(arguments) => tool::seed::run(&arguments).await,
+    }
 }
 
-/// Shows how far long work is, on a terminal.
-fn progress(what: &'static str, template: &'static str, end: u64) -> ProgressBar {
-    let style = ProgressStyle::with_template(template).expect("a valid template");
-    let bar = ProgressBar::new(end).with_style(style).with_message(what);
-    if std::io::stderr().is_terminal() { bar } else { ProgressBar::hidden() }
-}
-
-const PERCENT: &str = "{msg} {bar:30} {pos} %";
-const EVENTS: &str = "{msg} {bar:30} {human_pos} of {human_len} events, {per_sec}";
-
-async fn open(settings: &Settings) -> Result<eventstore::Database> {
-    let bar = progress("Making the views", "{msg}: {human_pos} events", 0);
-    let database = open_database(settings, |position| bar.set_position(position)).await?;
-    bar.finish_and_clear();
-    Ok(database)
+/// Runs a command that undoes what it has begun where it is interrupted.
+async fn unless_stopped(command: impl Future<Output = Result<ExitCode>>) -> Result<ExitCode> {
+    tokio::select! {
+        outcome = command => outcome,
+        () = stopped() => anyhow::bail!("interrupted; what was there is as it was"),
+    }
 }
 
 async fn listener(settings: &Settings) -> Result<TcpListener> {
@@ -148,12 +141,12 @@ async fn demo(arguments: DemoArguments) -> Result<()> {
     let settings = Settings::load(&arguments.serve)?;
     // Before the long work: an address that is not free would waste it.
     let listener = listener(&settings).await?;
-    let database = open(&settings).await?;
+    let database = tool::open(&settings).await?;
     let keys = Keys::derive(&master_key(&settings, &database).await?);
     keys.check(&database).await?;
-    let bar = progress("Making two years of history", PERCENT, 100);
-    setup::demo(&database, &keys, &settings.billing, arguments.empty, |done| {
-        bar.set_position(done);
+    let bar = tool::progress("Making two years of history", "{msg}: day {pos}", 0);
+    let demo = setup::demo(&database, &keys, &settings.billing, arguments.empty, |day| {
+        bar.set_position(day);
     })
     .await?;
     bar.finish_and_clear();
@@ -163,8 +156,11 @@ async fn demo(arguments: DemoArguments) -> Result<()> {
         Installation::start(database, keys.clone(), ambient, settings.rate_limit).await?;
     let tokens = setup::demo_tokens(&installation.app, arguments.empty).await?;
     let url = format!("http://{}", listener.local_addr()?);
-    let Password(password) = api::demo::password(&keys);
-    let login = api::demo::ADMINISTRATOR;
+    let password = match demo {
+        Demo::Made => Some(api::demo::password(&keys).0),
+        Demo::Seeded => None,
+    };
+    let login = api::population::PROVIDER_ADMINISTRATOR;
     let (token, customer_token) = (&tokens.administrator, tokens.customer.as_deref());
     let mut out = std::io::stdout();
     if arguments.json {
@@ -190,6 +186,7 @@ async fn demo(arguments: DemoArguments) -> Result<()> {
              curl -s -H \"Authorization: Bearer $TOKEN\" -H 'Content-Type: application/json' \
              -d '{{\"query\":\"{{customers(first:3){{nodes{{name users{{totalCount}}}}}}}}\"}}' {url}/graphql\n\n\
              Stop with Ctrl-C; started again, it goes on with the same data.",
+            password = password.as_deref().unwrap_or("none: the token is the way in"),
             period = setup::last_full_period(&installation.app).await?,
         )?;
     }
@@ -200,7 +197,7 @@ async fn demo(arguments: DemoArguments) -> Result<()> {
 async fn serve(arguments: &ServeArguments) -> Result<()> {
     let settings = Settings::load(arguments)?;
     let listener = listener(&settings).await?;
-    let database = open(&settings).await?;
+    let database = tool::open(&settings).await?;
     let keys = Keys::derive(&master_key(&settings, &database).await?);
     recorder();
     let ambient = Arc::new(SystemAmbient);
@@ -232,71 +229,8 @@ async fn stopped() {
 }
 
 async fn migrate(data: DataArguments) -> Result<()> {
-    let database = open(&settings_of(data)?).await?;
+    let database = tool::open(&tool::settings_of(&data)?).await?;
     database.close().await;
     eprintln!("The database is up to date.");
     Ok(())
-}
-
-/// Opens a database that must be there already.
-async fn open_existing(data: DataArguments) -> Result<eventstore::Database> {
-    let settings = settings_of(data)?;
-    let file = settings.data.join("atrium.db");
-    if settings.database.is_none() && !file.exists() {
-        bail!("there is no database in {}; name its folder with --data", settings.data.display());
-    }
-    open(&settings).await
-}
-
-async fn rebuild(arguments: ToolArguments) -> Result<ExitCode> {
-    let database = open_existing(arguments.data).await?;
-    let head = eventstore::Log::new(database.clone()).head().await?.position;
-    let bar = progress("Folding", EVENTS, head);
-    let rebuilt = projections::rebuild(&database, |position| bar.set_position(position)).await?;
-    bar.finish_and_clear();
-    database.close().await;
-    let differences: Vec<_> = rebuilt
-        .differences
-        .iter()
-        .map(|difference| format!("{} {}", difference.table, difference.key))
-        .collect();
-    if arguments.json {
-        println!("{}", json!({ "events": rebuilt.events, "differences": differences }));
-    } else if differences.is_empty() {
-        println!("{} events folded; the views and the ledger were as they are.", rebuilt.events);
-    } else {
-        println!(
-            "{} events folded; these rows were not as the log says, and are now:\n  {}",
-            rebuilt.events,
-            differences.join("\n  ")
-        );
-    }
-    Ok(if differences.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
-}
-
-async fn verify(arguments: ToolArguments) -> Result<ExitCode> {
-    let database = open_existing(arguments.data).await?;
-    let head = eventstore::Log::new(database.clone()).head().await?.position;
-    let bar = progress("Walking the chain", EVENTS, head);
-    let verified = eventstore::verify(&database, |position| bar.set_position(position)).await?;
-    bar.finish_and_clear();
-    database.close().await;
-    let (line, text, code) = match verified {
-        Verified::Whole { events, hash } => (
-            json!({ "whole": true, "events": events, "hash": hash }),
-            format!("PASS: {events} events, every one as it was written. The last hash is {hash}"),
-            ExitCode::SUCCESS,
-        ),
-        Verified::Broken(finding) => (
-            json!({ "whole": false, "position": finding.position, "what": finding.what }),
-            format!("FAIL: the event at position {} {}.", finding.position, finding.what),
-            ExitCode::FAILURE,
-        ),
-    };
-    if arguments.json {
-        println!("{line}");
-    } else {
-        println!("{text}");
-    }
-    Ok(code)
 }

@@ -55,19 +55,27 @@ pub struct Installation {
 /// # Errors
 /// Where it cannot be opened, is damaged, or is newer than this program.
 pub async fn open_database(settings: &Settings, progress: impl FnMut(u64)) -> Result<Database> {
-    let database = match &settings.database {
+    let database = open_log(settings).await?;
+    projections::prepare(&database, progress).await.context("the views cannot be made")?;
+    Ok(database)
+}
+
+/// Opens the database of the settings and brings the log's tables up to date, and not the views.
+///
+/// # Errors
+/// Where it cannot be opened, is damaged, or is newer than this program.
+pub async fn open_log(settings: &Settings) -> Result<Database> {
+    Ok(match &settings.database {
         Some(url) => Database::connect_postgres(url)
             .await
             .context("the PostgreSQL database cannot be used")?,
         None => {
-            let file = settings.data.join("atrium.db");
+            let file = settings.sqlite_file();
             Database::open_sqlite(&file)
                 .await
                 .with_context(|| format!("the database {} cannot be used", file.display()))?
         }
-    };
-    projections::prepare(&database, progress).await.context("the views cannot be made")?;
-    Ok(database)
+    })
 }
 
 /// The master key of the settings; a new installation gets a new one.

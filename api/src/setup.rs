@@ -14,8 +14,9 @@ use projections::finder::{self, Scope};
 use projections::views::{AccessView, PROVIDER_KEY, login_key};
 
 use crate::app::App;
-use crate::demo::{self, ADMINISTRATOR, CUSTOMER_ADMINISTRATOR};
+use crate::demo;
 use crate::keys::Keys;
+use crate::population::{CUSTOMER_ADMINISTRATOR, PROVIDER_ADMINISTRATOR};
 use crate::token::TokenKind;
 
 /// The first administrator's login where nobody gives another.
@@ -55,7 +56,39 @@ pub async fn first(
     Ok(Some(LOGIN.to_owned()))
 }
 
-/// Makes the demo where there is nothing yet. `progress` hears how far it is, from 0 to 100.
+/// What a demo was made as; its people, and how they sign in, are known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Demo {
+    /// By `atrium demo`: with a password that follows from the master key.
+    Made,
+    /// By `atrium seed`: nobody has a password.
+    Seeded,
+}
+
+impl Demo {
+    fn text(self) -> &'static str {
+        match self {
+            Self::Made => "made",
+            Self::Seeded => "seeded",
+        }
+    }
+
+    /// Notes that it was made to the end.
+    ///
+    /// # Errors
+    /// Where the database fails.
+    pub async fn note(self, database: &Database) -> Result<()> {
+        let mut connection = database.writer_connection().await?;
+        let sql = "insert into installation (name, value) values ($1, $2) \
+                   on conflict (name) do nothing";
+        failpoint("api::setup::demo")?;
+        connection.execute(sql, &[Value::from(DEMO), Value::from(self.text())]).await?;
+        connection.close().await;
+        Ok(())
+    }
+}
+
+/// Makes the demo where there is nothing yet. `progress` hears of how many days have been lived through.
 ///
 /// # Errors
 /// Where the database holds something else, or a demo that was interrupted.
@@ -65,9 +98,9 @@ pub async fn demo(
     billing: &BillingSettings,
     empty: bool,
     progress: impl FnMut(u64),
-) -> Result<()> {
-    if database.installation(DEMO).await?.is_some() {
-        return Ok(());
+) -> Result<Demo> {
+    if let Some(text) = database.installation(DEMO).await? {
+        return Ok(if text == Demo::Seeded.text() { Demo::Seeded } else { Demo::Made });
     }
     if finder::find_name(database, PROVIDER_KEY).await?.is_some() {
         bail!(
@@ -79,18 +112,10 @@ pub async fn demo(
     if empty {
         demo::install(database, keys, billing).await?;
     } else {
-        demo::seed(database, keys, billing, SystemAmbient.now(), progress).await?;
+        demo::make(database, keys, billing, SystemAmbient.now(), progress).await?;
     }
-    failpoint("api::setup::demo")?;
-    let mut connection = database.writer_connection().await?;
-    connection
-        .execute(
-            "insert into installation (name, value) values ($1, $2) on conflict (name) do nothing",
-            &[Value::from(DEMO), Value::from("made")],
-        )
-        .await?;
-    connection.close().await;
-    Ok(())
+    Demo::Made.note(database).await?;
+    Ok(Demo::Made)
 }
 
 /// Fresh API tokens for the demo.
@@ -107,7 +132,7 @@ pub struct DemoTokens {
 /// # Errors
 /// Where the people of the demo are not there any more.
 pub async fn demo_tokens(app: &App, empty: bool) -> Result<DemoTokens> {
-    let administrator = demo_token(app, ADMINISTRATOR).await?;
+    let administrator = demo_token(app, PROVIDER_ADMINISTRATOR).await?;
     let administrator = administrator.context("the demo's administrator has another login now")?;
     let customer = if empty { None } else { demo_token(app, CUSTOMER_ADMINISTRATOR).await? };
     Ok(DemoTokens { administrator, customer })

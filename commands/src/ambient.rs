@@ -9,6 +9,14 @@ pub trait Ambient: Send + Sync + 'static {
     fn now(&self) -> DateTime<Utc>;
     /// A new id: UUIDv7 (RFC 9562).
     fn id(&self) -> Uuid;
+
+    /// The `nth` new id, from 0, that a command needs whose first event will be at `position`.
+    ///
+    /// Surroundings that make the same log twice make the id of these: a command is often decided more
+    /// than once, and the last time is the one that counts.
+    fn id_at(&self, _position: u64, _nth: u32) -> Uuid {
+        self.id()
+    }
 }
 
 /// The machine's own.

@@ -1,5 +1,6 @@
 //! One command's work: what it read, what it decided.
 
+use std::cell::Cell;
 use std::fmt::Display;
 use std::sync::Arc;
 
@@ -71,6 +72,8 @@ pub(crate) struct Unit<'a> {
     ground: Ground<'a>,
     caller: Caller,
     command_id: CommandId,
+    /// Ids that were made.
+    ids: Cell<u32>,
     effective_at: DateTime<Utc>,
     reason: Option<String>,
     top: Layer,
@@ -93,7 +96,8 @@ impl<'a> Unit<'a> {
     pub(crate) fn new(ground: Ground<'a>, caller: Caller) -> Self {
         Self {
             caller,
-            command_id: CommandId(ground.ambient.id()),
+            command_id: CommandId(ground.ambient.id_at(ground.next_position, 0)),
+            ids: Cell::new(1),
             effective_at: ground.now,
             reason: None,
             top: Layer::default(),
@@ -127,7 +131,9 @@ impl<'a> Unit<'a> {
     /// A new id.
     #[must_use]
     pub(crate) fn id(&self) -> Uuid {
-        self.ground.ambient.id()
+        let nth = self.ids.get();
+        self.ids.set(nth + 1);
+        self.ground.ambient.id_at(self.ground.next_position, nth)
     }
 
     /// Who asks.

@@ -133,12 +133,23 @@ impl Writer {
     /// # Errors
     /// See [`Error`].
     pub async fn submit(&self, submission: Submission) -> Result<Committed, Error> {
+        self.hand_over(submission)?.await
+    }
+
+    /// Hands a command over; its answer comes later. Commands are decided in the order of these calls.
+    ///
+    /// # Errors
+    /// Where it is not taken.
+    pub fn hand_over(
+        &self,
+        submission: Submission,
+    ) -> Result<impl Future<Output = Result<Committed, Error>> + Send + use<>, Error> {
         let (answer, answered) = oneshot::channel();
         self.queue.try_send(Job { submission, answer }).map_err(|error| match error {
             mpsc::error::TrySendError::Full(_) => Error::Overloaded,
             mpsc::error::TrySendError::Closed(_) => Error::Stopping,
         })?;
-        answered.await.map_err(|_| Error::OutcomeUnknown)?
+        Ok(async { answered.await.map_err(|_| Error::OutcomeUnknown)? })
     }
 
     /// Whether nothing can be asked of it any more: a mistake in the program has ended it. It does not come

@@ -1,12 +1,13 @@
 //! SQLite or PostgreSQL: opening, checking and asking either with one text.
 
-use std::fs::{File, TryLockError};
-use std::path::Path;
+use std::fs::{DirBuilder, File, TryLockError};
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::{Duration, Instant};
 
 use futures_util::TryStreamExt as _;
-use sqlx::migrate::MigrateError;
+use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::postgres::{PgArguments, PgConnectOptions, PgConnection, PgPool, PgPoolOptions, PgRow};
 use sqlx::sqlite::{
     SqliteArguments, SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool,
@@ -39,6 +40,13 @@ const STATEMENTS_CACHED: usize = 400;
 const WRITER_TIMEOUTS: &str = "set statement_timeout = '60s'; set lock_timeout = '30s'; \
                                set idle_in_transaction_session_timeout = '60s'; \
                                set synchronous_commit = on";
+
+/// The log's tables, step by step.
+static SQLITE_SCHEMA: Migrator = sqlx::migrate!("../migrations/sqlite");
+/// The same for PostgreSQL.
+static POSTGRES_SCHEMA: Migrator = sqlx::migrate!("../migrations/postgres");
+/// Where the steps that were taken are noted.
+pub const STEPS_TABLE: &str = "_sqlx_migrations";
 
 /// Which of the two.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -126,6 +134,35 @@ pub enum Database {
     Sqlite(SqlitePool, SqliteConnectOptions),
     /// A server.
     Postgres(PgPool, PgConnectOptions),
+}
+
+/// How old a database is that has taken these steps, each with its checksum.
+///
+/// # Errors
+/// Where it has taken some that this program does not know.
+pub fn age_of(engine: Engine, taken: &[(i64, Vec<u8>)]) -> Result<Age, Error> {
+    let known = match engine {
+        Engine::Sqlite => &SQLITE_SCHEMA,
+        Engine::Postgres => &POSTGRES_SCHEMA,
+    };
+    for (version, checksum) in taken {
+        let Some(ours) = known.iter().find(|known| known.version == *version) else {
+            return Err(migration(MigrateError::VersionMissing(*version)));
+        };
+        if ours.checksum[..] != checksum[..] {
+            return Err(migration(MigrateError::VersionMismatch(*version)));
+        }
+    }
+    Ok(if taken.len() < known.iter().count() { Age::Older } else { Age::Current })
+}
+
+/// How old a database is that this program can read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Age {
+    /// As this program makes it.
+    Current,
+    /// As an earlier one made it; the next start brings it up to date.
+    Older,
 }
 
 /// A value bound to a statement.
@@ -252,15 +289,15 @@ pub(crate) fn postgres_arguments(values: &[Value]) -> Result<PgArguments, sqlx::
 }
 
 impl Database {
-    /// Opens the SQLite file, making it and its folder where there is none, and brings its schema
-    /// up to date.
+    /// Opens the SQLite file, making it and its folder where there is none (which only its owner can
+    /// enter), and brings its schema up to date.
     ///
     /// # Errors
     /// Where the file cannot be opened, is no Atrium database, or is a newer one.
     pub async fn open_sqlite(file: &Path) -> Result<Self, Error> {
         if let Some(folder) = file.parent() {
             failpoint("eventstore::open::folder")?;
-            std::fs::create_dir_all(folder)?;
+            DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
         }
         let options = SqliteConnectOptions::new()
             .filename(file)
@@ -279,7 +316,7 @@ impl Database {
         check_sqlite(&mut first).await?;
         let alone = alone_with(file).await?;
         failpoint("eventstore::open::migrate")?;
-        sqlx::migrate!("../migrations/sqlite").run(&mut first).await.map_err(migration)?;
+        SQLITE_SCHEMA.run(&mut first).await.map_err(migration)?;
         first.close().await?;
         drop(alone);
         failpoint("eventstore::open::pool")?;
@@ -303,7 +340,7 @@ impl Database {
         failpoint("eventstore::open::connect")?;
         let mut first = options.connect().await?;
         failpoint("eventstore::open::migrate")?;
-        sqlx::migrate!("../migrations/postgres").run(&mut first).await.map_err(migration)?;
+        POSTGRES_SCHEMA.run(&mut first).await.map_err(migration)?;
         first.close().await?;
         failpoint("eventstore::open::pool")?;
         let pool = PgPoolOptions::new()
@@ -314,6 +351,83 @@ impl Database {
         let database = Self::Postgres(pool, options);
         database.check_shapes().await?;
         Ok(database)
+    }
+
+    /// Looks at a SQLite file and changes nothing: the schema is not brought up to date, and where nobody
+    /// has the file open, no other is made beside it either. (Nobody may open it meanwhile, then.)
+    ///
+    /// # Errors
+    /// Where the file cannot be opened, or is no SQLite database.
+    pub async fn look_sqlite(file: &Path) -> Result<Self, Error> {
+        let options = SqliteConnectOptions::new()
+            .filename(file)
+            .read_only(true)
+            .immutable(!is_in_use(file))
+            .busy_timeout(Duration::from_secs(SQLITE_BUSY_SECONDS))
+            .pragma("cache_size", SQLITE_CACHE)
+            .statement_cache_capacity(STATEMENTS_CACHED)
+            .row_buffer_size(SQLITE_ROWS_AHEAD)
+            .disable_statement_logging();
+        failpoint("eventstore::look::sqlite")?;
+        let pool = SqlitePoolOptions::new().max_connections(8).connect_with(options.clone());
+        let database = Self::Sqlite(pool.await?, options);
+        // The first thing that is read: SQLite does not look at the file before.
+        database.tables().await?;
+        Ok(database)
+    }
+
+    /// Looks at a PostgreSQL database and changes nothing.
+    ///
+    /// # Errors
+    /// Where the server cannot be reached.
+    pub async fn look_postgres(url: &str) -> Result<Self, Error> {
+        let options = PgConnectOptions::from_str(url)?
+            .application_name("atrium")
+            .options([("client_min_messages", "warning"), ("default_transaction_read_only", "on")])
+            .statement_cache_capacity(STATEMENTS_CACHED)
+            .disable_statement_logging();
+        failpoint("eventstore::look::postgres")?;
+        let pool = PgPoolOptions::new()
+            .max_connections(16)
+            .acquire_timeout(Duration::from_secs(10))
+            .connect_with(options.clone());
+        Ok(Self::Postgres(pool.await?, options))
+    }
+
+    /// The names of all tables, whoever made them.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub async fn tables(&self) -> Result<Vec<String>, Error> {
+        let sql = match self.engine() {
+            Engine::Sqlite => "select name from sqlite_schema where type = 'table' order by name",
+            Engine::Postgres => {
+                "select tablename::text from pg_tables \
+                 where schemaname not in ('pg_catalog', 'information_schema') order by tablename"
+            }
+        };
+        failpoint("eventstore::look::tables")?;
+        let rows = self.fetch(sql, &[]).await?;
+        rows.iter().map(|row| Ok(row.text(0)?.to_owned())).collect()
+    }
+
+    /// Whether this program can read what it looks at: every step of its schema, and every shape of
+    /// event.
+    ///
+    /// # Errors
+    /// Where it is no Atrium database, or one of a newer version.
+    pub async fn age(&self) -> Result<Age, Error> {
+        if !self.tables().await?.iter().any(|table| table == STEPS_TABLE) {
+            return Err(Error::Unsuitable("there is no Atrium database in it".to_owned()));
+        }
+        let sql = format!("select version, checksum from {STEPS_TABLE} order by version");
+        failpoint("eventstore::look::age")?;
+        let rows = self.fetch(&sql, &[]).await?;
+        let taken = rows.iter().map(|row| Ok((row.int(0)?, row.bytes(1)?.to_vec())));
+        let taken = taken.collect::<Result<Vec<_>, sqlx::Error>>()?;
+        let age = age_of(self.engine(), &taken)?;
+        self.check_shapes().await?;
+        Ok(age)
     }
 
     /// The same database through connections of its own, for another runtime: a connection is driven
@@ -339,6 +453,17 @@ impl Database {
             Self::Sqlite(..) => Engine::Sqlite,
             Self::Postgres(..) => Engine::Postgres,
         }
+    }
+
+    /// A connection of its own, without the writer's bounds.
+    ///
+    /// # Errors
+    /// Where the database cannot be reached.
+    pub(crate) async fn own_connection(&self) -> Result<Connection, Error> {
+        Ok(match self {
+            Self::Sqlite(_, options) => Connection::Sqlite(options.connect().await?),
+            Self::Postgres(_, options) => Connection::Postgres(options.connect().await?),
+        })
     }
 
     /// A connection of its own, for the writer: durable, and bounded in time.
@@ -409,6 +534,21 @@ impl Database {
         }
         Ok(())
     }
+}
+
+/// Whether somebody has a SQLite file open, or had it when he was killed: its write-ahead log lies
+/// beside it.
+#[must_use]
+pub fn is_in_use(file: &Path) -> bool {
+    write_ahead_log(file).exists()
+}
+
+/// Where SQLite keeps the write-ahead log of a file.
+#[must_use]
+pub fn write_ahead_log(file: &Path) -> PathBuf {
+    let mut name = file.as_os_str().to_owned();
+    name.push("-wal");
+    name.into()
 }
 
 /// Waits until no other process is bringing the same SQLite file up to date. (On PostgreSQL the
@@ -537,19 +677,6 @@ impl Connection {
                 Ok(query.execute(connection).await?.rows_affected())
             }
         }
-    }
-
-    /// Begins a transaction that sees everything as it is now, whatever others write meanwhile.
-    ///
-    /// # Errors
-    /// What the database says.
-    pub async fn begin_snapshot(&mut self) -> Result<(), sqlx::Error> {
-        failpoint("eventstore::connection::begin_snapshot")?;
-        let begin = match self {
-            Self::Sqlite(_) => "begin",
-            Self::Postgres(_) => "begin isolation level repeatable read, read only",
-        };
-        self.execute(begin, &[]).await.map(|_| ())
     }
 
     /// Hands the rows that a query gives over one by one: there may be more of them than memory holds.

@@ -36,6 +36,9 @@ pub enum Error {
     /// The database is not what Atrium needs.
     #[error("{0}")]
     Unsuitable(String),
+    /// A file that is no database: its folder, its lock, an export.
+    #[error("a file failed")]
+    File(#[from] std::io::Error),
     /// A commit failed, and whether it took effect is not known.
     #[error("the commit failed and its outcome is unknown")]
     OutcomeUnknown(#[source] sqlx::Error),
@@ -63,12 +66,6 @@ impl Error {
 /// SQLite's own codes for a file that is none of its, and for one that is damaged.
 const SQLITE_NOT_A_DATABASE: &str = "26";
 const SQLITE_CORRUPT: &str = "11";
-
-impl From<std::io::Error> for Error {
-    fn from(error: std::io::Error) -> Self {
-        Self::Database(sqlx::Error::Io(error))
-    }
-}
 
 impl From<sqlx::Error> for Error {
     fn from(error: sqlx::Error) -> Self {

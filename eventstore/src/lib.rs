@@ -6,11 +6,16 @@ mod database;
 mod error;
 mod fault;
 mod log;
+mod snapshot;
+mod transfer;
 mod verify;
 
 pub use bulk::{CellKind, Cells, Layout, Rows, Taken};
 pub use chain::{Chain, GENESIS, Hash};
-pub use database::{Connection, Database, Engine, Row, Source, Value};
+pub use database::{
+    Age, Connection, Database, Engine, Row, STEPS_TABLE, Source, Value, age_of, is_in_use,
+    write_ahead_log,
+};
 pub use error::Error;
 pub use fault::failpoint;
 #[cfg(feature = "faults")]
@@ -19,4 +24,6 @@ pub use log::{
     EVENT_LAYOUT, Head, Log, Pages, READ_MAX, REPLY_LAYOUT, ROW_EVENTS_MAX, SHAPE_LAYOUT, Stored,
     append, streams, write,
 };
-pub use verify::{Finding, Verified, verify};
+pub use snapshot::Snapshot;
+pub use transfer::{Arrival, FORMAT, Transferred, export};
+pub use verify::{Finding, Verified, verify, verify_end};

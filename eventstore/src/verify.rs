@@ -6,7 +6,7 @@ use crate::Error;
 use crate::chain::{Chain, GENESIS, Hash};
 use crate::database::{Database, Row};
 use crate::fault::failpoint;
-use crate::log::{Log, ROW_EVENTS_MAX, lines};
+use crate::log::{Head, Log, ROW_EVENTS_MAX, lines};
 
 /// Events that are read at a time.
 const STRETCH: usize = 20_000;
@@ -16,7 +16,7 @@ const STRETCH: usize = 20_000;
 pub enum Verified {
     /// Every event fits.
     Whole {
-        /// How many.
+        /// How many were walked.
         events: u64,
         /// The last one's hash, in hexadecimal: note it elsewhere, to compare another day.
         hash: String,
@@ -38,17 +38,50 @@ pub struct Finding {
 ///
 /// # Errors
 /// What the database says; an edited history is no error but the answer.
-pub async fn verify(database: &Database, mut progress: impl FnMut(u64)) -> Result<Verified, Error> {
+pub async fn verify(database: &Database, progress: impl FnMut(u64)) -> Result<Verified, Error> {
     let head = Log::new(database.clone()).head().await?;
-    let mut chain = Chain(GENESIS);
-    let mut position = 0;
+    walk(database, (0, Chain(GENESIS)), head, progress).await
+}
+
+/// Walks only the last events of the log, about so many: what is before them is taken to be as it was
+/// written.
+///
+/// # Errors
+/// See [`verify`].
+pub async fn verify_end(database: &Database, events: u64) -> Result<Verified, Error> {
+    let head = Log::new(database.clone()).head().await?;
+    failpoint("eventstore::verify_end")?;
+    let before = database
+        .fetch(
+            "select position, hash from event where position <= $1 order by position desc limit 1",
+            &[head.position.saturating_sub(events).into()],
+        )
+        .await?;
+    let Some(before) = before.first() else {
+        return walk(database, (0, Chain(GENESIS)), head, |_| ()).await;
+    };
+    let position = before.unsigned(0)?;
+    match before.bytes(1)?.last_chunk::<{ size_of::<Hash>() }>() {
+        Some(hash) => walk(database, (position, Chain(*hash)), head, |_| ()).await,
+        None => Ok(broken(position, CHANGED)),
+    }
+}
+
+/// Walks from behind a position, of whose event the chain is known.
+async fn walk(
+    database: &Database,
+    (start, mut chain): (u64, Chain),
+    head: Head,
+    mut progress: impl FnMut(u64),
+) -> Result<Verified, Error> {
+    let mut position = start;
     // Not beyond the head that the walk began with: commands go on meanwhile.
     let read = |after| {
         let up_to = head.position.min(after + STRETCH as u64);
         tokio::spawn(rows(database.clone(), after, up_to))
     };
-    let mut next = read(0);
-    for after in (0..head.position).step_by(STRETCH) {
+    let mut next = read(start);
+    for after in (start..head.position).step_by(STRETCH) {
         let stretch = next.await.map_err(|error| Error::Unsuitable(error.to_string()))??;
         // While these are hashed, the database reads the ones after them.
         next = read(after + STRETCH as u64);
@@ -71,7 +104,7 @@ pub async fn verify(database: &Database, mut progress: impl FnMut(u64)) -> Resul
     if chain.0 != head.hash {
         return Ok(broken(head.position, "is not the event that the head of the log names"));
     }
-    Ok(Verified::Whole { events: position, hash: hex(&chain.0) })
+    Ok(Verified::Whole { events: position - start, hash: hex(&chain.0) })
 }
 
 fn finding(position: u64, what: &str) -> Finding {
@@ -82,22 +115,18 @@ fn broken(position: u64, what: &str) -> Verified {
     Verified::Broken(finding(position, what))
 }
 
-/// The rows that end after a position and up to another.
+/// What [`misfit`] looks at in the rows that end after a position and up to another. The fewer columns,
+/// the faster.
+pub(crate) const SELECT_ROWS: &str = "select position, body, hash, stream || ' ' || version || ' ' || path from event \
+     where position > $1 and position <= $2 order by position";
+
 async fn rows(database: Database, after: u64, up_to: u64) -> Result<Vec<Row>, Error> {
     failpoint("eventstore::verify")?;
-    let rows = database
-        .fetch(
-            // The fewer columns, the faster.
-            "select position, body, hash, stream || ' ' || version || ' ' || path from event \
-             where position > $1 and position <= $2 order by position",
-            &[after.into(), up_to.into()],
-        )
-        .await?;
-    Ok(rows)
+    Ok(database.fetch(SELECT_ROWS, &[after.into(), up_to.into()]).await?)
 }
 
 /// The first event of a row that does not fit behind the one at `before`.
-fn misfit(row: &Row, before: u64, chain: &mut Chain) -> Result<Option<Finding>, Error> {
+pub(crate) fn misfit(row: &Row, before: u64, chain: &mut Chain) -> Result<Option<Finding>, Error> {
     let (last, body, hashes) = (row.unsigned(0)?, row.bytes(1)?, row.bytes(2)?);
     let mut place = row.text(3)?.splitn(3, ' ');
     let (stream, version, path) = (place.next(), place.next(), place.next());
@@ -130,10 +159,10 @@ fn misfit(row: &Row, before: u64, chain: &mut Chain) -> Result<Option<Finding>, 
 }
 
 const MISSING: &str = "is missing";
-const CHANGED: &str = "was changed, or its hash was";
+pub(crate) const CHANGED: &str = "was changed, or its hash was";
 
 /// Lower-case hexadecimal.
-fn hex(bytes: &[u8]) -> String {
+pub(crate) fn hex(bytes: &[u8]) -> String {
     use std::fmt::Write as _;
     bytes.iter().fold(String::new(), |mut text, byte| {
         write!(text, "{byte:02x}").expect("a String takes all");

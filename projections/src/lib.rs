@@ -9,6 +9,9 @@ mod tables;
 pub mod views;
 
 pub use document::{Below, Documents, Index, Touch, View, Wants};
-pub use rebuild::{Difference, Rebuilt, prepare, rebuild, rebuild_within};
+pub use rebuild::{
+    Condition, Difference, GENERATION, Rebuilt, VERSION, compare_with_log, condition, prepare,
+    rebuild, rebuild_within,
+};
 pub use tables::VIEWS_VERSION;
 pub use views::Views;

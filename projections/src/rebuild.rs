@@ -1,9 +1,12 @@
 //! Folding the log again: into fresh tables beside the live ones, compared, and switched at one
-//! position.
+//! position. Or somewhere else, only to compare.
 
+use std::path::Path;
 use std::sync::Arc;
 
-use eventstore::{Connection, Database, Engine, Error, Log, Source as _, Value, failpoint};
+use eventstore::{
+    Connection, Database, Engine, Error, Log, Row, Snapshot, Source, Value, failpoint,
+};
 use sha2::{Digest as _, Sha256};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -22,9 +25,11 @@ const DOCUMENTS_MAX: usize = 1_000_000;
 const CATCH_UP_EVENTS: u64 = 1_000;
 
 /// The version of the folds that the views were made by, as the installation remembers it.
-const VERSION: &str = "views";
-/// How often a rebuild began; sets the names of its tables and indexes apart.
-const GENERATION: &str = "views_generation";
+pub const VERSION: &str = "views";
+/// How often a rebuild began; sets the names of its tables and indexes apart. Remembered under this name.
+pub const GENERATION: &str = "views_generation";
+/// What the name of a table ends in that a rebuild fills, before that number.
+const REBUILDING: &str = "_rebuild_";
 
 /// What a rebuild found.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -114,23 +119,14 @@ pub async fn rebuild_within(
     create_tables(&mut connection, engine, &suffix).await?;
 
     // What is live, as it is after one event. It is read while the log is folded up to that one.
-    let mut live = database.writer_connection().await?;
-    live.begin_snapshot().await?;
-    let head = live.head().await?.position;
+    let live = Snapshot::of(database).await?;
+    let head = live.head().position;
     let mut digests = JoinSet::new();
     digests.spawn(async move { digest(live, "").await });
 
-    let mut fold = Fold {
-        log: log.clone(),
-        suffix: suffix.clone(),
-        generation,
-        documents_max,
-        position: 0,
-        known: Views::default(),
-        complete: true,
-    };
+    let mut fold = Fold::new(log.clone(), suffix.clone(), generation, documents_max);
     fold.all(&mut connection, head, &mut progress).await?;
-    let (fresh, fresh_suffix) = (database.writer_connection().await?, suffix.clone());
+    let (fresh, fresh_suffix) = (Snapshot::of(database).await?, suffix.clone());
     digests.spawn(async move { digest(fresh, &fresh_suffix).await });
     create_indexes(&mut connection, &suffix, generation).await?;
     let digests = digests.join_all().await.into_iter().collect::<Result<Vec<_>, _>>()?;
@@ -162,18 +158,161 @@ pub async fn rebuild_within(
         Ok(differences) => {
             failpoint("projections::rebuild::commit")?;
             connection.execute("commit", &[]).await.map_err(Error::OutcomeUnknown)?;
+            connection.close().await;
             Ok(Rebuilt { events: fold.position, differences })
         }
         Err(error) => {
             failpoint("projections::rebuild::rollback")?;
             connection.execute("rollback", &[]).await?;
             drop_tables(&mut connection, &suffix).await?;
+            connection.close().await;
             Err(error)
         }
     }
 }
 
+/// Folds the whole log into a scratch database of its own, and compares with what is there at one moment.
+/// Changes nothing: the scratch is a new file, which is the caller's to remove. `progress` hears of the
+/// position now and then.
+///
+/// # Errors
+/// What the databases say, and what cannot be decoded.
+pub async fn compare_with_log(
+    database: &Database,
+    scratch: &Path,
+    mut progress: impl FnMut(u64),
+) -> Result<Rebuilt, Error> {
+    let mut live = Snapshot::of(database).await?;
+    let scratch = Database::open_sqlite(scratch).await?;
+    let mut fresh = scratch.writer_connection().await?;
+    create_tables(&mut fresh, scratch.engine(), "").await?;
+    let head = live.head().position;
+    let mut fold = Fold::new(Log::new(database.clone()), String::new(), 0, DOCUMENTS_MAX);
+    fold.all(&mut fresh, head, &mut progress).await?;
+    let mut differences = Vec::new();
+    for table in all_tables() {
+        differences.extend(compare_apart(&mut live, &mut fresh, table).await?);
+    }
+    live.end().await;
+    fresh.close().await;
+    scratch.close().await;
+    Ok(Rebuilt { events: head, differences })
+}
+
+/// The columns of a view's table in which what is folded must be the same. The position at which a
+/// document was written differs, of course.
+const COMPARED: [&str; 7] = ["path", "owner", "kind", "sort", "since", "until", "document"];
+
+/// Rows of two tables in different databases that are read at a time.
+const COMPARED_ROWS: u64 = 1_000;
+
+/// A table, row by row in the order of the keys.
+struct InOrder<'a, S> {
+    source: &'a mut S,
+    sql: String,
+    rows: std::vec::IntoIter<Row>,
+    next: Option<Row>,
+}
+
+impl<'a, S: Source> InOrder<'a, S> {
+    async fn new(source: &'a mut S, table: &str) -> Result<Self, Error> {
+        let columns = COMPARED.join(", ");
+        let sql =
+            format!("select key, {columns} from {table} where key > $1 order by key limit $2");
+        failpoint("projections::compare_apart")?;
+        let mut rows = source.rows(&sql, &["".into(), COMPARED_ROWS.into()]).await?.into_iter();
+        Ok(Self { source, sql, next: rows.next(), rows })
+    }
+
+    fn key(&self) -> Result<Option<&str>, Error> {
+        Ok(self.next.as_ref().map(|row| row.text(0)).transpose()?)
+    }
+
+    async fn advance(&mut self) -> Result<(), Error> {
+        let Some(passed) = self.next.take() else { return Ok(()) };
+        if self.rows.len() == 0 {
+            failpoint("projections::compare_apart::advance")?;
+            let after = passed.text(0)?.into();
+            let rows = self.source.rows(&self.sql, &[after, COMPARED_ROWS.into()]).await?;
+            self.rows = rows.into_iter();
+        }
+        self.next = self.rows.next();
+        Ok(())
+    }
+}
+
+/// What a row says, whichever database it is from.
+fn said(row: Option<&Row>) -> Result<Option<(Vec<&str>, [i64; 2], &[u8])>, Error> {
+    let Some(row) = row else { return Ok(None) };
+    let texts = (1..=4).map(|column| row.text(column)).collect::<Result<_, _>>()?;
+    Ok(Some((texts, [row.int(5)?, row.int(6)?], row.bytes(7)?)))
+}
+
+/// Rows of a table that are in one database and not alike in the other.
+async fn compare_apart(
+    live: &mut impl Source,
+    fresh: &mut impl Source,
+    table: &'static str,
+) -> Result<Vec<Difference>, Error> {
+    let mut live = InOrder::new(live, table).await?;
+    let mut fresh = InOrder::new(fresh, table).await?;
+    let mut differences = Vec::new();
+    while differences.len() < DIFFERENCES_MAX as usize {
+        let (ours, theirs) = (live.key()?, fresh.key()?);
+        // The one that comes first; a table at its end comes after all.
+        let key = match (ours, theirs) {
+            (None, None) => break,
+            (Some(key), None) | (None, Some(key)) => key,
+            (Some(ours), Some(theirs)) => ours.min(theirs),
+        };
+        let (in_live, in_fresh) = (ours == Some(key), theirs == Some(key));
+        if !(in_live && in_fresh && said(live.next.as_ref())? == said(fresh.next.as_ref())?) {
+            differences.push(Difference { table: table.to_owned(), key: key.to_owned() });
+        }
+        if in_live {
+            live.advance().await?;
+        }
+        if in_fresh {
+            fresh.advance().await?;
+        }
+    }
+    Ok(differences)
+}
+
+/// What there is of the views, as a first look tells.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Condition {
+    /// Whether they were folded by the folds of this program.
+    pub is_current: bool,
+    /// Tables that are not there.
+    pub missing: Vec<&'static str>,
+    /// Tables of a rebuild that is at work, or was interrupted.
+    pub leftover: Vec<String>,
+}
+
+/// Looks whether the views' tables are there, and only they.
+///
+/// # Errors
+/// What the database says.
+pub async fn condition(database: &Database) -> Result<Condition, Error> {
+    let tables = database.tables().await?;
+    let is_there = |table: &&str| tables.iter().any(|there| there == table);
+    let is_leftover = |name: &&String| {
+        all_tables().any(|table| name.starts_with(&format!("{table}{REBUILDING}")))
+    };
+    Ok(Condition {
+        is_current: is_prepared(database).await?,
+        missing: all_tables().filter(|table| !is_there(table)).collect(),
+        leftover: tables.iter().filter(is_leftover).cloned().collect(),
+    })
+}
+
 impl Fold {
+    fn new(log: Log, suffix: String, generation: u64, documents_max: usize) -> Self {
+        let known = Views::default();
+        Self { log, suffix, generation, documents_max, position: 0, known, complete: true }
+    }
+
     /// Folds the log from its beginning up to `head`, and writes each document once; where there are too
     /// many of them, some of them several times.
     async fn all(
@@ -278,16 +417,17 @@ struct Digest {
 
 /// What there is in the tables whose names end in `suffix`, but for the positions at which documents were
 /// written, which differ, of course.
-async fn digest(mut connection: Connection, suffix: &str) -> Result<Vec<Digest>, Error> {
+async fn digest(mut snapshot: Snapshot, suffix: &str) -> Result<Vec<Digest>, Error> {
     failpoint("projections::rebuild::digest")?;
     let mut digests = Vec::new();
     for table in all_tables() {
         let mut digest = Digest::default();
-        let columns = COMPARED.join(" || '\u{1f}' || ");
+        let texts = &COMPARED[..COMPARED.len() - 1];
         // The fewer columns, the faster.
-        let sql = format!("select {columns}, document from {table}{suffix}");
-        connection
-            .for_each(&sql, &[], |row| {
+        let texts = texts.join(" || '\u{1f}' || ");
+        let sql = format!("select key || '\u{1f}' || {texts}, document from {table}{suffix}");
+        snapshot
+            .for_each(&sql, |row| {
                 let mut hash = Sha256::new();
                 hash.update(row.text(0)?);
                 hash.update([0]);
@@ -301,12 +441,12 @@ async fn digest(mut connection: Connection, suffix: &str) -> Result<Vec<Digest>,
             .await?;
         digests.push(digest);
     }
-    connection.close().await;
+    snapshot.end().await;
     Ok(digests)
 }
 
 fn suffix(generation: u64) -> String {
-    format!("_rebuild_{generation}")
+    format!("{REBUILDING}{generation}")
 }
 
 /// Counts this rebuild.
@@ -363,9 +503,6 @@ async fn drop_tables(connection: &mut Connection, suffix: &str) -> Result<(), Er
 /// Differences named at the most for each table.
 const DIFFERENCES_MAX: u64 = 20;
 
-/// The columns that have to be the same, beside the document.
-const COMPARED: [&str; 7] = ["key", "path", "owner", "kind", "sort", "since", "until"];
-
 /// Rows that are in one table and not alike in the other: among all of them, or only those of some keys.
 async fn compare(
     connection: &mut Connection,
@@ -384,10 +521,7 @@ async fn compare(
                 format!("where {}", connection.engine().any_of("key", 2))
             }
         };
-        let columns = |name: &str| {
-            let columns = COMPARED.iter().chain(&["document"]);
-            columns.map(|column| format!("{name}.{column}")).collect::<Vec<_>>().join(", ")
-        };
+        let columns = |name: &str| COMPARED.map(|column| format!("{name}.{column}")).join(", ");
         let sql = format!(
             "select coalesce(live.key, fresh.key) as key \
              from (select * from {table} {narrowed}) as live \

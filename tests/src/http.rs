@@ -232,7 +232,7 @@ impl TestApp {
     /// # Errors
     /// Where it is refused.
     pub async fn publish(&self, key: &str) -> Result<()> {
-        let (_, text) = api::demo::SERVICES
+        let (_, text) = api::population::SERVICES
             .iter()
             .find(|(shipped, _)| *shipped == key)
             .context("it is shipped")?;

@@ -83,6 +83,26 @@ const ON_SQLITE_ONLY: [&str; 6] = [
     "eventstore::open::lock",
 ];
 
+/// Steps that only what operators do comes to: tried apart, and on both databases but for those that only one
+/// has. (What is in the binary's `api/src/tool` is tried from outside: `tests/tests/operations`.)
+const OF_OPERATORS: [&str; 13] = [
+    "eventstore::import::begin",
+    "eventstore::import::commit",
+    "eventstore::import::forget",
+    "eventstore::import::head",
+    "eventstore::import::write",
+    "eventstore::look::age",
+    "eventstore::look::postgres",
+    "eventstore::look::sqlite",
+    "eventstore::look::tables",
+    "eventstore::snapshot::rows",
+    "eventstore::snapshot::share",
+    "eventstore::verify_end",
+    "projections::compare_apart",
+];
+/// Comes after a thousand rows, which nobody has here.
+const FAR: &str = "projections::compare_apart::advance";
+
 /// Belongs to the making of the demo, and is tried apart.
 const DEMO: &str = "api::setup::demo";
 /// Follows what other processes write, a moment later.
@@ -565,7 +585,8 @@ async fn sweep(engine: Engine, fault: Fault) -> Result<()> {
     let began = std::time::Instant::now();
     let points = failpoints();
     let points = points.iter().filter(|(point, _)| {
-        let elsewhere = *point == DEMO
+        let elsewhere = [DEMO, FAR].contains(&point.as_str())
+            || OF_OPERATORS.contains(&point.as_str())
             || engine == Engine::Postgres && ON_SQLITE_ONLY.contains(&point.as_str());
         !elsewhere && wished.as_ref().is_none_or(|wished| point.contains(wished))
     });
@@ -643,11 +664,73 @@ async fn a_demo_that_could_not_be_finished_says_so() -> Result<()> {
             };
             fail::cfg(DEMO, fault.action()).map_err(|error| anyhow!(error))?;
             let interrupted = make().await;
-            assert!(!matches!(interrupted, Ok(Ok(()))), "{engine:?}, {fault:?}");
+            assert!(!matches!(interrupted, Ok(Ok(_))), "{engine:?}, {fault:?}");
             let error = make().await?.expect_err("it is no demo").to_string();
             assert!(error.contains("interrupted"), "{error}");
             laws::check(&database).await?;
         }
+    }
+    scenario.teardown();
+    Ok(())
+}
+
+/// Looks at an installation in every way that operators do, and carries it over into an empty database.
+async fn operate(place: &TestDatabase, empty: &TestDatabase) -> Result<()> {
+    let looked = match &place.place {
+        Place::Folder(folder) => Database::look_sqlite(&folder.join("atrium.db")).await?,
+        Place::Url(url) => Database::look_postgres(url).await?,
+    };
+    looked.tables().await?;
+    looked.age().await?;
+    eventstore::verify_end(&looked, 10).await?;
+    if looked.engine() == Engine::Postgres {
+        eventstore::Snapshot::of(&looked).await?.share().await?;
+    }
+    let files = tempfile::tempdir()?;
+    let compared =
+        projections::compare_with_log(&looked, &files.path().join("scratch.db"), |_| ()).await?;
+    ensure!(compared.differences.is_empty(), "{:?}", compared.differences);
+    let path = files.path().join("export");
+    let out = std::fs::File::create(&path)?;
+    eventstore::export(&looked, &[projections::VERSION], out, |_| ()).await?;
+    looked.close().await;
+    let arrival = eventstore::Arrival::open(std::io::BufReader::new(std::fs::File::open(&path)?))?;
+    let into = match &empty.place {
+        Place::Folder(folder) => Database::open_sqlite(&folder.join("atrium.db")).await?,
+        Place::Url(url) => Database::connect_postgres(url).await?,
+    };
+    let settled = arrival.settle(&into, &[projections::VERSION], |_| ()).await;
+    into.close().await;
+    settled?;
+    Ok(())
+}
+
+/// Where a step of theirs fails, operators hear of it, and both databases are as they were: the same again
+/// does what was wanted.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_operators_do_may_fail_and_leaves_everything_as_it_was() -> Result<()> {
+    let scenario = FailScenario::setup();
+    for engine in [Engine::Sqlite, Engine::Postgres] {
+        let trial = Trial::new(engine).await?;
+        trial.process(Life::Whole).await?;
+        let events = trial.events().await?;
+        for point in OF_OPERATORS {
+            let other = if engine == Engine::Sqlite { "postgres" } else { "sqlite" };
+            let only_one = point.contains(other)
+                || engine == Engine::Sqlite && point == "eventstore::snapshot::share";
+            if only_one {
+                continue;
+            }
+            let empty = TestDatabase::volatile(engine).await?;
+            fail::cfg(point, "1*return").map_err(|error| anyhow!(error))?;
+            let failed = operate(&trial.place, &empty).await;
+            fail::remove(point);
+            ensure!(failed.is_err(), "{engine:?}: nothing comes to {point}");
+            ensure!(trial.events().await? == events, "{engine:?}, {point}: the log has changed");
+            operate(&trial.place, &empty).await.with_context(|| format!("{engine:?}, {point}"))?;
+            laws::check(&empty.open().await?).await.with_context(|| point.to_owned())?;
+        }
+        laws::check(&trial.place.open().await?).await?;
     }
     scenario.teardown();
     Ok(())
@@ -723,7 +806,7 @@ fn sources() -> Vec<(PathBuf, String)> {
             let path = entry.expect("an entry").path();
             if path.is_dir() {
                 open.push(path);
-            } else if path.extension().is_some_and(|end| end == "rs") {
+            } else if path.extension().is_some_and(|end| end == "rs") && !is_tool(&path) {
                 let text = std::fs::read_to_string(&path).expect("a source is text");
                 // Tests may fail as they like.
                 let code = text.split("#[cfg(test)]").next().unwrap_or_default().to_owned();
@@ -733,6 +816,12 @@ fn sources() -> Vec<(PathBuf, String)> {
     }
     files.sort();
     files
+}
+
+/// Whether a source is a command of the binary, which is tried from outside.
+fn is_tool(path: &Path) -> bool {
+    path.ends_with("api/src/tool.rs")
+        || path.parent().is_some_and(|it| it.ends_with("api/src/tool"))
 }
 
 /// Every failpoint, and where it is.

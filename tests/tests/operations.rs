@@ -1,0 +1,10 @@
+//! What operators do, with the real `atrium`, on both databases: backups that are restored, installations
+//! that go from one database to the other, the doctor, populations. Whatever is refused changes nothing.
+
+mod operations {
+    mod backup;
+    mod doctor;
+    mod seed;
+    mod setting;
+    mod transfer;
+}
