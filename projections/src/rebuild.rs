@@ -242,10 +242,18 @@ impl<'a, S: Source> InOrder<'a, S> {
 }
 
 /// What a row says, whichever database it is from.
-fn said(row: Option<&Row>) -> Result<Option<(Vec<&str>, [i64; 2], &[u8])>, Error> {
+#[derive(PartialEq)]
+struct Said<'a> {
+    texts: Vec<&'a str>,
+    since_and_until: [i64; 2],
+    document: &'a [u8],
+}
+
+fn said(row: Option<&Row>) -> Result<Option<Said<'_>>, Error> {
     let Some(row) = row else { return Ok(None) };
     let texts = (1..=4).map(|column| row.text(column)).collect::<Result<_, _>>()?;
-    Ok(Some((texts, [row.int(5)?, row.int(6)?], row.bytes(7)?)))
+    let since_and_until = [row.int(5)?, row.int(6)?];
+    Ok(Some(Said { texts, since_and_until, document: row.bytes(7)? }))
 }
 
 /// Rows of a table that are in one database and not alike in the other.
