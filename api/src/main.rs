@@ -162,6 +162,7 @@ async fn demo(arguments: DemoArguments) -> Result<()> {
     };
     let login = api::population::PROVIDER_ADMINISTRATOR;
     let (token, customer_token) = (&tokens.administrator, tokens.customer.as_deref());
+    let stopped = stopped();
     let mut out = std::io::stdout();
     if arguments.json {
         let line = json!({
@@ -191,7 +192,7 @@ async fn demo(arguments: DemoArguments) -> Result<()> {
         )?;
     }
     out.flush()?;
-    installation.serve(listener, stopped()).await
+    installation.serve(listener, stopped).await
 }
 
 async fn serve(arguments: &ServeArguments) -> Result<()> {
@@ -210,21 +211,26 @@ async fn serve(arguments: &ServeArguments) -> Result<()> {
              Login     {login}\n  Password  {password}\n"
         );
     }
+    let stopped = stopped();
     eprintln!("Atrium is ready at http://{}", listener.local_addr()?);
-    installation.serve(listener, stopped()).await
+    installation.serve(listener, stopped).await
 }
 
-/// Waits for Ctrl-C or SIGTERM.
-async fn stopped() {
+/// Waits for Ctrl-C or SIGTERM. They are listened for from the call on, not only from the first wait: somebody may
+/// have it stop as soon as it says that it is ready.
+fn stopped() -> impl Future<Output = ()> + Send + 'static {
     use tokio::signal::unix::{SignalKind, signal};
-    let (Ok(mut interrupt), Ok(mut terminate)) =
-        (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
-    else {
-        return std::future::pending().await;
-    };
-    tokio::select! {
-        _ = interrupt.recv() => {}
-        _ = terminate.recv() => {}
+    let signals = signal(SignalKind::interrupt()).and_then(|interrupt| {
+        signal(SignalKind::terminate()).map(|terminate| (interrupt, terminate))
+    });
+    async {
+        let Ok((mut interrupt, mut terminate)) = signals else {
+            return std::future::pending().await;
+        };
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
     }
 }
 

@@ -5,6 +5,7 @@
 mod append;
 mod machine;
 mod rebuild;
+mod served;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -23,6 +24,7 @@ use crate::world::{World, body};
 
 pub use append::append;
 pub use rebuild::rebuild;
+pub use served::served;
 
 /// One measured number, as `--json` prints it.
 #[derive(Clone, Debug, Serialize)]

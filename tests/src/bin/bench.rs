@@ -40,6 +40,8 @@ enum Name {
     Append,
     /// Scanning, decoding, verifying and rebuilding
     Rebuild,
+    /// The real server over HTTP: commands, pages, a bill, its memory, its start after a kill
+    Served,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -58,7 +60,7 @@ async fn main() -> Result<()> {
     let size = if arguments.quick { QUICK } else { FULL };
     let size = Size { runs: arguments.runs.unwrap_or(size.runs).max(1), ..size };
     let names = match &arguments.names[..] {
-        [] => &[Name::Append, Name::Rebuild],
+        [] => &[Name::Append, Name::Rebuild, Name::Served],
         names => names,
     };
     let mut tell = |figure: Figure| {
@@ -81,13 +83,14 @@ async fn main() -> Result<()> {
             match name {
                 Name::Append => bench::append(engine, size, arguments.in_flight, &mut tell).await?,
                 Name::Rebuild => bench::rebuild(engine, size, &mut tell).await?,
+                Name::Served => bench::served(engine, size, &mut tell).await?,
             }
         }
     }
     Ok(())
 }
 
-const HEADING: &str = "what        database   in flight         value  unit                         raw  \
+const HEADING: &str = "what          database   in flight         value  unit                         raw  \
                        ratio   p50 ms   p99 ms  peak MiB";
 
 fn line(figure: &Figure) -> String {
@@ -97,7 +100,7 @@ fn line(figure: &Figure) -> String {
     let whole = |value: Option<u64>| value.map_or_else(|| "-".to_owned(), |it| it.to_string());
     let digits = if figure.value < 100.0 { 2 } else { 0 };
     format!(
-        "{:<11} {:<9} {:>10} {:>13} {:<22} {:>9} {:>6} {:>8} {:>8} {:>9}",
+        "{:<13} {:<9} {:>10} {:>13} {:<22} {:>9} {:>6} {:>8} {:>8} {:>9}",
         figure.name,
         figure.database,
         whole(figure.in_flight.map(|it| it as u64)),

@@ -164,6 +164,12 @@ impl Server {
         drop(self);
     }
 
+    /// Its process's number.
+    #[must_use]
+    pub fn process(&self) -> u32 {
+        self.child.0.id()
+    }
+
     /// Sockets that it holds open.
     ///
     /// # Errors
