@@ -137,10 +137,10 @@ impl Ambient for StoryAmbient {
         for part in [self.seed, position, u64::from(nth)] {
             hash.update(part.to_be_bytes());
         }
-        let (random, _) = hash.finalize().split_first_chunk::<10>().map_or_else(
-            || unreachable!("32 bytes have 10"),
-            |(first, rest)| (*first, rest.len()),
-        );
+        let (random, _) = hash
+            .finalize()
+            .split_first_chunk::<10>()
+            .map_or_else(|| unreachable!("32 bytes have 10"), |(first, rest)| (*first, rest.len()));
         // Spread over the time until the next wave: ids of one moment would be neighbours in every index,
         // and in the real world there are no two thousand of them.
         let wave = u64::try_from(WAVE.num_milliseconds()).unwrap_or(1);
@@ -153,14 +153,11 @@ impl Ambient for StoryAmbient {
 ///
 /// # Errors
 /// Where the database fails.
-pub async fn populate(
-    database: &Database,
-    plan: Plan,
-    progress: impl FnMut(u64),
-) -> Result<Made> {
+pub async fn populate(database: &Database, plan: Plan, progress: impl FnMut(u64)) -> Result<Made> {
     ensure!((1..=CUSTOMERS_MAX).contains(&plan.customers), "1 to {CUSTOMERS_MAX} customers");
     let first = plan.first()?;
-    let ambient = StoryAmbient { micros: morning(first).timestamp_micros().into(), seed: plan.seed };
+    let ambient =
+        StoryAmbient { micros: morning(first).timestamp_micros().into(), seed: plan.seed };
     let ambient = Arc::new(ambient);
     let settings = WriterSettings::default();
     let hears = Box::new(|_: &[_]| ());

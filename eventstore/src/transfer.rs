@@ -13,13 +13,13 @@ use serde_json::value::RawValue;
 use sha2::{Digest as _, Sha256};
 use tokio::sync::mpsc;
 
+use crate::Error;
 use crate::bulk::{self, CellKind, Layout, Rows, Taken};
 use crate::chain::{Chain, GENESIS, Hash};
 use crate::database::{Connection, Database, Row, Source, Value};
 use crate::log::{EVENT_LAYOUT, Head, REPLY_LAYOUT, ROW_EVENTS_MAX, SHAPE_LAYOUT, lines};
 use crate::snapshot::Snapshot;
 use crate::verify::{CHANGED, Finding, SELECT_ROWS, hex, misfit};
-use crate::Error;
 
 /// The form of an export. Another number is another form.
 pub const FORMAT: u32 = 1;
@@ -361,13 +361,8 @@ impl<R: BufRead + Send + 'static> Arrival<R> {
     /// # Errors
     /// Where it is no export, or one in another form.
     pub fn open(input: R) -> Result<Self, Error> {
-        let mut reader = Reader {
-            input,
-            line: Vec::new(),
-            is_kept: false,
-            number: 0,
-            sha256: Sha256::new(),
-        };
+        let mut reader =
+            Reader { input, line: Vec::new(), is_kept: false, number: 0, sha256: Sha256::new() };
         let none = || {
             let what = "this is no export of Atrium; they are made with `atrium export`";
             Error::Unsuitable(what.to_owned())
@@ -636,7 +631,9 @@ impl<'a, R: BufRead + Send + 'static> Settling<'a, R> {
             let read = match serde_json::from_slice(&line) {
                 Ok(Line::End(end)) => return self.end(&end),
                 Ok(read) => self.take(read),
-                Err(_) => Err(self.reader.fault("it was changed, or is none that this program knows")),
+                Err(_) => {
+                    Err(self.reader.fault("it was changed, or is none that this program knows"))
+                }
             };
             self.reader.line = line;
             read?;

@@ -115,8 +115,7 @@ fn broken(position: u64, what: &str) -> Verified {
 
 /// What [`misfit`] looks at in the rows that end after a position and up to another. The fewer columns,
 /// the faster.
-pub(crate) const SELECT_ROWS: &str =
-    "select position, body, hash, stream || ' ' || version || ' ' || path from event \
+pub(crate) const SELECT_ROWS: &str = "select position, body, hash, stream || ' ' || version || ' ' || path from event \
      where position > $1 and position <= $2 order by position";
 
 async fn rows(database: Database, after: u64, up_to: u64) -> Result<Vec<Row>, Error> {

@@ -11,8 +11,8 @@ use serde_json::json;
 use super::file::Partial;
 use super::postgres::Server;
 use super::{
-    Look, ToolArguments, ensure_not_cut_off, ensure_sound, ensure_whole, key_is_apart, place_of_key,
-    settings_of,
+    Look, ToolArguments, ensure_not_cut_off, ensure_sound, ensure_whole, key_is_apart,
+    place_of_key, settings_of,
 };
 
 /// Copy the database into one file while the server goes on, and check the copy
@@ -95,8 +95,7 @@ async fn dump(url: &str, database: &Database, to: &Path) -> Result<Held> {
         "--no-privileges".to_owned(),
         format!("--file={}", to.display()),
     ];
-    let (dumped, walked) =
-        tokio::join!(server.run("pg_dump", &arguments), ensure_whole(database));
+    let (dumped, walked) = tokio::join!(server.run("pg_dump", &arguments), ensure_whole(database));
     dumped?;
     walked?;
     snapshot.end().await;

@@ -192,7 +192,8 @@ fn look_at_files(report: &mut Report, settings: &Settings) -> Result<()> {
                       without it";
         report.fault(KEY, format!("there is none in {place}"), remedy);
     } else if others(key)? != 0 {
-        let remedy = format!("chmod 600 {place}; if others may have read it, all tokens are theirs");
+        let remedy =
+            format!("chmod 600 {place}; if others may have read it, all tokens are theirs");
         report.fault(KEY, format!("others can read {place}"), remedy);
     } else {
         report.ok(KEY, format!("only its owner can read {place}"));
@@ -223,8 +224,12 @@ async fn open(report: &mut Report, settings: &Settings) -> Result<Option<Look>> 
             Ok(Some(look))
         }
         Err(error) => {
-            report.fault(DATABASE, format!("{error:#}"), "name the right database, or use the \
-                program that belongs to it");
+            report.fault(
+                DATABASE,
+                format!("{error:#}"),
+                "name the right database, or use the \
+                program that belongs to it",
+            );
             look.end().await?;
             Ok(None)
         }
@@ -245,7 +250,8 @@ async fn look_at_key(report: &mut Report, settings: &Settings, database: &Databa
             report.ok(FITS, "the database was made with it");
         }
         (Ok(Some(_)), Some(_)) => {
-            let found = format!("the database was made with another than {}", place_of_key(settings));
+            let found =
+                format!("the database was made with another than {}", place_of_key(settings));
             report.fault(FITS, found, "put the right one back, or name it with --master-key-file");
         }
     }
@@ -316,14 +322,14 @@ async fn look_at_postgres(report: &mut Report, database: &Database) -> Result<()
         report.ok("version", found);
     }
     let (fsync, pages, commit) = (row.text(2)?, row.text(3)?, row.text(4)?);
-    let found =
-        format!("fsync {fsync}, full_page_writes {pages}, synchronous_commit {commit}");
+    let found = format!("fsync {fsync}, full_page_writes {pages}, synchronous_commit {commit}");
     if fsync != "on" || pages != "on" {
         let remedy = "set both to on in postgresql.conf: else a crash can lose what was acknowledged, \
                       or everything";
         report.fault("durability", found, remedy);
     } else if commit == "off" {
-        let remedy = "Atrium sets it to on for its own writes; other programs lose their last commits";
+        let remedy =
+            "Atrium sets it to on for its own writes; other programs lose their last commits";
         report.warn("durability", found, remedy);
     } else {
         report.ok("durability", found);
@@ -380,7 +386,8 @@ async fn look_at_log(report: &mut Report, database: &Database, deep: bool) -> Re
     match verified {
         Ok(Verified::Whole { events, hash }) => {
             let which = if deep { "all" } else { "the last" };
-            report.ok(LOG, format!("{which} {events} events are as they were written, up to {hash}"));
+            report
+                .ok(LOG, format!("{which} {events} events are as they were written, up to {hash}"));
         }
         Ok(Verified::Broken(finding)) => {
             let found = format!("the event at position {} {}", finding.position, finding.what);
@@ -400,7 +407,8 @@ async fn look_at_views(report: &mut Report, database: &Database, deep: bool) -> 
     if condition.leftover.is_empty() {
         report.ok("rebuild", "no tables of an interrupted one are there");
     } else {
-        let found = format!("{} tables of one that runs or was interrupted", condition.leftover.len());
+        let found =
+            format!("{} tables of one that runs or was interrupted", condition.leftover.len());
         report.warn("rebuild", found, "if none runs, `atrium rebuild` takes them away");
     }
     if !condition.missing.is_empty() {
@@ -430,8 +438,9 @@ async fn look_at_views(report: &mut Report, database: &Database, deep: bool) -> 
         }
         Ok(compared) => {
             let named = compared.differences.iter().take(NAMED_MAX);
-            let named: Vec<_> =
-                named.map(|difference| format!("{} {}", difference.table, difference.key)).collect();
+            let named: Vec<_> = named
+                .map(|difference| format!("{} {}", difference.table, difference.key))
+                .collect();
             let found = format!(
                 "{} rows are not as the log says: {}",
                 compared.differences.len(),

@@ -39,7 +39,9 @@ pub(crate) async fn run(arguments: &ExportArguments) -> Result<ExitCode> {
     let settings = settings_of(&arguments.tool.data)?;
     let look = Look::at(&settings).await?;
     if look.age().await? == Age::Older {
-        bail!("the database is of an older version; bring it up to date with `atrium migrate` first");
+        bail!(
+            "the database is of an older version; bring it up to date with `atrium migrate` first"
+        );
     }
     let to_standard = arguments.file == Path::new(STANDARD);
     let (head, transferred) = if to_standard {

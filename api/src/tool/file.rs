@@ -24,9 +24,9 @@ impl Partial {
         if target.exists() {
             bail!("{} is there already; name another file", target.display());
         }
-        let name = target.file_name().with_context(|| {
-            format!("{} is no name of a file", target.display())
-        })?;
+        let name = target
+            .file_name()
+            .with_context(|| format!("{} is no name of a file", target.display()))?;
         let folder = match target.parent() {
             Some(folder) if !folder.as_os_str().is_empty() => folder.to_owned(),
             _ => PathBuf::from("."),

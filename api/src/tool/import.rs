@@ -93,7 +93,9 @@ async fn settle(
     bar.finish_and_clear();
     if settled.is_ok() {
         // All of the log is there. Where this is interrupted, the next start folds it.
-        begun.map(Begun::keep);
+        if let Some(begun) = begun {
+            begun.keep();
+        }
         let bar = progress("Folding", EVENTS, end);
         projections::prepare(&database, |position| bar.set_position(position)).await?;
         bar.finish_and_clear();

@@ -14,7 +14,8 @@ pub(crate) async fn run(arguments: &ToolArguments) -> Result<ExitCode> {
     look.age().await?;
     let head = eventstore::Log::new(look.database.clone()).head().await?.position;
     let bar = progress("Walking the chain", EVENTS, head);
-    let verified = eventstore::verify(&look.database, |position| bar.set_position(position)).await?;
+    let verified =
+        eventstore::verify(&look.database, |position| bar.set_position(position)).await?;
     bar.finish_and_clear();
     look.end().await?;
     let (line, text, code) = match verified {

@@ -109,8 +109,11 @@ async fn damage_at_the_end_is_found_at_once_and_deep_damage_by_looking_deeper() 
         assert!(looked["log"].1.contains("position 5 "), "{:?}", looked["log"]);
 
         let site = population(engine).await?;
-        edit(&site, "update event set version = version + 1 where position = \
-                     (select max(position) from event)")
+        edit(
+            &site,
+            "update event set version = version + 1 where position = \
+                     (select max(position) from event)",
+        )
         .await?;
         found(&site, false, &["log: fault"]).await?;
 
@@ -134,8 +137,11 @@ async fn views_that_are_not_the_logs_and_what_a_rebuild_left_are_found() -> Resu
         found(&site, true, &["views: fault"]).await?;
         site.run(&["rebuild"]).await?;
         found(&site, true, &[]).await?;
-        edit(&site, "update view_subscription set sort = 'x' || sort where key = \
-                     (select min(key) from view_subscription)")
+        edit(
+            &site,
+            "update view_subscription set sort = 'x' || sort where key = \
+                     (select min(key) from view_subscription)",
+        )
         .await?;
         found(&site, true, &["views: fault"]).await?;
         site.run(&["rebuild"]).await?;

@@ -53,7 +53,8 @@ async fn a_population_is_varied() -> Result<()> {
         let sql = format!("select count(*) from event_shape where kind = '{kind}'");
         assert_eq!(count(&sql).await?, 1, "{kind}");
     }
-    let deepest = "select max(length(path) - length(replace(path, '/', ''))) from view_organization";
+    let deepest =
+        "select max(length(path) - length(replace(path, '/', ''))) from view_organization";
     ensure!(count(deepest).await? >= 5, "there are resellers below resellers, and customers there");
     // Facts that were told days after they were true.
     let backdated = "select count(*) from event where \

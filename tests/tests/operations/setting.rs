@@ -178,8 +178,10 @@ impl Site {
         if let Place::Url(url) = &self.database.place {
             let database = Database::look_postgres(url).await?;
             for table in database.tables().await? {
-                let sql = format!("select count(*), md5(string_agg(t::text, '' order by t::text)) \
-                                   || '' from {table} as t");
+                let sql = format!(
+                    "select count(*), md5(string_agg(t::text, '' order by t::text)) \
+                                   || '' from {table} as t"
+                );
                 let rows = database.fetch(&sql, &[]).await?;
                 let hash = rows[0].text(1).unwrap_or("empty");
                 state.insert(table, format!("{} {hash}", rows[0].int(0)?));
@@ -227,9 +229,7 @@ pub(super) async fn asked_again(site: &Site, granted: &[(Wish, Answer)]) -> Resu
                     replayed: true,
                     ..
                 },
-            ) => {
-                (status, version, id, hash) == (status_again, version_again, id_again, hash_again)
-            }
+            ) => (status, version, id, hash) == (status_again, version_again, id_again, hash_again),
             _ => false,
         };
         ensure!(same, "{} {} was {before:?} and is {again:?}", wish.method, wish.path);

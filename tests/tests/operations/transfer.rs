@@ -143,11 +143,7 @@ const DAMAGES: &[Damage] = &[
         },
         "something above it was changed",
     ),
-    (
-        "an unknown kind of event",
-        |text| text.replace("user.edited", "user.eaten"),
-        "newer Atrium",
-    ),
+    ("an unknown kind of event", |text| text.replace("user.edited", "user.eaten"), "newer Atrium"),
     ("something behind the end", |text| format!("{text}{{}}\n"), "something follows"),
     ("no JSON in the middle", |text| text.replacen("{\"row\"", "{\"row", 3), "it was changed"),
 ];
@@ -183,7 +179,9 @@ async fn a_damaged_export_is_refused_and_nothing_is_written() -> Result<()> {
 
 async fn refuses_to_import_again(site: &Site, file: &Path) -> Result<()> {
     let before = site.head().await?;
-    site.run_on("import", file).await?.refused("there is an installation in the database already")?;
+    site.run_on("import", file)
+        .await?
+        .refused("there is an installation in the database already")?;
     assert_eq!(site.head().await?, before);
     site.check().await
 }
