@@ -43,7 +43,7 @@ pub const SERVICES: [(&str, &str); 5] = [
     ("crm", include_str!("../../services/crm/definition.json")),
 ];
 
-/// Most customers: beyond, ids of the same millisecond would become likely.
+/// Most customers: what the story remembers of each stays in memory.
 pub const CUSTOMERS_MAX: u32 = 1_000_000;
 /// Most months.
 pub const MONTHS_MAX: u32 = 600;
@@ -137,10 +137,8 @@ impl Ambient for StoryAmbient {
         for part in [self.seed, position, u64::from(nth)] {
             hash.update(part.to_be_bytes());
         }
-        let (random, _) = hash
-            .finalize()
-            .split_first_chunk::<10>()
-            .map_or_else(|| unreachable!("32 bytes have 10"), |(first, rest)| (*first, rest.len()));
+        let mut random = [0; 10];
+        random.copy_from_slice(&hash.finalize()[..10]);
         // Spread over the time until the next wave: ids of one moment would be neighbours in every index,
         // and in the real world there are no two thousand of them.
         let wave = u64::try_from(WAVE.num_milliseconds()).unwrap_or(1);
