@@ -178,11 +178,11 @@ async fn a_damaged_export_is_refused_and_nothing_is_written() -> Result<()> {
 }
 
 async fn refuses_to_import_again(site: &Site, file: &Path) -> Result<()> {
-    let before = site.head().await?;
+    let before = site.state().await?;
     site.run_on("import", file)
         .await?
         .refused("there is an installation in the database already")?;
-    assert_eq!(site.head().await?, before);
+    assert_eq!(site.state().await?, before);
     site.check().await
 }
 
