@@ -137,8 +137,10 @@ impl Ambient for StoryAmbient {
         for part in [self.seed, position, u64::from(nth)] {
             hash.update(part.to_be_bytes());
         }
-        let mut random = [0; 10];
-        random.copy_from_slice(&hash.finalize()[..10]);
+        let (random, _) = hash
+            .finalize()
+            .split_first_chunk::<10>()
+            .map_or_else(|| unreachable!("32 bytes have 10"), |(first, rest)| (*first, rest.len()));
         // Spread over the time until the next wave: ids of one moment would be neighbours in every index,
         // and in the real world there are no two thousand of them.
         let wave = u64::try_from(WAVE.num_milliseconds()).unwrap_or(1);

@@ -10,8 +10,7 @@ pub mod views;
 
 pub use document::{Below, Documents, Index, Touch, View, Wants};
 pub use rebuild::{
-    Condition, Difference, GENERATION, Rebuilt, VERSION, compare_with_log, condition, prepare,
-    rebuild,
+    Condition, Difference, GENERATION, Rebuilt, VERSION, compare_with_log, condition, prepare, rebuild,
 };
 pub use tables::VIEWS_VERSION;
 pub use views::Views;

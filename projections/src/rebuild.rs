@@ -202,11 +202,8 @@ impl<'a, S: Source> InOrder<'a, S> {
     }
 }
 
-/// The [`COMPARED`] columns of a row: texts, times, document.
-type Said<'a> = (Vec<&'a str>, [i64; 2], &'a [u8]);
-
 /// What a row says, whichever database it is from.
-fn said(row: Option<&Row>) -> Result<Option<Said<'_>>, Error> {
+fn said(row: Option<&Row>) -> Result<Option<(Vec<&str>, [i64; 2], &[u8])>, Error> {
     let Some(row) = row else { return Ok(None) };
     let texts = (1..=4).map(|column| row.text(column)).collect::<Result<_, _>>()?;
     Ok(Some((texts, [row.int(5)?, row.int(6)?], row.bytes(7)?)))
@@ -261,9 +258,8 @@ pub struct Condition {
 pub async fn condition(database: &Database) -> Result<Condition, Error> {
     let tables = database.tables().await?;
     let is_there = |table: &&str| tables.iter().any(|there| there == table);
-    let is_leftover = |name: &&String| {
-        all_tables().any(|table| name.starts_with(&format!("{table}{REBUILDING}")))
-    };
+    let is_leftover =
+        |name: &&String| all_tables().any(|table| name.starts_with(&format!("{table}{REBUILDING}")));
     Ok(Condition {
         is_current: is_prepared(database).await?,
         missing: all_tables().filter(|table| !is_there(table)).collect(),
@@ -385,7 +381,9 @@ const DIFFERENCES_MAX: u64 = 20;
 async fn compare(connection: &mut Connection, suffix: &str) -> Result<Vec<Difference>, Error> {
     let mut differences = Vec::new();
     for table in all_tables() {
-        let columns = |name: &str| COMPARED.map(|column| format!("{name}.{column}")).join(", ");
+        let columns = |name: &str| {
+            COMPARED.map(|column| format!("{name}.{column}")).join(", ")
+        };
         let sql = format!(
             "select coalesce(live.key, fresh.key) as key from {table} as live \
              full join {table}{suffix} as fresh on fresh.key = live.key \

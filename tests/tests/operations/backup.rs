@@ -202,7 +202,11 @@ async fn what_is_no_whole_backup_of_sqlite_is_refused_and_nothing_is_written() -
     refuses(&target, &file, "newer Atrium").await?;
     edited("insert into event_shape values ('subscription.teleported', 1)").await?;
     refuses(&target, &file, "newer Atrium").await?;
-    edited("update event set hash = zeroblob(length(hash)) where position = 5").await?;
+    edited(
+        "update event set hash = zeroblob(length(hash)) \
+         where position = (select min(position) from event where position > 2)",
+    )
+    .await?;
     refuses(&target, &file, "was changed, or its hash was").await?;
 
     // With another installation's key beside it, and where there is a database.
@@ -254,7 +258,8 @@ async fn what_is_no_whole_backup_of_postgres_is_refused_and_nothing_is_written()
         ),
         (
             "delete from event_shape where kind = 'subscription.teleported'; \
-             update event set hash = decode(repeat('00', length(hash)), 'hex') where position = 5",
+             update event set hash = decode(repeat('00', length(hash)), 'hex') \
+             where position = (select min(position) from event where position > 2)",
             "was changed, or its hash was",
         ),
     ] {
