@@ -43,7 +43,7 @@ pub const SERVICES: [(&str, &str); 5] = [
     ("crm", include_str!("../../services/crm/definition.json")),
 ];
 
-/// Most customers: beyond, ids of the same millisecond would become likely.
+/// Most customers: what the story remembers of each stays in memory.
 pub const CUSTOMERS_MAX: u32 = 1_000_000;
 /// Most months.
 pub const MONTHS_MAX: u32 = 600;

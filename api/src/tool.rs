@@ -20,7 +20,7 @@ use api::config::{DataArguments, ServeArguments, Settings};
 use api::keys::{CHECK, Keys, read_or_make_master_key};
 use api::server::open_database;
 use clap::Args;
-use eventstore::{Age, Database, Verified};
+use eventstore::{Age, Database, Log, Verified};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::Value;
 
@@ -127,6 +127,24 @@ impl Look {
     }
 }
 
+/// Refuses a place where something has happened already, without changing anything there.
+async fn ensure_is_empty(settings: &Settings) -> Result<()> {
+    if settings.database.is_none() && !settings.sqlite_file().exists() {
+        return Ok(());
+    }
+    let look = Look::at(settings).await?;
+    let mut is_empty = look.database.tables().await?.is_empty();
+    if !is_empty {
+        look.age().await?;
+        is_empty = Log::new(look.database.clone()).head().await?.position == 0;
+    }
+    look.end().await?;
+    if !is_empty {
+        bail!("there is an installation in the database already; choose an empty one");
+    }
+    Ok(())
+}
+
 /// What changes when a file does.
 fn stamp(file: &Path) -> Result<(u64, SystemTime)> {
     let data = std::fs::metadata(file)?;
@@ -136,7 +154,7 @@ fn stamp(file: &Path) -> Result<(u64, SystemTime)> {
 /// Walks the whole chain of a database, which must be as it was written; gives how many events there
 /// are, and the last one's hash.
 async fn ensure_whole(database: &Database) -> Result<(u64, String)> {
-    let head = eventstore::Log::new(database.clone()).head().await?.position;
+    let head = Log::new(database.clone()).head().await?.position;
     let bar = progress("Walking the chain", EVENTS, head);
     let verified = eventstore::verify(database, |position| bar.set_position(position)).await?;
     bar.finish_and_clear();

@@ -498,7 +498,7 @@ async fn begin_empty(connection: &mut Connection) -> Result<(), Error> {
         return Ok(());
     }
     connection.execute("rollback", &[]).await?;
-    let what = "there is an installation in the database already; import into an empty one";
+    let what = "there is an installation in the database already; choose an empty one";
     Err(Error::Unsuitable(what.to_owned()))
 }
 

@@ -16,7 +16,9 @@ use serde_json::json;
 
 use super::export::STANDARD;
 use super::file::Begun;
-use super::{EVENTS, ToolArguments, ensure_key_fits, key_is_needed, progress, settings_of};
+use super::{
+    EVENTS, ToolArguments, ensure_is_empty, ensure_key_fits, key_is_needed, progress, settings_of,
+};
 
 /// Bytes that are read at a time.
 const BUFFER_BYTES: usize = 1 << 20;
@@ -56,6 +58,7 @@ async fn import(
     let arrival = tokio::task::spawn_blocking(move || Arrival::open(input)).await?;
     let arrival = arrival.with_context(this)?;
     let has_key = ensure_key_fits(&settings, arrival.installation(CHECK))?;
+    ensure_is_empty(&settings).await?;
     let head = arrival.head();
     let transferred = settle(&settings, arrival).await.with_context(this)?;
     let Transferred { events, rows, replies } = transferred;
@@ -93,7 +96,9 @@ async fn settle(
     bar.finish_and_clear();
     if settled.is_ok() {
         // All of the log is there. Where this is interrupted, the next start folds it.
-        begun.map(Begun::keep);
+        if let Some(begun) = begun {
+            begun.keep();
+        }
         let bar = progress("Folding", EVENTS, end);
         projections::prepare(&database, |position| bar.set_position(position)).await?;
         bar.finish_and_clear();

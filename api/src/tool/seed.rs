@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Result, ensure};
 use api::keys::{Keys, hex};
 use api::population::{CUSTOMERS_MAX, MONTHS_MAX, Plan, populate};
 use api::server::master_key;
@@ -12,7 +12,7 @@ use clap::Args;
 use commands::{Ambient as _, SystemAmbient};
 use serde_json::json;
 
-use super::{ToolArguments, open, progress, settings_of};
+use super::{ToolArguments, ensure_is_empty, open, progress, settings_of};
 
 /// The first day after the history where nobody names another.
 const UNTIL: &str = "2026-01-01";
@@ -53,11 +53,9 @@ pub(crate) async fn run(arguments: &SeedArguments) -> Result<ExitCode> {
         until <= SystemAmbient.now().date_naive(),
         "--until {until} is in the future: what is recorded later could not be later"
     );
+    ensure_is_empty(&settings).await?;
     let database = open(&settings).await?;
     let log = eventstore::Log::new(database.clone());
-    if log.head().await?.position > 0 {
-        bail!("there is an installation already, or a part of one; choose another --data");
-    }
     let keys = Keys::derive(&master_key(&settings, &database).await?);
     keys.check(&database).await?;
     let billing = settings.billing.clone();

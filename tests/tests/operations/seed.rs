@@ -82,7 +82,7 @@ async fn a_population_is_made_only_where_nothing_is_and_not_in_the_future() -> R
         site.run(&["seed", "--customers", "3", "--months", "1"]).await?.well()?;
         let before = site.state().await?;
         let refused = site.run(&["seed", "--customers", "3", "--months", "1"]).await?;
-        refused.refused("there is an installation already")?;
+        refused.refused("there is an installation in the database already")?;
         assert_eq!(site.state().await?, before, "{engine:?}");
     }
     Ok(())

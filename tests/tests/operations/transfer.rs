@@ -172,6 +172,10 @@ async fn a_damaged_export_is_refused_and_nothing_is_written() -> Result<()> {
         std::fs::remove_file(other.data().join("master.key"))?;
         // Nothing of all that is in its way now; and what is there then is not written over.
         other.run_on("import", &whole).await?.well()?;
+        let before = other.state().await?;
+        let again = other.run_on("import", &whole).await?;
+        again.refused("there is an installation in the database already")?;
+        assert_eq!(other.state().await?, before, "{engine:?}");
         refuses_to_import_again(&other, &whole).await?;
     }
     Ok(())
