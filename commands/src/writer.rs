@@ -141,6 +141,24 @@ impl Writer {
         answered.await.map_err(|_| Error::OutcomeUnknown)?
     }
 
+    /// The same as a task of the caller's runtime: for a simulation, in which one thread does everything and
+    /// so does it in the same order every time.
+    ///
+    /// # Errors
+    /// See [`Writer::start`].
+    pub async fn start_here(
+        database: Database,
+        ambient: Arc<impl Ambient + std::fmt::Debug>,
+        settings: WriterSettings,
+        on_commit: OnCommit,
+    ) -> Result<(Self, tokio::task::JoinHandle<()>), StoreError> {
+        let (queue, jobs) = mpsc::channel(settings.queue_commands);
+        let (announce, position) = watch::channel(0);
+        let worker =
+            Worker::connect(database, ambient.clone(), settings, on_commit, announce).await?;
+        Ok((Self { queue, position, ambient }, tokio::spawn(worker.run(jobs))))
+    }
+
     /// Whether nothing can be asked of it any more: a mistake in the program has ended it. It does not come
     /// back; the process should end, too, and be started again.
     #[must_use]
