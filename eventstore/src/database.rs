@@ -5,6 +5,7 @@ use std::path::Path;
 use std::str::FromStr;
 use std::time::{Duration, Instant};
 
+use domain::{Bug, planted};
 use sqlx::migrate::MigrateError;
 use sqlx::postgres::{PgArguments, PgConnectOptions, PgConnection, PgPool, PgPoolOptions, PgRow};
 use sqlx::sqlite::{
@@ -265,7 +266,11 @@ impl Database {
             .filename(file)
             .create_if_missing(true)
             .journal_mode(SqliteJournalMode::Wal)
-            .synchronous(SqliteSynchronous::Full)
+            .synchronous(if planted(Bug::NormalForFull) {
+                SqliteSynchronous::Normal
+            } else {
+                SqliteSynchronous::Full
+            })
             .busy_timeout(Duration::from_secs(SQLITE_BUSY_SECONDS))
             .pragma("recursive_triggers", "on")
             .pragma("cache_size", SQLITE_CACHE)
@@ -468,7 +473,8 @@ async fn check_sqlite(connection: &mut SqliteConnection) -> Result<(), Error> {
     }
     let journal = ask("pragma journal_mode").await?;
     let synchronous = ask("select cast(synchronous as text) from pragma_synchronous").await?;
-    if journal != "wal" || synchronous != "2" {
+    let is_full = synchronous == "2" || planted(Bug::NormalForFull);
+    if journal != "wal" || !is_full {
         return Err(Error::Unsuitable(format!(
             "SQLite does not promise durability here (journal_mode {journal}, synchronous \
              {synchronous}); the folder's file system must support write-ahead logging"

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use domain::event::Recorded;
+use domain::{Bug, planted};
 use eventstore::{Connection, Database, Engine, Error, Log, Value, failpoint};
 
 use crate::document::{Below, View, Wants};
@@ -137,7 +138,9 @@ impl Fold {
         progress: &mut impl FnMut(u64),
     ) -> Result<u64, Error> {
         failpoint("projections::rebuild::fold")?;
-        let mut pages = log.pages(position, head);
+        // One less than there is.
+        let forgotten = u64::from(planted(Bug::RebuildForgetsLast) && head > position);
+        let mut pages = log.pages(position, head - forgotten);
         while position < head {
             let mut events = Vec::new();
             while events.len() < FLUSH_EVENTS
@@ -145,7 +148,7 @@ impl Fold {
             {
                 events.extend(page);
             }
-            position = events.last().map_or(head, |last| last.position);
+            position = events.last().map_or(head, |last| last.position + forgotten);
             self.fold(connection, &events).await?;
             let changed = std::mem::take(&mut self.changed);
             eventstore::write(connection, changed.rows(&self.suffix, position)).await?;
@@ -246,7 +249,7 @@ const DIFFERENCES_MAX: u64 = 20;
 async fn compare(connection: &mut Connection, suffix: &str) -> Result<Vec<Difference>, Error> {
     failpoint("projections::rebuild::compare")?;
     let mut differences = Vec::new();
-    for table in all_tables() {
+    for table in all_tables().filter(|_| !planted(Bug::RebuildComparesNothing)) {
         let columns = |name: &str| {
             let columns = ["path", "owner", "kind", "sort", "since", "until", "document"];
             columns.map(|column| format!("{name}.{column}")).join(", ")

@@ -10,10 +10,11 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use chrono::{DateTime, Utc};
-use commands::{Committed, Error, Reply, Submission, Writer, WriterSettings};
+use commands::{Command, Committed, Error, Reply, Submission, Writer, WriterSettings};
 use domain::TenantPath;
 use domain::billing::Period;
-use domain::event::Recorded;
+use domain::event::{Actor, Recorded};
+use domain::organization::Status;
 use eventstore::{Chain, Database, Engine, Hash, Log};
 use projections::finder::{self, Cursor, End, EventQuery, Query, Scope};
 use projections::ledger::{self, Question};
@@ -199,6 +200,21 @@ impl Model {
         Ok(())
     }
 
+    /// Whether somebody, or an organisation above him, is disabled.
+    fn is_shut_out(&self, actor: Actor) -> bool {
+        let Actor::User(id) = actor else { return false };
+        let user = self.views.users.get(&id.to_string()).cloned().flatten();
+        let Some(user) = user else { return true };
+        let mut next = Some(user.organization);
+        let mut is_shut_out = user.status != Status::Active;
+        while let Some(id) = next {
+            let organization = self.views.organizations.get(&id.to_string()).cloned().flatten();
+            is_shut_out |= organization.as_ref().is_none_or(|it| it.status != Status::Active);
+            next = organization.and_then(|it| it.parent);
+        }
+        is_shut_out
+    }
+
     fn documents<V: View>(&self, scope: &TenantPath) -> Vec<(Cursor, Arc<V>)> {
         let of_scope = V::of(&self.views).iter().filter_map(|(key, document)| {
             let index = document.index();
@@ -339,7 +355,15 @@ impl Simulation {
         answers: &[Result<Committed, Error>],
     ) -> Result<Bounds> {
         let mut bounds = Bounds::default();
+        let enables = |it: &Submission| {
+            matches!(it.command, Command::EnableUser { .. } | Command::EnableOrganization { .. })
+        };
+        let may_be_enabled = asked.iter().any(enables);
         for (submission, answer) in asked.iter().zip(answers) {
+            if let Ok(Committed { replayed: false, .. }) = answer {
+                let shut = !may_be_enabled && self.model.is_shut_out(submission.caller.actor);
+                ensure!(!shut, "{} is disabled, and goes on", submission.caller.actor);
+            }
             let idempotency = submission.idempotency.as_ref();
             let key = idempotency.map(|it| (submission.caller.actor.to_string(), it.key.clone()));
             let same_request = |before: &Submission| {
@@ -441,7 +465,7 @@ impl Simulation {
                 self.trace.tell("kill".to_owned());
                 self.replace(0, Process::crash).await?;
             }
-            2 | 3 if self.processes.len() == 1 => {
+            2..8 if self.processes.len() == 1 => {
                 self.trace.tell("a second process".to_owned());
                 self.processes.push(Process::start(&self.place, &self.ambient).await?);
             }
@@ -450,7 +474,7 @@ impl Simulation {
                 let process = self.processes.remove(1);
                 process.stop().await;
             }
-            4 => self.rebuild().await?,
+            8 => self.rebuild().await?,
             _ => {}
         }
         Ok(())
@@ -523,6 +547,8 @@ impl Simulation {
                         found = page.items;
                     }
                 }
+                let (shown, there) = (found.len(), expected.len());
+                ensure!(shown <= there, "{}: {shown} of {there} are shown", V::TABLE);
                 if !page.more {
                     break;
                 }
