@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use domain::event::Recorded;
+use domain::{Bug, planted};
 use eventstore::Hash;
 use projections::{View, Views};
 
@@ -63,7 +64,7 @@ impl Cache {
     /// Remembers what a batch loaded or decided.
     pub(crate) fn remember(&mut self, mut layer: Layer) {
         // That a key was not used can be untrue a moment later, and no event would say so.
-        layer.replies.retain(|_, kept| kept.is_some());
+        layer.replies.retain(|_, kept| kept.is_some() || planted(Bug::UnusedKeyRemembered));
         self.young.absorb(layer);
         if self.young.len() > GENERATION_MAX {
             self.old = std::mem::take(&mut self.young);
@@ -72,6 +73,9 @@ impl Cache {
 
     /// Forgets all that an event of another process changes.
     pub(crate) fn forget(&mut self, event: &Recorded) {
+        if planted(Bug::CacheKeepsOthers) {
+            return;
+        }
         self.young.forget(event);
         self.old.forget(event);
     }

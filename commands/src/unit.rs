@@ -8,7 +8,7 @@ use chrono::{DateTime, Utc};
 use domain::event::{Actor, Event, Recorded};
 use domain::organization::{Organization, Status};
 use domain::permission::{Authority, Permission};
-use domain::{CommandId, Refusal, TenantPath, UserId};
+use domain::{Bug, CommandId, Refusal, TenantPath, UserId, planted};
 use projections::views::AccessView;
 use projections::{Below, View, Wants};
 use uuid::Uuid;
@@ -188,7 +188,7 @@ impl<'a> Unit<'a> {
         seen: Option<u64>,
     ) -> Result<(), Stop> {
         let version = self.version::<D>(id);
-        if seen.is_some_and(|seen| seen != version) {
+        if seen.is_some_and(|seen| seen != version) && !planted(Bug::VersionNotChecked) {
             return Err(Refusal {
                 reason: domain::Reason::Stale,
                 code: "stale_version",
@@ -254,6 +254,9 @@ impl<'a> Unit<'a> {
             return Err(Stop::Unauthenticated);
         }
         let mut organization = Some(access.organization);
+        if planted(Bug::DisabledGoesOn) {
+            organization = None;
+        }
         while let Some(id) = organization {
             let view = self
                 .view::<projections::views::OrganizationView>(&id.to_string())
@@ -324,7 +327,9 @@ impl<'a> Unit<'a> {
             state.decider = Arc::new(decider.evolve(&fact, self.effective_at));
             state.version += 1;
             let event = self.recorded(&name, state.version, path, fact.into());
-            self.top.views.fold(&event, &self.ground, &mut self.wants);
+            if !(planted(Bug::FoldSkipped) && self.events.len() == 1) {
+                self.top.views.fold(&event, &self.ground, &mut self.wants);
+            }
             self.events.push(event);
         }
         D::of_mut(&mut self.top.states).insert(name, state);

@@ -6,6 +6,7 @@ mod worker;
 use std::sync::Arc;
 
 use domain::event::Recorded;
+use domain::{Bug, planted};
 use eventstore::{Database, Error as StoreError, Hash};
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -152,6 +153,24 @@ impl Writer {
         Ok(async { answered.await.map_err(|_| Error::OutcomeUnknown)? })
     }
 
+    /// The same as a task of the caller's runtime: for a simulation, in which one thread does everything and
+    /// so does it in the same order every time.
+    ///
+    /// # Errors
+    /// See [`Writer::start`].
+    pub async fn start_here(
+        database: Database,
+        ambient: Arc<impl Ambient + std::fmt::Debug>,
+        settings: WriterSettings,
+        on_commit: OnCommit,
+    ) -> Result<(Self, tokio::task::JoinHandle<()>), StoreError> {
+        let (queue, jobs) = mpsc::channel(settings.queue_commands);
+        let (announce, position) = watch::channel(0);
+        let worker =
+            Worker::connect(database, ambient.clone(), settings, on_commit, announce).await?;
+        Ok((Self { queue, position, ambient }, tokio::spawn(worker.run(jobs))))
+    }
+
     /// Whether nothing can be asked of it any more: a mistake in the program has ended it. It does not come
     /// back; the process should end, too, and be started again.
     #[must_use]
@@ -200,7 +219,8 @@ pub(crate) fn answer(unit: &mut Unit<'_>, submission: &Submission) -> Result<Ans
     if let Some(idempotency) = &submission.idempotency {
         let key = reply_key(submission.caller, &idempotency.key);
         if let Some(kept) = unit.kept_reply(&key) {
-            if kept.request != idempotency.request {
+            let is_same = kept.request == idempotency.request;
+            if !is_same && !planted(Bug::ReplayWithoutComparing) {
                 return Err(Failure::KeyReused);
             }
             let reply = serde_json::from_slice(&kept.answer).expect("a kept reply is readable");
@@ -212,5 +232,8 @@ pub(crate) fn answer(unit: &mut Unit<'_>, submission: &Submission) -> Result<Ans
 
 /// A key belongs to its caller: two callers may use the same.
 pub(crate) fn reply_key(caller: Caller, key: &str) -> String {
+    if planted(Bug::KeyWithoutCaller) {
+        return key.to_owned();
+    }
     format!("{}:{key}", caller.actor)
 }

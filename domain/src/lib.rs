@@ -11,6 +11,7 @@ pub mod organization;
 pub mod overrides;
 mod path;
 pub mod permission;
+mod planted;
 mod refusal;
 pub mod service;
 pub mod subscription;
@@ -23,4 +24,5 @@ pub use ids::{
     CommandId, OrganizationId, PlanKey, PropertyKey, ServiceKey, SubscriptionId, TokenId, UserId,
 };
 pub use path::TenantPath;
+pub use planted::{Bug, planted};
 pub use refusal::{Fault, Faults, Invalid, Reason, Refusal};

@@ -6,7 +6,7 @@ use std::fmt;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-use crate::Invalid;
+use crate::{Bug, Invalid, planted};
 
 /// A currency of ISO 4217 that has a minor unit; stored as its code, such as `EUR`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -213,12 +213,25 @@ impl Ratio {
     /// The nearest whole number, halves away from zero; none beyond `i64`.
     #[must_use]
     pub fn round_half_away(self) -> Option<i64> {
+        if planted(Bug::FloatMoney) {
+            return Some(self.as_float());
+        }
         let magnitude = self.numerator.unsigned_abs();
         let denominator = self.denominator.unsigned_abs();
         let (quotient, remainder) = (magnitude / denominator, magnitude % denominator);
-        let half_or_more = remainder >= denominator - remainder;
+        let mut half_or_more = remainder >= denominator - remainder;
+        if planted(Bug::HalfUp) && self.numerator < 0 {
+            half_or_more = remainder > denominator - remainder;
+        }
         let rounded = i128::try_from(quotient + u128::from(half_or_more)).ok()?;
         i64::try_from(rounded * self.numerator.signum()).ok()
+    }
+}
+
+impl Ratio {
+    #[expect(clippy::float_arithmetic, reason = "a planted bug")]
+    fn as_float(self) -> i64 {
+        (self.numerator as f64 / self.denominator as f64).round() as i64
     }
 }
 

@@ -4,6 +4,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::{Bug, planted};
+
 /// `/1/4/30/`: the numbers of the organisations from the provider down to the one concerned.
 ///
 /// Numbers are assigned once and never reused, so a path never means anybody else.
@@ -44,6 +46,9 @@ impl TenantPath {
     /// Whether `other` is this organisation or one below it.
     #[must_use]
     pub fn contains(&self, other: &Self) -> bool {
+        if planted(Bug::ScopeByText) {
+            return other.0.starts_with(self.0.trim_end_matches('/'));
+        }
         other.0.starts_with(&self.0)
     }
 
@@ -72,7 +77,7 @@ impl TenantPath {
     pub fn end(&self) -> String {
         let mut end = self.0.clone();
         end.pop();
-        end.push('0');
+        end.push(if planted(Bug::ScopeByText) { ':' } else { '0' });
         end
     }
 

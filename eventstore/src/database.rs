@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::{Duration, Instant};
 
+use domain::{Bug, planted};
 use futures_util::TryStreamExt as _;
 use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::postgres::{PgArguments, PgConnectOptions, PgConnection, PgPool, PgPoolOptions, PgRow};
@@ -303,7 +304,11 @@ impl Database {
             .filename(file)
             .create_if_missing(true)
             .journal_mode(SqliteJournalMode::Wal)
-            .synchronous(SqliteSynchronous::Full)
+            .synchronous(if planted(Bug::NormalForFull) {
+                SqliteSynchronous::Normal
+            } else {
+                SqliteSynchronous::Full
+            })
             .busy_timeout(Duration::from_secs(SQLITE_BUSY_SECONDS))
             .pragma("recursive_triggers", "on")
             .pragma("cache_size", SQLITE_CACHE)
@@ -609,7 +614,8 @@ async fn check_sqlite(connection: &mut SqliteConnection) -> Result<(), Error> {
     }
     let journal = ask("pragma journal_mode").await?;
     let synchronous = ask("select cast(synchronous as text) from pragma_synchronous").await?;
-    if journal != "wal" || synchronous != "2" {
+    let is_full = synchronous == "2" || planted(Bug::NormalForFull);
+    if journal != "wal" || !is_full {
         return Err(Error::Unsuitable(format!(
             "SQLite does not promise durability here (journal_mode {journal}, synchronous \
              {synchronous}); the folder's file system must support write-ahead logging"

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use domain::event::{Event, KINDS, Recorded};
 use domain::subscription::SubscriptionEvent;
-use domain::{CommandId, TenantPath};
+use domain::{Bug, CommandId, TenantPath, planted};
 use eventstore::{Database, Engine, Error, ROW_EVENTS_MAX, Row, Stored, Value, failpoint};
 
 use crate::document::{Documents, View};
@@ -119,6 +119,8 @@ pub async fn find_by_number(
     number: u32,
 ) -> Result<Option<Arc<OrganizationView>>, Error> {
     failpoint("projections::finder::find_by_number")?;
+    let everything = Scope::catalogue();
+    let scope = if planted(Bug::ScopeForgotten) { &everything } else { scope };
     let rows = database
         .fetch(
             "select key, document from view_organization \
@@ -203,6 +205,7 @@ impl Conditions {
     }
 
     fn beyond(&mut self, sign: &str, cursor: Option<&Cursor>) {
+        let sign = if planted(Bug::PageOverlaps) && sign == ">" { ">=" } else { sign };
         if let Some(cursor) = cursor {
             let sort = self.bind(cursor.sort.as_str());
             let key = self.bind(cursor.key.as_str());

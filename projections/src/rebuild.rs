@@ -4,6 +4,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use domain::{Bug, planted};
 use eventstore::{
     Connection, Database, Engine, Error, Log, Row, Snapshot, Source, Value, failpoint,
 };
@@ -330,7 +331,9 @@ impl Fold {
         progress: &mut impl FnMut(u64),
     ) -> Result<(), Error> {
         failpoint("projections::rebuild::fold")?;
-        let mut pages = self.log.pages(0, head);
+        // One less than there is.
+        let forgotten = u64::from(planted(Bug::RebuildForgetsLast) && head > 0);
+        let mut pages = self.log.pages(0, head - forgotten);
         while self.known.len() <= self.documents_max
             && let Some(page) = pages.next().await?
         {
@@ -344,6 +347,7 @@ impl Fold {
             }
             progress(self.position);
         }
+        self.position += forgotten;
         self.write_known(connection).await?;
         create_keys(connection, &self.suffix, self.generation).await?;
         if self.position < head {
@@ -519,7 +523,7 @@ async fn compare(
 ) -> Result<Vec<Difference>, Error> {
     failpoint("projections::rebuild::compare")?;
     let mut differences = Vec::new();
-    for table in all_tables() {
+    for table in all_tables().filter(|_| !planted(Bug::RebuildComparesNothing)) {
         let mut values = vec![Value::from(DIFFERENCES_MAX)];
         let narrowed = match among {
             None => String::new(),

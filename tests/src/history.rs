@@ -20,6 +20,29 @@ use crate::world::install;
 
 /// Most commands that are handed over at once.
 const BURST_MAX: usize = 24;
+/// The same in a simulation.
+const WILD_BURST_MAX: usize = 9;
+/// Where simulated installations bill.
+const ZONES: [chrono_tz::Tz; 5] = [
+    chrono_tz::UTC,
+    chrono_tz::Europe::Berlin,
+    chrono_tz::America::New_York,
+    chrono_tz::Asia::Kolkata,
+    chrono_tz::Pacific::Auckland,
+];
+/// Within a year: ends of months, a leap day, and around the changes of the clocks in these zones.
+const ODD_MOMENTS: [&str; 10] = [
+    "01-31T23:59:59.999999Z",
+    "02-28T23:30:00Z",
+    "02-29T12:00:00Z",
+    "03-10T06:59:59Z",
+    "03-31T00:59:59Z",
+    "03-31T22:00:00Z",
+    "04-30T22:00:00Z",
+    "09-28T14:00:00Z",
+    "10-27T01:00:00Z",
+    "12-31T23:00:00Z",
+];
 /// Most earlier commands that are remembered, to be asked again.
 const REMEMBERED_MAX: usize = 64;
 
@@ -55,6 +78,8 @@ pub struct History {
     subscriptions: Vec<String>,
     credentials: Vec<(UserId, TokenId)>,
     remembered: Vec<Submission>,
+    /// Where it is made for a simulation: the zone that everybody bills in.
+    zone: Option<chrono_tz::Tz>,
 }
 
 impl History {
@@ -74,25 +99,33 @@ impl History {
             subscriptions: Vec::new(),
             credentials: Vec::new(),
             remembered: Vec::new(),
+            zone: None,
         }
+    }
+
+    /// The same for a simulation: nearly everybody gives a key and asks again, and the clock likes to stand
+    /// where calendars are odd: at the ends of months, leap days, daylight saving. Installed in one of some zones.
+    #[must_use]
+    pub fn wild(seed: u64) -> Self {
+        let mut history = Self::new(seed);
+        history.zone = ZONES.choose(&mut history.rng).copied();
+        history
     }
 
     /// What is asked next. Nothing in a step depends on another's answer in that step.
     pub fn step(&mut self) -> Step {
         self.steps += 1;
         let submissions = match self.steps {
-            1 => vec![system(install())],
+            1 => vec![system(self.install())],
             2 => SERVICES.iter().map(|key| system(draft(key, first_plans(key)))).collect(),
             3 => SERVICES.iter().map(|key| system(publish(key, Value::Null))).collect(),
             4 => self.first_organizations(),
             5 => self.first_users(),
             _ => {
                 self.turn_the_clock();
-                let burst = if self.rng.random_bool(0.3) {
-                    1
-                } else {
-                    self.rng.random_range(2..=BURST_MAX)
-                };
+                let most = if self.zone.is_some() { WILD_BURST_MAX } else { BURST_MAX };
+                let burst =
+                    if self.rng.random_bool(0.3) { 1 } else { self.rng.random_range(2..=most) };
                 (0..burst).map(|_| self.submission()).collect()
             }
         };
@@ -174,8 +207,19 @@ impl History {
         users.collect()
     }
 
+    fn install(&self) -> Command {
+        let mut command = install();
+        if let (Command::Install(install), Some(zone)) = (&mut command, self.zone) {
+            install.settings.zone = zone;
+        }
+        command
+    }
+
     /// Mostly forward, sometimes not at all, sometimes back.
     fn turn_the_clock(&mut self) {
+        if self.zone.is_some() && self.rng.random_bool(0.4) {
+            return self.jump();
+        }
         let micros = match self.rng.random_range(0..10) {
             0 => -self.rng.random_range(0..Duration::days(2).num_microseconds().unwrap_or(0)),
             1..=3 => 0,
@@ -184,16 +228,29 @@ impl History {
         self.now += Duration::microseconds(micros);
     }
 
+    /// To where a calendar is odd.
+    fn jump(&mut self) {
+        let odd = self.one_of(&ODD_MOMENTS);
+        let year = chrono::Datelike::year(&self.now) + self.rng.random_range(0..2);
+        let text =
+            if odd.starts_with("02-29") { format!("2020-{odd}") } else { format!("{year}-{odd}") };
+        let odd = text.parse::<DateTime<Utc>>().expect("a time");
+        // Back by some weeks at the most: a clock that is years behind would only stand still.
+        let is_far_back = odd < self.now - Duration::weeks(6);
+        self.now = if is_far_back { self.now + Duration::days(31) } else { odd };
+    }
+
     fn submission(&mut self) -> Submission {
         if let Some(again) = self.again() {
             return again;
         }
         let command = self.command();
         let caller = self.caller();
-        let idempotency = self.rng.random_bool(0.4).then(|| {
-            self.keys += 1;
-            Idempotency { key: format!("key-{}", self.keys), request: [self.keys as u8; 32] }
-        });
+        let idempotency =
+            self.rng.random_bool(if self.zone.is_some() { 0.9 } else { 0.4 }).then(|| {
+                self.keys += 1;
+                Idempotency { key: format!("key-{}", self.keys), request: [self.keys as u8; 32] }
+            });
         Submission { caller, command, idempotency }
     }
 
@@ -219,7 +276,9 @@ impl History {
             return Caller::user(UserId(Uuid::from_u128(self.rng.random())));
         }
         match self.users.choose(&mut self.rng) {
-            Some(user) if self.rng.random_bool(0.6) => Caller::user(*user),
+            Some(user) if self.rng.random_bool(if self.zone.is_some() { 0.35 } else { 0.6 }) => {
+                Caller::user(*user)
+            }
             _ => Caller::SYSTEM,
         }
     }
@@ -266,7 +325,7 @@ impl History {
             930..955 => self.override_property(),
             955..985 => self.override_price(),
             985..993 => Command::PanicForTests,
-            _ => install(),
+            _ => self.install(),
         }
     }
 

@@ -4,5 +4,7 @@ pub mod bench;
 pub mod history;
 pub mod http;
 pub mod laws;
+#[cfg(feature = "faults")]
+pub mod simulation;
 pub mod witness;
 pub mod world;

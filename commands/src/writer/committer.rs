@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use domain::event::{Recorded, StoredForm};
+use domain::{Bug, planted};
 use eventstore::{
     Connection, Database, EVENT_LAYOUT, Error, Hash, Head, REPLY_LAYOUT, ROW_EVENTS_MAX, Rows,
     SHAPE_LAYOUT, Value,
@@ -39,6 +40,11 @@ impl Batch {
     /// Writes the events down: for the one who decides, while the database is busy.
     pub(crate) fn store_events(&mut self) {
         self.stored = self.events.iter().map(Recorded::to_stored).collect();
+        if planted(Bug::EventsSwapped) {
+            let of_one = |a: &Recorded, b: &Recorded| a.stream == b.stream;
+            let first = self.events.windows(2).position(|two| of_one(&two[0], &two[1]));
+            first.inspect(|first| self.stored.swap(*first, first + 1));
+        }
     }
 
     /// Adds what was decided on top of it.
@@ -140,7 +146,12 @@ impl Committer {
         let base = self.head;
         let is_committed = if rows.is_empty() {
             // Nothing to write, but a refusal must not come from a state that is past.
-            self.connection().head().await? == base
+            self.connection().head().await? == base || planted(Bug::HeadNotCompared)
+        } else if planted(Bug::IdempotencyOutside) {
+            let (replies, rows) = rows.into_iter().partition(|rows| rows.table == "reply");
+            let is_committed = eventstore::append(self.connection(), base, head, rows).await?;
+            eventstore::write(self.connection(), replies).await?;
+            is_committed
         } else {
             eventstore::append(self.connection(), base, head, rows).await?
         };

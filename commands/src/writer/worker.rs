@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use domain::subscription::Subscription;
+use domain::{Bug, planted};
 use eventstore::{Connection, Database, Engine, Error as StoreError, Head, Log, Value, failpoint};
 use projections::Wants;
 use tokio::sync::{mpsc, watch};
@@ -222,6 +223,18 @@ impl Worker {
         let Prepared { jobs, answers, batch } = std::mem::take(&mut self.next);
         metrics::histogram!("atrium_batch_commands").record(jobs.len() as f64);
         let batch = Arc::new(batch);
+        let (jobs, answers) = if planted(Bug::AcknowledgeBeforeCommit) {
+            let silent = |job: &Job| Job {
+                submission: job.submission.clone(),
+                answer: tokio::sync::oneshot::channel().0,
+            };
+            let unheard = jobs.iter().map(silent).collect();
+            let nothing = jobs.iter().map(|_| Err(Error::Stopping)).collect();
+            Prepared { jobs, answers, batch: Batch::default() }.answer();
+            (unheard, nothing)
+        } else {
+            (jobs, answers)
+        };
         let mut committer = self.committer.take().expect("nothing is being written");
         let to_write = batch.clone();
         let task = tokio::spawn(async move {
@@ -303,6 +316,7 @@ impl Worker {
         tracing::error!(error = cause, commands = jobs.len(), "commands could not be written");
         self.cache.clear();
         let unknown = matches!(error, StoreError::OutcomeUnknown(_));
+        let unknown = unknown && !planted(Bug::UnknownIsNotDone);
         let error = Arc::new(error);
         for job in jobs {
             let same = if unknown { Error::OutcomeUnknown } else { Error::Storage(error.clone()) };
@@ -349,7 +363,10 @@ impl Worker {
             let mut batch = Batch::default();
             let mut answers = Vec::with_capacity(jobs.len());
             // Recorded times never decrease, even where clocks do.
-            let now = self.ambient.now().max(time(self.end.recorded_at));
+            let mut now = self.ambient.now().max(time(self.end.recorded_at));
+            if planted(Bug::TimeGoesBack) {
+                now = self.ambient.now();
+            }
             let mut wants = Wants::default();
             let mut first_to_miss = None;
             for (index, job) in jobs.iter().enumerate() {
@@ -434,9 +451,22 @@ impl Worker {
             }
             Ok(Ok(Answer::Kept(reply))) => Ok(Committed { reply, replayed: true }),
             Ok(Err(Failure::KeyReused)) => Err(Error::KeyReused),
-            Ok(Err(Failure::Stopped(Stop::Refused(refusal)))) => Err(Error::Refused(refusal)),
+            Ok(Err(Failure::Stopped(Stop::Refused(refusal)))) => {
+                if let Some(idempotency) = &submission.idempotency
+                    && planted(Bug::RefusalUsesKey)
+                    && !was_rehearsal
+                {
+                    let key = reply_key(submission.caller, &idempotency.key);
+                    let answer = serde_json::to_vec(&crate::Reply::nothing()).unwrap_or_default();
+                    batch.take_in(unit.decided(), Some((key, idempotency.request, answer)));
+                }
+                Err(Error::Refused(refusal))
+            }
             Ok(Err(Failure::Stopped(Stop::Unauthenticated))) => Err(Error::Unauthenticated),
             Err(_) => {
+                if planted(Bug::PanicTakesNeighbours) {
+                    *batch = Batch::default();
+                }
                 if !was_rehearsal {
                     tracing::error!(command = ?submission.command, "a command panicked");
                 }
@@ -498,6 +528,7 @@ impl Worker {
         if head - after > CATCH_UP_MAX {
             self.cache.clear();
         } else {
+            let after = after + u64::from(planted(Bug::CatchUpSkipsOne) && after < head);
             let mut pages = self.log.pages(after, head);
             while let Some(events) = pages.next().await? {
                 events.iter().for_each(|event| self.cache.forget(event));

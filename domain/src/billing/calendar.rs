@@ -5,6 +5,7 @@ use chrono_tz::{GapInfo, Tz};
 use serde::{Deserialize, Serialize};
 
 use crate::money::Currency;
+use crate::{Bug, planted};
 
 /// How a seller bills.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -71,6 +72,9 @@ impl Period {
     /// days 8).
     #[must_use]
     pub fn days(&self) -> u32 {
+        if planted(Bug::MonthLength) {
+            return 30;
+        }
         days_between(self.start, self.after())
     }
 

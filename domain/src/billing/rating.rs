@@ -14,8 +14,9 @@ use super::{
     BillingSettings, Fact, Holding, Overridden, Override, Period, Priced, Prices, Quarantine,
     QuarantineReason, Run, Setting, Timeline,
 };
-use crate::PlanKey;
+
 use crate::money::{Money, Ratio, UnitPrice};
+use crate::{Bug, PlanKey, planted};
 use crate::{OrganizationId, PropertyKey, ServiceKey, SubscriptionId};
 
 /// Whose charges are rated, and between whom.
@@ -265,6 +266,9 @@ impl<'a> Rating<'a> {
             Some(removal) => self.settings.local_date(removal.effective_at),
             None => self.period.after(),
         };
+        if planted(Bug::EndDateInclusive) && removal.is_some() {
+            after = following(after);
+        }
         // Days 3: on and off within one date pays that date, unless a later run of the slot does.
         // (An earlier run has ended by then, and its last date is not its own.)
         let within_one_date = before.is_none() && first == after;

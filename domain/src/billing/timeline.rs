@@ -6,7 +6,7 @@ use std::ops::Range;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-use crate::PlanKey;
+use crate::{Bug, PlanKey, planted};
 
 /// One dated fact about a slot.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -134,6 +134,9 @@ impl Timeline {
 impl Fact {
     /// Its place among the slot's facts: by moment, then the later recorded later.
     fn order(&self) -> (DateTime<Utc>, u64) {
+        if planted(Bug::EarlierRecordedWins) {
+            return (self.effective_at, u64::MAX - self.position);
+        }
         (self.effective_at, self.position)
     }
 
@@ -159,7 +162,10 @@ impl<'a> Run<'a> {
     /// The last fact that took effect before `instant`; none where the run had not begun.
     #[must_use]
     pub(super) fn last_before(&self, instant: DateTime<Utc>) -> Option<&'a Fact> {
-        let count = self.facts.partition_point(|fact| fact.effective_at < instant);
+        let is_late = planted(Bug::MidnightIsYesterday);
+        let before =
+            |fact: &Fact| fact.effective_at < instant || is_late && fact.effective_at == instant;
+        let count = self.facts.partition_point(before);
         Some(&self.facts[count.checked_sub(1)?])
     }
 }

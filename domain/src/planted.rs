@@ -1,0 +1,115 @@
+//! Planted bugs: mistakes that a test build can be told to make, one at a time, to see that the tests find them
+//! (docs/adr/0013-failpoints-and-planted-bugs.md). The promises are those of the design, section 11.
+
+/// Declares the bugs: the enum, its list, and the names by which `ATRIUM_PLANTED` chooses one.
+macro_rules! bugs {
+    ($($(#[doc = $doc:literal])+ $bug:ident = $name:literal,)*) => {
+        /// A mistake, and the promise that it breaks.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum Bug {
+            $($(#[doc = $doc])+ $bug,)*
+        }
+
+        impl Bug {
+            /// Every one.
+            pub const ALL: &'static [Self] = &[$(Self::$bug),*];
+
+            /// What `ATRIUM_PLANTED` calls it.
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self {
+                    $(Self::$bug => $name,)*
+                }
+            }
+        }
+    };
+}
+
+bugs! {
+    /// Commands are answered before they are written. Breaks: what is answered 2xx survives.
+    AcknowledgeBeforeCommit = "acknowledge-before-commit",
+    /// SQLite writes with `synchronous=NORMAL`, and nobody looks. Breaks: what is answered 2xx survives a power cut.
+    NormalForFull = "normal-for-full",
+    /// A commit that gave no answer is reported as not done. Breaks: an answer that got lost can be asked again.
+    UnknownIsNotDone = "unknown-is-not-done",
+    /// A panic of one command drops what those before it in its batch decided. Breaks: what is answered survives.
+    PanicTakesNeighbours = "panic-takes-neighbours",
+    /// Replies are kept in a transaction of their own, after the events. Breaks: one effect per idempotency key.
+    IdempotencyOutside = "idempotency-outside",
+    /// A key is looked up without its caller. Breaks: tenants cannot notice each other.
+    KeyWithoutCaller = "key-without-caller",
+    /// A kept reply is given to another request, too. Breaks: same key and another body is an error.
+    ReplayWithoutComparing = "replay-without-comparing",
+    /// That a key was not used yet is remembered. Breaks: one effect per idempotency key, whoever is asked.
+    UnusedKeyRemembered = "unused-key-remembered",
+    /// A refused command uses up its key. Breaks: what was not done can be asked again.
+    RefusalUsesKey = "refusal-uses-key",
+    /// What other processes wrote is not forgotten by the cache. Breaks: positions, versions and checks of several
+    /// processes.
+    CacheKeepsOthers = "cache-keeps-others",
+    /// The catch-up begins one event too late. Breaks: no view is skipped.
+    CatchUpSkipsOne = "catch-up-skips-one",
+    /// A refusal is given though the head of the log has moved since. Breaks: refusals are judged on what is there.
+    HeadNotCompared = "head-not-compared",
+    /// `If-Match` is not looked at. Breaks: nobody overwrites what he has not seen.
+    VersionNotChecked = "version-not-checked",
+    /// The second event of a command is not folded into the views. Breaks: rebuild equals live.
+    FoldSkipped = "fold-skipped",
+    /// The events of one command are stored in the wrong order. Breaks: position, version and hash order are one.
+    EventsSwapped = "events-swapped",
+    /// An event is hashed without its beginning. Breaks: an edit of the stored history is found.
+    HashSkipsField = "hash-skips-field",
+    /// An event is hashed without the hash before it. Breaks: an edit of the stored history is found.
+    HashForgetsPast = "hash-forgets-past",
+    /// Recorded times follow a clock that goes back. Breaks: time order is position order.
+    TimeGoesBack = "time-goes-back",
+    /// A rebuild leaves out the last event. Breaks: rebuild equals live.
+    RebuildForgetsLast = "rebuild-forgets-last",
+    /// A rebuild does not compare. Breaks: a row that is not as the log says is found.
+    RebuildComparesNothing = "rebuild-compares-nothing",
+    /// Whoever belongs to a disabled organisation goes on. Breaks: disabling is felt at once.
+    DisabledGoesOn = "disabled-goes-on",
+    /// What the server remembers of a user outlives his changes. Breaks: a revocation is felt within a second.
+    GateForgetsNothing = "gate-forgets-nothing",
+    /// Organisations are found by number outside one's scope. Breaks: tenants cannot see each other.
+    ScopeForgotten = "scope-forgotten",
+    /// `/1/3/` contains `/1/30/`. Breaks: tenants cannot see each other.
+    ScopeByText = "scope-by-text",
+    /// A page begins with the last item of the one before it (`>=` for `>`). Breaks: lists show everything once.
+    PageOverlaps = "page-overlaps",
+    /// Halves are rounded up and not away from zero. Breaks: every amount is right to the cent.
+    HalfUp = "half-up",
+    /// Amounts are divided as floating point numbers. Breaks: every amount is right to the cent.
+    FloatMoney = "float-money",
+    /// Every month has thirty days. Breaks: every bill is right to the cent.
+    MonthLength = "month-length",
+    /// The day of the deprovisioning is charged, too. Breaks: every bill is right to the cent.
+    EndDateInclusive = "end-date-inclusive",
+    /// What happens at midnight belongs to the day before (`<=` for `<`). Breaks: every bill is right to the cent.
+    MidnightIsYesterday = "midnight-is-yesterday",
+    /// Of two facts at one moment the earlier recorded wins. Breaks: the same bill, whatever the order of arrival.
+    EarlierRecordedWins = "earlier-recorded-wins",
+}
+
+/// Whether this mistake is to be made. Never in what is shipped.
+#[cfg(not(feature = "faults"))]
+#[must_use]
+pub const fn planted(_bug: Bug) -> bool {
+    false
+}
+
+/// Whether this mistake is to be made: where the environment variable `ATRIUM_PLANTED` names it.
+///
+/// # Panics
+/// Where it names none of [`Bug::ALL`].
+#[cfg(feature = "faults")]
+#[must_use]
+pub fn planted(bug: Bug) -> bool {
+    static CHOSEN: std::sync::OnceLock<Option<Bug>> = std::sync::OnceLock::new();
+    let choose = || {
+        let name = std::env::var("ATRIUM_PLANTED").ok().filter(|name| !name.is_empty())?;
+        let chosen = Bug::ALL.iter().find(|bug| bug.name() == name);
+        Some(*chosen.unwrap_or_else(|| panic!("ATRIUM_PLANTED={name} is no planted bug")))
+    };
+    *CHOSEN.get_or_init(choose) == Some(bug)
+}
