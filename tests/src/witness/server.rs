@@ -30,14 +30,20 @@ pub fn built() -> Result<PathBuf> {
     let target = folder.parent().context("a profile's folder is in target")?;
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let top = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("tests is in the project")?;
-    // The whole workspace, as `scripts/test` builds it: with one package only, the libraries' features
-    // would be others, and all of them would be built again.
+    // The whole workspace with the features that we have ourselves, as `scripts/test` builds it: nothing
+    // is left to do there. With other features, tests that run side by side would replace the program
+    // under each other's feet.
     let output = Command::new(cargo)
         .current_dir(top)
         .args(["build", "--quiet", "--workspace", "--bins", "--profile"])
         .arg(if profile == "debug" { "dev" } else { profile })
         .arg("--target-dir")
         .arg(target)
+        .args(if cfg!(feature = "faults") {
+            ["--features", "atrium-tests/faults"].as_slice()
+        } else {
+            &[]
+        })
         .stdin(Stdio::null())
         .output()
         .context("cargo cannot be run")?;
