@@ -60,6 +60,10 @@ pub struct ServeArguments {
     /// Time zone that everybody bills in, set at the first start [default: UTC]
     #[arg(long, value_name = "ZONE", env = "ATRIUM_TIME_ZONE")]
     pub time_zone: Option<String>,
+
+    /// Folder for a signed checkpoint each hour, and one at the end [default: none are made]
+    #[arg(long, value_name = "DIR", env = "ATRIUM_CHECKPOINTS")]
+    pub checkpoints: Option<PathBuf>,
 }
 
 /// The configuration file.
@@ -73,6 +77,7 @@ struct File {
     rate_limit: Option<u32>,
     currency: Option<String>,
     time_zone: Option<String>,
+    checkpoints: Option<PathBuf>,
 }
 
 /// The settings in force.
@@ -92,6 +97,8 @@ pub struct Settings {
     pub rate_limit: Option<NonZeroU32>,
     /// How everybody bills, for the first start.
     pub billing: BillingSettings,
+    /// Folder for checkpoints, where they are to be made.
+    pub checkpoints: Option<PathBuf>,
 }
 
 /// What `atrium config` prints: secrets masked.
@@ -105,6 +112,7 @@ struct Shown<'a> {
     rate_limit: u32,
     currency: &'static str,
     time_zone: &'static str,
+    checkpoints: Option<&'a PathBuf>,
 }
 
 impl Settings {
@@ -163,6 +171,7 @@ impl Settings {
             listen,
             rate_limit: NonZeroU32::new(rate_limit.unwrap_or(REQUESTS_PER_MINUTE.get())),
             billing: BillingSettings { currency, rule: CalendarRule::CalendarMonth, zone },
+            checkpoints: arguments.checkpoints.clone().or(file.checkpoints),
         })
     }
 
@@ -184,6 +193,7 @@ impl Settings {
             rate_limit: self.rate_limit.map_or(0, NonZeroU32::get),
             currency: self.billing.currency.code(),
             time_zone: self.billing.zone.name(),
+            checkpoints: self.checkpoints.as_ref(),
         };
         toml::to_string(&shown).unwrap_or_default()
     }
@@ -216,10 +226,10 @@ mod tests {
     fn every_fault_is_reported_at_once() {
         let arguments = ServeArguments {
             listen: Some("nowhere".to_owned()),
-            rate_limit: None,
             currency: Some("XXXX".to_owned()),
             time_zone: Some("Mars/Base".to_owned()),
             data: DataArguments { database: Some("mysql://x".to_owned()), ..Default::default() },
+            ..ServeArguments::default()
         };
         let faults = Settings::load(&arguments).unwrap_err().to_string();
         for field in ["listen", "currency", "time_zone", "database", "4 faults"] {

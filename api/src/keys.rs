@@ -22,6 +22,8 @@ pub struct Keys {
     pub jti: [u8; KEY_BYTES],
     /// Goes into every password's hash, so that the database alone is not enough to try passwords.
     pub pepper: [u8; KEY_BYTES],
+    /// Signs checkpoints: the seed of an Ed25519 key (RFC 8032).
+    pub checkpoint: [u8; KEY_BYTES],
     check: [u8; KEY_BYTES],
 }
 
@@ -56,6 +58,7 @@ impl Keys {
             token: expand("token"),
             jti: expand("jti"),
             pepper: expand("pepper"),
+            checkpoint: expand("checkpoint"),
             check: expand("check"),
         }
     }
@@ -106,16 +109,8 @@ impl Keys {
 /// # Errors
 /// Where the text is none.
 pub fn parse_master_key(text: &str) -> Result<[u8; KEY_BYTES]> {
-    let text = text.trim();
-    let digits = text.len() == 2 * KEY_BYTES && text.bytes().all(|byte| byte.is_ascii_hexdigit());
-    if !digits {
-        bail!("a master key is {} hexadecimal digits", 2 * KEY_BYTES);
-    }
-    let mut key = [0; KEY_BYTES];
-    for (index, byte) in key.iter_mut().enumerate() {
-        *byte = u8::from_str_radix(&text[2 * index..2 * index + 2], 16)?;
-    }
-    Ok(key)
+    unhex(text.trim())
+        .with_context(|| format!("a master key is {} hexadecimal digits", 2 * KEY_BYTES))
 }
 
 /// Reads the master key from a file, or makes the file where there is none yet.
@@ -175,6 +170,19 @@ pub fn hex(bytes: &[u8]) -> String {
     })
 }
 
+/// So many bytes from twice as many hexadecimal digits; none where it is anything else.
+#[must_use]
+pub fn unhex<const N: usize>(text: &str) -> Option<[u8; N]> {
+    if text.len() != 2 * N || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return None;
+    }
+    let mut bytes = [0; N];
+    for (index, byte) in bytes.iter_mut().enumerate() {
+        *byte = u8::from_str_radix(&text[2 * index..2 * index + 2], 16).ok()?;
+    }
+    Some(bytes)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -184,6 +192,8 @@ mod tests {
         let (ours, theirs) = (Keys::derive(&[1; 32]), Keys::derive(&[2; 32]));
         assert_ne!(ours.token, theirs.token);
         assert_ne!(ours.token, ours.pepper);
+        assert_ne!(ours.checkpoint, theirs.checkpoint);
+        assert_ne!(ours.checkpoint, ours.token);
         assert_eq!(ours.token, Keys::derive(&[1; 32]).token);
     }
 

@@ -15,6 +15,7 @@ use clap::{Args, Parser, Subcommand};
 use commands::{Password, SystemAmbient};
 use serde_json::json;
 use tokio::net::TcpListener;
+use tool::checkpoint::Schedule;
 use tracing_subscriber::EnvFilter;
 
 /// Commands are many small allocations, made on one thread and freed on another: see
@@ -53,10 +54,8 @@ enum Commands {
     ///
     /// Exit code 0: as it was. 1: it differed (the fresh tables are in use now).
     Rebuild(tool::ToolArguments),
-    /// Walk the hash chain from the first event to the last
-    ///
-    /// Looks only. Exit code 0: whole. 1: edited; the first event that does not fit is named.
-    Verify(tool::ToolArguments),
+    Verify(tool::verify::VerifyArguments),
+    Checkpoint(tool::checkpoint::CheckpointArguments),
     Doctor(tool::doctor::DoctorArguments),
     Backup(tool::backup::BackupArguments),
     Restore(tool::restore::RestoreArguments),
@@ -114,6 +113,7 @@ async fn run(command: Commands) -> Result<ExitCode> {
         }
         Commands::Rebuild(arguments) => tool::rebuild::run(&arguments).await,
         Commands::Verify(arguments) => tool::verify::run(&arguments).await,
+        Commands::Checkpoint(arguments) => tool::checkpoint::run(&arguments).await,
         Commands::Doctor(arguments) => tool::doctor::run(&arguments).await,
         Commands::Backup(arguments) => unless_stopped(tool::backup::run(&arguments)).await,
         Commands::Restore(arguments) => unless_stopped(tool::restore::run(&arguments)).await,
@@ -154,6 +154,7 @@ async fn demo(arguments: DemoArguments) -> Result<()> {
     let ambient = Arc::new(SystemAmbient);
     let installation =
         Installation::start(database, keys.clone(), ambient, settings.rate_limit).await?;
+    let checkpoints = Schedule::begin(&settings, &keys, installation.app.database())?;
     let tokens = setup::demo_tokens(&installation.app, arguments.empty).await?;
     let url = format!("http://{}", listener.local_addr()?);
     let password = match demo {
@@ -192,7 +193,7 @@ async fn demo(arguments: DemoArguments) -> Result<()> {
         )?;
     }
     out.flush()?;
-    installation.serve(listener, stopped).await
+    serve_to_the_end(installation, listener, stopped, checkpoints).await
 }
 
 async fn serve(arguments: &ServeArguments) -> Result<()> {
@@ -202,7 +203,8 @@ async fn serve(arguments: &ServeArguments) -> Result<()> {
     let keys = Keys::derive(&master_key(&settings, &database).await?);
     recorder();
     let ambient = Arc::new(SystemAmbient);
-    let installation = Installation::start(database, keys, ambient, settings.rate_limit).await?;
+    let installation =
+        Installation::start(database, keys.clone(), ambient, settings.rate_limit).await?;
     let password = Password(hex(&random_bytes::<10>()));
     if let Some(login) = setup::first(&installation.app, &settings.billing, &password).await? {
         let Password(password) = password;
@@ -211,9 +213,24 @@ async fn serve(arguments: &ServeArguments) -> Result<()> {
              Login     {login}\n  Password  {password}\n"
         );
     }
+    let checkpoints = Schedule::begin(&settings, &keys, installation.app.database())?;
     let stopped = stopped();
     eprintln!("Atrium is ready at http://{}", listener.local_addr()?);
-    installation.serve(listener, stopped).await
+    serve_to_the_end(installation, listener, stopped, checkpoints).await
+}
+
+/// Serves until it is stopped; then the last checkpoint is made, where they are wanted.
+async fn serve_to_the_end(
+    installation: Installation,
+    listener: TcpListener,
+    stopped: impl Future<Output = ()> + Send + 'static,
+    checkpoints: Option<Schedule>,
+) -> Result<()> {
+    let served = installation.serve(listener, stopped).await;
+    if let Some(checkpoints) = checkpoints {
+        checkpoints.end().await;
+    }
+    served
 }
 
 /// Waits for Ctrl-C or SIGTERM. They are listened for from the call on, not only from the first wait: somebody may

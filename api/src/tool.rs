@@ -1,6 +1,7 @@
 //! What operators do, a file for each command, and what those have in common.
 
 pub(crate) mod backup;
+pub(crate) mod checkpoint;
 pub(crate) mod doctor;
 pub(crate) mod export;
 mod file;
@@ -17,11 +18,12 @@ use std::time::SystemTime;
 
 use anyhow::{Context as _, Result, bail};
 use api::config::{DataArguments, ServeArguments, Settings};
-use api::keys::{CHECK, Keys, read_or_make_master_key};
+use api::keys::{CHECK, Keys, hex, read_or_make_master_key};
 use api::server::open_database;
 use clap::Args;
 use eventstore::{Age, Database, Log, Verified};
 use indicatif::{ProgressBar, ProgressStyle};
+use projections::Rebuilt;
 use serde_json::Value;
 
 /// On which data, and how the outcome is told.
@@ -53,6 +55,9 @@ pub(crate) fn progress(what: &'static str, template: &'static str, end: u64) -> 
     let bar = ProgressBar::new(end).with_style(style).with_message(what);
     if std::io::stderr().is_terminal() { bar } else { ProgressBar::hidden() }
 }
+
+/// Rows that are named where more of them differ.
+const NAMED_MAX: usize = 3;
 
 const EVENTS: &str = "{msg} {bar:30} {human_pos} of {human_len} events, {per_sec}";
 
@@ -159,7 +164,7 @@ async fn ensure_whole(database: &Database) -> Result<(u64, String)> {
     let verified = eventstore::verify(database, |position| bar.set_position(position)).await?;
     bar.finish_and_clear();
     match verified {
-        Verified::Whole { events, hash } => Ok((events, hash)),
+        Verified::Whole { events, head } => Ok((events, hex(&head.hash))),
         Verified::Broken(finding) => {
             bail!("the event at position {} {}", finding.position, finding.what)
         }
@@ -187,6 +192,33 @@ async fn ensure_sound(database: &Database) -> Result<()> {
     }
 }
 
+/// Folds the log into a scratch database in the temporary folder, and names the rows of the views that are not as it
+/// says.
+async fn compare_views(database: &Database) -> Result<Rebuilt> {
+    let scratch = tempfile::tempdir().context("no scratch folder can be made")?;
+    let head = Log::new(database.clone()).head().await?.position;
+    let bar = progress("Folding", EVENTS, head);
+    let file = scratch.path().join("scratch.db");
+    let compared =
+        projections::compare_with_log(database, &file, |position| bar.set_position(position)).await;
+    bar.finish_and_clear();
+    Ok(compared?)
+}
+
+/// Which rows of the views are not as the log says.
+fn not_as_the_log(compared: &Rebuilt) -> String {
+    let named = compared.differences.iter().take(NAMED_MAX);
+    let named: Vec<_> =
+        named.map(|difference| format!("{} {}", difference.table, difference.key)).collect();
+    let rows = counted(compared.differences.len() as u64, "row is", "rows are");
+    format!("{rows} not as the log says: {}", named.join(", "))
+}
+
+/// So many of something, in words.
+fn counted(count: u64, one: &str, more: &str) -> String {
+    format!("{count} {}", if count == 1 { one } else { more })
+}
+
 /// The keys, where there is a master key.
 fn keys(settings: &Settings) -> Result<Option<Keys>> {
     if let Some(key) = &settings.master_key {
@@ -199,18 +231,18 @@ fn keys(settings: &Settings) -> Result<Option<Keys>> {
     Ok(Some(Keys::derive(&key)))
 }
 
-/// Whether there is a master key and it is the one that an installation was made with.
+/// The keys, where there is a master key and it is the one that an installation was made with.
 ///
 /// # Errors
 /// Where it is another.
-fn ensure_key_fits(settings: &Settings, check: Option<&str>) -> Result<bool> {
+fn fitting_keys(settings: &Settings, check: Option<&str>) -> Result<Option<Keys>> {
     match (keys(settings)?, check) {
         (Some(keys), Some(check)) if !keys.fit(check) => bail!(
             "the master key in {} is not the one that this installation was made with; put the right \
              one there, or move it away",
             place_of_key(settings)
         ),
-        (keys, _) => Ok(keys.is_some()),
+        (keys, _) => Ok(keys),
     }
 }
 

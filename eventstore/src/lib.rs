@@ -26,4 +26,4 @@ pub use log::{
 };
 pub use snapshot::Snapshot;
 pub use transfer::{Arrival, FORMAT, Transferred, export};
-pub use verify::{Finding, Verified, verify, verify_end};
+pub use verify::{Finding, Note, Verified, verify, verify_end, verify_noted};

@@ -1,5 +1,8 @@
 //! Walking the chain: is the history the one that was written?
 
+use std::iter::Peekable;
+use std::vec::IntoIter;
+
 use domain::event::Heading;
 
 use crate::Error;
@@ -18,8 +21,8 @@ pub enum Verified {
     Whole {
         /// How many were walked.
         events: u64,
-        /// The last one's hash, in hexadecimal: note it elsewhere, to compare another day.
-        hash: String,
+        /// Where the log ended when the walk began: note it elsewhere, to compare another day.
+        head: Head,
     },
     /// The history was edited.
     Broken(Finding),
@@ -34,13 +37,37 @@ pub struct Finding {
     pub what: String,
 }
 
+/// An event's hash as it was noted earlier, elsewhere.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Note {
+    /// Which event's.
+    pub position: u64,
+    /// What it was.
+    pub hash: Hash,
+    /// Where it was noted, for people: `the checkpoint monday.json`.
+    pub place: String,
+}
+
 /// Walks the log from its first event to its head. `progress` hears of the position now and then.
 ///
 /// # Errors
 /// What the database says; an edited history is no error but the answer.
 pub async fn verify(database: &Database, progress: impl FnMut(u64)) -> Result<Verified, Error> {
+    verify_noted(database, Vec::new(), progress).await
+}
+
+/// The same, and on the way looks whether the events are those that were noted. A chain that was hashed again from an
+/// edit on, one that was cut off, and a whole earlier or other log are found by nothing else.
+///
+/// # Errors
+/// See [`verify`].
+pub async fn verify_noted(
+    database: &Database,
+    notes: Vec<Note>,
+    progress: impl FnMut(u64),
+) -> Result<Verified, Error> {
     let head = Log::new(database.clone()).head().await?;
-    walk(database, (0, Chain(GENESIS)), head, progress).await
+    walk(database, (0, Chain(GENESIS)), head, Notes::new(notes), progress).await
 }
 
 /// Walks only the last events of the log, about so many: what is before them is taken to be as it was
@@ -58,11 +85,13 @@ pub async fn verify_end(database: &Database, events: u64) -> Result<Verified, Er
         )
         .await?;
     let Some(before) = before.first() else {
-        return walk(database, (0, Chain(GENESIS)), head, |_| ()).await;
+        return walk(database, (0, Chain(GENESIS)), head, Notes::default(), |_| ()).await;
     };
     let position = before.unsigned(0)?;
     match before.bytes(1)?.last_chunk::<{ size_of::<Hash>() }>() {
-        Some(hash) => walk(database, (position, Chain(*hash)), head, |_| ()).await,
+        Some(hash) => {
+            walk(database, (position, Chain(*hash)), head, Notes::default(), |_| ()).await
+        }
         None => Ok(broken(position, CHANGED)),
     }
 }
@@ -72,6 +101,7 @@ async fn walk(
     database: &Database,
     (start, mut chain): (u64, Chain),
     head: Head,
+    mut notes: Notes,
     mut progress: impl FnMut(u64),
 ) -> Result<Verified, Error> {
     let mut position = start;
@@ -89,6 +119,9 @@ async fn walk(
             if let Some(finding) = misfit(row, position, &mut chain)? {
                 return Ok(Verified::Broken(finding));
             }
+            if let Some(finding) = notes.misfit(row)? {
+                return Ok(Verified::Broken(finding));
+            }
             position = row.unsigned(0)?;
         }
         progress(position);
@@ -104,7 +137,62 @@ async fn walk(
     if chain.0 != head.hash {
         return Ok(broken(head.position, "is not the event that the head of the log names"));
     }
-    Ok(Verified::Whole { events: position - start, hash: hex(&chain.0) })
+    Ok(match notes.beyond(head.position) {
+        Some(finding) => Verified::Broken(finding),
+        None => Verified::Whole { events: position - start, head },
+    })
+}
+
+/// What was noted of the events that the walk has not come to yet.
+#[derive(Default)]
+struct Notes {
+    /// In the log's order.
+    ahead: Peekable<IntoIter<Note>>,
+    /// The last one that fits.
+    fitting: Option<Note>,
+}
+
+impl Notes {
+    fn new(mut notes: Vec<Note>) -> Self {
+        notes.sort_by_key(|note| note.position);
+        Self { ahead: notes.into_iter().peekable(), fitting: None }
+    }
+
+    /// The first event of a row that is another one than was noted. The row fits the chain, so its hashes are
+    /// the chain's.
+    fn misfit(&mut self, row: &Row) -> Result<Option<Finding>, Error> {
+        let last = row.unsigned(0)?;
+        while let Some(note) = self.ahead.next_if(|note| note.position <= last) {
+            let mut from_last = row.bytes(2)?.rchunks(size_of::<Hash>());
+            let before_last = usize::try_from(last - note.position).unwrap_or(usize::MAX);
+            if from_last.nth(before_last) != Some(&note.hash) {
+                let what =
+                    format!("is not the one that {} noted{}", note.place, self.up_to_where());
+                return Ok(Some(Finding { position: note.position, what }));
+            }
+            self.fitting = Some(note);
+        }
+        Ok(None)
+    }
+
+    /// What was noted of events behind the end of the log.
+    fn beyond(&mut self, end: u64) -> Option<Finding> {
+        let note = self.ahead.next()?;
+        let what = format!(
+            "is missing: the log ends before it, and {} noted the one at position {}{}",
+            note.place,
+            note.position,
+            self.up_to_where()
+        );
+        Some(Finding { position: end + 1, what })
+    }
+
+    /// How far it is known that nothing was edited.
+    fn up_to_where(&self) -> String {
+        self.fitting.as_ref().map_or_else(String::new, |note| {
+            format!("; up to position {} all is as {} noted", note.position, note.place)
+        })
+    }
 }
 
 fn finding(position: u64, what: &str) -> Finding {

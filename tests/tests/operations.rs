@@ -3,6 +3,7 @@
 
 mod operations {
     mod backup;
+    mod checkpoint;
     mod doctor;
     mod seed;
     mod setting;

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
 use api::config::Settings;
+use api::keys::hex;
 use clap::Args;
 use commands::{Ambient as _, SystemAmbient};
 use eventstore::{Age, Database, Engine, Log, Verified};
@@ -15,8 +16,8 @@ use serde_json::json;
 
 use super::file::PARTIAL;
 use super::{
-    EVENTS, Look, ToolArguments, check_of, ensure_is_there, ensure_sound, keys, place_of_key,
-    progress, settings_of,
+    EVENTS, Look, ToolArguments, check_of, compare_views, counted, ensure_is_there, ensure_sound,
+    keys, not_as_the_log, place_of_key, progress, settings_of,
 };
 
 /// Events at the log's end that are looked at without `--deep`.
@@ -29,8 +30,6 @@ const FREE_MIN_BYTES: u64 = 256 << 20;
 const CLOCK_MICROS: i64 = 1_000_000;
 /// The oldest PostgreSQL that Atrium is tested with.
 const POSTGRES_MIN: u32 = 14;
-/// Differences that are named.
-const NAMED_MAX: usize = 3;
 
 /// Look at an installation, and say what is wrong with it and what to do
 ///
@@ -95,8 +94,8 @@ impl Report {
         self.note(Verdict::Fault, check, found, remedy);
     }
 
-    fn count(&self, verdict: Verdict) -> usize {
-        self.0.iter().filter(|check| check.verdict == verdict).count()
+    fn count(&self, verdict: Verdict) -> u64 {
+        self.0.iter().filter(|check| check.verdict == verdict).count() as u64
     }
 
     fn text(&self) -> String {
@@ -113,7 +112,9 @@ impl Report {
             }
         }
         let (faults, warnings) = (self.count(Verdict::Fault), self.count(Verdict::Warning));
-        let _ = write!(text, "{faults} faults, {warnings} warnings");
+        let faults = counted(faults, "fault", "faults");
+        let warnings = counted(warnings, "warning", "warnings");
+        let _ = write!(text, "{faults}, {warnings}");
         text
     }
 }
@@ -164,7 +165,8 @@ fn look_at_files(report: &mut Report, settings: &Settings) -> Result<()> {
             let remedy = format!("chmod go-w {shown}");
             report.fault(FOLDER, format!("others can write in {shown}"), remedy);
         } else if leftovers > 0 {
-            let found = format!("{leftovers} files of interrupted commands lie in {shown}");
+            let lie = counted(leftovers as u64, "file", "files");
+            let found = format!("{lie} of interrupted commands in {shown}");
             report.warn(FOLDER, found, format!("delete the files that end in {PARTIAL}"));
         } else {
             report.ok(FOLDER, shown.to_string());
@@ -336,10 +338,11 @@ async fn look_at_postgres(report: &mut Report, database: &Database) -> Result<()
     }
     let size = mib(row.unsigned(5)?);
     report.ok("disk space", format!("the database has {size}; watch the server's disk there"));
-    match row.int(6)? {
+    match row.unsigned(6)? {
         0 => report.ok("write-ahead log", "no replication slot holds it back"),
         idle => {
-            let found = format!("{idle} replication slots are not used and hold it back");
+            let slots = counted(idle, "unused replication slot", "unused replication slots");
+            let found = format!("it is held back by {slots}");
             let remedy = "start the standby, or drop the slot, before the disk is full";
             report.warn("write-ahead log", found, remedy);
         }
@@ -384,8 +387,9 @@ async fn look_at_log(report: &mut Report, database: &Database, deep: bool) -> Re
         eventstore::verify_end(database, LAST_EVENTS).await
     };
     match verified {
-        Ok(Verified::Whole { events, hash }) => {
+        Ok(Verified::Whole { events, head }) => {
             let which = if deep { "all" } else { "the last" };
+            let hash = hex(&head.hash);
             report
                 .ok(LOG, format!("{which} {events} events are as they were written, up to {hash}"));
         }
@@ -425,31 +429,15 @@ async fn look_at_views(report: &mut Report, database: &Database, deep: bool) -> 
         report.ok(VIEWS, "of this version; --deep compares them with the log");
         return Ok(());
     }
-    let scratch = tempfile::tempdir().context("no scratch folder can be made")?;
-    let head = Log::new(database.clone()).head().await?.position;
-    let bar = progress("Folding", EVENTS, head);
-    let file = scratch.path().join("scratch.db");
-    let compared =
-        projections::compare_with_log(database, &file, |position| bar.set_position(position)).await;
-    bar.finish_and_clear();
-    match compared {
+    match compare_views(database).await {
         Ok(compared) if compared.differences.is_empty() => {
             report.ok(VIEWS, format!("they are what {} events give", compared.events));
         }
         Ok(compared) => {
-            let named = compared.differences.iter().take(NAMED_MAX);
-            let named: Vec<_> = named
-                .map(|difference| format!("{} {}", difference.table, difference.key))
-                .collect();
-            let found = format!(
-                "{} rows are not as the log says: {}",
-                compared.differences.len(),
-                named.join(", ")
-            );
+            let found = not_as_the_log(&compared);
             report.fault(VIEWS, found, "run `atrium rebuild`, and report it: this is a mistake");
         }
         Err(error) => {
-            let error = anyhow::Error::from(error);
             report.fault(VIEWS, format!("they cannot be compared: {error:#}"), "see the log above");
         }
     }

@@ -17,7 +17,7 @@ use serde_json::json;
 use super::export::STANDARD;
 use super::file::Begun;
 use super::{
-    EVENTS, ToolArguments, ensure_is_empty, ensure_key_fits, key_is_needed, progress, settings_of,
+    EVENTS, ToolArguments, ensure_is_empty, fitting_keys, key_is_needed, progress, settings_of,
 };
 
 /// Bytes that are read at a time.
@@ -57,7 +57,7 @@ async fn import(
     // On a thread of its own: standard input may be slow.
     let arrival = tokio::task::spawn_blocking(move || Arrival::open(input)).await?;
     let arrival = arrival.with_context(this)?;
-    let has_key = ensure_key_fits(&settings, arrival.installation(CHECK))?;
+    let has_key = fitting_keys(&settings, arrival.installation(CHECK))?.is_some();
     ensure_is_empty(&settings).await?;
     let head = arrival.head();
     let transferred = settle(&settings, arrival).await.with_context(this)?;

@@ -15,8 +15,8 @@ use serde_json::json;
 use super::file::{Begun, Partial, beside_sqlite};
 use super::postgres::Server;
 use super::{
-    Look, ToolArguments, check_of, ensure_key_fits, ensure_not_cut_off, ensure_sound, ensure_whole,
-    key_is_needed, settings_of,
+    Look, ToolArguments, check_of, compare_views, ensure_not_cut_off, ensure_sound, ensure_whole,
+    fitting_keys, key_is_needed, not_as_the_log, settings_of,
 };
 
 /// What SQLite puts at the beginning of its files.
@@ -28,7 +28,7 @@ const DUMP_MAGIC: &[u8] = b"PGDMP";
 ///
 /// SQLite: into a data folder without a database (it may hold the master key, which must be the right one then). PostgreSQL: into a database without tables, in one transaction, with `pg_restore`.
 ///
-/// A file that is no backup, is damaged, cut off or of a newer version is refused before anything is written; then the hash chain is walked. Exit code 0: it is there. 2: nothing was changed, and why.
+/// A file that is no backup, is damaged, cut off or of a newer version is refused before anything is written; then the hash chain is walked, and the log is folded into a scratch database in the temporary folder to compare the views with it. Exit code 0: it is there. 1: it is there, but views are not as the log says; `atrium rebuild` makes them so. 2: nothing was changed, and why.
 #[derive(Args)]
 pub(crate) struct RestoreArguments {
     /// The backup
@@ -45,6 +45,66 @@ struct Restored {
     hash: String,
     /// Whether there is a master key; then it fits.
     has_key: bool,
+    views: Views,
+}
+
+/// How the views of a backup are.
+enum Views {
+    AsTheLogSays,
+    /// And how.
+    Other(String),
+    /// Of another version: the first start folds them again.
+    Outdated,
+    /// And why.
+    NotCompared(String),
+}
+
+impl Views {
+    async fn of(database: &Database) -> Self {
+        let compared = async {
+            let condition = projections::condition(database).await?;
+            if !condition.missing.is_empty() {
+                return Ok(Self::Other(format!("{} are not there", condition.missing.join(", "))));
+            }
+            if !condition.is_current {
+                return Ok(Self::Outdated);
+            }
+            let compared = compare_views(database).await?;
+            anyhow::Ok(match compared.differences.is_empty() {
+                true => Self::AsTheLogSays,
+                false => Self::Other(not_as_the_log(&compared)),
+            })
+        };
+        // The log is whole, and all else follows from it.
+        compared.await.unwrap_or_else(|error| Self::NotCompared(format!("{error:#}")))
+    }
+
+    fn text(&self) -> String {
+        match self {
+            Self::AsTheLogSays => "The views are as the log says.".to_owned(),
+            Self::Other(how) => {
+                format!(
+                    "FAULT: of the views, {how}. Run `atrium rebuild` before you start the server."
+                )
+            }
+            Self::Outdated => {
+                "The views are of an earlier version: the first start folds them again.".to_owned()
+            }
+            Self::NotCompared(why) => format!(
+                "The views were not compared with the log ({why}); `atrium doctor --deep` does it."
+            ),
+        }
+    }
+
+    /// For scripts.
+    fn word(&self) -> &'static str {
+        match self {
+            Self::AsTheLogSays => "asTheLogSays",
+            Self::Other(_) => "other",
+            Self::Outdated => "outdated",
+            Self::NotCompared(_) => "notCompared",
+        }
+    }
 }
 
 pub(crate) async fn run(arguments: &RestoreArguments) -> Result<ExitCode> {
@@ -65,19 +125,29 @@ pub(crate) async fn run(arguments: &RestoreArguments) -> Result<ExitCode> {
             file.display()
         ),
     };
-    let Restored { events, hash, has_key } = restored;
+    let Restored { events, hash, has_key, views } = restored;
     let place = match &settings.database {
         Some(_) => "The PostgreSQL database".to_owned(),
         None => settings.data.display().to_string(),
     };
     arguments.tool.tell(
-        &json!({ "events": events, "hash": hash, "masterKeyFits": has_key }),
+        &json!({
+            "events": events,
+            "hash": hash,
+            "masterKeyFits": has_key,
+            "views": views.word(),
+        }),
         &format!(
-            "{place} has {events} events now, every one as it was written. The last hash is {hash}\n{}",
+            "{place} has {events} events now, every one as it was written. The last hash is {hash}\n\
+             {}\n{}",
+            views.text(),
             key_is_needed(&settings, has_key)
         ),
     );
-    Ok(ExitCode::SUCCESS)
+    Ok(match views {
+        Views::Other(_) => ExitCode::FAILURE,
+        _ => ExitCode::SUCCESS,
+    })
 }
 
 /// Of which database a file is a backup.
@@ -116,7 +186,7 @@ async fn restore_sqlite(settings: &Settings, file: &Path) -> Result<Restored> {
     let look = Look::at_file(file).await?;
     ensure_not_cut_off(&look.database, file).await.with_context(this)?;
     look.age().await.with_context(this)?;
-    let has_key = ensure_key_fits(settings, check_of(&look.database).await?.as_deref())?;
+    let has_key = fitting_keys(settings, check_of(&look.database).await?.as_deref())?.is_some();
     look.end().await?;
 
     let begun = Begun::with_folder(&settings.data);
@@ -135,10 +205,11 @@ async fn restore_sqlite(settings: &Settings, file: &Path) -> Result<Restored> {
         ensure_whole(&look.database).await
     };
     let (events, hash) = held.await.with_context(this)?;
+    let views = Views::of(&look.database).await;
     look.end().await?;
     copy.finish()?;
     begun.keep();
-    Ok(Restored { events, hash, has_key })
+    Ok(Restored { events, hash, has_key, views })
 }
 
 async fn restore_postgres(settings: &Settings, url: &str, file: &Path) -> Result<Restored> {
@@ -167,9 +238,10 @@ async fn restore_postgres(settings: &Settings, url: &str, file: &Path) -> Result
     if held.is_err() {
         empty_again(&database).await?;
     }
-    database.close().await;
     let (events, hash) = held.with_context(this)?;
-    Ok(Restored { events, hash, has_key })
+    let views = Views::of(&database).await;
+    database.close().await;
+    Ok(Restored { events, hash, has_key, views })
 }
 
 /// Whether a backup holds what this program can read, as far as can be known without restoring it; whether
@@ -192,7 +264,8 @@ async fn look_into(server: &Server, settings: &Settings, file: &Path) -> Result<
     }
     let remembered = server.rows(file, "installation").await?;
     let check = remembered.iter().find(|row| row.first().is_some_and(|name| name == CHECK));
-    ensure_key_fits(settings, check.and_then(|row| row.get(1)).map(String::as_str))
+    let keys = fitting_keys(settings, check.and_then(|row| row.get(1)).map(String::as_str))?;
+    Ok(keys.is_some())
 }
 
 fn unhex(text: &str) -> Option<Vec<u8>> {

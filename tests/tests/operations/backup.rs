@@ -95,6 +95,7 @@ async fn a_backup_under_load_holds_what_was_acknowledged_before(engine: Engine) 
     let restored = elsewhere.run_on("restore", &file).await?.well()?;
     assert_eq!((&restored["events"], &restored["hash"]), (&made["events"], &made["hash"]));
     assert_eq!(restored["masterKeyFits"], false);
+    assert_eq!(restored["views"], "asTheLogSays");
     let verified = elsewhere.run(&["verify"]).await?.well()?;
     assert_eq!((&verified["events"], &verified["hash"]), (&made["events"], &made["hash"]));
     elsewhere.check().await?;
@@ -129,6 +130,32 @@ async fn a_restored_installation_goes_on_with_its_key() -> Result<()> {
         assert_eq!(restored["masterKeyFits"], true);
         asked_again(&elsewhere, &granted).await?;
         elsewhere.check().await?;
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn restoring_tells_of_views_that_are_not_as_the_log_says() -> Result<()> {
+    for engine in BOTH {
+        for (sql, word) in [
+            ("delete from view_user where key = (select max(key) from view_user)", "other"),
+            ("drop table view_user", "other"),
+            ("delete from installation where name = 'views'", "outdated"),
+        ] {
+            let (site, _) = installation(engine).await?;
+            edit(&site, sql).await?;
+            let file = site.file("backup");
+            site.run_on("backup", &file).await?.well()?;
+            let elsewhere = Site::new(engine).await?;
+            elsewhere.take_key(&site)?;
+            let ended = elsewhere.run_on("restore", &file).await?;
+            let told: serde_json::Value = serde_json::from_str(&ended.out)?;
+            assert_eq!(told["views"], word, "{engine:?}: {ended:?}");
+            assert_eq!(ended.code, Some(i32::from(word == "other")), "{ended:?}");
+            // It is there all the same, and this puts it right.
+            elsewhere.run(&["rebuild"]).await?;
+            elsewhere.check().await?;
+        }
     }
     Ok(())
 }

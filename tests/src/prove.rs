@@ -1,0 +1,3 @@
+//! Suites that prove promises, longer than the tests do.
+
+pub mod edits;
