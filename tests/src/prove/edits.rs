@@ -106,7 +106,7 @@ struct Made {
     folder: TempDir,
     /// The installation itself.
     living: TestDatabase,
-    days: Vec<Copy>,
+    days: Vec<Replica>,
     /// Where the log ended each day.
     ends: Vec<u64>,
     /// The whole log.
@@ -127,7 +127,7 @@ impl Made {
             let name = made.checkpoint(day);
             let said = made.run("checkpoint", &made.living.place, &[&name])?;
             ensure!(said.code == Some(0), "no checkpoint was made: {}", said.text);
-            let copy = Copy::of(&made.living.place, &format!("day{day}")).await?;
+            let copy = Replica::of(&made.living.place, &format!("day{day}")).await?;
             let unedited = made.verify(&copy.place, &(0..=day).collect::<Vec<_>>())?;
             ensure!(unedited.code == Some(0), "nothing was edited: {}", unedited.text);
             made.days.push(copy);
@@ -174,8 +174,8 @@ impl Made {
         self.folder.path().join(format!("checkpoint{day}.json"))
     }
 
-    async fn copy(&self, day: usize, name: &str) -> Result<Copy> {
-        Copy::of(&self.days[day].place, name).await
+    async fn copy(&self, day: usize, name: &str) -> Result<Replica> {
+        Replica::of(&self.days[day].place, name).await
     }
 
     /// What `atrium verify` says of a database, given the checkpoints of some days.
@@ -201,8 +201,7 @@ impl Made {
             Place::Url(url) => command.args(["--database", url]),
         };
         let output = command.stdin(Stdio::null()).output();
-        let output =
-            output.with_context(|| format!("{} cannot be run", self.binary.display()))?;
+        let output = output.with_context(|| format!("{} cannot be run", self.binary.display()))?;
         Ok(Said {
             code: output.status.code(),
             finding: serde_json::from_slice(&output.stdout).ok(),
@@ -221,7 +220,7 @@ impl Made {
         }
         match &self.living.place {
             Place::Folder(_) => Ok(()),
-            Place::Url(_) => Copy { place: self.living.place.clone() }.remove().await,
+            Place::Url(_) => Replica { place: self.living.place.clone() }.remove().await,
         }
     }
 }
@@ -241,11 +240,11 @@ struct Finding {
 }
 
 /// A database that can be spoilt.
-struct Copy {
+struct Replica {
     place: Place,
 }
 
-impl Copy {
+impl Replica {
     /// Of a database that nobody uses.
     async fn of(place: &Place, name: &str) -> Result<Self> {
         match place {
@@ -302,14 +301,16 @@ async fn on_server(sql: &str) -> Result<()> {
 type Step = (String, Vec<Value>);
 
 /// Takes away what keeps the log from being edited, and edits it.
-async fn carry_out(copy: &Copy, steps: &[Step]) -> Result<()> {
+async fn carry_out(copy: &Replica, steps: &[Step]) -> Result<()> {
     if steps.is_empty() {
         return Ok(());
     }
     let database = copy.open().await?;
     let mut connection = database.writer_connection().await?;
     let disarm = match database.engine() {
-        Engine::Sqlite => "drop trigger event_is_never_updated; drop trigger event_is_never_deleted",
+        Engine::Sqlite => {
+            "drop trigger event_is_never_updated; drop trigger event_is_never_deleted"
+        }
         Engine::Postgres => "drop trigger event_is_never_changed on event",
     };
     connection.execute(disarm, &[]).await?;
@@ -507,14 +508,16 @@ impl Made {
                 Vec::new()
             }
             Kind::TakenOutAndRewritten => {
-                what = format!("the row at {} taken out, and all behind it rewritten", line.position);
+                what =
+                    format!("the row at {} taken out, and all behind it rewritten", line.position);
                 let events = line.events().count() as u64;
                 let noted = self.noted_from(line.first(), &kept).min(end - events + 1);
                 place = noted..=noted;
                 self.take_out(number)
             }
             Kind::RewrittenFromSomewhere => {
-                what = format!("the row at {} edited, and all behind it hashed again", line.position);
+                what =
+                    format!("the row at {} edited, and all behind it hashed again", line.position);
                 let mut rows = self.log[number..].to_vec();
                 rows[0].body = at_another_time(&line.body, rng)?;
                 let changed = rows[0].events().zip(line.events()).position(|(a, b)| a != b);

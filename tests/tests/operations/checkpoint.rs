@@ -288,7 +288,10 @@ async fn nothing_is_signed_that_is_not_there_was_edited_or_is_anothers() -> Resu
         refuses(&other, "file", "is missing; nothing is signed that was edited").await?;
     }
     let nowhere = Site::new(Engine::Sqlite).await?;
-    nowhere.run_on("checkpoint", &nowhere.file("file")).await?.refused("there is no database in")?;
+    nowhere
+        .run_on("checkpoint", &nowhere.file("file"))
+        .await?
+        .refused("there is no database in")?;
     Ok(())
 }
 
@@ -307,8 +310,14 @@ impl Drop for Served {
 
 impl Served {
     async fn start(site: &Site, checkpoints: &Path) -> Result<Self> {
-        let mut command =
-            site.command(&["demo", "--empty", "--json", "--listen", "127.0.0.1:0", "--checkpoints"]);
+        let mut command = site.command(&[
+            "demo",
+            "--empty",
+            "--json",
+            "--listen",
+            "127.0.0.1:0",
+            "--checkpoints",
+        ]);
         command.arg(checkpoints).stdout(Stdio::piped()).stderr(Stdio::null());
         let mut child = command.spawn()?;
         let out = child.stdout.take().context("it is a pipe")?;
