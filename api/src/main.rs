@@ -141,6 +141,7 @@ async fn demo(arguments: DemoArguments) -> Result<()> {
     let settings = Settings::load(&arguments.serve)?;
     // Before the long work: an address that is not free would waste it.
     let listener = listener(&settings).await?;
+    Schedule::make_folder(&settings)?;
     let database = tool::open(&settings).await?;
     let keys = Keys::derive(&master_key(&settings, &database).await?);
     keys.check(&database).await?;
@@ -154,7 +155,7 @@ async fn demo(arguments: DemoArguments) -> Result<()> {
     let ambient = Arc::new(SystemAmbient);
     let installation =
         Installation::start(database, keys.clone(), ambient, settings.rate_limit).await?;
-    let checkpoints = Schedule::begin(&settings, &keys, installation.app.database())?;
+    let checkpoints = Schedule::begin(&settings, &keys, installation.app.database());
     let tokens = setup::demo_tokens(&installation.app, arguments.empty).await?;
     let url = format!("http://{}", listener.local_addr()?);
     let password = match demo {
@@ -199,6 +200,7 @@ async fn demo(arguments: DemoArguments) -> Result<()> {
 async fn serve(arguments: &ServeArguments) -> Result<()> {
     let settings = Settings::load(arguments)?;
     let listener = listener(&settings).await?;
+    Schedule::make_folder(&settings)?;
     let database = tool::open(&settings).await?;
     let keys = Keys::derive(&master_key(&settings, &database).await?);
     recorder();
@@ -213,7 +215,7 @@ async fn serve(arguments: &ServeArguments) -> Result<()> {
              Login     {login}\n  Password  {password}\n"
         );
     }
-    let checkpoints = Schedule::begin(&settings, &keys, installation.app.database())?;
+    let checkpoints = Schedule::begin(&settings, &keys, installation.app.database());
     let stopped = stopped();
     eprintln!("Atrium is ready at http://{}", listener.local_addr()?);
     serve_to_the_end(installation, listener, stopped, checkpoints).await

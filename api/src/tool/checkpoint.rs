@@ -217,21 +217,21 @@ pub(crate) struct Schedule {
 }
 
 impl Schedule {
-    /// Begins, where the settings name a folder for them; makes the folder.
+    /// Makes the folder, where the settings name one for them.
     ///
     /// # Errors
     /// Where there can be no such folder.
-    pub(crate) fn begin(
-        settings: &Settings,
-        keys: &Keys,
-        database: &Database,
-    ) -> Result<Option<Self>> {
-        let Some(folder) = settings.checkpoints.clone() else { return Ok(None) };
-        std::fs::create_dir_all(&folder)
-            .with_context(|| format!("the folder {} cannot be made", folder.display()))?;
-        let task = every(EVERY, database.clone(), keys.clone(), folder.clone());
-        let task = tokio::spawn(task);
-        Ok(Some(Self { folder, settings: settings.clone(), keys: keys.clone(), task }))
+    pub(crate) fn make_folder(settings: &Settings) -> Result<()> {
+        let Some(folder) = &settings.checkpoints else { return Ok(()) };
+        std::fs::create_dir_all(folder)
+            .with_context(|| format!("the folder {} cannot be made", folder.display()))
+    }
+
+    /// Begins, where the settings name a folder for them.
+    pub(crate) fn begin(settings: &Settings, keys: &Keys, database: &Database) -> Option<Self> {
+        let folder = settings.checkpoints.clone()?;
+        let task = tokio::spawn(every(EVERY, database.clone(), keys.clone(), folder.clone()));
+        Some(Self { folder, settings: settings.clone(), keys: keys.clone(), task })
     }
 
     /// Makes the last one, of a server that has stopped.
