@@ -5,6 +5,7 @@
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
 use api::keys::{Keys, hex};
@@ -26,6 +27,9 @@ const DAYS: usize = 4;
 const DAY_EVENTS: u64 = 80;
 /// How often a PostgreSQL database is copied whose last session is only about to end.
 const COPIES_MAX: usize = 50;
+
+/// Of nobody.
+const ANOTHER_STREAM: &str = "organization-x";
 
 /// What became of the edits.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -121,9 +125,9 @@ impl Made {
         let living = TestDatabase::volatile(engine).await?;
         let (days, ends, log) = (Vec::new(), Vec::new(), Vec::new());
         let mut made = Self { binary: binary.to_owned(), folder, living, days, ends, log };
-        let mut history = History::new(seed);
+        let (mut history, ambient) = (History::new(seed), TestAmbient::at("2019-01-01T00:00:00Z"));
         for day in 0..DAYS {
-            made.live(&mut history, &Keys::derive(&key)).await?;
+            made.live(&mut history, &ambient, &Keys::derive(&key)).await?;
             let name = made.checkpoint(day);
             let said = made.run("checkpoint", &made.living.place, &[&name])?;
             ensure!(said.code == Some(0), "no checkpoint was made: {}", said.text);
@@ -136,12 +140,16 @@ impl Made {
     }
 
     /// A day of an installation: commands of every kind.
-    async fn live(&mut self, history: &mut History, keys: &Keys) -> Result<()> {
+    async fn live(
+        &mut self,
+        history: &mut History,
+        ambient: &Arc<TestAmbient>,
+        keys: &Keys,
+    ) -> Result<()> {
         let database = self.living.open().await?;
         keys.check(&database).await?;
         let log = Log::new(database.clone());
         let end = log.head().await?.position + DAY_EVENTS;
-        let ambient = TestAmbient::at("2019-01-01T00:00:00Z");
         let (writer, thread) = Writer::start(
             database.clone(),
             ambient.clone(),
@@ -163,7 +171,7 @@ impl Made {
         let rows = database.fetch(sql, &[]).await?;
         let line = |row: &eventstore::Row| {
             let (body, hash) = (row.bytes(1)?.to_vec(), row.bytes(2)?.to_vec());
-            Ok(Line { position: row.unsigned(0)?, body, hash })
+            anyhow::Ok(Line { position: row.unsigned(0)?, body, hash })
         };
         self.log = rows.iter().map(line).collect::<Result<_>>()?;
         database.close().await;
@@ -445,8 +453,7 @@ impl Made {
                 vec![update("path", format!("/{number}/").into(), &at)]
             }
             Kind::StreamChanged => {
-                let stream = format!("organization-{}", SystemAmbient.id());
-                vec![update("stream", stream.into(), &at)]
+                vec![update("stream", ANOTHER_STREAM.into(), &at)]
             }
             Kind::VersionChanged => {
                 let version = rng.random_range(1_000_000..9_000_000_u64);
@@ -613,12 +620,11 @@ fn delete_from(line: &Line) -> Step {
 }
 
 fn insert_copy(to: u64, from: u64) -> Step {
-    let stream = format!("organization-{}", SystemAmbient.id());
     (
         "insert into event (position, stream, version, path, body, hash) \
          select $1, $2, version, path, body, hash from event where position = $3"
             .to_owned(),
-        vec![to.into(), stream.into(), from.into()],
+        vec![to.into(), ANOTHER_STREAM.into(), from.into()],
     )
 }
 
