@@ -98,6 +98,12 @@ impl Suite {
         }
     }
 
+    /// Whether it is about time, so that nothing else may run beside it.
+    #[must_use]
+    pub fn is_timed(self) -> bool {
+        self == Self::Overload
+    }
+
     /// Does it. A trial that could not be brought to its end is a failed one.
     pub async fn run(self, trial: &Trial) -> Report {
         let report = match self {
@@ -129,7 +135,7 @@ pub struct Trial {
     /// Whether that one was built with planted bugs and failpoints.
     pub has_faults: bool,
     /// Hears of every cycle.
-    pub progress: fn(&str),
+    pub progress: fn(Engine, &str),
 }
 
 impl Trial {
@@ -139,6 +145,6 @@ impl Trial {
     }
 
     fn tell(&self, what: &str) {
-        (self.progress)(what);
+        (self.progress)(self.engine, what);
     }
 }

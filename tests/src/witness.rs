@@ -40,7 +40,9 @@ const LEAVE_MICROS: u64 = 5_000;
 const ASKED_AGAIN: usize = 32;
 /// Times that an unknown outcome is asked for.
 const TRIES_MAX: u32 = 200;
-/// Between two of them.
+/// Times that all outcomes that nobody knows are asked for.
+const ROUNDS_MAX: u32 = 3;
+/// Between two requests for one outcome.
 const TRY_EVERY: Duration = Duration::from_millis(100);
 /// Longest that a client waits before it goes on after it got no answer, in milliseconds.
 const PAUSE_MILLIS: u64 = 40;
@@ -308,12 +310,20 @@ impl Shared {
 
     /// Asks until there is an answer.
     async fn settle(self: Arc<Self>, client: Client, wish: Wish) -> Result<()> {
+        let mut was_unknown = false;
         for _ in 0..TRIES_MAX {
             let answer = self.ask(&client, &wish).await?;
-            if !matches!(answer, Answer::Unknown { .. }) {
+            let is_unknown = matches!(answer, Answer::Unknown { .. });
+            if !is_unknown {
+                let is_refused = matches!(answer, Answer::Refused { .. });
                 self.conclude(&wish, &[answer]);
+                if was_unknown && is_refused {
+                    // The request without an answer may still be on its way.
+                    self.known().open.push(wish);
+                }
                 return Ok(());
             }
+            was_unknown = true;
             tokio::time::sleep(TRY_EVERY).await;
         }
         // Unless it is asked again, the verdict will tell that it was never answered.
@@ -488,14 +498,18 @@ impl Witness {
     /// # Errors
     /// Where the journal could not be written.
     pub async fn recover(&self, client: &Client) -> Result<(usize, usize)> {
-        let at = self.shared.journal.now();
-        self.shared.journal.write(&Record::Fence { at }).await?;
-        let (open, done) = {
-            let mut known = self.shared.known();
-            (std::mem::take(&mut known.open), std::mem::take(&mut known.done))
-        };
-        let counts = (done.len(), open.len());
-        self.settle_all(client, open).await?;
+        let done = std::mem::take(&mut self.shared.known().done);
+        let mut counts = (done.len(), 0);
+        for _ in 0..ROUNDS_MAX {
+            let at = self.shared.journal.now();
+            self.shared.journal.write(&Record::Fence { at }).await?;
+            let open = std::mem::take(&mut self.shared.known().open);
+            counts.1 = open.len().max(counts.1);
+            self.settle_all(client, open).await?;
+            if self.shared.known().open.is_empty() {
+                break;
+            }
+        }
         let latest = done.into_iter().rev().take(ASKED_AGAIN).collect();
         self.settle_all(client, latest).await?;
         self.shared.known().done.clear();

@@ -10,6 +10,7 @@ use atrium_tests::witness::verdict::Loss;
 use atrium_tests::witness::{Report, server};
 use clap::{Parser, ValueEnum};
 use eventstore::Engine;
+use futures_util::{StreamExt as _, stream};
 
 /// Does to a running Atrium what happens to servers, and says what is lost: nothing, if all is well.
 #[derive(Parser)]
@@ -70,21 +71,23 @@ async fn main() -> Result<ExitCode> {
     let suites = if arguments.suites.is_empty() { all } else { &arguments.suites };
     let mut rows = Vec::new();
     for suite in suites {
-        for engine in suite.engines().iter().filter(|it| arguments.database.contains(**it)) {
-            let count = arguments.count.unwrap_or_else(|| suite.count(arguments.tier));
-            let (name, began) = (name(suite), Instant::now());
-            println!("{name} on {engine:?}, {count} times, seed {seed}");
-            let trial = Trial {
-                engine: *engine,
-                seed,
-                count,
-                binary: binary.clone(),
-                has_faults,
-                progress: |told| println!("  {told}"),
-            };
-            let report = suite.run(&trial).await;
-            println!("  {report}\n  {:.0?}", began.elapsed());
-            rows.push(Row { suite: name, engine: *engine, report });
+        let count = arguments.count.unwrap_or_else(|| suite.count(arguments.tier));
+        println!("{}: {count} times, seed {seed}", name(*suite));
+        let trial = |engine: Engine| Trial {
+            engine,
+            seed,
+            count,
+            binary: binary.clone(),
+            has_faults,
+            progress: |engine, told| println!("  {engine:?}: {told}"),
+        };
+        let trials = suite.engines().iter().copied().filter(|it| arguments.database.contains(*it));
+        // Most of the time they wait, so the databases go side by side.
+        let at_a_time = if suite.is_timed() { 1 } else { suite.engines().len() };
+        let mut done =
+            stream::iter(trials.map(trial)).map(|trial| run(*suite, trial)).buffered(at_a_time);
+        while let Some(row) = done.next().await {
+            rows.push(row);
         }
     }
     ensure!(!rows.is_empty(), "these suites have nothing to do on this database");
@@ -107,7 +110,14 @@ async fn main() -> Result<ExitCode> {
     Ok(ExitCode::FAILURE)
 }
 
-fn name(suite: &Suite) -> String {
+async fn run(suite: Suite, trial: Trial) -> Row {
+    let began = Instant::now();
+    let report = suite.run(&trial).await;
+    println!("  {:?}: {report}; {:.0?}", trial.engine, began.elapsed());
+    Row { suite: name(suite), engine: trial.engine, report }
+}
+
+fn name(suite: Suite) -> String {
     suite.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned())
 }
 

@@ -80,6 +80,7 @@ async fn full(trial: &Trial, seed: u64) -> Result<Report> {
 async fn read_only(trial: &Trial, seed: u64) -> Result<Report> {
     let mut volume = Volume::new()?;
     let lodging = Lodging::in_folder(trial.engine, &volume.path())?;
+    lodging.keep_settings(&volume)?;
     let mut witness = Witness::on(&trial.plan(seed), TestDatabase::at(lodging.place.clone()))?;
     let judged = async {
         let server = witness.prepare().await?;

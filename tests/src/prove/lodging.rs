@@ -6,6 +6,7 @@ use anyhow::Result;
 use eventstore::Engine;
 
 use super::cluster::Cluster;
+use super::volume::Volume;
 use crate::world::Place;
 
 /// Of SQLite the folder itself; of PostgreSQL a server whose data are there.
@@ -25,6 +26,12 @@ impl Lodging {
                 Ok(Self { place: Place::Url(cluster.url.clone()), cluster: Some(cluster) })
             }
         }
+    }
+
+    /// What `scripts/postgres` has written is on the disk: whoever sets up a server sees to that, but the script is
+    /// made for clusters that are thrown away. Of SQLite there is nothing to see to.
+    pub(super) fn keep_settings(&self, volume: &Volume) -> Result<()> {
+        if self.cluster.is_some() { volume.sync() } else { Ok(()) }
     }
 
     /// Sends a signal to the database's own processes, if it has any.

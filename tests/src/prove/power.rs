@@ -47,6 +47,7 @@ pub(super) async fn run(trial: &Trial) -> Result<Report> {
 async fn cut_often(trial: &Trial, before: u32, times: u32) -> Result<Report> {
     let mut volume = Volume::new()?;
     let lodging = Lodging::in_folder(trial.engine, &volume.path())?;
+    lodging.keep_settings(&volume)?;
     let database = TestDatabase::at(lodging.place.clone());
     let mut witness = Witness::on(&trial.plan(u64::from(before)), database)?;
     let judged = async {
@@ -55,6 +56,7 @@ async fn cut_often(trial: &Trial, before: u32, times: u32) -> Result<Report> {
             let millis = cut(&mut witness, server, &mut volume, &lodging).await?;
             witness.report.count("cuts", 1);
             lodging.start_again()?;
+            lodging.keep_settings(&volume)?;
             server = witness.start().await?;
             let (acknowledged, unknown) = witness.recover(&Client::to(&server)?).await?;
             trial.tell(&format!(
@@ -77,12 +79,14 @@ async fn cut_often(trial: &Trial, before: u32, times: u32) -> Result<Report> {
 async fn cut_without_syncing(trial: &Trial) -> Result<Report> {
     let mut volume = Volume::new()?;
     let lodging = Lodging::in_folder(trial.engine, &volume.path())?;
+    lodging.keep_settings(&volume)?;
     let database = TestDatabase::at(lodging.place.clone());
     let mut witness = Witness::on(&trial.plan(u64::from(trial.count)), database)?;
     witness.program.environment.push((UNSYNCED.0, UNSYNCED.1.to_owned()));
     let server = witness.prepare().await?;
     cut(&mut witness, server, &mut volume, &lodging).await?;
     lodging.start_again()?;
+    lodging.keep_settings(&volume)?;
     witness.start().await?.stop().await?;
     let verdict = witness.judge().await?.verdict;
     let (lost, acknowledged) = (verdict.count(Loss::Lost), verdict.acknowledged);

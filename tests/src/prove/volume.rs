@@ -19,18 +19,10 @@ const COPIES_MAX: u32 = 20;
 /// Times that a file system is given up, which takes a moment after the last process is gone.
 const UNMOUNTS_MAX: u32 = 200;
 
-/// Why no file system can be mounted here.
-pub(super) fn why_not() -> Option<&'static str> {
-    match TempDir::new()
-        .map_err(anyhow::Error::from)
-        .and_then(|it| mount(&["-t", "tmpfs", "none"], it.path()).map(|()| it))
-    {
-        Ok(folder) => {
-            unmount(folder.path());
-            None
-        }
-        Err(_) => Some("file systems can be mounted by root only, and not in every container"),
-    }
+/// Why no file system can be mounted here: only root can, and not in every container.
+pub(super) fn why_not() -> Option<String> {
+    let tried = Volume::new().and_then(|_| Small::new(1));
+    tried.err().map(|error| format!("no file system can be mounted here: {error:#}"))
 }
 
 /// A folder in which a file system is mounted; given up when this is dropped.
@@ -72,6 +64,11 @@ impl Volume {
         mount(&["-t", "ext4", "-o", &options, image], &self.path())?;
         self.mounted = Some(Mounted(self.path()));
         Ok(())
+    }
+
+    /// Writes down all that is in it: for what Atrium has not to care for.
+    pub(super) fn sync(&self) -> Result<()> {
+        run(Command::new("sync").arg("--file-system").arg(self.path()))
     }
 
     /// What the disk would hold if the power failed now: a copy of the image, without anything that was written

@@ -94,8 +94,8 @@ impl Program {
             None => Command::new(&self.binary),
         };
         for (name, _) in std::env::vars_os() {
-            // Settings of whoever runs this are none of the server's.
-            if name.to_string_lossy().starts_with("ATRIUM_") {
+            // Settings of whoever runs this are none of the server's, but for the mistake that it is to make.
+            if name.to_string_lossy().starts_with("ATRIUM_") && name != "ATRIUM_PLANTED" {
                 command.env_remove(name);
             }
         }
