@@ -488,7 +488,7 @@ impl Witness {
         let wish = self.shared.known().wishes.any();
         self.shared.intend(&wish).await?;
         let answer = self.shared.ask(client, &wish).await?;
-        self.shared.conclude(&wish, &[answer.clone()]);
+        self.shared.conclude(&wish, std::slice::from_ref(&answer));
         Ok(answer)
     }
 

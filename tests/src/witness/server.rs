@@ -140,7 +140,8 @@ impl Program {
     /// Where it does not get ready.
     pub async fn join(&self, token: &str) -> Result<Server> {
         let began = Instant::now();
-        let log = self.folder.join(format!("server-{}.log", uuid::Uuid::now_v7().simple()));
+        let mut log = tempfile::Builder::new();
+        let (_, log) = log.prefix("server-").suffix(".log").tempfile_in(&self.folder)?.keep()?;
         let mut child = Killed(self.spawn(&["serve"], &log)?);
         loop {
             let told = std::fs::read_to_string(&log)?;
