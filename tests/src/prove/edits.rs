@@ -18,7 +18,9 @@ use serde::Deserialize;
 use sqlx::{AssertSqlSafe, Connection as _};
 use tempfile::TempDir;
 
+use super::Trial;
 use crate::history::{History, hush_asked_panics};
+use crate::witness::Report;
 use crate::world::{POSTGRES_VARIABLE, Place, TestAmbient, TestDatabase, at_once};
 
 /// After each day there is a checkpoint, and a copy of the database.
@@ -40,6 +42,15 @@ pub struct Edits {
     pub found: u32,
     /// The others, and what was said instead.
     pub missed: Vec<String>,
+}
+
+pub(super) async fn run(trial: &Trial) -> Result<Report> {
+    let edits = edits(trial.engine, trial.seed, &trial.binary, trial.count).await?;
+    let mut report = Report::default();
+    report.count("edits", edits.made.into());
+    report.count("edits found", edits.found.into());
+    report.unlawful = edits.missed;
+    Ok(report)
 }
 
 /// Makes some history, and so many copies of it with an edit each, which the program has to find: of every kind the
