@@ -84,21 +84,22 @@ impl Checkpoints {
             Some(keys) => (
                 public_key(&keys),
                 format!(
-                    "the master key in {} does not give: it is another installation's, or somebody \
-                     else made it",
+                    "the master key in {} gives: it is another installation's, or somebody else made \
+                     it",
                     place_of_key(settings)
                 ),
             ),
             None => {
                 key_is_not_in = Some(place_of_key(settings));
-                let whose = format!("the checkpoint {} was not: one is another's", first.display());
+                let shown = first.display();
+                let whose = format!("the checkpoint {shown}: one is another installation's");
                 (checkpoint.public_key.to_lowercase(), whose)
             }
         };
         for (file, checkpoint) in &read {
             ensure!(
                 checkpoint.public_key.to_lowercase() == expected,
-                "the checkpoint {} was signed with a key that {whose}",
+                "the checkpoint {} was signed with another key than {whose}",
                 file.display()
             );
         }

@@ -258,9 +258,9 @@ async fn a_checkpoint_that_cannot_be_trusted_is_refused() -> Result<()> {
     let (other, _) = installation(Engine::Sqlite).await?;
     let foreign = checkpoint(&other, "foreign.json").await?;
     let ended = verified(&site, &[&whole, &foreign]).await?;
-    ended.refused("foreign.json was signed with a key that the master key in")?;
+    ended.refused("foreign.json was signed with another key than the master key in")?;
     std::fs::remove_file(site.data().join("master.key"))?;
-    verified(&site, &[&whole, &foreign]).await?.refused("one is another's")?;
+    verified(&site, &[&whole, &foreign]).await?.refused("one is another installation's")?;
     let nowhere = Site::new(Engine::Sqlite).await?;
     verified(&nowhere, &[&whole]).await?.refused("there is no database in")?;
     assert!(!nowhere.data().exists());
