@@ -86,7 +86,7 @@ enum Queue {
 }
 
 impl Queue {
-    fn open(&self) -> Result<&mpsc::Sender<Job>, Error> {
+    fn sender(&self) -> Result<&mpsc::Sender<Job>, Error> {
         match self {
             Self::Open(queue) => Ok(queue),
             Self::None { commands_at } => Err(Error::ReadOnly { commands_at: commands_at.clone() }),
@@ -161,7 +161,7 @@ impl Writer {
     /// # Errors
     /// [`Error::ReadOnly`] where they are not.
     pub fn takes_commands(&self) -> Result<(), Error> {
-        self.queue.open().map(|_| ())
+        self.queue.sender().map(|_| ())
     }
 
     /// Hands a command over and waits for its answer. The command goes on even if nobody waits.
@@ -180,7 +180,7 @@ impl Writer {
         &self,
         submission: Submission,
     ) -> Result<impl Future<Output = Result<Committed, Error>> + Send + use<>, Error> {
-        let queue = self.queue.open()?;
+        let queue = self.queue.sender()?;
         let (answer, answered) = oneshot::channel();
         queue.try_send(Job { submission, answer }).map_err(|error| match error {
             mpsc::error::TrySendError::Full(_) => Error::Overloaded,

@@ -370,3 +370,32 @@ pub const KINDS: &[&str] = &[
     "user.token_created",
     "user.token_deleted",
 ];
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+
+    #[test]
+    fn an_actor_is_the_system_or_a_user_and_nothing_else() {
+        let ann = Actor::User(UserId(Uuid::from_u128(7)));
+        for actor in [Actor::System, ann] {
+            assert_eq!(actor.to_string().parse(), Ok(actor));
+        }
+        for other in ["", "System", "nobody", "user", "user:", "user:ann", "system:", "job:7"] {
+            assert!(other.parse::<Actor>().is_err(), "{other}");
+        }
+    }
+
+    #[test]
+    fn only_kinds_and_schemas_that_are_known_are_readable() {
+        for kind in KINDS {
+            assert!(readable(kind, 1).is_ok(), "{kind}");
+            let newer = readable(kind, Upcasters::OURS.current(kind) + 1);
+            assert!(matches!(newer, Err(Undecodable::Schema { .. })), "{kind}");
+        }
+        assert!(matches!(readable("user.forgotten", 1), Err(Undecodable::Kind(_))));
+        assert!(matches!(readable("user", 1), Err(Undecodable::Kind(_))));
+    }
+}

@@ -216,13 +216,13 @@ impl Ratio {
         if planted(Bug::FloatMoney) {
             return Some(self.as_float());
         }
+        if planted(Bug::HalfUp) {
+            return self.half_up();
+        }
         let magnitude = self.numerator.unsigned_abs();
         let denominator = self.denominator.unsigned_abs();
         let (quotient, remainder) = (magnitude / denominator, magnitude % denominator);
-        let mut half_or_more = remainder >= denominator - remainder;
-        if planted(Bug::HalfUp) && self.numerator < 0 {
-            half_or_more = remainder > denominator - remainder;
-        }
+        let half_or_more = remainder >= denominator - remainder;
         let rounded = i128::try_from(quotient + u128::from(half_or_more)).ok()?;
         i64::try_from(rounded * self.numerator.signum()).ok()
     }
@@ -232,6 +232,12 @@ impl Ratio {
     #[expect(clippy::float_arithmetic, reason = "a planted bug")]
     fn as_float(self) -> i64 {
         (self.numerator as f64 / self.denominator as f64).round() as i64
+    }
+
+    /// A planted bug.
+    fn half_up(self) -> Option<i64> {
+        let doubled = self.numerator.checked_mul(2)?.checked_add(self.denominator)?;
+        i64::try_from(doubled.div_euclid(self.denominator.checked_mul(2)?)).ok()
     }
 }
 
@@ -525,6 +531,21 @@ mod tests {
         assert_eq!(third.checked_sub(third), Some(Ratio::ZERO));
         assert_eq!(third.checked_div(third), Some(Ratio::whole(1)));
         assert!(third < Ratio::whole(1));
+    }
+
+    #[test]
+    fn a_ratio_says_what_is_above_and_below_the_line() {
+        let ratio = Ratio::new(20, -6).unwrap();
+        assert_eq!((ratio.numerator(), ratio.denominator()), (-10, 3));
+        assert_eq!(ratio.to_string(), "-10/3");
+    }
+
+    #[test]
+    fn a_currency_is_shown_by_its_code_and_says_how_many_decimals_it_has() {
+        for (code, digits) in [("EUR", 2), ("JPY", 0), ("KWD", 3)] {
+            assert_eq!(currency(code).to_string(), code);
+            assert_eq!(currency(code).minor_digits(), digits);
+        }
     }
 
     #[test]

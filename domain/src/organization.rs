@@ -260,7 +260,9 @@ pub(crate) mod tests {
     use uuid::Uuid;
 
     use super::*;
-    use crate::decider::testing::given;
+    use crate::ServiceKey;
+    use crate::billing::{Overridden, Setting};
+    use crate::decider::testing::{given, november};
 
     pub(crate) fn details(name: &str) -> Details {
         Details {
@@ -317,5 +319,69 @@ pub(crate) mod tests {
     #[test]
     fn nothing_happens_to_an_organisation_that_was_never_founded() {
         given::<Organization>([]).when(2, OrganizationCommand::Disable).then_refused("not_found");
+        assert_eq!(Organization::default().founded().err(), Some(Refusal::not_found()));
+    }
+
+    #[test]
+    fn an_organisation_is_founded_once() {
+        let create = || OrganizationCommand::Create {
+            id: OrganizationId(Uuid::from_u128(30)),
+            kind: Kind::Customer,
+            number: 30,
+            parent: Some(OrganizationId(Uuid::from_u128(1))),
+            path: TenantPath::provider().child(30),
+            details: details("Aanimals Inc"),
+        };
+        given::<Organization>([]).when(1, create()).then([created(Kind::Customer)]);
+        given::<Organization>([(1, created(Kind::Customer))])
+            .when(2, create())
+            .then_refused("exists");
+    }
+
+    #[test]
+    fn editing_back_is_a_fact_and_what_was_edited_counts() {
+        let edited = (2, OrganizationEvent::Edited { details: details("Zanimals") });
+        let customer = || given::<Organization>([(1, created(Kind::Customer)), edited.clone()]);
+        customer().when(3, OrganizationCommand::Edit(details("Zanimals"))).then_nothing();
+        customer()
+            .when(3, OrganizationCommand::Edit(details("Aanimals Inc")))
+            .then([OrganizationEvent::Edited { details: details("Aanimals Inc") }]);
+    }
+
+    #[test]
+    fn enabling_what_is_in_use_is_no_fact_and_disabling_again_is_one() {
+        let customer = (1, created(Kind::Customer));
+        given::<Organization>([customer.clone()])
+            .when(2, OrganizationCommand::Enable)
+            .then_nothing();
+        given::<Organization>([
+            customer,
+            (2, OrganizationEvent::Disabled {}),
+            (3, OrganizationEvent::Enabled {}),
+        ])
+        .when(4, OrganizationCommand::Disable)
+        .then([OrganizationEvent::Disabled {}]);
+    }
+
+    #[test]
+    fn every_override_is_a_fact_and_is_kept_with_when_it_is_from() {
+        let cleared = Overriding {
+            overridden: Overridden::Price(Setting::Cleared),
+            plan: None,
+            service: ServiceKey::parse("backup").unwrap(),
+        };
+        let event = OrganizationEvent::Overridden(cleared.clone());
+        given::<Organization>([(1, created(Kind::Customer)), (2, event.clone())])
+            .when(3, OrganizationCommand::Override(cleared.clone()))
+            .then([event.clone()]);
+        let kept = Organization::default().evolve(&event, november(2));
+        assert_eq!(kept.overrides, [(november(2), cleared)]);
+    }
+
+    #[test]
+    fn a_kind_has_the_name_that_it_is_stored_by() {
+        for kind in [Kind::Provider, Kind::Reseller, Kind::Customer] {
+            assert_eq!(serde_json::to_value(kind).unwrap(), kind.name());
+        }
     }
 }

@@ -113,6 +113,23 @@ mod tests {
     }
 
     #[test]
+    fn a_path_is_numbers_between_slashes() {
+        for good in ["/1/", "/1/4/30/"] {
+            assert_eq!(TenantPath::parse(good).unwrap().to_string(), good);
+        }
+        for bad in ["", "/", "//", "1", "/1", "1/", "/1//4/", "/1/x/", "/1/-4/", "/1/ 4/"] {
+            assert_eq!(TenantPath::parse(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_path_is_as_deep_as_it_has_organisations() {
+        let provider = TenantPath::provider();
+        assert_eq!((provider.as_str(), provider.depth()), ("/1/", 1));
+        assert_eq!((provider.child(4).depth(), provider.child(4).child(30).depth()), (2, 3));
+    }
+
+    #[test]
     fn the_end_closes_the_range_of_what_is_contained() {
         let path = TenantPath::provider().child(3);
         for below in [path.child(1), path.child(999)] {

@@ -231,6 +231,42 @@ mod tests {
     }
 
     #[test]
+    fn a_role_is_for_its_kind_of_organisation_and_a_developer_s_for_every_kind() {
+        let kinds = [Kind::Provider, Kind::Reseller, Kind::Customer];
+        let fits = |role: Role| kinds.map(|kind| role.fits(kind));
+        assert_eq!(fits(Role::ProviderAdministrator), [true, false, false]);
+        assert_eq!(fits(Role::ResellerAdministrator), [false, true, false]);
+        assert_eq!(fits(Role::CustomerAdministrator), [false, false, true]);
+        assert_eq!(fits(Role::ServiceProviderDeveloper), [true, true, true]);
+    }
+
+    #[test]
+    fn nobody_holds_what_those_above_him_do_not() {
+        let of = |role: Role| role.permissions();
+        assert!(of(Role::CustomerAdministrator).contains(&Permission::ManageUsers));
+        for (below, above) in [
+            (Role::CustomerAdministrator, Role::ResellerAdministrator),
+            (Role::ResellerAdministrator, Role::ProviderAdministrator),
+            (Role::ServiceProviderDeveloper, Role::ProviderAdministrator),
+        ] {
+            assert!(of(below).iter().all(|permission| of(above).contains(permission)), "{below:?}");
+            assert!(of(below).len() < of(above).len(), "{below:?}");
+        }
+    }
+
+    #[test]
+    fn several_roles_hold_what_each_of_them_holds() {
+        let roles = vec![Role::CustomerAdministrator, Role::ServiceProviderDeveloper];
+        let both = Authority { path: TenantPath::provider().child(30), roles };
+        assert!(both.holds(Permission::ManageUsers) && both.holds(Permission::HoldTokens));
+        assert!(!both.holds(Permission::PublishServices));
+        assert_eq!(both.require(Permission::HoldTokens), Ok(()));
+        let refused = both.require(Permission::OverridePrices).unwrap_err();
+        assert_eq!(refused.reason, Reason::Forbidden);
+        assert!(refused.detail.contains("overrides.set_prices"));
+    }
+
+    #[test]
     fn a_role_is_found_by_its_name() {
         for role in Role::ALL {
             assert_eq!(Role::named(role.name()), Some(role));

@@ -140,3 +140,35 @@ impl Invalid {
         Self { code, detail: detail.into() }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_fault_is_told_at_once() {
+        let mut faults = Faults::default();
+        faults.ensure(true, "/fine", "never", "This is fine.");
+        faults.ensure(false, "/plans", "no_plan", "A plan is missing.");
+        let taken: Option<u32> = faults.take("/name", Err(Invalid::new("empty", "Give a name.")));
+        assert_eq!(taken, None);
+        assert_eq!(faults.take("/number", Ok(7)), Some(7));
+        let refusal = faults.check().unwrap_err();
+        assert_eq!((refusal.reason, refusal.code), (Reason::Invalid, "invalid"));
+        assert_eq!(refusal.detail, "2 fields are not acceptable; see errors.");
+        let told: Vec<_> = refusal.faults.iter().map(|it| (it.pointer.as_str(), it.code)).collect();
+        assert_eq!(told, [("/plans", "no_plan"), ("/name", "empty")]);
+    }
+
+    #[test]
+    fn one_fault_is_told_in_its_own_words() {
+        let refusal = Refusal::invalid("/name", "empty", "Give a name.");
+        assert_eq!(refusal.detail, "Give a name.");
+        assert_eq!(refusal.faults.len(), 1);
+    }
+
+    #[test]
+    fn without_a_fault_nothing_is_refused() {
+        assert_eq!(Faults::default().check(), Ok(()));
+    }
+}

@@ -336,16 +336,89 @@ mod tests {
         );
     }
 
+    /// What is wrong with publishing `draft` where `published` is sold: pointers and codes.
+    fn problems(draft: Definition, published: Option<Definition>) -> Vec<(String, &'static str)> {
+        let published = published.map(|definition| (1, definition));
+        let decided = Service { draft: Some(draft), published }
+            .decide(ServiceCommand::Publish, DateTime::UNIX_EPOCH);
+        let faults = decided.err().map(|refusal| refusal.faults).unwrap_or_default();
+        faults.into_iter().map(|fault| (fault.pointer, fault.code)).collect()
+    }
+
+    #[test]
+    fn a_draft_without_a_difference_is_no_fact() {
+        let drafted = ServiceEvent::Drafted { definition: backup() };
+        let draft = || ServiceCommand::Draft(backup());
+        given::<Service>([]).when(1, draft()).then([drafted.clone()]);
+        given::<Service>([(1, drafted.clone())]).when(2, draft()).then_nothing();
+        let mut renamed = backup();
+        renamed.name = "Safe".to_owned();
+        given::<Service>([(1, ServiceEvent::Drafted { definition: renamed })])
+            .when(2, draft())
+            .then([drafted]);
+    }
+
+    #[test]
+    fn a_service_has_a_plan_that_is_sold() {
+        let mut retired = backup();
+        retired.plans[0].retired = true;
+        assert_eq!(problems(retired.clone(), None), [("/plans".to_owned(), "no_plan")]);
+        retired.plans.push(Plan {
+            key: PlanKey::parse("BU002").unwrap(),
+            sku: "BU002".to_owned(),
+            ..backup().plans[0].clone()
+        });
+        assert_eq!(problems(retired, None), []);
+    }
+
+    #[test]
+    fn a_property_is_named_once_and_has_a_value_in_every_plan_and_no_plan_has_others() {
+        let mut twice = backup();
+        twice.properties.push(twice.properties[0].clone());
+        assert_eq!(problems(twice, None), [("/properties/1/key".to_owned(), "duplicate")]);
+        let mut other = backup();
+        other.properties[0].key = PropertyKey::parse("Speed").unwrap();
+        assert_eq!(
+            problems(other, None),
+            [
+                ("/plans/0/properties/Bandwidth".to_owned(), "unknown_property"),
+                ("/plans/0/properties".to_owned(), "missing_value"),
+            ]
+        );
+    }
+
+    #[test]
+    fn level_and_instancing_are_fixed_once_published() {
+        let mut other = backup();
+        other.level = Level::User;
+        other.instancing = Instancing::Multi;
+        assert_eq!(problems(other.clone(), None), []);
+        assert_eq!(
+            problems(other, Some(backup())),
+            [("/level".to_owned(), "fixed"), ("/instancing".to_owned(), "fixed")]
+        );
+    }
+
+    #[test]
+    fn a_plan_is_found_by_its_key() {
+        let mut definition = backup();
+        let other = Plan { key: PlanKey::parse("BU002").unwrap(), ..definition.plans[0].clone() };
+        definition.plans.push(other.clone());
+        assert_eq!(definition.plan(&other.key), Some(&other));
+        assert_eq!(definition.plan(&PlanKey::parse("BU003").unwrap()), None);
+    }
+
     #[test]
     fn a_published_plan_cannot_disappear() {
         let mut other = backup();
         other.plans[0].key = PlanKey::parse("other").unwrap();
         given::<Service>([
             (1, ServiceEvent::Published { definition: backup(), version: 1 }),
-            (2, ServiceEvent::Drafted { definition: other }),
+            (2, ServiceEvent::Drafted { definition: other.clone() }),
         ])
         .when(3, ServiceCommand::Publish)
         .then_refused("invalid");
+        assert_eq!(problems(other, Some(backup())), [("/plans".to_owned(), "plan_gone")]);
     }
 
     #[test]

@@ -300,3 +300,186 @@ impl Request {
         Holding { plan: &self.plan.key, quantity: self.quantity }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::decider::testing::{given, november};
+
+    const NAMES: CommandId = CommandId(Uuid::from_u128(9));
+
+    fn request(plan: &str, quantity: u32) -> Request {
+        let service = ServiceKey::parse("mailbox").unwrap();
+        let customer = OrganizationId(Uuid::from_u128(30));
+        Request {
+            customer: RequestCustomer {
+                code: Code::parse("AAN").unwrap(),
+                id: customer,
+                name: "Aanimals Inc".to_owned(),
+                number: 30,
+            },
+            id: NAMES,
+            instance: None,
+            plan: RequestPlan {
+                key: PlanKey::parse(plan).unwrap(),
+                name: plan.to_owned(),
+                properties: vec![],
+                sku: plan.to_owned(),
+            },
+            quantity,
+            subscription: SubscriptionId::of_slot(customer.0, &service, None),
+            service: RequestService {
+                key: service,
+                level: Level::Customer,
+                name: "Mailbox".to_owned(),
+                version: 1,
+            },
+            user: None,
+        }
+    }
+
+    fn provisioned(plan: &str, quantity: u32) -> SubscriptionEvent {
+        SubscriptionEvent::Provisioned {
+            plan: PlanKey::parse(plan).unwrap(),
+            quantity,
+            request: NAMES,
+        }
+    }
+
+    fn changed(plan: &str, quantity: u32) -> SubscriptionEvent {
+        SubscriptionEvent::Changed { plan: PlanKey::parse(plan).unwrap(), quantity, request: NAMES }
+    }
+
+    fn deprovisioned() -> SubscriptionEvent {
+        SubscriptionEvent::Deprovisioned { request: NAMES }
+    }
+
+    fn deprovision() -> SubscriptionCommand {
+        SubscriptionCommand::Deprovision(NAMES)
+    }
+
+    #[test]
+    fn what_is_provisioned_is_requested_started_and_there() {
+        given::<Subscription>([]).when(1, SubscriptionCommand::Provision(request("a", 2))).then([
+            SubscriptionEvent::ProvisionRequested { request: Box::new(request("a", 2)) },
+            SubscriptionEvent::ProvisionStarted { request: NAMES },
+            provisioned("a", 2),
+        ]);
+    }
+
+    #[test]
+    fn a_mailbox_is_billed_once_however_often_it_is_asked_for() {
+        given::<Subscription>([(1, provisioned("a", 2))])
+            .when(2, SubscriptionCommand::Provision(request("a", 2)))
+            .then_nothing();
+        given::<Subscription>([(1, provisioned("a", 2))])
+            .when(2, SubscriptionCommand::Change(request("a", 2)))
+            .then_nothing();
+    }
+
+    #[test]
+    fn provisioning_does_not_change_what_is_held() {
+        for other in [request("b", 2), request("a", 3)] {
+            given::<Subscription>([(1, provisioned("a", 2))])
+                .when(2, SubscriptionCommand::Provision(other))
+                .then_refused("already_provisioned");
+        }
+    }
+
+    #[test]
+    fn a_change_is_requested_started_and_made() {
+        for (plan, quantity) in [("b", 2), ("a", 3)] {
+            let wish = request(plan, quantity);
+            given::<Subscription>([(1, provisioned("a", 2))])
+                .when(2, SubscriptionCommand::Change(wish.clone()))
+                .then([
+                    SubscriptionEvent::ChangeRequested { request: Box::new(wish) },
+                    SubscriptionEvent::ChangeStarted { request: NAMES },
+                    changed(plan, quantity),
+                ]);
+        }
+    }
+
+    #[test]
+    fn what_is_not_held_cannot_be_changed_or_taken_away() {
+        let change = SubscriptionCommand::Change(request("a", 1));
+        given::<Subscription>([]).when(1, change.clone()).then_refused("not_provisioned");
+        given::<Subscription>([]).when(1, deprovision()).then_refused("not_provisioned");
+        given::<Subscription>([(1, provisioned("a", 1)), (2, deprovisioned())])
+            .when(3, change)
+            .then_refused("not_provisioned");
+    }
+
+    #[test]
+    fn taking_away_twice_is_one_fact() {
+        given::<Subscription>([(1, provisioned("a", 1))]).when(2, deprovision()).then([
+            SubscriptionEvent::DeprovisionRequested { request: NAMES },
+            SubscriptionEvent::DeprovisionStarted { request: NAMES },
+            deprovisioned(),
+        ]);
+        given::<Subscription>([(1, provisioned("a", 1)), (3, deprovisioned())])
+            .when(3, deprovision())
+            .then_nothing();
+    }
+
+    #[test]
+    fn a_wish_is_judged_by_what_is_held_at_its_moment() {
+        let history = || {
+            given::<Subscription>([
+                (5, provisioned("a", 1)),
+                (10, changed("b", 1)),
+                (20, deprovisioned()),
+            ])
+        };
+        history().when(4, deprovision()).then_refused("not_provisioned");
+        history().when(9, SubscriptionCommand::Provision(request("a", 1))).then_nothing();
+        history()
+            .when(10, SubscriptionCommand::Provision(request("a", 1)))
+            .then_refused("already_provisioned");
+        history().when(21, deprovision()).then_nothing();
+        given::<Subscription>([(5, provisioned("a", 1)), (20, deprovisioned())])
+            .when(25, SubscriptionCommand::Provision(request("a", 1)))
+            .then([
+                SubscriptionEvent::ProvisionRequested { request: Box::new(request("a", 1)) },
+                SubscriptionEvent::ProvisionStarted { request: NAMES },
+                provisioned("a", 1),
+            ]);
+    }
+
+    #[test]
+    fn only_outcomes_bill() {
+        let plan = || PlanKey::parse("a").unwrap();
+        let billed = [
+            (provisioned("a", 2), Change::Provisioned { plan: plan(), quantity: 2 }),
+            (changed("a", 3), Change::Changed { plan: plan(), quantity: 3 }),
+            (deprovisioned(), Change::Deprovisioned),
+        ];
+        for (event, change) in billed {
+            assert_eq!(event.change(), Some(change));
+        }
+        let asked = || Box::new(request("a", 2));
+        for event in [
+            SubscriptionEvent::ProvisionRequested { request: asked() },
+            SubscriptionEvent::ProvisionStarted { request: NAMES },
+            SubscriptionEvent::ChangeRequested { request: asked() },
+            SubscriptionEvent::ChangeStarted { request: NAMES },
+            SubscriptionEvent::DeprovisionRequested { request: NAMES },
+            SubscriptionEvent::DeprovisionStarted { request: NAMES },
+        ] {
+            assert_eq!(event.change(), None, "{event:?}");
+            let state = Subscription::default().evolve(&event, november(1));
+            assert_eq!(state.held_at(november(1)), None, "{event:?}");
+        }
+    }
+
+    #[test]
+    fn the_latest_request_is_remembered() {
+        let asked = SubscriptionEvent::ProvisionRequested { request: Box::new(request("a", 2)) };
+        let changed = SubscriptionEvent::ChangeRequested { request: Box::new(request("b", 2)) };
+        let state = Subscription::default().evolve(&asked, november(1));
+        assert_eq!(state.request, Some(request("a", 2)));
+        assert_eq!(state.evolve(&changed, november(2)).request, Some(request("b", 2)));
+    }
+}

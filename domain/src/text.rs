@@ -180,9 +180,50 @@ mod tests {
     }
 
     #[test]
+    fn an_address_is_shown_as_written_and_compared_in_lower_case() {
+        let address = Address::parse(" Ann.LEE@Sub-1.Example ").unwrap();
+        assert_eq!(address.as_str(), "Ann.LEE@Sub-1.Example");
+        assert_eq!(address.to_string(), "Ann.LEE@Sub-1.Example");
+        assert_eq!(address.folded(), "ann.lee@sub-1.example");
+    }
+
+    #[test]
+    fn an_address_has_a_domain_without_signs_and_no_signs_that_lists_use() {
+        for bad in ["a@b.", "a@b_c", "a@b/c", "a,b@c", "a;b@c", "a\"b@c", "a>b@c", "a\u{a0}b@c"] {
+            assert_eq!(Address::parse(bad).unwrap_err().code, "not_an_address", "{bad}");
+        }
+        let longest = format!("{}@b.c", "x".repeat(ADDRESS_MAX_CHARS - 4));
+        assert!(Address::parse(&longest).is_ok());
+        assert_eq!(Address::parse(&format!("x{longest}")).unwrap_err().code, "too_long");
+    }
+
+    #[test]
+    fn a_code_is_one_to_twelve_letters_or_digits() {
+        for (text, code) in [(" acg ", "ACG"), ("7", "7"), ("ABCDEFGHIJ12", "ABCDEFGHIJ12")] {
+            assert_eq!(Code::parse(text).unwrap().as_str(), code);
+        }
+        for bad in ["", " ", "ABCDEFGHIJ123", "A-B", "A B", "Ü"] {
+            assert_eq!(Code::parse(bad).unwrap_err().code, "not_a_code", "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_note_may_have_lines_and_tabs_and_be_empty() {
+        assert_eq!(note(" a\n\tb \n").unwrap(), "a\n\tb");
+        assert_eq!(note(" ").unwrap(), "");
+        for bad in ["a\rb", "a\u{7}b", "a\u{1b}[1mb"] {
+            assert_eq!(note(bad).unwrap_err().code, "control_character", "{bad:?}");
+        }
+        let longest = "\u{e9}".repeat(NOTE_MAX_CHARS);
+        assert_eq!(note(&longest).unwrap(), longest);
+        assert_eq!(note(&format!("{longest}x")).unwrap_err().code, "too_long");
+    }
+
+    #[test]
     fn a_name_is_one_line() {
         assert_eq!(name("  Ann \u{e9} ").unwrap(), "Ann \u{e9}");
         assert_eq!(name("a\nb").unwrap_err().code, "control_character");
+        assert!(name(&"\u{e9}".repeat(200)).is_ok());
         assert_eq!(name(&"x".repeat(201)).unwrap_err().code, "too_long");
         assert_eq!(name("  ").unwrap_err().code, "empty");
     }

@@ -96,6 +96,16 @@ mod tests {
     }
 
     #[test]
+    fn a_shape_is_lifted_from_where_it_stands() {
+        let lifted = TWO_STEPS.lift("a.b", 2, r#"{"full":"x"}"#).unwrap();
+        assert_eq!(lifted.as_deref(), Some(r#"{"whole":"x"}"#));
+        assert_eq!(TWO_STEPS.current("c.d"), 1);
+        assert_eq!(TWO_STEPS.lift("c.d", 1, "{}").unwrap(), None);
+        let broken = TWO_STEPS.lift("a.b", 2, "{");
+        assert!(matches!(broken, Err(Undecodable::Content { schema: 2, .. })));
+    }
+
+    #[test]
     fn a_shape_without_a_path_to_today_is_refused() {
         let gap = Upcasters(&[Upcaster { kind: "a.b", from: 2, lift: |old| old }]);
         assert!(matches!(gap.lift("a.b", 1, "{}"), Err(Undecodable::Schema { .. })));

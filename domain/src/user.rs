@@ -325,10 +325,112 @@ mod tests {
 
     #[test]
     fn tokens_are_bounded() {
-        let tokens = (0..TOKENS_MAX).map(|n| (2, UserEvent::TokenCreated(credential(n as u128))));
-        given::<User>(std::iter::once(created()).chain(tokens))
+        let tokens = |count| {
+            let token = |n| (2, UserEvent::TokenCreated(credential(n)));
+            std::iter::once(created()).chain((0..count).map(token))
+        };
+        let most = TOKENS_MAX as u128;
+        given::<User>(tokens(most - 1))
+            .when(3, UserCommand::CreateToken(credential(999)))
+            .then([UserEvent::TokenCreated(credential(999))]);
+        given::<User>(tokens(most))
             .when(3, UserCommand::CreateToken(credential(999)))
             .then_refused("too_many_tokens");
+        let one_less = (3, UserEvent::TokenDeleted { id: credential(7).id });
+        given::<User>(tokens(most).chain([one_less]))
+            .when(4, UserCommand::CreateToken(credential(999)))
+            .then([UserEvent::TokenCreated(credential(999))]);
+    }
+
+    #[test]
+    fn a_user_is_created_once_with_a_password_or_without() {
+        let create = |password| UserCommand::Create {
+            id: UserId(Uuid::from_u128(7)),
+            organization: OrganizationId(Uuid::from_u128(30)),
+            person: person(),
+            roles: vec![],
+            password,
+        };
+        let proof = Proof("argon".to_owned());
+        given::<User>([]).when(1, create(None)).then([created().1]);
+        given::<User>([])
+            .when(1, create(Some(proof.clone())))
+            .then([created().1, UserEvent::PasswordSet { proof }]);
+        given::<User>([created()]).when(2, create(None)).then_refused("exists");
+    }
+
+    #[test]
+    fn nothing_happens_to_a_user_who_was_never_created() {
+        given::<User>([]).when(1, UserCommand::Disable).then_refused("not_found");
+        assert_eq!(User::default().known().err(), Some(Refusal::not_found()));
+        let known = User::default().evolve(&created().1, november(1));
+        assert_eq!(known.known().unwrap().person.full_name(), "Ann Lee");
+    }
+
+    #[test]
+    fn editing_without_a_difference_is_no_fact() {
+        let mut married = person();
+        married.last_name = "Poe".to_owned();
+        let user = || given::<User>([created()]);
+        user().when(2, UserCommand::Edit(person())).then_nothing();
+        let edited = UserEvent::Edited { person: married.clone() };
+        user().when(2, UserCommand::Edit(married.clone())).then([edited.clone()]);
+        given::<User>([created(), (2, edited)]).when(3, UserCommand::Edit(married)).then_nothing();
+    }
+
+    #[test]
+    fn disabling_twice_is_one_fact_and_enabling_undoes_it() {
+        let disabled = (2, UserEvent::Disabled {});
+        let enabled = (3, UserEvent::Enabled {});
+        given::<User>([created()]).when(2, UserCommand::Disable).then([UserEvent::Disabled {}]);
+        given::<User>([created()]).when(2, UserCommand::Enable).then_nothing();
+        given::<User>([created(), disabled.clone()]).when(3, UserCommand::Disable).then_nothing();
+        given::<User>([created(), disabled.clone()])
+            .when(3, UserCommand::Enable)
+            .then([UserEvent::Enabled {}]);
+        given::<User>([created(), disabled, enabled])
+            .when(4, UserCommand::Disable)
+            .then([UserEvent::Disabled {}]);
+    }
+
+    #[test]
+    fn a_session_is_ended_once_and_only_by_its_id() {
+        let sessions = [created(), (2, UserEvent::SignedIn(credential(5)))];
+        let id = credential(5).id;
+        given::<User>(sessions.clone())
+            .when(3, UserCommand::SignOut(id))
+            .then([UserEvent::SignedOut { id }]);
+        given::<User>(sessions.clone())
+            .when(3, UserCommand::SignOut(credential(6).id))
+            .then_nothing();
+        let other = (3, UserEvent::SignedOut { id: credential(6).id });
+        given::<User>(sessions.clone().into_iter().chain([other]))
+            .when(4, UserCommand::SignOut(id))
+            .then([UserEvent::SignedOut { id }]);
+        let ended = (3, UserEvent::SignedOut { id });
+        given::<User>(sessions.into_iter().chain([ended]))
+            .when(4, UserCommand::SignOut(id))
+            .then_nothing();
+    }
+
+    #[test]
+    fn one_session_more_than_allowed_ends_the_oldest() {
+        let mut sessions = Vec::new();
+        for n in 0..=SESSIONS_MAX as u128 {
+            begin_session(&mut sessions, credential(n));
+        }
+        let kept: Vec<_> = sessions.iter().map(|session| session.id).collect();
+        let expected: Vec<_> = (1..=SESSIONS_MAX as u128).map(|n| credential(n).id).collect();
+        assert_eq!(kept, expected);
+    }
+
+    #[test]
+    fn a_new_session_drops_those_that_have_expired() {
+        let until = |id, day| Credential { expires_at: november(day), ..credential(id) };
+        let mut sessions = vec![until(1, 4), until(2, 5), until(3, 6)];
+        begin_session(&mut sessions, Credential { created_at: november(5), ..credential(4) });
+        let kept: Vec<_> = sessions.iter().map(|session| session.id).collect();
+        assert_eq!(kept, [credential(3).id, credential(4).id]);
     }
 
     #[test]
@@ -346,9 +448,11 @@ mod tests {
     #[test]
     fn the_same_roles_again_are_no_fact() {
         let roles = vec![Role::CustomerAdministrator];
-        given::<User>([created(), (2, UserEvent::RolesAssigned { roles: roles.clone() })])
-            .when(3, UserCommand::AssignRoles(roles))
+        let assigned = UserEvent::RolesAssigned { roles: roles.clone() };
+        given::<User>([created(), (2, assigned.clone())])
+            .when(3, UserCommand::AssignRoles(roles.clone()))
             .then_nothing();
+        given::<User>([created()]).when(2, UserCommand::AssignRoles(roles)).then([assigned]);
     }
 
     #[test]

@@ -264,8 +264,15 @@ fn naive(facts: &[Fact], prices: &Prices, settings: &BillingSettings, period: &P
     total.rounded()
 }
 
+/// 2,000 histories, or as many as `PROPTEST_CASES` says.
+fn histories() -> ProptestConfig {
+    let config = ProptestConfig::default();
+    let cases = std::env::var_os("PROPTEST_CASES").map_or(2_000, |_| config.cases);
+    ProptestConfig { cases, ..config }
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(2_000))]
+    #![proptest_config(histories())]
 
     #[test]
     fn the_naive_model_agrees_to_the_cent(facts in facts(), prices in prices(), zone in 0..4_usize) {

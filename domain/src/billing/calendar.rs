@@ -172,6 +172,38 @@ mod tests {
     }
 
     #[test]
+    fn a_period_has_its_first_and_its_last_date_and_no_other() {
+        let february = CalendarRule::CalendarMonth.period_containing(date("2020-02-10"));
+        for (day, within) in [
+            ("2020-01-31", false),
+            ("2020-02-01", true),
+            ("2020-02-29", true),
+            ("2020-03-01", false),
+        ] {
+            assert_eq!(february.contains(date(day)), within, "{day}");
+        }
+        assert_eq!(february.after(), date("2020-03-01"));
+    }
+
+    #[test]
+    fn a_period_begins_and_ends_at_the_seller_s_midnight() {
+        let auckland = in_zone("Pacific/Auckland");
+        let february = auckland.rule.period_containing(date("2020-02-10"));
+        assert_eq!(
+            auckland.instants(&february),
+            (instant("2020-01-31T11:00:00Z"), instant("2020-02-29T11:00:00Z"))
+        );
+    }
+
+    #[test]
+    fn dates_are_counted_from_the_first_to_before_the_last() {
+        let days = |from: &str, to: &str| days_between(date(from), date(to));
+        assert_eq!(days("2020-02-01", "2020-03-01"), 29);
+        assert_eq!(days("2020-02-01", "2020-02-01"), 0);
+        assert_eq!(days("2020-03-01", "2020-02-01"), 0);
+    }
+
+    #[test]
     fn a_day_begins_at_the_zone_s_midnight() {
         let auckland = in_zone("Pacific/Auckland");
         assert_eq!(auckland.local_date(instant("2020-01-31T11:30:00Z")), date("2020-02-01"));

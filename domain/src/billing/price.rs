@@ -314,3 +314,252 @@ impl Override {
         )
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::CalendarRule;
+    use super::*;
+    use crate::decider::testing::november;
+    use crate::money::Currency;
+
+    fn settings() -> BillingSettings {
+        BillingSettings {
+            currency: Currency::parse("EUR").unwrap(),
+            rule: CalendarRule::CalendarMonth,
+            zone: chrono_tz::UTC,
+        }
+    }
+
+    fn plan(key: &str) -> PlanKey {
+        PlanKey::parse(key).unwrap()
+    }
+
+    fn date(day: u32) -> NaiveDate {
+        november(day).date_naive()
+    }
+
+    /// A price of plan `a`.
+    fn row(position: u64, from: Option<u32>, minor: i64) -> PriceRow {
+        PriceRow { from: from.map(november), minor, plan: plan("a"), position }
+    }
+
+    /// An override of the customer's, in force from the first on, of the price of every plan.
+    fn override_of(position: u64, overridden: Overridden) -> Override {
+        Override {
+            actor: "Bob".to_owned(),
+            depth: 3,
+            from: november(1),
+            overridden,
+            plan: None,
+            position,
+            reason: None,
+        }
+    }
+
+    fn set(position: u64, minor: i64) -> Override {
+        let value = PriceOverride::Amount(minor);
+        override_of(position, Overridden::Price(Setting::Set { to: None, value }))
+    }
+
+    fn set_until(position: u64, minor: i64, to: DateTime<Utc>) -> Override {
+        let value = PriceOverride::Amount(minor);
+        override_of(position, Overridden::Price(Setting::Set { to: Some(to), value }))
+    }
+
+    fn clear(position: u64) -> Override {
+        override_of(position, Overridden::Price(Setting::Cleared))
+    }
+
+    fn reduce(position: u64, percent: &str) -> Override {
+        let value = PriceOverride::Percent(Percent::parse(percent).unwrap());
+        override_of(position, Overridden::Price(Setting::Set { to: None, value }))
+    }
+
+    fn property(position: u64, key: &str, setting: Setting<String>) -> Override {
+        let key = PropertyKey::parse(key).unwrap();
+        override_of(position, Overridden::Property { key, setting })
+    }
+
+    /// What plan `a` costs on a day of November, in whole minor units.
+    fn minor(prices: &Prices, day: u32) -> i64 {
+        let priced = prices.on(date(day), &plan("a"), &settings()).unwrap();
+        assert_eq!(priced.minor.denominator(), 1);
+        i64::try_from(priced.minor.numerator()).unwrap()
+    }
+
+    fn with(overrides: impl IntoIterator<Item = Override>) -> Prices {
+        Prices { overrides: overrides.into_iter().collect(), rows: vec![row(1, None, 100)] }
+    }
+
+    #[test]
+    fn the_latest_row_that_has_begun_is_the_price_and_the_others_lose() {
+        let rows = vec![row(1, None, 100), row(3, Some(11), 300), row(2, Some(10), 200)];
+        let prices = Prices { overrides: vec![], rows };
+        assert_eq!([9, 10, 11].map(|day| minor(&prices, day)), [100, 200, 300]);
+        let priced = prices.on(date(11), &plan("a"), &settings()).unwrap();
+        assert_eq!(priced.sources, [PriceSource::Row(3)]);
+        assert_eq!(priced.losers, [PriceSource::Row(1), PriceSource::Row(2)]);
+    }
+
+    #[test]
+    fn of_two_rows_from_one_moment_the_later_recorded_is_the_price() {
+        let rows = vec![row(3, Some(10), 300), row(2, Some(10), 200)];
+        assert_eq!(minor(&Prices { overrides: vec![], rows }, 10), 300);
+    }
+
+    #[test]
+    fn a_plan_that_nothing_prices_is_quarantined() {
+        let prices = with([]);
+        let refused = prices.on(date(9), &plan("b"), &settings()).unwrap_err();
+        assert_eq!((refused.date, &refused.plan), (date(9), &plan("b")));
+        assert_eq!(refused.reason, QuarantineReason::NoPrice);
+        let later = Prices { overrides: vec![], rows: vec![row(1, Some(10), 100)] };
+        assert!(later.on(date(9), &plan("a"), &settings()).is_err());
+    }
+
+    #[test]
+    fn an_override_is_in_force_from_the_day_it_begins_on() {
+        let prices = with([Override { from: november(10), ..set(5, 80) }]);
+        assert_eq!([9, 10].map(|day| minor(&prices, day)), [100, 80]);
+    }
+
+    #[test]
+    fn an_override_is_in_force_until_the_day_that_it_ends_within() {
+        let within = with([set_until(5, 80, november(10) - chrono::TimeDelta::seconds(1))]);
+        assert_eq!([8, 9].map(|day| minor(&within, day)), [80, 100]);
+        let at_the_end = with([set_until(5, 80, november(10))]);
+        assert_eq!([9, 10].map(|day| minor(&at_the_end, day)), [80, 100]);
+    }
+
+    #[test]
+    fn a_clear_ends_what_was_recorded_before_it_from_its_day_on() {
+        let prices = with([set(5, 80), Override { from: november(10), ..clear(6) }]);
+        assert_eq!([9, 10].map(|day| minor(&prices, day)), [80, 100]);
+        let set_again = with([set(5, 80), clear(6), set(7, 70)]);
+        assert_eq!(minor(&set_again, 10), 70);
+    }
+
+    #[test]
+    fn a_clear_ends_nothing_of_another_level_plan_or_subject() {
+        let for_plan = || Override { plan: Some(plan("a")), ..clear(6) };
+        let quota = |setting| property(6, "Quota", setting);
+        for other in [Override { depth: 2, ..clear(6) }, for_plan(), quota(Setting::Cleared)] {
+            assert_eq!(minor(&with([set(5, 80), other.clone()]), 10), 80, "{other:?}");
+        }
+        let own = with([Override { plan: Some(plan("a")), ..set(5, 80) }, for_plan()]);
+        assert_eq!(minor(&own, 10), 100);
+    }
+
+    #[test]
+    fn an_override_of_a_property_is_cleared_by_one_of_the_same_property() {
+        let quota = PropertyKey::parse("Quota").unwrap();
+        let big = || property(5, "Quota", Setting::Set { to: None, value: "9 GB".to_owned() });
+        let value = |by: Override| {
+            let prices = with([big(), by]);
+            let found = prices.property_on(date(10), &plan("a"), &quota, &settings());
+            found.map(|(by, value)| (by.position, value.to_owned()))
+        };
+        let still = Some((5, "9 GB".to_owned()));
+        assert_eq!(value(clear(6)), still);
+        assert_eq!(value(property(6, "Speed", Setting::Cleared)), still);
+        assert_eq!(value(property(6, "Quota", Setting::Cleared)), None);
+    }
+
+    #[test]
+    fn a_property_s_override_is_of_its_property_its_plan_and_its_days() {
+        let quota = PropertyKey::parse("Quota").unwrap();
+        let to = |value: &str| Setting::Set { to: None, value: value.to_owned() };
+        let prices = with([
+            Override { from: november(10), ..property(5, "Quota", to("9 GB")) },
+            property(6, "Speed", to("fast")),
+            Override { plan: Some(plan("b")), ..property(7, "Quota", to("1 GB")) },
+        ]);
+        let on = |day, key| {
+            let found = prices.property_on(date(day), &plan(key), &quota, &settings());
+            found.map(|(_, value)| value.to_owned())
+        };
+        assert_eq!(on(9, "a"), None);
+        assert_eq!(on(10, "a").as_deref(), Some("9 GB"));
+        assert_eq!(on(9, "b").as_deref(), Some("1 GB"));
+    }
+
+    #[test]
+    fn the_nearest_level_wins_and_a_percentage_asks_the_one_above() {
+        let prices = with([
+            Override { depth: 2, ..set(5, 80) },
+            reduce(6, "-50"),
+            Override { depth: 1, ..set(7, 10) },
+        ]);
+        let priced = prices.on(date(10), &plan("a"), &settings()).unwrap();
+        assert_eq!(priced.minor, Ratio::whole(40));
+        assert_eq!(priced.sources, [PriceSource::Override(6), PriceSource::Override(5)]);
+        assert_eq!(priced.losers, [PriceSource::Override(7), PriceSource::Row(1)]);
+    }
+
+    #[test]
+    fn within_a_level_the_plan_s_own_wins_then_the_latest_from_then_the_later_recorded() {
+        let own = Override { plan: Some(plan("a")), ..set(4, 90) };
+        let from_later = Override { from: november(5), ..set(5, 80) };
+        let all = [own.clone(), from_later.clone(), set(6, 70), set(7, 60)];
+        assert_eq!(minor(&with(all.clone()), 10), 90);
+        assert_eq!(minor(&with(all[1..].to_vec()), 10), 80);
+        assert_eq!(minor(&with(all[2..].to_vec()), 10), 60);
+        let losers = with(all).on(date(10), &plan("a"), &settings()).unwrap().losers;
+        let positions: Vec<_> = losers.iter().map(|source| source.position()).collect();
+        assert_eq!(positions, [5, 6, 7, 1]);
+    }
+
+    #[test]
+    fn a_price_beyond_what_can_be_held_is_quarantined() {
+        let mut prices = with([]);
+        prices.rows[0].minor = i64::MAX;
+        // Ten levels, each of which multiplies the price by a fraction of its own.
+        prices.overrides = (1..=10)
+            .map(|depth| Override { depth, ..reduce(depth as u64 + 10, "33.3333") })
+            .collect();
+        let refused = prices.on(date(10), &plan("a"), &settings()).unwrap_err();
+        assert_eq!(refused.reason, QuarantineReason::TooLarge);
+    }
+
+    /// The position of the override that the price of `a` on the tenth is due to.
+    fn due_to(overrides: impl IntoIterator<Item = Override>) -> Option<u64> {
+        let prices = with(overrides);
+        let priced = prices.on(date(10), &plan("a"), &settings()).unwrap();
+        let by = prices.cause_of(&priced, date(10), &plan("a"), &settings());
+        by.map(|it| it.position)
+    }
+
+    #[test]
+    fn a_new_price_is_due_to_the_override_that_it_comes_from_or_to_a_clear_of_that_day() {
+        let on_the_tenth = |it: Override| Override { from: november(10), ..it };
+        assert_eq!(due_to([on_the_tenth(set(5, 80))]), Some(5));
+        assert_eq!(due_to([set(5, 80)]), None);
+        assert_eq!(due_to([set(5, 80), on_the_tenth(clear(6))]), Some(6));
+        assert_eq!(due_to([set(5, 80), clear(6)]), None);
+        // One that loses is not to blame, and neither is a property, nor another plan's.
+        assert_eq!(due_to([set(5, 80), on_the_tenth(Override { depth: 2, ..set(6, 70) })]), None);
+        assert_eq!(due_to([on_the_tenth(property(6, "Quota", Setting::Cleared))]), None);
+        let other_plan = Override { plan: Some(plan("b")), ..clear(6) };
+        assert_eq!(due_to([on_the_tenth(other_plan)]), None);
+        // What the price comes from goes before what was cleared on the same day.
+        assert_eq!(
+            due_to([on_the_tenth(set(5, 80)), on_the_tenth(Override { depth: 4, ..clear(6) })]),
+            Some(5)
+        );
+    }
+
+    #[test]
+    fn prices_may_change_where_rows_and_overrides_of_prices_begin_or_end() {
+        let prices = Prices {
+            overrides: vec![
+                Override { from: november(3), ..set_until(5, 80, november(4)) },
+                Override { from: november(5), ..property(6, "Quota", Setting::Cleared) },
+                Override { from: november(6), ..clear(7) },
+            ],
+            rows: vec![row(1, None, 100), row(2, Some(7), 200), row(3, Some(8), 300)],
+        };
+        let mut moments: Vec<_> = prices.moments(november(4), november(8)).collect();
+        moments.sort();
+        assert_eq!(moments, [november(4), november(6), november(7)]);
+    }
+}
