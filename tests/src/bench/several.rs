@@ -38,7 +38,7 @@ pub async fn several(size: Size, tell: &mut impl FnMut(Figure)) -> Result<()> {
     for folder in &folders {
         let binary = std::env::current_exe()?.with_file_name("atrium");
         let place = TestDatabase::new(engine).await?.place;
-        let program = Program { binary, place, folder: folder.path().to_owned() };
+        let program = Program::new(binary, place, folder.path().to_owned());
         populate(&program, size.customers)?;
         programs.push(program);
     }
