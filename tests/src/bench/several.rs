@@ -107,7 +107,7 @@ impl Group {
         let mut asked = Vec::new();
         for (number, server) in servers.iter().enumerate() {
             // Each start makes a new token for its database and ends the one before.
-            let last = servers[number..].iter().step_by(databases).last().unwrap_or(server);
+            let last = servers[number..].iter().step_by(databases).next_back().unwrap_or(server);
             let (address, token) = (server.url.replace("http://", ""), last.token.clone());
             let mut server = Asked { address, token, customers: Vec::new() };
             server.find_customers().await?;
