@@ -1,8 +1,5 @@
 //! Walking the chain: is the history the one that was written?
 
-use std::iter::Peekable;
-use std::vec::IntoIter;
-
 use domain::event::Heading;
 
 use crate::Error;
@@ -146,23 +143,23 @@ async fn walk(
 /// What was noted of the events that the walk has not come to yet.
 #[derive(Default)]
 struct Notes {
-    /// In the log's order.
-    ahead: Peekable<IntoIter<Note>>,
+    /// The next one last.
+    ahead: Vec<Note>,
     /// The last one that fits.
     fitting: Option<Note>,
 }
 
 impl Notes {
     fn new(mut notes: Vec<Note>) -> Self {
-        notes.sort_by_key(|note| note.position);
-        Self { ahead: notes.into_iter().peekable(), fitting: None }
+        notes.sort_by_key(|note| std::cmp::Reverse(note.position));
+        Self { ahead: notes, fitting: None }
     }
 
     /// The first event of a row that is another one than was noted. The row fits the chain, so its hashes are
     /// the chain's.
     fn misfit(&mut self, row: &Row) -> Result<Option<Finding>, Error> {
         let last = row.unsigned(0)?;
-        while let Some(note) = self.ahead.next_if(|note| note.position <= last) {
+        while let Some(note) = self.ahead.pop_if(|note| note.position <= last) {
             let mut from_last = row.bytes(2)?.rchunks(size_of::<Hash>());
             let before_last = usize::try_from(last - note.position).unwrap_or(usize::MAX);
             if from_last.nth(before_last) != Some(&note.hash) {
@@ -177,7 +174,7 @@ impl Notes {
 
     /// What was noted of events behind the end of the log.
     fn beyond(&mut self, end: u64) -> Option<Finding> {
-        let note = self.ahead.next()?;
+        let note = self.ahead.pop()?;
         let what = format!(
             "is missing: the log ends before it, and {} noted the one at position {}{}",
             note.place,

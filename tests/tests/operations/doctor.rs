@@ -86,8 +86,8 @@ async fn files_and_keys_that_are_not_as_they_should_be_are_found() -> Result<()>
         found(&site, false, &["master key fits: fault"]).await?;
         std::fs::remove_file(&key)?;
         found(&site, false, &["master key: fault"]).await?;
-        let text = super::setting::ended(site.command(&["doctor"])).await?.out;
-        assert!(text.contains("\n1 fault, "), "{text}");
+        let told = super::setting::ended(site.command(&["doctor"])).await?.out;
+        assert!(told.contains("\n1 fault, "), "{told}");
         std::fs::write(&key, text)?;
         std::fs::set_permissions(&key, PermissionsExt::from_mode(0o600))?;
 
