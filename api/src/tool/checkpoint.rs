@@ -297,7 +297,8 @@ mod tests {
             format!("atrium checkpoint 1 12 {} 2019-11-30T12:00:00.000Z", "ab".repeat(32))
         });
         assert_eq!(sign().fits(), Some(true));
-        let changes: [(&str, fn(&mut Checkpoint)); 6] = [
+        type Change = (&'static str, fn(&mut Checkpoint));
+        let changes: [Change; 6] = [
             ("the position", |it| it.position = 13),
             ("the hash", |it| it.hash.replace_range(..1, "b")),
             ("the time", |it| it.time = it.time.replace("2019", "2018")),
