@@ -82,6 +82,8 @@ struct DemoArguments {
 }
 
 fn main() -> ExitCode {
+    #[cfg(feature = "faults")]
+    eventstore::failpoints_from_environment();
     let cli = Cli::parse();
     let filter = EnvFilter::try_from_env("ATRIUM_LOG").unwrap_or_else(|_| EnvFilter::new("warn"));
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);

@@ -486,6 +486,9 @@ impl Database {
             Self::Postgres(_, options) => {
                 let mut connection = options.connect().await?;
                 connection.execute(WRITER_TIMEOUTS).await?;
+                if planted(Bug::NormalForFull) {
+                    connection.execute("set synchronous_commit = off").await?;
+                }
                 Ok(Connection::Postgres(connection))
             }
         }

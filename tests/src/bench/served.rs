@@ -34,7 +34,7 @@ pub async fn served(engine: Engine, size: Size, tell: &mut impl FnMut(Figure)) -
     let binary = std::env::current_exe()?.with_file_name("atrium");
     ensure!(binary.exists(), "{} is not there: build it, as scripts/bench does", binary.display());
     let place = database.place.clone();
-    let program = Program { binary, place, folder: folder.path().to_owned() };
+    let program = Program::new(binary, place, folder.path().to_owned());
     let began = Instant::now();
     let events = populate(&program, size.customers)?;
     tell(Figure::new("seed", engine, rate(events, began.elapsed()), "events/s"));

@@ -126,7 +126,7 @@ impl Site {
     pub(super) fn program(&self) -> Result<Program> {
         std::fs::create_dir_all(self.data())?;
         let (binary, folder) = (binary(), self.data());
-        Ok(Program { binary, place: self.database.place.clone(), folder })
+        Ok(Program::new(binary, self.database.place.clone(), folder))
     }
 
     pub(super) async fn open(&self) -> Result<Database> {
