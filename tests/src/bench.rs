@@ -6,6 +6,8 @@ mod append;
 mod machine;
 mod rebuild;
 mod served;
+mod several;
+mod space;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -25,6 +27,8 @@ use crate::world::{World, body};
 pub use append::append;
 pub use rebuild::rebuild;
 pub use served::served;
+pub use several::several;
+pub use space::space;
 
 /// One measured number, as `--json` prints it.
 #[derive(Clone, Debug, Serialize)]

@@ -55,7 +55,7 @@ pub async fn served(engine: Engine, size: Size, tell: &mut impl FnMut(Figure)) -
 }
 
 /// Has `atrium seed` make the population; gives how many events it has.
-fn populate(program: &Program, customers: usize) -> Result<usize> {
+pub(super) fn populate(program: &Program, customers: usize) -> Result<usize> {
     let mut command = std::process::Command::new(&program.binary);
     command.args(["seed", "--json", "--months", "12", "--customers", &customers.to_string()]);
     match &program.place {
@@ -231,7 +231,7 @@ impl Asked {
     }
 }
 
-fn post(head: &str, path: &str, headers: &str, body: &Value) -> Vec<u8> {
+pub(super) fn post(head: &str, path: &str, headers: &str, body: &Value) -> Vec<u8> {
     let body = body.to_string();
     format!(
         "POST {path} HTTP/1.1\r\n{head}{headers}content-type: application/json\r\n\
@@ -243,20 +243,20 @@ fn post(head: &str, path: &str, headers: &str, body: &Value) -> Vec<u8> {
 
 /// One connection, on which one answer follows the other. Hardly anything between the clock and the socket: an
 /// HTTP library would take as much of the processors as the server.
-struct Connection {
+pub(super) struct Connection {
     stream: TcpStream,
     read: Vec<u8>,
 }
 
 impl Connection {
-    async fn to(address: &str) -> Result<Self> {
+    pub(super) async fn to(address: &str) -> Result<Self> {
         let stream = TcpStream::connect(address).await?;
         stream.set_nodelay(true)?;
         Ok(Self { stream, read: Vec::with_capacity(64 << 10) })
     }
 
     /// The body of the answer, which must be a good one.
-    async fn ask(&mut self, request: &[u8]) -> Result<Vec<u8>> {
+    pub(super) async fn ask(&mut self, request: &[u8]) -> Result<Vec<u8>> {
         self.stream.write_all(request).await?;
         self.read.clear();
         let end = loop {

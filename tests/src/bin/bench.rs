@@ -42,6 +42,10 @@ enum Name {
     Rebuild,
     /// The real server over HTTP: commands, pages, a bill, its memory, its start after a kill
     Served,
+    /// One, two and four servers on one PostgreSQL
+    Several,
+    /// What tables and indexes grow by for each command
+    Space,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -60,7 +64,7 @@ async fn main() -> Result<()> {
     let size = if arguments.quick { QUICK } else { FULL };
     let size = Size { runs: arguments.runs.unwrap_or(size.runs).max(1), ..size };
     let names = match &arguments.names[..] {
-        [] => &[Name::Append, Name::Rebuild, Name::Served],
+        [] => &[Name::Append, Name::Rebuild, Name::Served, Name::Several, Name::Space],
         names => names,
     };
     let mut tell = |figure: Figure| {
@@ -84,6 +88,11 @@ async fn main() -> Result<()> {
                 Name::Append => bench::append(engine, size, arguments.in_flight, &mut tell).await?,
                 Name::Rebuild => bench::rebuild(engine, size, &mut tell).await?,
                 Name::Served => bench::served(engine, size, &mut tell).await?,
+                Name::Several if engine == Engine::Postgres => {
+                    bench::several(size, &mut tell).await?;
+                }
+                Name::Several => {}
+                Name::Space => bench::space(engine, size, &mut tell).await?,
             }
         }
     }
