@@ -425,6 +425,13 @@ mod tests {
     }
 
     #[test]
+    fn what_changed_nothing_ended_nothing() {
+        given::<Subscription>([(1, changed("a", 1))])
+            .when(2, deprovision())
+            .then_refused("not_provisioned");
+    }
+
+    #[test]
     fn a_wish_is_judged_by_what_is_held_at_its_moment() {
         let history = || {
             given::<Subscription>([

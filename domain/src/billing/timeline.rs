@@ -252,8 +252,10 @@ mod tests {
             fact(50, 5, provisioned("c")),
         ];
         let mut timeline = Timeline::default();
-        facts.iter().for_each(|fact| timeline.record(fact.clone()));
-        assert_eq!(timeline, Timeline::new(facts));
+        for (index, fact) in facts.iter().enumerate() {
+            timeline.record(fact.clone());
+            assert_eq!(timeline, Timeline::new(facts[..=index].iter().cloned()));
+        }
         assert_eq!(timeline.runs().len(), 3);
     }
 
