@@ -53,6 +53,22 @@ pub struct ServeArguments {
     #[arg(long, value_name = "REQUESTS", env = "ATRIUM_RATE_LIMIT")]
     pub rate_limit: Option<u32>,
 
+    /// Only answer questions and never write: for a PostgreSQL standby, or a copy
+    #[arg(
+        long,
+        value_name = "YES",
+        env = "ATRIUM_READ_ONLY",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true",
+        value_parser = clap::builder::BoolishValueParser::new()
+    )]
+    pub read_only: Option<bool>,
+
+    /// Where commands go, for those who send one to a server that only reads
+    #[arg(long, value_name = "URL", env = "ATRIUM_COMMANDS_AT")]
+    pub commands_at: Option<String>,
+
     /// Currency that everybody bills in, set at the first start [default: EUR]
     #[arg(long, value_name = "CODE", env = "ATRIUM_CURRENCY")]
     pub currency: Option<String>,
@@ -71,6 +87,8 @@ struct File {
     master_key_file: Option<PathBuf>,
     listen: Option<String>,
     rate_limit: Option<u32>,
+    read_only: Option<bool>,
+    commands_at: Option<String>,
     currency: Option<String>,
     time_zone: Option<String>,
 }
@@ -90,8 +108,22 @@ pub struct Settings {
     pub listen: SocketAddr,
     /// Requests that a caller may make in a minute; none: as many as he likes.
     pub rate_limit: Option<NonZeroU32>,
+    /// Whether the server writes.
+    pub access: Access,
     /// How everybody bills, for the first start.
     pub billing: BillingSettings,
+}
+
+/// What a server does with its database.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// It reads, and carries out commands.
+    ReadWrite,
+    /// It only reads; commands go elsewhere, perhaps it is known where.
+    ReadOnly {
+        /// The address of a server that takes them.
+        commands_at: Option<String>,
+    },
 }
 
 /// What `atrium config` prints: secrets masked.
@@ -103,6 +135,9 @@ struct Shown<'a> {
     master_key: Option<&'static str>,
     listen: String,
     rate_limit: u32,
+    read_only: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    commands_at: Option<&'a str>,
     currency: &'static str,
     time_zone: &'static str,
 }
@@ -135,6 +170,17 @@ impl Settings {
             faults.push(format!("listen: `{listen}` is no address such as {LISTEN}"));
         });
         let rate_limit = arguments.rate_limit.or(file.rate_limit);
+        let commands_at = arguments.commands_at.clone().or(file.commands_at);
+        if let Some(url) = &commands_at
+            && !url.starts_with("https://")
+            && !url.starts_with("http://")
+        {
+            faults.push("commands_at: must begin with https:// or http://".to_owned());
+        }
+        let access = match arguments.read_only.or(file.read_only) {
+            Some(true) => Access::ReadOnly { commands_at },
+            Some(false) | None => Access::ReadWrite,
+        };
         let currency = arguments.currency.clone().or(file.currency);
         let currency = Currency::parse(currency.as_deref().unwrap_or("EUR")).map_err(|fault| {
             faults.push(format!("currency: {}", fault.detail));
@@ -162,6 +208,7 @@ impl Settings {
             master_key,
             listen,
             rate_limit: NonZeroU32::new(rate_limit.unwrap_or(REQUESTS_PER_MINUTE.get())),
+            access,
             billing: BillingSettings { currency, rule: CalendarRule::CalendarMonth, zone },
         })
     }
@@ -182,6 +229,11 @@ impl Settings {
             master_key: self.master_key.map(|_| "***"),
             listen: self.listen.to_string(),
             rate_limit: self.rate_limit.map_or(0, NonZeroU32::get),
+            read_only: self.access != Access::ReadWrite,
+            commands_at: match &self.access {
+                Access::ReadWrite => None,
+                Access::ReadOnly { commands_at } => commands_at.as_deref(),
+            },
             currency: self.billing.currency.code(),
             time_zone: self.billing.zone.name(),
         };
@@ -217,12 +269,14 @@ mod tests {
         let arguments = ServeArguments {
             listen: Some("nowhere".to_owned()),
             rate_limit: None,
+            read_only: Some(true),
+            commands_at: Some("db.example".to_owned()),
             currency: Some("XXXX".to_owned()),
             time_zone: Some("Mars/Base".to_owned()),
             data: DataArguments { database: Some("mysql://x".to_owned()), ..Default::default() },
         };
         let faults = Settings::load(&arguments).unwrap_err().to_string();
-        for field in ["listen", "currency", "time_zone", "database", "4 faults"] {
+        for field in ["listen", "currency", "time_zone", "database", "commands_at", "5 faults"] {
             assert!(faults.contains(field), "{faults}");
         }
     }
@@ -236,6 +290,19 @@ mod tests {
         assert!(shown(None).contains("rate_limit = 600000\n"));
         assert!(shown(Some(5)).contains("rate_limit = 5\n"));
         assert!(shown(Some(0)).contains("rate_limit = 0\n"));
+    }
+
+    #[test]
+    fn whether_a_server_only_reads_is_shown_and_a_flag_wins() {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        std::io::Write::write_all(&mut file, b"read_only = true\n").unwrap();
+        let shown = |read_only| {
+            let data = DataArguments { config: Some(file.path().into()), ..Default::default() };
+            let arguments = ServeArguments { data, read_only, ..ServeArguments::default() };
+            Settings::load(&arguments).unwrap().show()
+        };
+        assert!(shown(None).contains("read_only = true\n"));
+        assert!(shown(Some(false)).contains("read_only = false\n"));
     }
 
     #[test]

@@ -73,31 +73,40 @@ impl Keys {
         hex(&self.check) == stored
     }
 
+    /// Whether the database was made with this master key, or with none yet.
+    ///
+    /// # Errors
+    /// Where it was made with another.
+    pub async fn belong_to(&self, database: &Database) -> Result<bool> {
+        let stored = database.installation(CHECK).await?;
+        if stored.as_ref().is_some_and(|stored| !self.fit(stored)) {
+            bail!(
+                "the master key does not fit this database: it was made with another. Start Atrium \
+                 with the key that belongs to it (--master-key-file or ATRIUM_MASTER_KEY)"
+            );
+        }
+        Ok(stored.is_some())
+    }
+
     /// Makes sure that the database was made with this master key; a new one remembers it.
     ///
     /// # Errors
     /// Where it was made with another.
     pub async fn check(&self, database: &Database) -> Result<()> {
-        match database.installation(CHECK).await? {
-            Some(stored) if self.fit(&stored) => Ok(()),
-            Some(_) => bail!(
-                "the master key does not fit this database: it was made with another. Start Atrium \
-                 with the key that belongs to it (--master-key-file or ATRIUM_MASTER_KEY)"
-            ),
-            None => {
-                failpoint("api::keys::check")?;
-                let mut connection = database.writer_connection().await?;
-                connection
-                    .execute(
-                        "insert into installation (name, value) values ($1, $2) \
-                         on conflict (name) do nothing",
-                        &[Value::from(CHECK), Value::from(hex(&self.check))],
-                    )
-                    .await?;
-                connection.close().await;
-                Ok(())
-            }
+        if self.belong_to(database).await? {
+            return Ok(());
         }
+        failpoint("api::keys::check")?;
+        let mut connection = database.writer_connection().await?;
+        connection
+            .execute(
+                "insert into installation (name, value) values ($1, $2) \
+                 on conflict (name) do nothing",
+                &[Value::from(CHECK), Value::from(hex(&self.check))],
+            )
+            .await?;
+        connection.close().await;
+        Ok(())
     }
 }
 

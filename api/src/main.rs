@@ -7,9 +7,9 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
-use api::config::{DataArguments, ServeArguments, Settings};
+use api::config::{Access, DataArguments, ServeArguments, Settings};
 use api::keys::{Keys, hex, random_bytes};
-use api::server::{Installation, master_key, recorder};
+use api::server::{Installation, master_key, open_to_read, recorder};
 use api::setup::{self, Demo};
 use clap::{Args, Parser, Subcommand};
 use commands::{Password, SystemAmbient};
@@ -46,6 +46,8 @@ enum Commands {
     /// Start the server
     ///
     /// The first start makes the provider and its administrator, and prints his password once.
+    /// With --read-only it answers questions from a database that others write to, such as a
+    /// PostgreSQL standby or a restored backup, writes nothing, and refuses every command.
     Serve(ServeArguments),
     /// Bring the database up to date and stop; `serve` does so by itself
     Migrate(DataArguments),
@@ -82,6 +84,8 @@ struct DemoArguments {
 }
 
 fn main() -> ExitCode {
+    #[cfg(feature = "faults")]
+    eventstore::failpoints_from_environment();
     let cli = Cli::parse();
     let filter = EnvFilter::try_from_env("ATRIUM_LOG").unwrap_or_else(|_| EnvFilter::new("warn"));
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
@@ -139,6 +143,11 @@ async fn listener(settings: &Settings) -> Result<TcpListener> {
 
 async fn demo(arguments: DemoArguments) -> Result<()> {
     let settings = Settings::load(&arguments.serve)?;
+    if settings.access != Access::ReadWrite {
+        anyhow::bail!(
+            "a demo is written; to read one that was made, use `atrium serve --read-only`"
+        );
+    }
     // Before the long work: an address that is not free would waste it.
     let listener = listener(&settings).await?;
     let database = tool::open(&settings).await?;
@@ -198,10 +207,20 @@ async fn demo(arguments: DemoArguments) -> Result<()> {
 async fn serve(arguments: &ServeArguments) -> Result<()> {
     let settings = Settings::load(arguments)?;
     let listener = listener(&settings).await?;
-    let database = tool::open(&settings).await?;
-    let keys = Keys::derive(&master_key(&settings, &database).await?);
     recorder();
     let ambient = Arc::new(SystemAmbient);
+    if let Access::ReadOnly { commands_at } = &settings.access {
+        let database = open_to_read(&settings).await?;
+        let keys = Keys::derive(&master_key(&settings, &database).await?);
+        let (rate, elsewhere) = (settings.rate_limit, commands_at.as_deref());
+        let installation = Installation::start_to_read(database, keys, ambient, rate, elsewhere);
+        let installation = installation.await?;
+        let stopped = stopped();
+        eprintln!("Atrium is ready, only to read, at http://{}", listener.local_addr()?);
+        return installation.serve(listener, stopped).await;
+    }
+    let database = tool::open(&settings).await?;
+    let keys = Keys::derive(&master_key(&settings, &database).await?);
     let installation = Installation::start(database, keys, ambient, settings.rate_limit).await?;
     let password = Password(hex(&random_bytes::<10>()));
     if let Some(login) = setup::first(&installation.app, &settings.billing, &password).await? {

@@ -8,6 +8,8 @@ use serde::Serialize;
 
 /// Seconds after which an overloaded or restarting server is worth another try.
 const RETRY_AFTER_SECONDS: u64 = 1;
+/// The same, where another server is the one to ask.
+const RETRY_ELSEWHERE_SECONDS: u64 = 10;
 
 /// What is wrong, for people and for programs. Never a stack trace, SQL, a file path or a secret.
 #[derive(Clone, Debug)]
@@ -78,6 +80,17 @@ impl Problem {
     pub fn unavailable(detail: impl Into<String>) -> Self {
         let mut problem = Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", detail);
         problem.headers.push((header::RETRY_AFTER, HeaderValue::from(RETRY_AFTER_SECONDS)));
+        problem
+    }
+
+    /// A server that only reads was sent a command. Not the request's fault, and it is right to send it again:
+    /// elsewhere, or here when a standby has become the primary.
+    #[must_use]
+    pub fn read_only(commands_at: Option<&str>) -> Self {
+        let place = commands_at.unwrap_or("the installation's server that takes them");
+        let detail = format!("This server only reads; send commands to {place}.");
+        let mut problem = Self::new(StatusCode::SERVICE_UNAVAILABLE, "read_only", detail);
+        problem.headers.push((header::RETRY_AFTER, HeaderValue::from(RETRY_ELSEWHERE_SECONDS)));
         problem
     }
 
@@ -209,6 +222,7 @@ impl From<commands::Error> for Problem {
                 Self::unavailable("Too many commands are waiting; try again.")
             }
             commands::Error::Stopping => Self::unavailable("The server is stopping; try again."),
+            commands::Error::ReadOnly { commands_at } => Self::read_only(commands_at.as_deref()),
             commands::Error::OutcomeUnknown => Self {
                 code: "outcome_unknown",
                 ..Self::unavailable(

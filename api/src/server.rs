@@ -14,7 +14,7 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use commands::{Ambient, Writer, WriterSettings};
-use eventstore::Database;
+use eventstore::{Age, Database};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use tokio::net::TcpListener;
 use tower_http::catch_panic::CatchPanicLayer;
@@ -25,7 +25,7 @@ use tracing::Instrument;
 use crate::app::App;
 use crate::auth::{Gate, identify};
 use crate::config::Settings;
-use crate::keys::{Keys, read_or_make_master_key};
+use crate::keys::{CHECK, Keys, read_or_make_master_key};
 use crate::problem::Problem;
 use crate::{graphql, rest};
 
@@ -47,7 +47,8 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 pub struct Installation {
     /// What requests reach.
     pub app: App,
-    writer_thread: std::thread::JoinHandle<()>,
+    /// None where there is no writer.
+    writer_thread: Option<std::thread::JoinHandle<()>>,
 }
 
 /// Opens the database of the settings and brings it up to date.
@@ -76,6 +77,41 @@ pub async fn open_log(settings: &Settings) -> Result<Database> {
                 .with_context(|| format!("the database {} cannot be used", file.display()))?
         }
     })
+}
+
+/// Opens the database of the settings only to read it, as long as others like to write.
+///
+/// # Errors
+/// Where it cannot be opened, holds no installation, or has not been brought up to date by a server that
+/// writes.
+pub async fn open_to_read(settings: &Settings) -> Result<Database> {
+    let database = match &settings.database {
+        Some(url) => {
+            Database::look_postgres(url).await.context("the PostgreSQL database cannot be used")?
+        }
+        None => {
+            let file = settings.sqlite_file();
+            if !file.exists() {
+                let folder = settings.data.display();
+                bail!("there is no database in {folder}; name its folder with --data");
+            }
+            Database::follow_sqlite(&file)
+                .await
+                .with_context(|| format!("the database {} cannot be used", file.display()))?
+        }
+    };
+    if database.age().await? == Age::Older || !projections::is_prepared(&database).await? {
+        bail!(
+            "the database is of another version of Atrium, and a server that only reads does not change \
+             it: start one of this version that writes first (`atrium serve` without --read-only)"
+        );
+    }
+    if database.installation(CHECK).await?.is_none() {
+        bail!(
+            "there is no installation in the database yet, and a server that only reads makes none"
+        );
+    }
+    Ok(database)
 }
 
 /// The master key of the settings; a new installation gets a new one.
@@ -113,7 +149,25 @@ impl Installation {
         )
         .await?;
         let app = App::new(database, writer, gate, keys, requests_per_minute);
-        Ok(Self { app, writer_thread })
+        Ok(Self { app, writer_thread: Some(writer_thread) })
+    }
+
+    /// Starts on a database that is only read, and perhaps written to by others. Nothing is written, and
+    /// every command is refused.
+    ///
+    /// # Errors
+    /// Where the master key does not fit, or the database cannot be reached.
+    pub async fn start_to_read(
+        database: Database,
+        keys: Keys,
+        ambient: Arc<impl Ambient + std::fmt::Debug>,
+        requests_per_minute: Option<NonZeroU32>,
+        commands_at: Option<&str>,
+    ) -> Result<Self> {
+        keys.belong_to(&database).await?;
+        let writer = Writer::none(ambient, commands_at);
+        let app = App::new(database, writer, Arc::default(), keys, requests_per_minute);
+        Ok(Self { app, writer_thread: None })
     }
 
     /// Serves until `stopped` is done, then lets what is being served finish.
@@ -178,7 +232,8 @@ impl Installation {
         let database = app.database().clone();
         drop(app);
         // The writer ends when nobody can reach it any more.
-        let ended = tokio::task::spawn_blocking(move || writer_thread.join());
+        let ended =
+            tokio::task::spawn_blocking(move || writer_thread.map(std::thread::JoinHandle::join));
         if tokio::time::timeout(GRACE, ended).await.is_err() {
             tracing::warn!("the writer was still at work when the server stopped");
         }
@@ -354,8 +409,9 @@ async fn billing_in_any_case(mut request: Request, next: Next) -> Response {
     next.run(request).await
 }
 
-/// Whether the server can serve: the database answers, the writer writes, and nobody is stopping it.
-async fn ready(State(app): State<App>) -> Result<&'static str, Problem> {
+/// Whether the server can serve: the database answers, the writer writes, and nobody is stopping it. One that
+/// only reads tells how far it may be behind.
+async fn ready(State(app): State<App>) -> Result<String, Problem> {
     if app.is_stopping() {
         return Err(Problem::unavailable("The server is stopping."));
     }
@@ -363,12 +419,23 @@ async fn ready(State(app): State<App>) -> Result<&'static str, Problem> {
         return Err(Problem::unavailable("The server is about to end."));
     }
     app.log().head().await?;
-    Ok("ready\n")
+    if app.writer().takes_commands().is_ok() {
+        return Ok("ready\n".to_owned());
+    }
+    Ok(match app.database().behind().await? {
+        Some(behind) => format!("ready, only reads, {:.3} s behind\n", behind.as_secs_f64()),
+        None => "ready, only reads\n".to_owned(),
+    })
 }
 
 /// Counts and times, for Prometheus.
 async fn metrics(State(app): State<App>) -> Response {
-    metrics::gauge!("atrium_log_position").set(*app.writer().position().borrow() as f64);
+    metrics::gauge!("atrium_log_position").set(*app.gate().end_of_log().borrow() as f64);
+    if app.writer().takes_commands().is_err() {
+        let behind = app.database().behind().await.ok().flatten();
+        let seconds = behind.map_or(f64::NAN, |behind| behind.as_secs_f64());
+        metrics::gauge!("atrium_behind_seconds").set(seconds);
+    }
     let text = recorder().render();
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response()
 }

@@ -1,5 +1,7 @@
 //! Why a command did not do what it should.
 
+use std::sync::Arc;
+
 use domain::Refusal;
 
 /// What the caller of a command is told.
@@ -20,12 +22,18 @@ pub enum Error {
     /// The process is stopping. Nothing has been done.
     #[error("the server is stopping")]
     Stopping,
+    /// This process only reads. Nothing has been done.
+    #[error("this server only reads")]
+    ReadOnly {
+        /// Where commands go, as far as is known.
+        commands_at: Option<Arc<str>>,
+    },
     /// The database did not confirm the commit: it may or may not have been done.
     #[error("whether the command took effect is not known; ask again with the same key")]
     OutcomeUnknown,
     /// The database could not take it. Nothing has been done.
     #[error("the storage refused the command")]
-    Storage(#[source] std::sync::Arc<eventstore::Error>),
+    Storage(#[source] Arc<eventstore::Error>),
     /// A mistake in the program. Nothing has been done.
     #[error("the command failed by a mistake in the program")]
     Panicked,

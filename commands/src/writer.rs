@@ -70,9 +70,28 @@ pub type OnCommit = Box<dyn Fn(&[Recorded]) + Send + Sync>;
 /// The way to the writer. Clones share it.
 #[derive(Clone, Debug)]
 pub struct Writer {
-    queue: mpsc::Sender<Job>,
+    queue: Queue,
     position: watch::Receiver<u64>,
     ambient: Arc<dyn AmbientDebug>,
+}
+
+/// Where commands wait to be decided.
+#[derive(Clone, Debug)]
+enum Queue {
+    Open(mpsc::Sender<Job>),
+    /// There is none: this process only reads.
+    None {
+        commands_at: Option<Arc<str>>,
+    },
+}
+
+impl Queue {
+    fn sender(&self) -> Result<&mpsc::Sender<Job>, Error> {
+        match self {
+            Self::Open(queue) => Ok(queue),
+            Self::None { commands_at } => Err(Error::ReadOnly { commands_at: commands_at.clone() }),
+        }
+    }
 }
 
 /// [`Ambient`] that can be part of a printable struct.
@@ -126,7 +145,23 @@ impl Writer {
                 StoreError::Unsuitable(format!("no thread for the writer: {error}"))
             })?;
         is_ready.await.map_err(|_| StoreError::Unsuitable("the writer ended at once".into()))??;
-        Ok((Self { queue, position, ambient }, thread))
+        Ok((Self { queue: Queue::Open(queue), position, ambient }, thread))
+    }
+
+    /// The way to no writer, in a process that only reads: every command is refused, and who asks is told
+    /// where commands go.
+    #[must_use]
+    pub fn none(ambient: Arc<impl Ambient + std::fmt::Debug>, commands_at: Option<&str>) -> Self {
+        let commands_at = commands_at.map(Arc::from);
+        Self { queue: Queue::None { commands_at }, position: watch::channel(0).1, ambient }
+    }
+
+    /// Whether commands are taken at all, whatever they say.
+    ///
+    /// # Errors
+    /// [`Error::ReadOnly`] where they are not.
+    pub fn takes_commands(&self) -> Result<(), Error> {
+        self.queue.sender().map(|_| ())
     }
 
     /// Hands a command over and waits for its answer. The command goes on even if nobody waits.
@@ -145,8 +180,9 @@ impl Writer {
         &self,
         submission: Submission,
     ) -> Result<impl Future<Output = Result<Committed, Error>> + Send + use<>, Error> {
+        let queue = self.queue.sender()?;
         let (answer, answered) = oneshot::channel();
-        self.queue.try_send(Job { submission, answer }).map_err(|error| match error {
+        queue.try_send(Job { submission, answer }).map_err(|error| match error {
             mpsc::error::TrySendError::Full(_) => Error::Overloaded,
             mpsc::error::TrySendError::Closed(_) => Error::Stopping,
         })?;
@@ -168,19 +204,23 @@ impl Writer {
         let (announce, position) = watch::channel(0);
         let worker =
             Worker::connect(database, ambient.clone(), settings, on_commit, announce).await?;
-        Ok((Self { queue, position, ambient }, tokio::spawn(worker.run(jobs))))
+        let writer = Self { queue: Queue::Open(queue), position, ambient };
+        Ok((writer, tokio::spawn(worker.run(jobs))))
     }
 
     /// Whether nothing can be asked of it any more: a mistake in the program has ended it. It does not come
     /// back; the process should end, too, and be started again.
     #[must_use]
     pub fn has_ended(&self) -> bool {
-        self.queue.is_closed()
+        matches!(&self.queue, Queue::Open(queue) if queue.is_closed())
     }
 
     /// Waits until it [has ended](Self::has_ended).
     pub async fn ended(&self) {
-        self.queue.closed().await;
+        match &self.queue {
+            Queue::Open(queue) => queue.closed().await,
+            Queue::None { .. } => std::future::pending().await,
+        }
     }
 
     /// The position of the last event that this process committed or caught up with.

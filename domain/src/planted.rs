@@ -28,7 +28,8 @@ macro_rules! bugs {
 bugs! {
     /// Commands are answered before they are written. Breaks: what is answered 2xx survives.
     AcknowledgeBeforeCommit = "acknowledge-before-commit",
-    /// SQLite writes with `synchronous=NORMAL`, and nobody looks. Breaks: what is answered 2xx survives a power cut.
+    /// SQLite writes with `synchronous=NORMAL`, and nobody looks; PostgreSQL commits with `synchronous_commit=off`.
+    /// Breaks: what is answered 2xx survives a power cut.
     NormalForFull = "normal-for-full",
     /// A commit that gave no answer is reported as not done. Breaks: an answer that got lost can be asked again.
     UnknownIsNotDone = "unknown-is-not-done",

@@ -42,6 +42,15 @@ const WRITER_TIMEOUTS: &str = "set statement_timeout = '60s'; set lock_timeout =
                                set idle_in_transaction_session_timeout = '60s'; \
                                set synchronous_commit = on";
 
+/// Microseconds that a standby is behind; negative where there is no telling.
+const BEHIND: &str = "select case \
+    when not pg_is_in_recovery() then -1 \
+    when pg_last_wal_receive_lsn() = pg_last_wal_replay_lsn() \
+        and exists (select from pg_stat_wal_receiver) then 0 \
+    when pg_last_xact_replay_timestamp() is null then -1 \
+    else greatest(0, extract(epoch from clock_timestamp() - \
+        pg_last_xact_replay_timestamp()) * 1000000)::bigint end";
+
 /// The log's tables, step by step.
 static SQLITE_SCHEMA: Migrator = sqlx::migrate!("../migrations/sqlite");
 /// The same for PostgreSQL.
@@ -351,7 +360,7 @@ impl Database {
     /// Connects to a PostgreSQL server and brings the schema up to date.
     ///
     /// # Errors
-    /// Where the server cannot be reached, or holds a newer Atrium database.
+    /// Where the server cannot be reached or is a standby, or holds a newer Atrium database.
     pub async fn connect_postgres(url: &str) -> Result<Self, Error> {
         let options = PgConnectOptions::from_str(url)?
             .application_name("atrium")
@@ -360,6 +369,13 @@ impl Database {
             .disable_statement_logging();
         failpoint("eventstore::open::connect")?;
         let mut first = options.connect().await?;
+        if sqlx::query_scalar("select pg_is_in_recovery()").fetch_one(&mut first).await? {
+            return Err(Error::Unsuitable(
+                "the server is a standby, which only reads: `atrium serve --read-only` answers questions from \
+                 it; whatever writes needs the primary"
+                    .to_owned(),
+            ));
+        }
         failpoint("eventstore::open::migrate")?;
         POSTGRES_SCHEMA.run(&mut first).await.map_err(migration)?;
         first.close().await?;
@@ -380,15 +396,22 @@ impl Database {
     /// # Errors
     /// Where the file cannot be opened, or is no SQLite database.
     pub async fn look_sqlite(file: &Path) -> Result<Self, Error> {
-        let options = SqliteConnectOptions::new()
-            .filename(file)
-            .read_only(true)
-            .immutable(!is_in_use(file))
-            .busy_timeout(Duration::from_secs(SQLITE_BUSY_SECONDS))
-            .pragma("cache_size", SQLITE_CACHE)
-            .statement_cache_capacity(STATEMENTS_CACHED)
-            .row_buffer_size(SQLITE_ROWS_AHEAD)
-            .disable_statement_logging();
+        Self::look_with(for_looking(file).immutable(!is_in_use(file))).await
+    }
+
+    /// The same for long: others may begin to write at any time, and that is seen. For it SQLite needs files
+    /// beside the one; where none can be made, nobody writes, and the file is taken as it is.
+    ///
+    /// # Errors
+    /// Where the file cannot be opened, or is no SQLite database.
+    pub async fn follow_sqlite(file: &Path) -> Result<Self, Error> {
+        match Self::look_with(for_looking(file)).await {
+            Err(_) if !is_in_use(file) => Self::look_with(for_looking(file).immutable(true)).await,
+            followed => followed,
+        }
+    }
+
+    async fn look_with(options: SqliteConnectOptions) -> Result<Self, Error> {
         failpoint("eventstore::look::sqlite")?;
         let pool = SqlitePoolOptions::new().max_connections(8).connect_with(options.clone());
         let database = Self::Sqlite(pool.await?, options);
@@ -502,6 +525,9 @@ impl Database {
             Self::Postgres(_, options) => {
                 let mut connection = options.connect().await?;
                 connection.execute(WRITER_TIMEOUTS).await?;
+                if planted(Bug::NormalForFull) {
+                    connection.execute("set synchronous_commit = off").await?;
+                }
                 Ok(Connection::Postgres(connection))
             }
         }
@@ -551,6 +577,22 @@ impl Database {
         rows.first().map(|row| row.text(0).map(str::to_owned)).transpose().map_err(Error::from)
     }
 
+    /// How far a PostgreSQL standby may be behind its primary: nothing if it is connected and has replayed all
+    /// that came, otherwise the age of the last transaction that it has replayed. None where that is not known,
+    /// and where the database is no standby.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub async fn behind(&self) -> Result<Option<Duration>, Error> {
+        failpoint("eventstore::behind")?;
+        if self.engine() == Engine::Sqlite {
+            return Ok(None);
+        }
+        let rows = self.fetch(BEHIND, &[]).await?;
+        let micros = rows.first().map_or(Ok(-1), |row| row.int(0))?;
+        Ok(u64::try_from(micros).ok().map(Duration::from_micros))
+    }
+
     /// Closes every connection; SQLite then folds its write-ahead log into the file.
     pub async fn close(&self) {
         match self {
@@ -569,6 +611,18 @@ impl Database {
         }
         Ok(())
     }
+}
+
+/// How to look at a SQLite file.
+fn for_looking(file: &Path) -> SqliteConnectOptions {
+    SqliteConnectOptions::new()
+        .filename(file)
+        .read_only(true)
+        .busy_timeout(Duration::from_secs(SQLITE_BUSY_SECONDS))
+        .pragma("cache_size", SQLITE_CACHE)
+        .statement_cache_capacity(STATEMENTS_CACHED)
+        .row_buffer_size(SQLITE_ROWS_AHEAD)
+        .disable_statement_logging()
 }
 
 /// Whether somebody has a SQLite file open, or had it when he was killed: its write-ahead log lies

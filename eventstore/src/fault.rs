@@ -12,7 +12,7 @@ pub fn failpoint(_name: &'static str) -> std::io::Result<()> {
 }
 
 #[cfg(feature = "faults")]
-pub use armed::{failpoint, failpoints_met};
+pub use armed::{failpoint, failpoints_from_environment, failpoints_met};
 
 #[cfg(feature = "faults")]
 mod armed {
@@ -31,6 +31,12 @@ mod armed {
             Err(std::io::Error::other(format!("the failpoint {name} was told to fail")))
         });
         Ok(())
+    }
+
+    /// Has this process do what the environment variable `FAILPOINTS` says, until it ends
+    /// (`eventstore::append::commit=delay(800)`).
+    pub fn failpoints_from_environment() {
+        std::mem::forget(fail::FailScenario::setup());
     }
 
     /// The failpoints that this process has come to so far.

@@ -19,7 +19,7 @@ pub use database::{
 pub use error::Error;
 pub use fault::failpoint;
 #[cfg(feature = "faults")]
-pub use fault::failpoints_met;
+pub use fault::{failpoints_from_environment, failpoints_met};
 pub use log::{
     EVENT_LAYOUT, Head, Log, Pages, READ_MAX, REPLY_LAYOUT, ROW_EVENTS_MAX, SHAPE_LAYOUT, Stored,
     append, streams, write,

@@ -10,8 +10,8 @@ pub mod views;
 
 pub use document::{Below, Documents, Index, Touch, View, Wants};
 pub use rebuild::{
-    Condition, Difference, GENERATION, Rebuilt, VERSION, compare_with_log, condition, prepare,
-    rebuild, rebuild_within,
+    Condition, Difference, GENERATION, Rebuilt, VERSION, compare_with_log, condition, is_prepared,
+    prepare, rebuild, rebuild_within,
 };
 pub use tables::VIEWS_VERSION;
 pub use views::Views;

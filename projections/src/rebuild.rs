@@ -626,7 +626,11 @@ pub async fn prepare(database: &Database, progress: impl FnMut(u64)) -> Result<(
     rebuild(database, progress).await.map(|_| ())
 }
 
-async fn is_prepared(database: &Database) -> Result<bool, Error> {
+/// Whether the views are those that this program makes.
+///
+/// # Errors
+/// What the database says.
+pub async fn is_prepared(database: &Database) -> Result<bool, Error> {
     Ok(database.installation(VERSION).await?.as_deref() == Some(VIEWS_VERSION))
 }
 

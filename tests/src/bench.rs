@@ -8,6 +8,8 @@ mod machine;
 mod rebuild;
 mod report;
 mod served;
+mod several;
+mod space;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -30,6 +32,8 @@ pub use machine::look_into;
 pub use rebuild::rebuild;
 pub use report::{About, keep, report};
 pub use served::served;
+pub use several::several;
+pub use space::space;
 
 /// One measured number, as `--json` prints it.
 #[derive(Clone, Debug, Serialize)]

@@ -4,6 +4,7 @@ pub mod bench;
 pub mod history;
 pub mod http;
 pub mod laws;
+pub mod prove;
 #[cfg(feature = "faults")]
 pub mod simulation;
 pub mod witness;

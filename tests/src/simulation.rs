@@ -409,6 +409,7 @@ impl Simulation {
                 }
                 Err(Error::Storage(_) | Error::Stopping) => {}
                 Err(Error::Overloaded) => bail!("nobody else asks"),
+                Err(Error::ReadOnly { .. }) => bail!("this writer writes"),
                 Err(Error::Refused(_) | Error::Unauthenticated | Error::Panicked) => {
                     ensure!(before.is_none(), "{}: it was done", told());
                 }

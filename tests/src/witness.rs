@@ -1,8 +1,9 @@
-//! The witness: drives load over HTTP against the real `atrium`, takes it away under it, and compares
-//! what it was told with what the log says.
+//! The witness: drives load over HTTP against the real `atrium`, and compares what it was told with what the log
+//! says.
 //!
-//! It keeps a file of its own ([`journal`]), in which every command is before its request is sent, and
-//! every answer before it counts. What it found is a [`Verdict`].
+//! It keeps a file of its own ([`journal`]), in which every command is before its request is sent, and every answer
+//! before it counts. What it found is a [`Verdict`]. What happens to the server meanwhile is up to whoever has it
+//! ([`crate::prove`]).
 
 pub mod client;
 pub mod journal;
@@ -10,16 +11,16 @@ pub mod server;
 pub mod verdict;
 pub mod wish;
 
-use std::path::PathBuf;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use eventstore::{Database, Engine, Log};
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
-use sqlx::Connection as _;
 use tempfile::TempDir;
 use tokio::task::JoinSet;
 
@@ -32,27 +33,21 @@ use verdict::{Loss, Verdict, judge};
 use wish::{Effect, Wish, Wishes};
 
 /// Clients at a time.
-const CLIENTS: usize = 16;
-/// How long the load goes on before the server is killed, in milliseconds.
-const LOAD_MILLIS: std::ops::Range<u64> = 300..1_300;
-/// How long a server lives that is killed while it starts, in milliseconds.
-const IN_VAIN_MILLIS: std::ops::Range<u64> = 0..400;
+pub const CLIENTS: usize = 16;
 /// Longest that a client stays after sending, where it goes away.
 const LEAVE_MICROS: u64 = 5_000;
-/// Acknowledged commands that are asked again after each restart, the latest first.
+/// Acknowledged commands that are asked again after each fault, the latest first.
 const ASKED_AGAIN: usize = 32;
 /// Times that an unknown outcome is asked for.
-const TRIES_MAX: u32 = 50;
-/// Between two of them.
+const TRIES_MAX: u32 = 200;
+/// Times that all outcomes that nobody knows are asked for.
+const ROUNDS_MAX: u32 = 3;
+/// Between two requests for one outcome.
 const TRY_EVERY: Duration = Duration::from_millis(100);
-/// Cycles on one database; then what it holds is judged, and the next begins with an empty one.
-const CYCLES_PER_ROUND: u32 = 20;
-/// Longest that a server may take for one request when a thousand clients have gone away.
-const QUICK: Duration = Duration::from_secs(2);
-/// Most sockets that a server with no load holds: to its database, and to clients that idle.
-const SOCKETS_MAX: usize = 64;
+/// Longest that a client waits before it goes on after it got no answer, in milliseconds.
+const PAUSE_MILLIS: u64 = 40;
 
-/// What is to be done.
+/// What is to be tried.
 #[derive(Clone, Debug)]
 pub struct Plan {
     /// On which database.
@@ -61,48 +56,50 @@ pub struct Plan {
     pub seed: u64,
     /// The `atrium` binary.
     pub binary: PathBuf,
-    /// Whether what is on the disk stays there when something is wrong.
-    pub keep: bool,
 }
 
 /// What was done, and what came of it.
 #[derive(Clone, Debug, Default)]
 pub struct Report {
-    /// Servers killed under load.
-    pub kills: u32,
-    /// Servers killed while they started.
-    pub kills_at_start: u32,
-    /// Clients that went away after sending a whole command.
-    pub gone: u64,
-    /// Longest start after a kill.
+    /// What was done, and how often.
+    pub done: BTreeMap<&'static str, u64>,
+    /// Longest start of a server after a fault.
     pub slowest_start: Duration,
     /// Whether everything is there.
     pub verdict: Verdict,
-    /// What else is wrong: a law that does not hold.
-    pub unlawful: Option<String>,
+    /// What else is wrong: a law that does not hold, a server that did not come back.
+    pub unlawful: Vec<String>,
+    /// What could not be tried on this machine, and why.
+    pub skipped: Vec<String>,
 }
 
 impl Report {
     /// Of a trial that could not be brought to its end.
     #[must_use]
     pub fn of_failure(error: &anyhow::Error) -> Self {
-        Self { unlawful: Some(format!("{error:#}")), ..Self::default() }
+        Self { unlawful: vec![format!("{error:#}")], ..Self::default() }
+    }
+
+    /// Counts something that was done.
+    pub fn count(&mut self, what: &'static str, times: u64) {
+        *self.done.entry(what).or_default() += times;
     }
 
     /// Whether nothing is wrong.
     #[must_use]
     pub fn is_clean(&self) -> bool {
-        self.verdict.is_clean() && self.unlawful.is_none()
+        self.verdict.is_clean() && self.unlawful.is_empty()
     }
 
     /// Adds another one.
     pub fn absorb(&mut self, other: Self) {
-        self.kills += other.kills;
-        self.kills_at_start += other.kills_at_start;
-        self.gone += other.gone;
+        for (what, times) in other.done {
+            self.count(what, times);
+        }
         self.slowest_start = self.slowest_start.max(other.slowest_start);
         self.verdict.absorb(other.verdict);
-        self.unlawful = self.unlawful.take().or(other.unlawful);
+        self.unlawful.extend(other.unlawful);
+        self.skipped.extend(other.skipped);
     }
 
     /// What is wrong, in words; nothing where all is well.
@@ -114,80 +111,92 @@ impl Report {
 
 impl std::fmt::Display for Report {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let done: Vec<_> =
+            self.done.iter().map(|(what, times)| format!("{what} {times}")).collect();
         let verdict = &self.verdict;
-        write!(
-            f,
-            "kills {}, and {} at start; clients gone {}; commands {}: acknowledged {}, refused {}; \
-             unknown for a while {}, of which done {}; events {}; slowest start {:.1?}\n ",
-            self.kills,
-            self.kills_at_start,
-            self.gone,
-            verdict.commands,
-            verdict.acknowledged,
-            verdict.refused,
-            verdict.unknown,
-            verdict.unknown_and_done,
-            verdict.events,
-            self.slowest_start,
-        )?;
-        for loss in Loss::ALL {
-            write!(f, " {} {}", format!("{loss:?}").to_lowercase(), verdict.count(loss))?;
+        write!(f, "{}", done.join(", "))?;
+        if verdict.commands > 0 {
+            write!(
+                f,
+                "; commands {}: acknowledged {}, refused {}; unknown for a while {}, of which done {}; events {}\n ",
+                verdict.commands,
+                verdict.acknowledged,
+                verdict.refused,
+                verdict.unknown,
+                verdict.unknown_and_done,
+                verdict.events,
+            )?;
+            for loss in Loss::ALL {
+                write!(f, " {} {}", format!("{loss:?}").to_lowercase(), verdict.count(loss))?;
+            }
+        }
+        if !self.slowest_start.is_zero() {
+            write!(f, "; slowest start {:.1?}", self.slowest_start)?;
         }
         for complaint in self.complaints() {
-            write!(f, "\n  {complaint}")?;
+            write!(f, "\n  WRONG: {complaint}")?;
+        }
+        for skipped in &self.skipped {
+            write!(f, "\n  NOT TRIED: {skipped}")?;
         }
         Ok(())
     }
 }
 
-/// Kills the server again and again under load. `progress` hears of every cycle.
-///
-/// # Errors
-/// Where a server or its log is of no use any more. What is lost is in the report.
-pub async fn kill(plan: &Plan, cycles: u32, mut progress: impl FnMut(String)) -> Result<Report> {
-    let mut report = Report::default();
-    let mut left = cycles;
-    let mut seed = plan.seed;
-    while left > 0 && report.is_clean() {
-        let round = left.min(CYCLES_PER_ROUND);
-        let mut witness = Witness::new(plan, seed).await?;
-        let progress = |cycle: u32, told: String| {
-            progress(format!("cycle {} of {cycles}: {told}", cycles - left + cycle));
-        };
-        let judged = witness.round(round, progress).await;
-        report.absorb(witness.kept_unless_clean(judged)?);
-        left -= round;
-        seed += 1;
-    }
-    Ok(report)
-}
-
-/// Has many clients go away 0 to 5 ms after they have sent a command, and looks for what they left
-/// behind.
-///
-/// # Errors
-/// Where they left something behind that is no matter of the log.
-pub async fn leave(plan: &Plan, clients: u32) -> Result<Report> {
-    let mut witness = Witness::new(plan, plan.seed).await?;
-    let judged = async {
-        witness.leave(clients).await?;
-        witness.judge().await
-    };
-    let judged = judged.await;
-    witness.kept_unless_clean(judged)
-}
-
-/// One database, its journal, and the server that runs on it.
-struct Witness {
-    plan: Plan,
-    dice: StdRng,
+/// One installation, the journal of what it was asked, and those who ask.
+pub struct Witness {
+    /// Throws what is random.
+    pub dice: StdRng,
+    /// Starts servers on it.
+    pub program: Program,
+    /// What was done so far.
+    pub report: Report,
     database: TestDatabase,
-    /// For the journal, the server's log, and the master key where the database has no folder.
+    /// For the journal, the servers' logs, and the master key where the database has no folder.
     folder: Option<TempDir>,
-    program: Program,
-    server: Option<Server>,
     shared: Arc<Shared>,
-    report: Report,
+}
+
+/// Clients that ask for one thing after another, until they are told to end.
+#[must_use = "those who are not told to end go on"]
+pub struct Load {
+    clients: JoinSet<Result<()>>,
+    shared: Arc<Shared>,
+}
+
+impl Load {
+    /// Tells the clients to end, and waits for what they have asked.
+    ///
+    /// # Errors
+    /// Where the journal could not be written.
+    pub async fn end(mut self) -> Result<()> {
+        self.shared.stopping.store(true, Ordering::SeqCst);
+        while let Some(client) = self.clients.join_next().await {
+            client??;
+        }
+        Ok(())
+    }
+
+    /// Commands that were acknowledged since the last recovery.
+    #[must_use]
+    pub fn acknowledged(&self) -> usize {
+        self.shared.known().done.len()
+    }
+
+    /// Waits until so many more commands have been acknowledged.
+    ///
+    /// # Errors
+    /// Where that takes longer than it may.
+    pub async fn until_acknowledged(&self, more: usize, within: Duration) -> Result<()> {
+        let enough = self.acknowledged() + more;
+        let waiting = async {
+            while self.acknowledged() < enough {
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+        };
+        let waited = tokio::time::timeout(within, waiting).await;
+        waited.with_context(|| format!("no {more} commands were acknowledged within {within:?}"))
+    }
 }
 
 /// What the clients share.
@@ -230,8 +239,9 @@ impl Shared {
         self.journal.write(&Record::Intent(wish.intent.clone())).await
     }
 
-    /// Asks once, asks twice at the same time, or goes away, and then perhaps asks again at once.
-    async fn pursue(&self, client: &Client, wish: &Wish, dice: &mut StdRng) -> Result<()> {
+    /// Asks once, asks twice at the same time, or goes away, and then perhaps asks again at once; says whether
+    /// there was an answer.
+    async fn pursue(&self, client: &Client, wish: &Wish, dice: &mut StdRng) -> Result<bool> {
         self.intend(wish).await?;
         let mut answers = Vec::new();
         match dice.random_range(0..20) {
@@ -248,7 +258,7 @@ impl Shared {
             _ => answers.push(self.ask(client, wish).await?),
         }
         self.conclude(wish, &answers);
-        Ok(())
+        Ok(!matches!(answers.last(), Some(Answer::Unknown { .. })))
     }
 
     async fn leave(&self, client: &Client, wish: &Wish, dice: &mut StdRng) -> Result<Answer> {
@@ -280,62 +290,98 @@ impl Shared {
         let mut dice = StdRng::seed_from_u64(seed);
         while !self.stopping.load(Ordering::SeqCst) {
             let wish = self.known().wishes.any();
-            self.pursue(&client, &wish, &mut dice).await?;
+            if !self.pursue(&client, &wish, &mut dice).await? {
+                tokio::time::sleep(Duration::from_millis(dice.random_range(1..=PAUSE_MILLIS)))
+                    .await;
+            }
         }
         Ok(())
     }
 
-    /// Asks until there is an answer. Nothing that was asked before may be on its way.
+    /// One client that asks for each thing until it has an answer.
+    async fn insist(self: Arc<Self>, client: Client) -> Result<()> {
+        while !self.stopping.load(Ordering::SeqCst) {
+            let wish = self.known().wishes.any();
+            self.intend(&wish).await?;
+            self.clone().settle(client.clone(), wish).await?;
+        }
+        Ok(())
+    }
+
+    /// Asks until there is an answer.
     async fn settle(self: Arc<Self>, client: Client, wish: Wish) -> Result<()> {
+        let mut was_unknown = false;
         for _ in 0..TRIES_MAX {
             let answer = self.ask(&client, &wish).await?;
-            if !matches!(answer, Answer::Unknown { .. }) {
+            let is_unknown = matches!(answer, Answer::Unknown { .. });
+            if !is_unknown {
+                let is_refused = matches!(answer, Answer::Refused { .. });
                 self.conclude(&wish, &[answer]);
+                if was_unknown && is_refused {
+                    // The request without an answer may still be on its way.
+                    self.known().open.push(wish);
+                }
                 return Ok(());
             }
+            was_unknown = true;
             tokio::time::sleep(TRY_EVERY).await;
         }
-        // The verdict will tell that it was never answered.
+        // Unless it is asked again, the verdict will tell that it was never answered.
+        self.known().open.push(wish);
         Ok(())
     }
 }
 
 impl Witness {
-    /// With an empty database.
-    async fn new(plan: &Plan, seed: u64) -> Result<Self> {
-        let database = TestDatabase::new(plan.engine).await?;
+    /// With an empty database of its own.
+    ///
+    /// # Errors
+    /// Where there is none.
+    pub async fn new(plan: &Plan) -> Result<Self> {
+        Self::on(plan, TestDatabase::new(plan.engine).await?)
+    }
+
+    /// On a database.
+    ///
+    /// # Errors
+    /// Where there is no room for the journal.
+    pub fn on(plan: &Plan, database: TestDatabase) -> Result<Self> {
         let folder = tempfile::Builder::new().prefix("atrium-witness-").tempdir()?;
-        let path = folder.path();
+        let path = folder.path().to_owned();
         let journal = Journal::create(&path.join("journal"))?;
-        let program = Program {
-            binary: plan.binary.clone(),
-            place: database.place.clone(),
-            folder: path.to_owned(),
-        };
-        let known =
-            Known { wishes: Wishes::new(seed), open: Vec::new(), done: Vec::new(), gone: 0 };
+        let program = Program::new(plan.binary.clone(), database.place.clone(), path);
+        let wishes = Wishes::new(plan.seed);
+        let known = Known { wishes, open: Vec::new(), done: Vec::new(), gone: 0 };
         Ok(Self {
-            plan: plan.clone(),
-            dice: StdRng::seed_from_u64(seed),
+            dice: StdRng::seed_from_u64(plan.seed),
+            program,
+            report: Report::default(),
             database,
             folder: Some(folder),
-            program,
-            server: None,
             shared: Arc::new(Shared {
                 journal,
                 known: Mutex::new(known),
                 stopping: AtomicBool::new(false),
             }),
-            report: Report::default(),
         })
     }
 
+    /// Where the journal and the servers' logs are.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        &self.program.folder
+    }
+
     /// Starts a server, and makes something to ask about.
-    async fn prepare(&mut self) -> Result<()> {
-        let client = self.start().await?;
+    ///
+    /// # Errors
+    /// Where it does not get ready.
+    pub async fn prepare(&mut self) -> Result<Server> {
+        let server = self.start().await?;
+        let client = Client::to(&server)?;
         loop {
             let wish = self.shared.known().wishes.preparation();
-            let Some(wish) = wish else { return Ok(()) };
+            let Some(wish) = wish else { return Ok(server) };
             self.shared.intend(&wish).await?;
             let answer = self.shared.ask(&client, &wish).await?;
             let granted = matches!(answer, Answer::Acknowledged { .. });
@@ -344,83 +390,130 @@ impl Witness {
         }
     }
 
-    async fn start(&mut self) -> Result<Client> {
-        let at = self.shared.journal.now();
-        self.shared.journal.write(&Record::Starting { at }).await?;
+    /// Starts a server, after a fault for instance.
+    ///
+    /// # Errors
+    /// Where it does not get ready.
+    pub async fn start(&mut self) -> Result<Server> {
+        self.note_start().await?;
         let server = self.program.start().await?;
-        let client = Client::new(&server.url, &server.token)?;
         self.report.slowest_start = self.report.slowest_start.max(server.started_in);
-        self.server = Some(server);
-        Ok(client)
+        Ok(server)
     }
 
-    fn client(&self) -> Result<Client> {
-        let server = self.server.as_ref().context("the server runs")?;
-        Client::new(&server.url, &server.token)
+    /// Starts a server, and kills it before it can be ready, or a little after.
+    ///
+    /// # Errors
+    /// Where it cannot be started.
+    pub async fn start_in_vain(&mut self, alive: Duration) -> Result<()> {
+        self.note_start().await?;
+        self.program.start_in_vain(alive).await
     }
 
-    /// Notes that nothing that was asked before is on its way any more.
-    async fn fence(&self) -> Result<()> {
+    async fn note_start(&self) -> Result<()> {
         let at = self.shared.journal.now();
-        self.shared.journal.write(&Record::Fence { at }).await
+        self.shared.journal.write(&Record::Starting { at }).await
     }
 
-    /// Some cycles, and what came of them.
-    async fn round(
+    /// Has clients ask for all kinds of things, in all ways: once, twice at a time, and going away.
+    pub fn load(&mut self, clients: &[Client]) -> Load {
+        self.drive_with(clients, Shared::drive)
+    }
+
+    /// Has clients ask for one thing after another, each until there is an answer.
+    pub fn insisting_load(&mut self, clients: &[Client]) -> Load {
+        self.drive_with(clients, |shared, client, _| shared.insist(client))
+    }
+
+    fn drive_with<F>(
         &mut self,
-        cycles: u32,
-        mut progress: impl FnMut(u32, String),
-    ) -> Result<Report> {
-        self.prepare().await?;
-        for cycle in 1..=cycles {
-            progress(cycle, self.cycle().await?);
+        clients: &[Client],
+        drive: impl Fn(Arc<Shared>, Client, u64) -> F,
+    ) -> Load
+    where
+        F: Future<Output = Result<()>> + Send + 'static,
+    {
+        self.shared.stopping.store(false, Ordering::SeqCst);
+        let mut driven = JoinSet::new();
+        for client in clients.iter().cycle().take(CLIENTS.max(clients.len())) {
+            driven.spawn(drive(self.shared.clone(), client.clone(), self.dice.random()));
         }
-        self.judge().await
+        Load { clients: driven, shared: self.shared.clone() }
     }
 
-    /// Load, `kill -9`, restart, recovery.
-    async fn cycle(&mut self) -> Result<String> {
-        let client = self.client()?;
-        self.shared.stopping.store(false, Ordering::SeqCst);
-        let mut clients = JoinSet::new();
-        for _ in 0..CLIENTS {
-            clients.spawn(self.shared.clone().drive(client.clone(), self.dice.random()));
+    /// Has so many clients go away a moment after they have sent a command.
+    ///
+    /// # Errors
+    /// Where the journal could not be written.
+    pub async fn leave(&mut self, client: &Client, clients: u64) -> Result<()> {
+        let enough = self.gone() + clients;
+        let mut leaving = JoinSet::new();
+        while self.gone() < enough {
+            if leaving.len() == CLIENTS
+                && let Some(left) = leaving.join_next().await
+            {
+                left??;
+            }
+            let (shared, client) = (self.shared.clone(), client.clone());
+            let mut dice = StdRng::seed_from_u64(self.dice.random());
+            leaving.spawn(async move {
+                let wish = shared.known().wishes.any();
+                shared.intend(&wish).await?;
+                let answer = shared.leave(&client, &wish, &mut dice).await?;
+                shared.conclude(&wish, &[answer]);
+                anyhow::Ok(())
+            });
         }
-        let load = Duration::from_millis(self.dice.random_range(LOAD_MILLIS));
-        tokio::time::sleep(load).await;
-        if let Some(server) = self.server.take() {
-            server.kill();
+        while let Some(left) = leaving.join_next().await {
+            left??;
         }
-        self.shared.stopping.store(true, Ordering::SeqCst);
-        while let Some(client) = clients.join_next().await {
-            client??;
-        }
-        self.report.kills += 1;
-        self.fence().await?;
+        Ok(())
+    }
 
-        while self.dice.random_range(0..4) == 0 {
+    fn gone(&self) -> u64 {
+        self.shared.known().gone
+    }
+
+    /// One more thing to ask for, which is not in the journal.
+    #[must_use]
+    pub fn wish(&self) -> Wish {
+        self.shared.known().wishes.any()
+    }
+
+    /// Asks for one more thing.
+    ///
+    /// # Errors
+    /// Where the journal could not be written.
+    pub async fn ask(&self, client: &Client) -> Result<Answer> {
+        let wish = self.shared.known().wishes.any();
+        self.shared.intend(&wish).await?;
+        let answer = self.shared.ask(client, &wish).await?;
+        self.shared.conclude(&wish, std::slice::from_ref(&answer));
+        Ok(answer)
+    }
+
+    /// Notes that nothing that was asked before is on its way any more, asks again for every outcome that nobody
+    /// knows, and for the latest that were acknowledged. Gives how many were acknowledged and unknown.
+    ///
+    /// # Errors
+    /// Where the journal could not be written.
+    pub async fn recover(&self, client: &Client) -> Result<(usize, usize)> {
+        let done = std::mem::take(&mut self.shared.known().done);
+        let mut counts = (done.len(), 0);
+        for _ in 0..ROUNDS_MAX {
             let at = self.shared.journal.now();
-            self.shared.journal.write(&Record::Starting { at }).await?;
-            let alive = Duration::from_millis(self.dice.random_range(IN_VAIN_MILLIS));
-            self.program.start_in_vain(alive).await?;
-            self.report.kills_at_start += 1;
+            self.shared.journal.write(&Record::Fence { at }).await?;
+            let open = std::mem::take(&mut self.shared.known().open);
+            counts.1 = open.len().max(counts.1);
+            self.settle_all(client, open).await?;
+            if self.shared.known().open.is_empty() {
+                break;
+            }
         }
-        let client = self.start().await?;
-        let (open, done) = {
-            let mut known = self.shared.known();
-            (std::mem::take(&mut known.open), std::mem::take(&mut known.done))
-        };
-        let told = format!(
-            "{} acknowledged and {} unknown in {load:?}; ready again after {:.0?}",
-            done.len(),
-            open.len(),
-            self.server.as_ref().map(|server| server.started_in).unwrap_or_default(),
-        );
-        self.settle_all(&client, open).await?;
         let latest = done.into_iter().rev().take(ASKED_AGAIN).collect();
-        self.settle_all(&client, latest).await?;
+        self.settle_all(client, latest).await?;
         self.shared.known().done.clear();
-        Ok(told)
+        Ok(counts)
     }
 
     /// Asks for the outcome of many commands, some at a time.
@@ -440,51 +533,11 @@ impl Witness {
         Ok(())
     }
 
-    /// Clients that go away, and what they must not leave behind.
-    async fn leave(&mut self, clients: u32) -> Result<()> {
-        self.prepare().await?;
-        let client = self.client()?;
-        let mut leaving = JoinSet::new();
-        while self.shared.known().gone < u64::from(clients) {
-            if leaving.len() == CLIENTS
-                && let Some(left) = leaving.join_next().await
-            {
-                left??;
-            }
-            let (shared, client) = (self.shared.clone(), client.clone());
-            let seed = self.dice.random();
-            leaving.spawn(async move {
-                let wish = shared.known().wishes.any();
-                shared.intend(&wish).await?;
-                let mut dice = StdRng::seed_from_u64(seed);
-                let answer = shared.leave(&client, &wish, &mut dice).await?;
-                shared.conclude(&wish, &[answer]);
-                anyhow::Ok(())
-            });
-        }
-        while let Some(left) = leaving.join_next().await {
-            left??;
-        }
-
-        for _ in 0..10 {
-            let wish = self.shared.known().wishes.any();
-            self.shared.intend(&wish).await?;
-            let began = Instant::now();
-            let answer = self.shared.ask(&client, &wish).await?;
-            let took = began.elapsed();
-            ensure!(took < QUICK, "{answer:?} took {took:?}");
-            self.shared.conclude(&wish, &[answer]);
-        }
-        self.until_quiet(&client).await?;
-        self.fence().await?;
-        self.no_session_is_left().await?;
-        let open = std::mem::take(&mut self.shared.known().open);
-        self.settle_all(&client, open).await?;
-        self.no_socket_is_left().await
-    }
-
     /// Waits until what was sent has been carried out: the log does not grow any more.
-    async fn until_quiet(&self, client: &Client) -> Result<()> {
+    ///
+    /// # Errors
+    /// Where it does not end.
+    pub async fn until_quiet(&self, client: &Client) -> Result<()> {
         let mut before = None;
         for _ in 0..100 {
             let metrics = client.get("/metrics").await?;
@@ -499,75 +552,47 @@ impl Witness {
         bail!("the log grows although nobody asks for anything")
     }
 
-    /// No connection is in the middle of a transaction, and nobody holds a lock on the log.
-    async fn no_session_is_left(&self) -> Result<()> {
-        match &self.database.place {
-            Place::Url(url) => {
-                let mut connection = sqlx::PgConnection::connect(url).await?;
-                let sessions: Vec<String> = sqlx::query_scalar(
-                    "select state || ': ' || query from pg_stat_activity \
-                     where datname = current_database() and pid <> pg_backend_pid() \
-                     and state <> 'idle'",
-                )
-                .fetch_all(&mut connection)
-                .await?;
-                let held: Vec<_> =
-                    sessions.iter().filter(|it| it.starts_with("idle in transaction")).collect();
-                ensure!(held.is_empty(), "sessions are left: {held:?}");
-                sqlx::query("select 1 from head where id = 1 for update nowait")
-                    .execute(&mut connection)
-                    .await
-                    .context("somebody holds the head of the log")?;
-                connection.close().await?;
-            }
-            Place::Folder(_) => {
-                let database = self.database.open().await?;
-                let mut connection = database.writer_connection().await?;
-                let free = async {
-                    connection.execute("pragma busy_timeout = 0", &[]).await?;
-                    connection.execute("begin immediate", &[]).await?;
-                    connection.execute("rollback", &[]).await
-                };
-                free.await.context("somebody holds the database")?;
-                connection.close().await;
-                database.close().await;
-            }
-        }
-        Ok(())
+    /// Opens the database, beside the servers or after them.
+    ///
+    /// # Errors
+    /// What it says.
+    pub async fn open(&self) -> Result<Database> {
+        self.database.open().await
     }
 
-    /// The connections of those who went away are closed.
-    async fn no_socket_is_left(&self) -> Result<()> {
-        let server = self.server.as_ref().context("the server runs")?;
-        let mut sockets = server.sockets()?;
-        for _ in 0..50 {
-            if sockets <= SOCKETS_MAX {
-                return Ok(());
-            }
-            tokio::time::sleep(TRY_EVERY).await;
-            sockets = server.sockets()?;
-        }
-        bail!("the server holds {sockets} sockets although hardly anybody is connected")
+    /// The database is somewhere else from now on.
+    pub fn move_to(&mut self, place: Place) {
+        self.program.place = place.clone();
+        self.database.place = place;
     }
 
-    /// Stops the server in order, reads the whole log, compares it with the journal, and checks the
-    /// laws.
-    async fn judge(&mut self) -> Result<Report> {
-        self.server.take().context("the server runs")?.stop().await?;
-        let journal = journal::read(&self.program.folder.join("journal"))?;
-        let database = self.database.open().await?;
+    /// Reads the whole log, compares it with the journal, and checks the laws. No server runs any more.
+    ///
+    /// # Errors
+    /// Where it cannot be read.
+    pub async fn judge(&mut self) -> Result<Report> {
+        let journal = journal::read(&self.folder().join("journal"))?;
+        let database = self.open().await?;
         let log = read(&database).await?;
         let mut report = std::mem::take(&mut self.report);
-        report.gone = self.shared.known().gone;
+        let gone = self.gone();
+        if gone > 0 {
+            report.count("clients gone", gone);
+        }
         report.verdict = judge(&journal, &log);
-        report.unlawful = laws::check(&database).await.err().map(|error| format!("{error:#}"));
+        report
+            .unlawful
+            .extend(laws::check(&database).await.err().map(|error| format!("{error:#}")));
         database.close().await;
         Ok(report)
     }
 
     /// Keeps what is on the disk where something is wrong, and says where it is.
-    fn kept_unless_clean(mut self, judged: Result<Report>) -> Result<Report> {
-        if !self.plan.keep || judged.as_ref().is_ok_and(Report::is_clean) {
+    ///
+    /// # Errors
+    /// The error that it is given.
+    pub fn kept_unless_clean(mut self, judged: Result<Report>) -> Result<Report> {
+        if judged.as_ref().is_ok_and(Report::is_clean) {
             return judged;
         }
         self.database.keep();
@@ -576,10 +601,10 @@ impl Witness {
             let _ = folder.keep();
         }
         let (place, folder) = (&self.program.place, folder.display());
-        let place = format!("kept: {place:?}; journal and server's log in {folder}");
+        let place = format!("kept: {place:?}; journal and servers' logs in {folder}");
         match judged {
             Ok(mut report) => {
-                report.verdict.told.push(place);
+                report.unlawful.push(place);
                 Ok(report)
             }
             Err(error) => Err(error.context(place)),
@@ -588,7 +613,7 @@ impl Witness {
 }
 
 /// The whole log.
-async fn read(database: &Database) -> Result<Vec<Effect>> {
+pub(crate) async fn read(database: &Database) -> Result<Vec<Effect>> {
     let log = Log::new(database.clone());
     let mut effects = Vec::new();
     loop {

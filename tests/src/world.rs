@@ -127,6 +127,12 @@ impl TestDatabase {
         }
     }
 
+    /// One that is somewhere already, and stays there.
+    #[must_use]
+    pub fn at(place: Place) -> Self {
+        Self { place, folder: None }
+    }
+
     /// Opens it.
     ///
     /// # Errors

@@ -1,10 +1,13 @@
 //! What operators do, with the real `atrium`, on both databases: backups that are restored, installations
-//! that go from one database to the other, the doctor, populations. Whatever is refused changes nothing.
+//! that go from one database to the other, the doctor, populations, servers that
+//! only read. Whatever is refused changes nothing.
 
 mod operations {
     mod backup;
     mod doctor;
+    mod reading;
     mod seed;
     mod setting;
+    mod standby;
     mod transfer;
 }

@@ -538,6 +538,7 @@ async fn read(database: &Database) -> Result<()> {
     let log = Log::new(database.clone());
     ensure!(!log.below(&customer.path, 0, u64::MAX, 5).await?.is_empty());
     log.position_at(i64::MAX).await?;
+    ensure!(database.behind().await?.is_none(), "it is no standby");
     let verified = eventstore::verify(database, |_| ()).await?;
     ensure!(matches!(verified, Verified::Whole { .. }), "{verified:?}");
     Ok(())

@@ -140,6 +140,7 @@ impl FromRequest<App> for Call {
     async fn from_request(request: Request, app: &App) -> Result<Self, Problem> {
         let (mut parts, body) = request.into_parts();
         let principal = Principal::from_request_parts(&mut parts, app).await?;
+        app.writer().takes_commands()?;
         let if_match = if_match(&parts.headers);
         let sent = Sent::read(Request::from_parts(parts, body)).await?;
         Ok(Self { principal, if_match, sent })

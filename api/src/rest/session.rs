@@ -41,6 +41,7 @@ pub async fn sign_in(
     Extension(network): Extension<Network>,
     sent: Sent,
 ) -> Answer {
+    app.writer().takes_commands()?;
     let body =
         sent.input::<SignIn>()?.map_err(|fault| Problem::from(domain::Refusal::from(fault)))?;
     let access = match Address::parse(&body.login) {

@@ -274,6 +274,7 @@ impl Worker {
             }
             Ok(Written::Outrun) if self.races < RACES_MAX => {
                 self.races += 1;
+                metrics::counter!("atrium_batches_outrun_total").increment(1);
                 Ok(())
             }
             Ok(Written::Outrun) => {

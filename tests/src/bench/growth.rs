@@ -63,7 +63,7 @@ pub async fn growth(
             binary.display()
         );
         let place = database.place.clone();
-        let program = Program { binary, place, folder: folder.path().to_owned() };
+        let program = Program::new(binary, place, folder.path().to_owned());
         let events = if made.is_some() {
             length(&database).await?
         } else {

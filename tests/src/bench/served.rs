@@ -34,7 +34,7 @@ pub async fn served(engine: Engine, size: Size, tell: &mut impl FnMut(Figure)) -
     let binary = std::env::current_exe()?.with_file_name("atrium");
     ensure!(binary.exists(), "{} is not there: build it, as scripts/bench does", binary.display());
     let place = database.place.clone();
-    let program = Program { binary, place, folder: folder.path().to_owned() };
+    let program = Program::new(binary, place, folder.path().to_owned());
     let began = Instant::now();
     let events = populate(&program, size.population)?;
     let took = rate(events, began.elapsed());
@@ -279,7 +279,7 @@ impl Asked {
     }
 }
 
-fn post(head: &str, path: &str, headers: &str, body: &Value) -> Vec<u8> {
+pub(super) fn post(head: &str, path: &str, headers: &str, body: &Value) -> Vec<u8> {
     let body = body.to_string();
     format!(
         "POST {path} HTTP/1.1\r\n{head}{headers}content-type: application/json\r\n\
@@ -291,20 +291,20 @@ fn post(head: &str, path: &str, headers: &str, body: &Value) -> Vec<u8> {
 
 /// One connection, on which one answer follows the other. Hardly anything between the clock and the socket: an
 /// HTTP library would take as much of the processors as the server.
-struct Connection {
+pub(super) struct Connection {
     stream: TcpStream,
     read: Vec<u8>,
 }
 
 impl Connection {
-    async fn to(address: &str) -> Result<Self> {
+    pub(super) async fn to(address: &str) -> Result<Self> {
         let stream = TcpStream::connect(address).await?;
         stream.set_nodelay(true)?;
         Ok(Self { stream, read: Vec::with_capacity(64 << 10) })
     }
 
     /// The body of the answer, which must be a good one.
-    async fn ask(&mut self, request: &[u8]) -> Result<Vec<u8>> {
+    pub(super) async fn ask(&mut self, request: &[u8]) -> Result<Vec<u8>> {
         self.stream.write_all(request).await?;
         self.read.clear();
         let end = loop {

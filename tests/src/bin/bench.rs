@@ -55,6 +55,10 @@ enum Name {
     Served,
     /// Histories of 100,000 to 10 million events: commands, slots, pages, the start after a kill
     Growth,
+    /// One, two and four servers on one PostgreSQL
+    Several,
+    /// What tables and indexes grow by for each command
+    Space,
     /// Measures nothing: writes the tables of docs/PERFORMANCE.md from what was kept
     Report,
 }
@@ -89,7 +93,9 @@ async fn main() -> Result<()> {
     let size = if arguments.quick { QUICK } else { FULL };
     let size = Size { runs: arguments.runs.unwrap_or(size.runs).max(1), ..size };
     let names = match &arguments.names[..] {
-        [] => &[Name::Append, Name::Rebuild, Name::Served, Name::Growth],
+        [] => {
+            &[Name::Append, Name::Rebuild, Name::Served, Name::Growth, Name::Several, Name::Space]
+        }
         names => names,
     };
     if let Some(look) = &arguments.look {
@@ -129,9 +135,14 @@ async fn main() -> Result<()> {
                     let made = arguments.populations.as_deref();
                     bench::growth(engine, size, made, &mut tell).await?;
                 }
+                Name::Several if engine == Engine::Postgres => {
+                    bench::several(size, &mut tell).await?;
+                }
+                Name::Several => {}
+                Name::Space => bench::space(engine, size, &mut tell).await?,
                 Name::Report => unreachable!("it stands alone"),
             }
-            if arguments.keep {
+            if arguments.keep && !told.is_empty() {
                 let value = name.to_possible_value().expect("every benchmark has a name");
                 bench::keep(value.get_name(), &about, &told)?;
             }

@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use reqwest::{Method, StatusCode};
 use serde::Deserialize;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 
 use super::journal::Answer;
+use super::server::Server;
 use super::wish::{Wish, sha256};
 
 /// Longest that the witness waits for an answer.
@@ -44,6 +45,14 @@ struct Shown {
 
 impl Client {
     /// To a server.
+    ///
+    /// # Errors
+    /// Where no client can be made.
+    pub fn to(server: &Server) -> Result<Self> {
+        Self::new(&server.url, &server.token)
+    }
+
+    /// To whoever is at an address.
     ///
     /// # Errors
     /// Where no client can be made.
@@ -120,15 +129,26 @@ impl Client {
         Answer::Unknown { what }
     }
 
-    async fn send_and_leave(&self, wish: &Wish, leaving: Leaving, after: Duration) -> Result<()> {
-        let address = self.url.strip_prefix("http://").context("the server speaks plain HTTP")?;
-        let mut stream = TcpStream::connect(address).await?;
-        stream.set_nodelay(true)?;
-        let mut request = format!("{} {} HTTP/1.1\r\nhost: {address}\r\n", wish.method, wish.path);
+    /// What is sent over the connection to ask for a wish.
+    #[must_use]
+    pub fn bytes(&self, wish: &Wish) -> String {
+        let (method, path, host) = (wish.method, &wish.path, self.address());
+        let mut request = format!("{method} {path} HTTP/1.1\r\nhost: {host}\r\n");
         for (name, value) in self.headers(wish) {
             request.push_str(&format!("{name}: {value}\r\n"));
         }
         request.push_str(&format!("content-length: {}\r\n\r\n{}", wish.body.len(), wish.body));
+        request
+    }
+
+    fn address(&self) -> &str {
+        self.url.trim_start_matches("http://")
+    }
+
+    async fn send_and_leave(&self, wish: &Wish, leaving: Leaving, after: Duration) -> Result<()> {
+        let mut stream = TcpStream::connect(self.address()).await?;
+        stream.set_nodelay(true)?;
+        let mut request = self.bytes(wish);
         if leaving == Leaving::HalfSent {
             request.truncate(request.len() - wish.body.len() / 2);
         }

@@ -13,6 +13,8 @@ use crate::world::Place;
 
 /// Longest that a start may take, recovery included.
 const START: Duration = Duration::from_secs(60);
+/// How the server is started that makes the installation where there is none, and says a token on its output.
+const FIRST: &[&str] = &["demo", "--empty", "--json"];
 /// Longest that an orderly stop may take.
 const STOP: Duration = Duration::from_secs(15);
 
@@ -66,21 +68,39 @@ pub struct Program {
     pub place: Place,
     /// Folder for the master key, and for the server's log.
     pub folder: PathBuf,
+    /// What the server sees beside the environment of whoever runs this.
+    pub environment: Vec<(&'static str, String)>,
+    /// Files and sockets that the server may have open, where that is not left to the system.
+    pub descriptors_max: Option<u32>,
 }
 
 impl Program {
-    fn spawn(&self) -> Result<Child> {
-        let log = self.folder.join("server.log");
+    /// With nothing special about it.
+    #[must_use]
+    pub fn new(binary: PathBuf, place: Place, folder: PathBuf) -> Self {
+        Self { binary, place, folder, environment: Vec::new(), descriptors_max: None }
+    }
+
+    fn spawn(&self, verb: &[&str], log: &Path) -> Result<Child> {
         let log = OpenOptions::new().create(true).append(true).open(log)?;
-        let mut command = Command::new(&self.binary);
+        let mut command = match self.descriptors_max {
+            // Nothing in the standard library sets limits; every shell does.
+            Some(limit) => {
+                let mut shell = Command::new("sh");
+                shell.args(["-c", &format!("ulimit -n {limit} && exec \"$0\" \"$@\"")]);
+                shell.arg(&self.binary);
+                shell
+            }
+            None => Command::new(&self.binary),
+        };
         for (name, _) in std::env::vars_os() {
-            // Settings of whoever runs this are none of the server's.
-            if name.to_string_lossy().starts_with("ATRIUM_") {
+            // Settings of whoever runs this are none of the server's, but for the mistake that it is to make.
+            if name.to_string_lossy().starts_with("ATRIUM_") && name != "ATRIUM_PLANTED" {
                 command.env_remove(name);
             }
         }
-        command.args(["demo", "--empty", "--json", "--listen", "127.0.0.1:0"]);
-        command.args(["--rate-limit", "0", "--data"]);
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
+        command.args(verb).args(["--listen", "127.0.0.1:0", "--rate-limit", "0", "--data"]);
         match &self.place {
             Place::Folder(folder) => command.arg(folder),
             Place::Url(url) => command.arg(&self.folder).arg("--database").arg(url),
@@ -99,7 +119,7 @@ impl Program {
     /// Where it does not get ready.
     pub async fn start(&self) -> Result<Server> {
         let began = Instant::now();
-        let mut child = Killed(self.spawn()?);
+        let mut child = Killed(self.spawn(FIRST, &self.log())?);
         let out = child.0.stdout.take().context("its output is a pipe")?;
         let line = tokio::task::spawn_blocking(move || {
             let mut line = String::new();
@@ -107,11 +127,37 @@ impl Program {
         });
         let line = match tokio::time::timeout(START, line).await {
             Ok(line) => line??,
-            Err(_) => bail!("atrium is not ready after {START:?}; {}", self.last_words()),
+            Err(_) => bail!("atrium is not ready after {START:?}; {}", last_words(&self.log())),
         };
         let ready: Ready = serde_json::from_str(&line)
-            .with_context(|| format!("atrium did not get ready; {}", self.last_words()))?;
+            .with_context(|| format!("atrium did not get ready; {}", last_words(&self.log())))?;
         Ok(Server { child, url: ready.url, token: ready.token, started_in: began.elapsed() })
+    }
+
+    /// Starts one more server on the same data, for those who have a token already, and waits until it is ready.
+    ///
+    /// # Errors
+    /// Where it does not get ready.
+    pub async fn join(&self, token: &str) -> Result<Server> {
+        let began = Instant::now();
+        let mut log = tempfile::Builder::new();
+        let (_, log) = log.prefix("server-").suffix(".log").tempfile_in(&self.folder)?.keep()?;
+        let mut child = Killed(self.spawn(&["serve"], &log)?);
+        loop {
+            let told = std::fs::read_to_string(&log)?;
+            let url = told.lines().find_map(|line| line.strip_prefix("Atrium is ready at "));
+            if let Some(url) = url {
+                let (url, token) = (url.to_owned(), token.to_owned());
+                return Ok(Server { child, url, token, started_in: began.elapsed() });
+            }
+            let ended = child.0.try_wait()?.is_some();
+            ensure!(
+                !ended && began.elapsed() < START,
+                "atrium did not get ready; {}",
+                last_words(&log)
+            );
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
     }
 
     /// Starts it, and kills it before it can be ready, or a little after.
@@ -119,20 +165,22 @@ impl Program {
     /// # Errors
     /// Where it cannot be started.
     pub async fn start_in_vain(&self, alive: Duration) -> Result<()> {
-        let _child = Killed(self.spawn()?);
+        let _child = Killed(self.spawn(FIRST, &self.log())?);
         tokio::time::sleep(alive).await;
         Ok(())
     }
 
-    /// The end of the server's log.
-    fn last_words(&self) -> String {
-        let path = self.folder.join("server.log");
-        let lines =
-            File::open(&path).map(|file| BufReader::new(file).lines().map_while(Result::ok));
-        let mut last: Vec<_> = lines.map(Iterator::collect).unwrap_or_default();
-        last.drain(..last.len().saturating_sub(10));
-        format!("its log {} ends with:\n  {}", path.display(), last.join("\n  "))
+    fn log(&self) -> PathBuf {
+        self.folder.join("server.log")
     }
+}
+
+/// The end of a server's log.
+fn last_words(log: &Path) -> String {
+    let lines = File::open(log).map(|file| BufReader::new(file).lines().map_while(Result::ok));
+    let mut last: Vec<_> = lines.map(Iterator::collect).unwrap_or_default();
+    last.drain(..last.len().saturating_sub(10));
+    format!("its log {} ends with:\n  {}", log.display(), last.join("\n  "))
 }
 
 #[derive(Deserialize)]
@@ -176,6 +224,22 @@ impl Server {
         self.child.0.id()
     }
 
+    /// Whether it has not ended.
+    ///
+    /// # Errors
+    /// Where the system does not say.
+    pub fn is_running(&mut self) -> Result<bool> {
+        Ok(self.child.0.try_wait()?.is_none())
+    }
+
+    /// Files and sockets that it holds open.
+    ///
+    /// # Errors
+    /// Where there is no `/proc`.
+    pub fn descriptors(&self) -> Result<usize> {
+        Ok(std::fs::read_dir(format!("/proc/{}/fd", self.process()))?.count())
+    }
+
     /// Sockets that it holds open.
     ///
     /// # Errors
@@ -187,13 +251,31 @@ impl Server {
         Ok(held.filter(|held| std::fs::read_link(held.path()).is_ok_and(is_socket)).count())
     }
 
+    /// Stops it where it is (SIGSTOP), or lets it go on (SIGCONT).
+    ///
+    /// # Errors
+    /// Where it is gone.
+    pub fn signal(&self, signal: &str) -> Result<()> {
+        signal_to(&[self.process()], signal)
+    }
+
+    /// Memory that it holds, in MiB.
+    ///
+    /// # Errors
+    /// Where there is no `/proc`.
+    pub fn resident_mib(&self) -> Result<u64> {
+        let text = std::fs::read_to_string(format!("/proc/{}/status", self.process()))?;
+        let line = text.lines().find(|line| line.starts_with("VmRSS:")).context("no VmRSS")?;
+        let kib: u64 = line.split_whitespace().nth(1).context("no VmRSS")?.parse()?;
+        Ok(kib / 1_024)
+    }
+
     /// Asks it to end (SIGTERM), and waits until it has.
     ///
     /// # Errors
     /// Where it does not end in time, or not well.
     pub async fn stop(mut self) -> Result<()> {
-        let asked = Command::new("kill").arg(self.child.0.id().to_string()).status()?;
-        ensure!(asked.success(), "kill failed");
+        self.signal("TERM")?;
         let deadline = Instant::now() + STOP;
         while Instant::now() < deadline {
             if let Some(status) = self.child.0.try_wait()? {
@@ -204,4 +286,13 @@ impl Server {
         }
         bail!("asked to stop, atrium had not ended {STOP:?} later")
     }
+}
+
+/// Sends a signal to processes.
+pub(crate) fn signal_to(processes: &[u32], signal: &str) -> Result<()> {
+    let mut kill = Command::new("kill");
+    kill.arg("-s").arg(signal).args(processes.iter().map(u32::to_string));
+    let sent = kill.stderr(Stdio::null()).status()?;
+    ensure!(sent.success(), "SIG{signal} cannot be sent to {processes:?}");
+    Ok(())
 }

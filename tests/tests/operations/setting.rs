@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
+use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use atrium_tests::laws;
 use atrium_tests::witness::client::Client;
 use atrium_tests::witness::journal::Answer;
-use atrium_tests::witness::server::{Program, built};
+use atrium_tests::witness::server::{Program, Server, built};
 use atrium_tests::witness::wish::{Wish, Wishes};
 use atrium_tests::world::{Place, TestDatabase};
 use eventstore::{Database, Engine, Head, Log};
@@ -21,6 +22,9 @@ use tempfile::TempDir;
 
 /// Every test runs on both.
 pub(super) const BOTH: [Engine; 2] = [Engine::Sqlite, Engine::Postgres];
+
+/// Longest that a command may take.
+const PATIENCE: Duration = Duration::from_secs(300);
 
 /// What a command printed, and how it ended.
 #[derive(Debug)]
@@ -66,7 +70,14 @@ pub(super) fn atrium() -> Command {
 
 /// Runs it to its end.
 pub(super) async fn ended(mut command: Command) -> Result<Ended> {
-    let output = tokio::task::spawn_blocking(move || command.output()).await??;
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+    let process = child.id();
+    let output = tokio::task::spawn_blocking(move || child.wait_with_output());
+    let Ok(output) = tokio::time::timeout(PATIENCE, output).await else {
+        Command::new("kill").args(["-9", &process.to_string()]).status()?;
+        bail!("{command:?} does not end");
+    };
+    let output = output??;
     Ok(Ended {
         code: output.status.code(),
         out: String::from_utf8(output.stdout)?,
@@ -126,7 +137,7 @@ impl Site {
     pub(super) fn program(&self) -> Result<Program> {
         std::fs::create_dir_all(self.data())?;
         let (binary, folder) = (binary(), self.data());
-        Ok(Program { binary, place: self.database.place.clone(), folder })
+        Ok(Program::new(binary, self.database.place.clone(), folder))
     }
 
     pub(super) async fn open(&self) -> Result<Database> {
@@ -196,6 +207,13 @@ impl Site {
 pub(super) async fn installation(engine: Engine) -> Result<(Site, Vec<(Wish, Answer)>)> {
     let site = Site::new(engine).await?;
     let server = site.program()?.start().await?;
+    let granted = fill(&server).await?;
+    server.stop().await?;
+    Ok((site, granted))
+}
+
+/// The same on a server.
+pub(super) async fn fill(server: &Server) -> Result<Vec<(Wish, Answer)>> {
     let client = Client::new(&server.url, &server.token)?;
     let mut wishes = Wishes::new(7);
     let mut granted = Vec::new();
@@ -207,9 +225,8 @@ pub(super) async fn installation(engine: Engine) -> Result<(Site, Vec<(Wish, Ans
             granted.push((wish, answer));
         }
     }
-    server.stop().await?;
     ensure!(granted.len() > 40, "only {} wishes were granted", granted.len());
-    Ok((site, granted))
+    Ok(granted)
 }
 
 /// What was granted is answered in the same way again, and nothing is done twice.
