@@ -90,12 +90,6 @@ impl TestDatabase {
         Self::below(&std::env::temp_dir(), engine).await
     }
 
-    /// One that is there already, and stays.
-    #[must_use]
-    pub fn at(place: Place) -> Self {
-        Self { place, folder: None }
-    }
-
     /// The same, where nothing has to outlive the machine: in memory, if the system has a place for files there.
     ///
     /// # Errors
