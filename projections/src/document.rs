@@ -182,7 +182,7 @@ impl<V> Documents<V> {
 
     /// Those that are there, those that no row has yet apart from the others; each in the order of their
     /// keys, in which a table takes them best.
-    pub(crate) fn unwritten(&mut self) -> [Vec<ToWrite<'_, V>>; 2] {
+    pub(crate) fn take_changes(&mut self) -> [Vec<ToWrite<'_, V>>; 2] {
         let mut documents = [Vec::new(), Vec::new()];
         for (key, known) in &mut self.0 {
             if let Some(document) = &known.document {

@@ -128,7 +128,7 @@ pub(crate) fn rows<V: View>(
     suffix: &str,
     position: u64,
 ) -> impl Iterator<Item = Rows> {
-    let [new, changed] = documents.unwritten();
+    let [new, changed] = documents.take_changes();
     let layout = if V::SORT_STAYS { &CHANGED_IN_PLACE } else { &CHANGED };
     [(&NEW, new), (layout, changed)].into_iter().flat_map(move |(layout, documents)| {
         let mut left = documents.into_iter();

@@ -53,12 +53,12 @@ enum Name {
     Rebuild,
     /// The real server over HTTP: commands, pages, a bill, its memory, its start after a kill
     Served,
+    /// Histories of 100,000 to 10 million events: commands, slots, pages, the start after a kill
+    Growth,
     /// One, two and four servers on one PostgreSQL
     Several,
     /// What tables and indexes grow by for each command
     Space,
-    /// Histories of 100,000 to 10 million events: commands, slots, pages, the start after a kill
-    Growth,
     /// Measures nothing: writes the tables of docs/PERFORMANCE.md from what was kept
     Report,
 }
@@ -131,15 +131,15 @@ async fn main() -> Result<()> {
                 Name::Append => bench::append(engine, size, arguments.in_flight, &mut tell).await?,
                 Name::Rebuild => bench::rebuild(engine, size, &mut tell).await?,
                 Name::Served => bench::served(engine, size, &mut tell).await?,
+                Name::Growth => {
+                    let made = arguments.populations.as_deref();
+                    bench::growth(engine, size, made, &mut tell).await?;
+                }
                 Name::Several if engine == Engine::Postgres => {
                     bench::several(size, &mut tell).await?;
                 }
                 Name::Several => {}
                 Name::Space => bench::space(engine, size, &mut tell).await?,
-                Name::Growth => {
-                    let made = arguments.populations.as_deref();
-                    bench::growth(engine, size, made, &mut tell).await?;
-                }
                 Name::Report => unreachable!("it stands alone"),
             }
             if arguments.keep && !told.is_empty() {
