@@ -9,7 +9,7 @@ use chrono::{DateTime, Utc};
 use commands::{Ambient, Writer};
 use domain::billing::BillingSettings;
 use eventstore::{Database, Log};
-use tokio::sync::{OnceCell, Semaphore, SemaphorePermit};
+use tokio::sync::{OnceCell, OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 
 use crate::auth::Gate;
 use crate::keys::Keys;
@@ -45,7 +45,7 @@ struct Inner {
     feeds: Arc<Feeds>,
     stopping: AtomicBool,
     places: Semaphore,
-    documents: Semaphore,
+    documents: Arc<Semaphore>,
 }
 
 impl App {
@@ -70,7 +70,7 @@ impl App {
                 feeds: Arc::default(),
                 stopping: AtomicBool::new(false),
                 places: Semaphore::new(REQUESTS_AT_A_TIME),
-                documents: Semaphore::new(DOCUMENTS_AT_A_TIME),
+                documents: Arc::new(Semaphore::new(DOCUMENTS_AT_A_TIME)),
                 database,
                 writer,
                 gate,
@@ -163,8 +163,8 @@ impl App {
     ///
     /// # Panics
     /// Never: turns are not taken away.
-    pub async fn turn(&self) -> SemaphorePermit<'_> {
-        self.inner.documents.acquire().await.expect("nobody closes it")
+    pub async fn turn(&self) -> OwnedSemaphorePermit {
+        self.inner.documents.clone().acquire_owned().await.expect("nobody closes it")
     }
 
     /// Says that the server is about to stop: it is not ready any more.

@@ -539,6 +539,7 @@ impl Database {
     /// See [`Database::writer_connection`].
     pub async fn committer_connection(&self) -> Result<Connection, Error> {
         let mut connection = self.writer_connection().await?;
+        failpoint("eventstore::committer_connection")?;
         if let Connection::Sqlite(_) = connection {
             // What would undo a single statement; else it goes into a new file with many a batch. (What makes an
             // index must not have it: it sorts more than memory holds.)
