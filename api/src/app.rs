@@ -9,7 +9,7 @@ use chrono::{DateTime, Utc};
 use commands::{Ambient, Writer};
 use domain::billing::BillingSettings;
 use eventstore::{Database, Log};
-use tokio::sync::{OnceCell, Semaphore, SemaphorePermit};
+use tokio::sync::{OnceCell, OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 
 use crate::auth::Gate;
 use crate::keys::Keys;
@@ -21,6 +21,10 @@ use crate::token::Tokens;
 
 /// Requests served at a time; more are told to come again.
 const REQUESTS_AT_A_TIME: usize = 2_048;
+
+/// GraphQL documents that are answered at a time; more wait for their turn. Each keeps all that it shows in
+/// memory, and the fewer there are, the more of it stays in the processors' caches.
+const DOCUMENTS_AT_A_TIME: usize = 16;
 
 /// What every request can reach. Clones share it.
 #[derive(Clone, Debug)]
@@ -41,6 +45,7 @@ struct Inner {
     feeds: Arc<Feeds>,
     stopping: AtomicBool,
     places: Semaphore,
+    documents: Arc<Semaphore>,
 }
 
 impl App {
@@ -65,6 +70,7 @@ impl App {
                 feeds: Arc::default(),
                 stopping: AtomicBool::new(false),
                 places: Semaphore::new(REQUESTS_AT_A_TIME),
+                documents: Arc::new(Semaphore::new(DOCUMENTS_AT_A_TIME)),
                 database,
                 writer,
                 gate,
@@ -151,6 +157,14 @@ impl App {
     #[must_use]
     pub fn place(&self) -> Option<SemaphorePermit<'_>> {
         self.inner.places.try_acquire().ok()
+    }
+
+    /// A turn among the GraphQL documents that are being answered.
+    ///
+    /// # Panics
+    /// Never: turns are not taken away.
+    pub async fn turn(&self) -> OwnedSemaphorePermit {
+        self.inner.documents.clone().acquire_owned().await.expect("nobody closes it")
     }
 
     /// Says that the server is about to stop: it is not ready any more.

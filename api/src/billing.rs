@@ -1,14 +1,19 @@
 //! The billing API (api.md, section 2): compatible with existing integrations, flat and unpaged.
 
+use std::collections::HashMap;
+use std::convert::Infallible;
+
+use axum::body::Body;
 use axum::extract::State;
-use axum::http::StatusCode;
-use axum::response::Response;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse as _, Response};
 use chrono::{DateTime, NaiveDate, Utc};
 use domain::billing::{
     Action, BillingSettings, Class, Detail, Period, summarize, total_by_customer,
 };
 use domain::permission::Permission;
 use domain::service::Level;
+use futures_util::stream;
 use projections::finder::{self, Query, Scope};
 use projections::ledger::{self, Line, Question, Statement};
 use projections::views::OrganizationView;
@@ -180,7 +185,8 @@ pub async fn summary(
     let (this, last) = (bill.details(1), bill.details(0));
     let too_large = |_| Problem::internal();
     let rows = summarize(&this, &last).map_err(too_large)?;
-    let customer = |number: u32| bill.customer(number);
+    let customers = bill.customers();
+    let customer = |number: u32| customers[&number];
     let rows: Vec<_> = if bill.filter.aggregate_by_customer {
         let rows = total_by_customer(&rows).map_err(too_large)?.into_iter();
         rows.map(|row| SummaryResource {
@@ -233,9 +239,15 @@ pub async fn detail(
     Path(end_date): Path<String>,
     parameters: Parameters<BillParameters>,
 ) -> Answer {
-    let bill = Bill::load(&app, &reader.0, &end_date, parameters, Months::This).await?;
-    let lines = bill.statements.iter().flat_map(|statement| bill.lines(statement));
-    bill.filter.page(lines.map(DetailResource::from).collect())
+    let Bill { filter, statements } =
+        Bill::load(&app, &reader.0, &end_date, parameters, Months::This).await?;
+    let lines = statements.into_iter().flat_map(|statement| statement.lines);
+    let lines: Vec<_> = lines.filter(|_| filter.wants_billable()).collect();
+    if filter.limit.is_some() {
+        return filter.page(lines.iter().map(DetailResource::from).collect());
+    }
+    let lines = lines.into_iter().skip(filter.after);
+    Ok(streamed(lines.map(|line| DetailResource::from(&line))))
 }
 
 impl From<&Line> for DetailResource {
@@ -325,6 +337,11 @@ impl Filter {
         })
     }
 
+    /// Whether what is billable is asked for. Everything is, as long as there are no billable rules.
+    fn wants_billable(&self) -> bool {
+        self.billable != Some(false)
+    }
+
     /// All rows, or the part that was asked for.
     fn page<T: Serialize>(&self, rows: Vec<T>) -> Answer {
         let Some(limit) = self.limit else {
@@ -378,9 +395,9 @@ impl Bill {
         Ok(Self { filter, statements })
     }
 
-    /// The lines that were asked for. Everything is billable as long as there are no billable rules.
+    /// The lines that were asked for.
     fn lines<'a>(&self, statement: &'a Statement) -> impl Iterator<Item = &'a Line> + use<'a> {
-        let wanted = self.filter.billable != Some(false);
+        let wanted = self.filter.wants_billable();
         statement.lines.iter().filter(move |_| wanted)
     }
 
@@ -390,11 +407,10 @@ impl Bill {
         lines.map(summary_detail).collect()
     }
 
-    /// The customer of a number that a line has.
-    fn customer(&self, number: u32) -> &OrganizationView {
-        let mut lines = self.statements.iter().flat_map(|statement| &statement.lines);
-        let line = lines.find(|line| line.customer.number == number);
-        &line.expect("a row is made of lines").customer
+    /// The customers that lines have, by their numbers.
+    fn customers(&self) -> HashMap<u32, &OrganizationView> {
+        let lines = self.statements.iter().flat_map(|statement| &statement.lines);
+        lines.map(|line| (line.customer.number, line.customer.as_ref())).collect()
     }
 }
 
@@ -417,6 +433,37 @@ pub fn summary_detail(line: &Line) -> Detail {
 fn data<T: Serialize>(data: &T) -> Response {
     let json = serde_json::to_string(&Data { data }).expect("resources have text keys only");
     json_response(StatusCode::OK, json)
+}
+
+/// Rows that are written down at a time.
+const ROWS_AT_A_TIME: usize = 200;
+
+/// The same as [`data`], written down while it is sent: however many rows there are, few of them are in memory
+/// in that form.
+fn streamed<T: Serialize + Send + 'static>(
+    rows: impl Iterator<Item = T> + Send + 'static,
+) -> Response {
+    let mut rows = rows.peekable();
+    let mut next = Some("{\"data\":[".to_owned());
+    let parts = std::iter::from_fn(move || {
+        let mut part = next.take()?;
+        for row in rows.by_ref().take(ROWS_AT_A_TIME) {
+            if !part.ends_with('[') {
+                part.push(',');
+            }
+            part += &serde_json::to_string(&row).expect("resources have text keys only");
+        }
+        if rows.peek().is_none() {
+            part.push_str("]}");
+        } else {
+            next = Some(String::new());
+        }
+        Some(Ok::<_, Infallible>(part))
+    });
+    let mut response = Body::from_stream(stream::iter(parts)).into_response();
+    let json = HeaderValue::from_static("application/json");
+    response.headers_mut().insert(header::CONTENT_TYPE, json);
+    response
 }
 
 /// The period of this name.

@@ -85,7 +85,8 @@ async fn answer(State(app): State<App>, principal: Principal, request: Request) 
         return Err(Problem::of_status(StatusCode::UNSUPPORTED_MEDIA_TYPE));
     }
     let question = Question::read(&read_body(request.into_body()).await?)?;
-    let response = execute(app, principal, question).await?;
+    let _turn = app.turn().await;
+    let response = execute(app.clone(), principal, question).await?;
     let json = serde_json::to_string(&response).expect("answers have text keys only");
     Ok(json_response(StatusCode::OK, json))
 }

@@ -5,6 +5,8 @@ use std::sync::Arc;
 use argon2::password_hash::phc::PasswordHash;
 use argon2::password_hash::{PasswordHasher as _, PasswordVerifier as _};
 use argon2::{Algorithm, Argon2, Params, Version};
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD_NO_PAD;
 use commands::Password;
 use domain::user::Proof;
 use tokio::sync::Semaphore;
@@ -29,14 +31,13 @@ pub struct Passwords {
 
 impl Passwords {
     /// With the pepper of this installation.
-    ///
-    /// # Panics
-    /// Never: the parameters are fixed and valid.
     #[must_use]
     pub fn new(pepper: &[u8; 32]) -> Self {
-        let pepper: Arc<[u8]> = pepper.as_slice().into();
-        let decoy = hash(&pepper, "a password that nobody has");
-        Self { pepper, turn: Arc::new(Semaphore::new(AT_A_TIME)), decoy }
+        Self {
+            pepper: pepper.as_slice().into(),
+            turn: Arc::new(Semaphore::new(AT_A_TIME)),
+            decoy: decoy(),
+        }
     }
 
     /// What is kept of a password.
@@ -92,6 +93,15 @@ fn hash(pepper: &[u8], password: &str) -> Proof {
     Proof(hash.to_string())
 }
 
+/// A proof that costs as much to check as any, and fits no password. Nothing is computed for it: what that takes
+/// would still be held when nobody has signed in yet.
+fn decoy() -> Proof {
+    let base64 = |bytes: &[u8]| BASE64_STANDARD_NO_PAD.encode(bytes);
+    let (salt, hash) =
+        (base64(&crate::keys::random_bytes::<16>()), base64(&crate::keys::random_bytes::<32>()));
+    Proof(format!("$argon2id$v=19$m={MEMORY_KIB},t={PASSES},p=1${salt}${hash}"))
+}
+
 fn fits(pepper: &[u8], password: &str, proof: &Proof) -> bool {
     PasswordHash::new(&proof.0)
         .is_ok_and(|hash| argon(pepper).verify_password(password.as_bytes(), &hash).is_ok())
@@ -112,5 +122,18 @@ mod tests {
         assert!(!fits(&passwords, "correct house", Some(&proof)).await);
         assert!(!fits(&passwords, "a password that nobody has", None).await);
         assert!(!fits(&Passwords::new(&[2; 32]), "correct horse", Some(&proof)).await);
+    }
+
+    #[test]
+    fn a_decoy_costs_as_much_to_check_as_any_proof() {
+        let (decoy, real) = (decoy(), hash(&[1; 32], "correct horse"));
+        let (decoy, real) =
+            (PasswordHash::new(&decoy.0).unwrap(), PasswordHash::new(&real.0).unwrap());
+        assert_eq!((decoy.algorithm, decoy.version), (real.algorithm, real.version));
+        assert_eq!(decoy.params, real.params);
+        let length = |it: &PasswordHash| it.hash.as_ref().map(|hash| hash.as_bytes().len());
+        assert_eq!(length(&decoy), length(&real));
+        let salt = |it: &PasswordHash| it.salt.as_ref().map(|salt| salt.len());
+        assert_eq!(salt(&decoy), salt(&real));
     }
 }

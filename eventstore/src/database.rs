@@ -88,6 +88,22 @@ impl Engine {
         }
     }
 
+    /// For each row of `outer`, the first rows of a table: as many as `inner`, the rest of a query that may name
+    /// what `outer` has, lets through. In no order.
+    #[must_use]
+    pub fn first_of_each(self, outer: &str, columns: &str, table: &str, inner: &str) -> String {
+        match self {
+            Self::Sqlite => format!(
+                "select {columns} from {outer} cross join {table} \
+                 where {table}.rowid in (select rowid from {table} {inner})"
+            ),
+            Self::Postgres => format!(
+                "select {columns} from {outer} cross join lateral \
+                 (select {columns} from {table} {inner}) as own"
+            ),
+        }
+    }
+
     /// The condition that a column of bytes has those of a [`Value::Bytes`] parameter somewhere in it.
     #[must_use]
     pub fn contains(self, column: &str, parameter: usize) -> String {
@@ -515,6 +531,21 @@ impl Database {
                 Ok(Connection::Postgres(connection))
             }
         }
+    }
+
+    /// The same, for who writes batch after batch.
+    ///
+    /// # Errors
+    /// See [`Database::writer_connection`].
+    pub async fn committer_connection(&self) -> Result<Connection, Error> {
+        let mut connection = self.writer_connection().await?;
+        failpoint("eventstore::committer_connection")?;
+        if let Connection::Sqlite(_) = connection {
+            // What would undo a single statement; else it goes into a new file with many a batch. (What makes an
+            // index must not have it: it sorts more than memory holds.)
+            connection.execute("pragma temp_store = memory", &[]).await?;
+        }
+        Ok(connection)
     }
 
     /// The rows that a query gives.

@@ -415,9 +415,14 @@ async fn write_in_transaction(
 pub async fn write(connection: &mut Connection, rows: Vec<Rows>) -> Result<(), Error> {
     failpoint("eventstore::write")?;
     match connection {
-        Connection::Postgres(connection) => {
-            bulk::write_postgres(connection, None, &rows).await?;
-        }
+        Connection::Postgres(connection) => match rows.as_slice() {
+            [new] if new.layout.taken == Taken::Refuse => {
+                bulk::copy_postgres(connection, new).await?;
+            }
+            rows => {
+                bulk::write_postgres(connection, None, rows).await?;
+            }
+        },
         Connection::Sqlite(_) => {
             // Inside a transaction or not: each statement by itself would wait for the disk.
             connection.execute("savepoint bulk", &[]).await?;

@@ -42,7 +42,7 @@ const LINE_MAX_BYTES: u64 = 64 << 20;
 static INSTALLATION_LAYOUT: Layout = Layout {
     columns: &[("name", CellKind::Text), ("value", CellKind::Text)],
     key: 1,
-    taken: Taken::Replace,
+    taken: Taken::Replace(&[]),
 };
 
 /// What was carried.

@@ -19,6 +19,8 @@ pub trait View: Clone + Serialize + DeserializeOwned + Send + Sync + 'static {
     /// Whether [`Index::sort`] begins with the path. Then one index keeps the list's order, and a scope is
     /// one stretch of it.
     const SORTS_BY_TENANT: bool = false;
+    /// Whether a document's path, owner and [`Index::sort`] never change.
+    const SORT_STAYS: bool = Self::SORTS_BY_TENANT;
     /// How many characters of the owner's id the key begins with: what belongs to somebody is then found
     /// by the key. 0: it is not.
     const OWNER_IN_KEY: usize = 0;
@@ -95,7 +97,28 @@ struct Known<V> {
     document: Option<Arc<V>>,
     /// Whether this layer made it: no row has it yet.
     is_new: bool,
+    /// The document as it is to be stored, where that was made already.
+    written: Option<Box<Written>>,
 }
+
+/// A document as it is stored.
+#[derive(Clone, Debug)]
+pub(crate) struct Written {
+    /// What is filtered and sorted on.
+    pub(crate) index: Index,
+    /// The document itself.
+    pub(crate) json: Vec<u8>,
+}
+
+impl Written {
+    pub(crate) fn new<V: View>(document: &V) -> Self {
+        let json = serde_json::to_vec(document).expect("views have a JSON form");
+        Self { index: document.index(), json }
+    }
+}
+
+/// A document that is to be written, by its key.
+pub(crate) type ToWrite<'a, V> = (&'a String, &'a Arc<V>, Option<Box<Written>>);
 
 impl<V> Default for Documents<V> {
     fn default() -> Self {
@@ -112,7 +135,7 @@ impl<V> Documents<V> {
 
     /// Keeps a document as it was found, or that there is none.
     pub fn put(&mut self, key: String, document: Option<Arc<V>>) {
-        self.0.insert(key, Known { document, is_new: false });
+        self.0.insert(key, Known { document, is_new: false, written: None });
     }
 
     /// Forgets a document.
@@ -132,7 +155,10 @@ impl<V> Documents<V> {
                     place.insert(newer);
                 }
                 // What this layer made is new to the database, however often it changed since.
-                Entry::Occupied(mut known) => known.get_mut().document = newer.document,
+                Entry::Occupied(mut known) => {
+                    let known = known.get_mut();
+                    (known.document, known.written) = (newer.document, newer.written);
+                }
             }
         }
     }
@@ -156,15 +182,27 @@ impl<V> Documents<V> {
 
     /// Those that are there, those that no row has yet apart from the others; each in the order of their
     /// keys, in which a table takes them best.
-    #[must_use]
-    pub fn to_write(&self) -> [Vec<(&String, &Arc<V>)>; 2] {
-        [true, false].map(|is_new| {
-            let of_kind = self.0.iter().filter(|(_, known)| known.is_new == is_new);
-            let mut documents: Vec<_> =
-                of_kind.filter_map(|(key, known)| Some((key, known.document.as_ref()?))).collect();
-            documents.sort_unstable_by_key(|(key, _)| *key);
-            documents
-        })
+    pub(crate) fn take_changes(&mut self) -> [Vec<ToWrite<'_, V>>; 2] {
+        let mut documents = [Vec::new(), Vec::new()];
+        for (key, known) in &mut self.0 {
+            if let Some(document) = &known.document {
+                let place = usize::from(!known.is_new);
+                documents[place].push((key, document, known.written.take()));
+            }
+        }
+        documents.iter_mut().for_each(|all| all.sort_unstable_by_key(|(key, ..)| *key));
+        documents
+    }
+}
+
+impl<V: View> Documents<V> {
+    /// Makes their stored forms in advance.
+    pub(crate) fn write_down(&mut self) {
+        for known in self.0.values_mut() {
+            if let (Some(document), None) = (&known.document, &known.written) {
+                known.written = Some(Box::new(Written::new(document.as_ref())));
+            }
+        }
     }
 }
 
@@ -211,6 +249,7 @@ pub(crate) fn fold<V: View>(
             // Taken out, so that it is changed and not copied.
             let before = known.document.take().map(Arc::unwrap_or_clone);
             known.document = V::evolve(before, event).map(Arc::new);
+            known.written = None;
             continue;
         }
         let before = if touch.fresh { Some(None) } else { below.document::<V>(&touch.key) };
@@ -220,6 +259,6 @@ pub(crate) fn fold<V: View>(
         });
         let is_new = before.is_none();
         let document = V::evolve(before.map(Arc::unwrap_or_clone), event).map(Arc::new);
-        V::of_mut(top).0.insert(touch.key, Known { document, is_new });
+        V::of_mut(top).0.insert(touch.key, Known { document, is_new, written: None });
     }
 }

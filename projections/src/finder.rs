@@ -204,6 +204,15 @@ impl Conditions {
         self.equal(field(database, "document", "status"), query.status.as_ref());
     }
 
+    /// All of a page: which documents, where it begins, and one more than it has, so that it is known whether
+    /// there are more; gives the parameter of that number.
+    fn page<V: View>(&mut self, database: &Database, query: &Query, limit: usize) -> usize {
+        self.filter::<V>(database, query);
+        self.beyond(">", query.after.as_ref());
+        self.beyond("<", query.before.as_ref());
+        self.bind(limit as u64 + 1)
+    }
+
     fn beyond(&mut self, sign: &str, cursor: Option<&Cursor>) {
         let sign = if planted(Bug::PageOverlaps) && sign == ">" { ">=" } else { sign };
         if let Some(cursor) = cursor {
@@ -258,10 +267,7 @@ pub async fn list<V: View>(
 ) -> Result<Page<V>, Error> {
     let limit = query.limit.min(LIST_MAX);
     let mut conditions = Conditions::of::<V>(scope);
-    conditions.filter::<V>(database, query);
-    conditions.beyond(">", query.after.as_ref());
-    conditions.beyond("<", query.before.as_ref());
-    let one_more = conditions.bind(limit as u64 + 1);
+    let one_more = conditions.page::<V>(database, query, limit);
     let order = match query.end {
         End::First => "sort, key",
         End::Last => "sort desc, key desc",
@@ -304,43 +310,68 @@ pub async fn count<V: View>(
 pub async fn list_of_owners<V: View>(
     database: &Database,
     scope: &Scope,
-    owners: Vec<String>,
+    owners: BTreeSet<String>,
     query: &Query,
 ) -> Result<BTreeMap<String, Page<V>>, Error> {
     let limit = query.limit.min(LIST_MAX);
     let mut conditions = Conditions::of::<V>(scope);
-    let parameter = conditions.bind(Value::Texts(owners));
-    let (source, theirs) = of_owners::<V>(database, parameter);
-    conditions.text.push_str(&format!(" and {theirs}"));
-    conditions.filter::<V>(database, query);
-    conditions.beyond(">", query.after.as_ref());
-    conditions.beyond("<", query.before.as_ref());
+    let parameter = conditions.bind(Value::Texts(owners.into_iter().collect()));
     let order = match query.end {
         End::First => "sort, key",
         End::Last => "sort desc, key desc",
     };
-    let one_more = conditions.bind(limit as u64 + 1);
-    let sql = format!(
-        "select key, sort, document, owner from (select key, sort, document, owner, \
-         row_number() over (partition by owner order by {order}) as place from {source} where {}) \
-         as own where place <= ${one_more} order by owner, place",
-        conditions.text
-    );
+    let sql = if leads_to_owners::<V>() {
+        // Each owner's first ones by themselves: what he has beyond them costs nothing.
+        conditions.text.push_str(" and owner = owners.id");
+        if V::OWNER_IN_KEY > 0 {
+            conditions.text.push_str(&format!(" and {}", key_of::<V>("owners.id")));
+        }
+        let one_more = conditions.page::<V>(database, query, limit);
+        database.engine().first_of_each(
+            &database.engine().each_of(parameter, "owners", "id"),
+            "key, sort, document, owner",
+            V::TABLE,
+            &format!("where {} order by {order} limit ${one_more}", conditions.text),
+        )
+    } else {
+        let theirs = database.engine().any_of("owner", parameter);
+        conditions.text.push_str(&format!(" and {theirs}"));
+        let one_more = conditions.page::<V>(database, query, limit);
+        format!(
+            "select key, sort, document, owner from (select key, sort, document, owner, \
+             row_number() over (partition by owner order by {order}) as place from {} where {}) \
+             as own where place <= ${one_more}",
+            V::TABLE,
+            conditions.text
+        )
+    };
     failpoint("projections::finder::list_of_owners")?;
     let rows = database.fetch(&sql, &conditions.values).await?;
     let mut pages = BTreeMap::<String, Page<V>>::new();
     for row in &rows {
-        let page = pages.entry(row.text(3)?.to_owned()).or_default();
-        if page.items.len() == limit {
-            page.more = true;
-        } else {
-            page.items.push(item(row)?);
+        let items = match pages.get_mut(row.text(3)?) {
+            Some(page) => &mut page.items,
+            None => &mut pages.entry(row.text(3)?.to_owned()).or_default().items,
+        };
+        items.push(item(row)?);
+    }
+    for page in pages.values_mut() {
+        page.items.sort_by(|(a, _), (b, _)| (&a.sort, &a.key).cmp(&(&b.sort, &b.key)));
+        page.more = page.items.len() > limit;
+        match (page.more, query.end) {
+            (false, _) => {}
+            (true, End::First) => page.items.truncate(limit),
+            (true, End::Last) => {
+                page.items.drain(..page.items.len() - limit);
+            }
         }
     }
-    if query.end == End::Last {
-        pages.values_mut().for_each(|page| page.items.reverse());
-    }
     Ok(pages)
+}
+
+/// Whether an index leads from an owner to what is his.
+fn leads_to_owners<V: View>() -> bool {
+    V::OWNER_IN_KEY > 0 || V::INDEXES.iter().any(|columns| columns.starts_with("owner,"))
 }
 
 /// How many documents each owner's list has altogether, in one statement; none where there is none.
@@ -350,10 +381,10 @@ pub async fn list_of_owners<V: View>(
 pub async fn count_of_owners<V: View>(
     database: &Database,
     scope: &Scope,
-    owners: Vec<String>,
+    owners: BTreeSet<String>,
 ) -> Result<BTreeMap<String, u64>, Error> {
     let mut conditions = Conditions::of::<V>(scope);
-    let parameter = conditions.bind(Value::Texts(owners));
+    let parameter = conditions.bind(Value::Texts(owners.into_iter().collect()));
     let (source, theirs) = of_owners::<V>(database, parameter);
     let sql = format!(
         "select owner, count(*) from {source} where {} and {theirs} group by owner",

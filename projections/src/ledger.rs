@@ -176,10 +176,8 @@ pub async fn statements(
     pass(database, question, settings, &mut statements, |_| Ok(())).await?;
     for statement in &mut statements {
         // Stable: within a customer the slots' order and each slot's dates stay as they are.
-        statement.lines.sort_by(|a, b| {
-            let key =
-                |line: &Line| (line.customer.details.name.to_lowercase(), line.customer.number);
-            key(a).cmp(&key(b))
+        statement.lines.sort_by_cached_key(|line| {
+            (line.customer.details.name.to_lowercase(), line.customer.number)
         });
     }
     Ok(statements)

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use domain::{Bug, planted};
 use eventstore::{
-    Connection, Database, Engine, Error, Log, Row, Snapshot, Source, Value, failpoint,
+    Cells, Connection, Database, Engine, Error, Log, Row, Rows, Snapshot, Source, Value, failpoint,
 };
 use sha2::{Digest as _, Sha256};
 use tokio::sync::mpsc;
@@ -63,6 +63,8 @@ struct Fold {
     known: Views,
     /// Whether `known` still holds every document: then what it lacks is not there.
     complete: bool,
+    /// What is in the tables, where each document was written once.
+    written: Option<Vec<Digest>>,
 }
 
 /// What is below a layer in which nothing is missing but what is not there.
@@ -129,10 +131,14 @@ pub async fn rebuild_within(
 
     let mut fold = Fold::new(log.clone(), suffix.clone(), generation, documents_max);
     fold.all(&mut connection, head, &mut progress).await?;
-    let (fresh, fresh_suffix) = (Snapshot::of(database).await?, suffix.clone());
-    digests.spawn(async move { digest(fresh, &fresh_suffix).await });
+    let written = fold.written.take();
+    if written.is_none() {
+        let (fresh, fresh_suffix) = (Snapshot::of(database).await?, suffix.clone());
+        digests.spawn(async move { digest(fresh, &fresh_suffix).await });
+    }
     create_indexes(&mut connection, &suffix, generation).await?;
-    let digests = digests.join_all().await.into_iter().collect::<Result<Vec<_>, _>>()?;
+    let mut digests = digests.join_all().await.into_iter().collect::<Result<Vec<_>, _>>()?;
+    digests.extend(written);
     let is_same = digests.windows(2).all(|pair| pair[0] == pair[1]);
 
     // Documents that have changed since.
@@ -321,7 +327,8 @@ pub async fn condition(database: &Database) -> Result<Condition, Error> {
 impl Fold {
     fn new(log: Log, suffix: String, generation: u64, documents_max: usize) -> Self {
         let known = Views::default();
-        Self { log, suffix, generation, documents_max, position: 0, known, complete: true }
+        let (complete, written) = (true, None);
+        Self { log, suffix, generation, documents_max, position: 0, known, complete, written }
     }
 
     /// Folds the log from its beginning up to `head`, and writes each document once; where there are too
@@ -353,27 +360,35 @@ impl Fold {
         self.write_known(connection).await?;
         create_keys(connection, &self.suffix, self.generation).await?;
         if self.position < head {
-            (self.known, self.complete) = (Views::default(), false);
+            (self.known, self.complete, self.written) = (Views::default(), false, None);
             self.more(connection, head, &mut Wants::default(), progress).await?;
         }
         Ok(())
     }
 
-    /// Writes all that is known; the next rows are made while some are written.
+    /// Writes all that is known; the next rows are made and hashed while some are written.
     async fn write_known(&mut self, connection: &mut Connection) -> Result<(), Error> {
         failpoint("projections::rebuild::write")?;
-        let known = std::mem::take(&mut self.known);
+        let mut known = std::mem::take(&mut self.known);
         let (suffix, position) = (self.suffix.clone(), self.position);
         let (rows, mut made) = mpsc::channel(ROWS_AHEAD);
         let making = tokio::task::spawn_blocking(move || {
+            let mut written = vec![Digest::default(); all_tables().count()];
             // Nobody takes them any more where one could not be written.
-            let _ = known.rows(&suffix, position).try_for_each(|part| rows.blocking_send(part));
-            known
+            let _ = known.rows(&suffix, position).try_for_each(|part| {
+                let table = part.table.strip_suffix(suffix.as_str());
+                let place = all_tables().position(|known| Some(known) == table);
+                written[place.expect("these rows are for one of the tables")].add_all(&part);
+                rows.blocking_send(part)
+            });
+            (known, written)
         });
         while let Some(part) = made.recv().await {
             eventstore::write(connection, vec![part]).await?;
         }
-        self.known = making.await.map_err(|error| Error::Unsuitable(error.to_string()))?;
+        let (known, written) =
+            making.await.map_err(|error| Error::Unsuitable(error.to_string()))?;
+        (self.known, self.written) = (known, Some(written));
         Ok(())
     }
 
@@ -429,6 +444,44 @@ struct Digest {
     sum: u128,
 }
 
+impl Digest {
+    fn add(&mut self, texts: &str, document: &[u8]) {
+        let mut hash = Sha256::new();
+        hash.update(texts);
+        hash.update([0]);
+        hash.update(document);
+        let hash = hash.finalize();
+        let half = hash.first_chunk().expect("a hash is longer than a number");
+        self.rows += 1;
+        self.sum = self.sum.wrapping_add(u128::from_be_bytes(*half));
+    }
+
+    /// Adds rows that are about to be written.
+    fn add_all(&mut self, rows: &Rows) {
+        let columns = rows.layout.columns.iter().zip(&rows.cells);
+        let compared = columns.filter(|((name, _), _)| *name == "key" || COMPARED.contains(name));
+        let cells: Vec<_> = compared.map(|(_, cells)| cells).collect();
+        let mut texts = String::new();
+        for row in 0..rows.len() {
+            texts.clear();
+            for (place, cells) in cells.iter().enumerate() {
+                let separator = if place > 0 { SEPARATOR } else { "" };
+                match cells {
+                    Cells::Text(values) => texts.extend([separator, values[row].as_str()]),
+                    Cells::Int(values) => {
+                        texts.extend([separator, values[row].to_string().as_str()]);
+                    }
+                    // The last column.
+                    Cells::Bytes(values) => self.add(&texts, &values[row]),
+                }
+            }
+        }
+    }
+}
+
+/// Between the columns of a row that is hashed.
+const SEPARATOR: &str = "\u{1f}";
+
 /// What there is in the tables whose names end in `suffix`, but for the positions at which documents were
 /// written, which differ, of course.
 async fn digest(mut snapshot: Snapshot, suffix: &str) -> Result<Vec<Digest>, Error> {
@@ -438,18 +491,11 @@ async fn digest(mut snapshot: Snapshot, suffix: &str) -> Result<Vec<Digest>, Err
         let mut digest = Digest::default();
         let texts = &COMPARED[..COMPARED.len() - 1];
         // The fewer columns, the faster.
-        let texts = texts.join(" || '\u{1f}' || ");
-        let sql = format!("select key || '\u{1f}' || {texts}, document from {table}{suffix}");
+        let texts = texts.join(&format!(" || '{SEPARATOR}' || "));
+        let sql = format!("select key || '{SEPARATOR}' || {texts}, document from {table}{suffix}");
         snapshot
             .for_each(&sql, |row| {
-                let mut hash = Sha256::new();
-                hash.update(row.text(0)?);
-                hash.update([0]);
-                hash.update(row.bytes(1)?);
-                let hash = hash.finalize();
-                let half = hash.first_chunk().expect("a hash is longer than a number");
-                digest.rows += 1;
-                digest.sum = digest.sum.wrapping_add(u128::from_be_bytes(*half));
+                digest.add(row.text(0)?, row.bytes(1)?);
                 Ok::<_, Error>(())
             })
             .await?;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use eventstore::{CellKind, Connection, Engine, Layout, Rows, Source, Taken, Value, failpoint};
 
-use crate::document::{Documents, View};
+use crate::document::{Documents, ToWrite, View, Written};
 use crate::views::TABLES;
 
 /// Changes whenever a view's fold or form does; then the views are rebuilt at the next start.
@@ -29,7 +29,11 @@ const COLUMNS: &[(&str, CellKind)] = &[
 static NEW: Layout = Layout { columns: COLUMNS, key: 1, taken: Taken::Refuse };
 
 /// Documents that may be there.
-static CHANGED: Layout = Layout { columns: COLUMNS, key: 1, taken: Taken::Replace };
+static CHANGED: Layout = Layout { columns: COLUMNS, key: 1, taken: Taken::Replace(&[]) };
+
+/// The same, of a view that [never sorts anew](View::SORT_STAYS).
+static CHANGED_IN_PLACE: Layout =
+    Layout { columns: COLUMNS, key: 1, taken: Taken::Replace(&["path", "owner", "sort"]) };
 
 /// A table's definition, without its indexes: that on the key is one of them, because it is quicker made of all
 /// keys at once.
@@ -120,27 +124,28 @@ const ROWS_AT_A_TIME: usize = 10_000;
 
 /// The rows that keep a view's documents, some at a time.
 pub(crate) fn rows<V: View>(
-    documents: &Documents<V>,
+    documents: &mut Documents<V>,
     suffix: &str,
     position: u64,
 ) -> impl Iterator<Item = Rows> {
-    let [new, changed] = documents.to_write();
-    [(&NEW, new), (&CHANGED, changed)].into_iter().flat_map(move |(layout, documents)| {
+    let [new, changed] = documents.take_changes();
+    let layout = if V::SORT_STAYS { &CHANGED_IN_PLACE } else { &CHANGED };
+    [(&NEW, new), (layout, changed)].into_iter().flat_map(move |(layout, documents)| {
         let mut left = documents.into_iter();
         std::iter::from_fn(move || {
             let part = left.by_ref().take(ROWS_AT_A_TIME);
             let mut rows = Rows::new(format!("{}{suffix}", V::TABLE), layout);
-            part.for_each(|(key, document)| rows.push(row::<V>(key, document, position)));
+            part.for_each(|document| rows.push(row(document, position)));
             (!rows.is_empty()).then_some(rows)
         })
     })
 }
 
-fn row<V: View>(key: &str, document: &V, position: u64) -> [Value; 9] {
-    let index = document.index();
-    let document = serde_json::to_vec(document);
+fn row<V: View>((key, document, written): ToWrite<'_, V>, position: u64) -> [Value; 9] {
+    let written = written.map_or_else(|| Written::new(document.as_ref()), |written| *written);
+    let Written { index, json } = written;
     [
-        Value::from(key),
+        Value::from(key.as_str()),
         Value::Text(index.path),
         Value::Text(index.owner),
         Value::Text(index.kind),
@@ -148,7 +153,7 @@ fn row<V: View>(key: &str, document: &V, position: u64) -> [Value; 9] {
         Value::Int(index.since),
         Value::Int(index.until),
         Value::Int(position.cast_signed()),
-        Value::Bytes(document.expect("views have a JSON form")),
+        Value::Bytes(json),
     ]
 }
 

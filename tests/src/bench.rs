@@ -3,8 +3,10 @@
 #![expect(clippy::float_arithmetic, reason = "rates and ratios, nothing near money")]
 
 mod append;
+mod growth;
 mod machine;
 mod rebuild;
+mod report;
 mod served;
 mod several;
 mod space;
@@ -25,7 +27,10 @@ use serde_json::json;
 use crate::world::{World, body};
 
 pub use append::append;
+pub use growth::growth;
+pub use machine::look_into;
 pub use rebuild::rebuild;
+pub use report::{About, keep, report};
 pub use served::served;
 pub use several::several;
 pub use space::space;
@@ -53,6 +58,8 @@ pub struct Figure {
     pub p99_ms: Option<f64>,
     /// Most memory that the process ever held while it was measured.
     pub peak_mib: Option<u64>,
+    /// How much there was: events in the log, rows of the bill.
+    pub size: Option<usize>,
 }
 
 impl Figure {
@@ -71,6 +78,7 @@ impl Figure {
             p50_ms: None,
             p99_ms: None,
             peak_mib: None,
+            size: None,
         }
     }
 
@@ -82,14 +90,18 @@ impl Figure {
 /// How much is measured.
 #[derive(Clone, Copy, Debug)]
 pub struct Size {
-    /// Customers that the commands are spread over.
+    /// Customers that the commands in process are spread over.
     pub customers: usize,
+    /// Customers of the server that is asked over HTTP.
+    pub population: usize,
     /// Commands of one measurement with 256 and more in flight; fewer with fewer.
     pub commands: usize,
     /// Measurements, of which the median is told.
     pub runs: usize,
     /// Events in the log that is rebuilt.
     pub events: usize,
+    /// Events in the logs that are compared with each other.
+    pub growth: [usize; 3],
 }
 
 /// Per second.

@@ -569,10 +569,9 @@ impl Simulation {
 
         let owners = everything.iter().map(|(_, document)| document.index().owner);
         let owners: BTreeSet<_> = owners.choose_multiple(&mut self.rng, 4).into_iter().collect();
-        let list = || owners.iter().cloned().collect::<Vec<_>>();
         let query = Query { limit: finder::LIST_MAX, ..Query::default() };
-        let pages = finder::list_of_owners::<V>(&database, &scope, list(), &query).await?;
-        let counts = finder::count_of_owners::<V>(&database, &scope, list()).await?;
+        let pages = finder::list_of_owners::<V>(&database, &scope, owners.clone(), &query).await?;
+        let counts = finder::count_of_owners::<V>(&database, &scope, owners.clone()).await?;
         for owner in owners {
             let of_owner = |(_, document): &&(Cursor, Arc<V>)| document.index().owner == owner;
             let expected: Vec<_> = expected.iter().filter(of_owner).cloned().collect();

@@ -510,7 +510,7 @@ async fn read(database: &Database) -> Result<()> {
         .find(|(_, it)| it.details.name == "Zoological Garden")
         .context("the customer")?;
     let scope = Scope(customer.path.clone());
-    let owners = || vec![customer.id.to_string()];
+    let owners = || BTreeSet::from([customer.id.to_string()]);
     ensure!(finder::count::<UserView>(database, &scope, &query).await? == 3);
     let users = finder::list_of_owners::<UserView>(database, &scope, owners(), &query).await?;
     ensure!(users.values().map(|page| page.items.len()).sum::<usize>() == 3);

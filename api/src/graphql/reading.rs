@@ -4,7 +4,7 @@
 //! no field can go on, each kind of key becomes one statement. No timer is involved, so that the
 //! number of statements depends on the shape of a document and not on the speed of the machine.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::hash::{Hash, Hasher};
 use std::marker::PhantomData;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -236,9 +236,9 @@ impl<V: View> Loader<(Of<V>, Owner, Query)> for Source {
         &self,
         keys: &[(Of<V>, Owner, Query)],
     ) -> Result<HashMap<(Of<V>, Owner, Query), Self::Value>, Problem> {
-        let mut queries = HashMap::<&Query, Vec<String>>::new();
+        let mut queries = HashMap::<&Query, BTreeSet<String>>::new();
         for (_, owner, query) in keys {
-            queries.entry(query).or_default().push(owner.0.clone());
+            queries.entry(query).or_default().insert(owner.0.clone());
         }
         let mut pages = HashMap::new();
         let scope = self.scope_of::<V>();

@@ -55,89 +55,155 @@ pub(crate) struct PlanProperty {
     value: String,
 }
 
-/// A product option of a service.
-#[derive(Clone, Debug, SimpleObject)]
-pub(crate) struct Plan {
-    /// Names it within its service.
-    key: String,
-    /// As people read it.
-    name: String,
-    /// Stock code.
-    sku: String,
-    /// Per month and unit, in the provider's currency; none: not priced yet.
-    price: Option<Money>,
-    /// A value for each property of the service.
-    properties: Vec<PlanProperty>,
-    /// Not sold any more.
-    retired: bool,
+/// Which state of a definition.
+#[derive(Clone, Copy, Debug)]
+enum State {
+    Published,
+    Draft,
 }
 
-impl Plan {
-    fn all_of(definition: &Definition) -> Vec<Self> {
-        definition.plans.iter().map(|plan| Self::new(definition, plan)).collect()
+/// What a service is: one state of its definition.
+#[derive(Clone)]
+pub(crate) struct ServiceDefinition {
+    service: Arc<ServiceView>,
+    state: State,
+}
+
+impl ServiceDefinition {
+    /// None where the service has no such state.
+    fn new(service: &Arc<ServiceView>, state: State) -> Option<Self> {
+        let definition = Self { service: service.clone(), state };
+        definition.get().is_some().then_some(definition)
     }
 
-    fn new(definition: &Definition, plan: &service::Plan) -> Self {
-        let label = |key: &domain::PropertyKey| {
-            let known = definition.properties.iter().find(|property| property.key == *key);
-            known.map_or(key.as_str(), |property| &property.label).to_owned()
-        };
-        let properties = plan.properties.iter().map(|(key, value)| PlanProperty {
-            key: key.to_string(),
-            label: label(key),
-            value: value.clone(),
-        });
-        Self {
-            key: plan.key.to_string(),
-            name: plan.name.clone(),
-            sku: plan.sku.clone(),
-            price: plan.price.map(Money::from),
-            properties: properties.collect(),
-            retired: plan.retired,
+    fn get(&self) -> Option<&Definition> {
+        match self.state {
+            State::Published => self.service.published.as_ref(),
+            State::Draft => self.service.draft.as_ref(),
         }
+    }
+
+    fn definition(&self) -> &Definition {
+        self.get().expect("made only where there is one")
+    }
+
+    fn all_plans(&self) -> Vec<Plan> {
+        let places = 0..self.definition().plans.len();
+        places.map(|place| Plan { definition: self.clone(), place }).collect()
+    }
+
+    fn plan(&self, key: &PlanKey) -> Option<Plan> {
+        let place = self.definition().plans.iter().position(|plan| plan.key == *key)?;
+        Some(Plan { definition: self.clone(), place })
     }
 }
 
 /// What a service is: one state of its definition.
-#[derive(Clone, Debug, SimpleObject)]
-pub(crate) struct ServiceDefinition {
+#[Object]
+impl ServiceDefinition {
     /// As people read it.
-    name: String,
-    /// What it is, for those who buy it.
-    description: String,
-    /// Where it stands in the catalogue.
-    category: String,
-    /// To whom it is provisioned.
-    level: Level,
-    /// How many of it one holder can have.
-    instancing: Instancing,
-    /// What the plans differ in.
-    properties: Vec<ServiceProperty>,
-    /// What can be bought.
-    plans: Vec<Plan>,
-    /// Pattern of the line description; none: the default.
-    line_description: Option<String>,
-    /// Pattern of the summary description; none: the default.
-    summary_description: Option<String>,
-}
+    async fn name(&self) -> &str {
+        &self.definition().name
+    }
 
-impl From<&Definition> for ServiceDefinition {
-    fn from(definition: &Definition) -> Self {
-        let properties = definition.properties.iter().map(|property| ServiceProperty {
+    /// What it is, for those who buy it.
+    async fn description(&self) -> &str {
+        &self.definition().description
+    }
+
+    /// Where it stands in the catalogue.
+    async fn category(&self) -> &str {
+        &self.definition().category
+    }
+
+    /// To whom it is provisioned.
+    async fn level(&self) -> Level {
+        self.definition().level.into()
+    }
+
+    /// How many of it one holder can have.
+    async fn instancing(&self) -> Instancing {
+        self.definition().instancing.into()
+    }
+
+    /// What the plans differ in.
+    async fn properties(&self) -> Vec<ServiceProperty> {
+        let properties = self.definition().properties.iter().map(|property| ServiceProperty {
             key: property.key.to_string(),
             label: property.label.clone(),
         });
-        Self {
-            name: definition.name.clone(),
-            description: definition.description.clone(),
-            category: definition.category.clone(),
-            level: definition.level.into(),
-            instancing: definition.instancing.into(),
-            properties: properties.collect(),
-            plans: Plan::all_of(definition),
-            line_description: definition.line_description.clone(),
-            summary_description: definition.summary_description.clone(),
-        }
+        properties.collect()
+    }
+
+    /// What can be bought.
+    async fn plans(&self) -> Vec<Plan> {
+        self.all_plans()
+    }
+
+    /// Pattern of the line description; none: the default.
+    async fn line_description(&self) -> Option<&str> {
+        self.definition().line_description.as_deref()
+    }
+
+    /// Pattern of the summary description; none: the default.
+    async fn summary_description(&self) -> Option<&str> {
+        self.definition().summary_description.as_deref()
+    }
+}
+
+/// A product option of a service.
+#[derive(Clone)]
+pub(crate) struct Plan {
+    definition: ServiceDefinition,
+    place: usize,
+}
+
+impl Plan {
+    fn plan(&self) -> &service::Plan {
+        &self.definition.definition().plans[self.place]
+    }
+}
+
+/// A product option of a service.
+#[Object]
+impl Plan {
+    /// Names it within its service.
+    async fn key(&self) -> &str {
+        self.plan().key.as_str()
+    }
+
+    /// As people read it.
+    async fn name(&self) -> &str {
+        &self.plan().name
+    }
+
+    /// Stock code.
+    async fn sku(&self) -> &str {
+        &self.plan().sku
+    }
+
+    /// Per month and unit, in the provider's currency; none: not priced yet.
+    async fn price(&self) -> Option<Money> {
+        self.plan().price.map(Money::from)
+    }
+
+    /// A value for each property of the service.
+    async fn properties(&self) -> Vec<PlanProperty> {
+        let known = &self.definition.definition().properties;
+        let properties = self.plan().properties.iter().map(|(key, value)| {
+            let known = known.iter().find(|property| property.key == *key);
+            PlanProperty {
+                key: key.to_string(),
+                label: known.map_or(key.as_str(), |property| &property.label).to_owned(),
+                value: value.clone(),
+            }
+        });
+        properties.collect()
+    }
+
+    /// Not sold any more.
+    async fn retired(&self) -> bool {
+        self.plan().retired
     }
 }
 
@@ -181,7 +247,7 @@ impl Service {
 
     /// What can be bought.
     async fn plans(&self) -> Vec<Plan> {
-        self.definition().map(Plan::all_of).unwrap_or_default()
+        self.state().map(|state| state.all_plans()).unwrap_or_default()
     }
 
     /// Of what is sold: 1, 2, 3, ...; 0 before the first publication.
@@ -191,13 +257,13 @@ impl Service {
 
     /// What is sold; none before the first publication.
     async fn published(&self) -> Option<ServiceDefinition> {
-        self.0.published.as_ref().map(ServiceDefinition::from)
+        ServiceDefinition::new(&self.0, State::Published)
     }
 
     /// What is being edited; only for those who publish services.
     async fn draft(&self, context: &Context<'_>) -> Resolved<Option<ServiceDefinition>> {
         reading(context).require(Permission::PublishServices)?;
-        Ok(self.0.draft.as_ref().map(ServiceDefinition::from))
+        Ok(ServiceDefinition::new(&self.0, State::Draft))
     }
 
     /// The `ETag` in the REST API.
@@ -210,6 +276,12 @@ impl Service {
     /// What is sold; of a service that never was published, what is being edited.
     fn definition(&self) -> Option<&Definition> {
         self.0.published.as_ref().or(self.0.draft.as_ref())
+    }
+
+    /// The same, to be shown.
+    fn state(&self) -> Option<ServiceDefinition> {
+        let of = |state| ServiceDefinition::new(&self.0, state);
+        of(State::Published).or_else(|| of(State::Draft))
     }
 
     /// A service, if the caller may see it: drafts are for those who publish.
@@ -227,8 +299,7 @@ impl Service {
 
     /// A plan of the service.
     pub(crate) fn plan(&self, key: &PlanKey) -> Option<Plan> {
-        let definition = self.definition()?;
-        Some(Plan::new(definition, definition.plan(key)?))
+        self.state()?.plan(key)
     }
 
     /// The services that are sold, and for those who publish, those that will be.

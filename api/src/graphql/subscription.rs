@@ -81,7 +81,7 @@ impl Subscription {
         let reading = reading(context);
         let Some(held) = self.0.held_at(reading.now) else { return Ok(None) };
         let service = Service::of(reading, &self.0.service).await?;
-        Ok(service.and_then(|service| service.plan(&held.plan)))
+        Ok(service.and_then(|service| service.plan(held.plan)))
     }
 
     /// Units held now; none where nothing is.

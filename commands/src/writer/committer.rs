@@ -37,14 +37,21 @@ impl Batch {
         }
     }
 
-    /// Writes the events down: for the one who decides, while the database is busy.
-    pub(crate) fn store_events(&mut self) {
+    /// Writes the events and documents down: for the one who decides, while the database is busy.
+    pub(crate) fn write_down(&mut self) {
+        self.layer.views.write_down();
         self.stored = self.events.iter().map(Recorded::to_stored).collect();
         if planted(Bug::EventsSwapped) {
             let of_one = |a: &Recorded, b: &Recorded| a.stream == b.stream;
             let first = self.events.windows(2).position(|two| of_one(&two[0], &two[1]));
             first.inspect(|first| self.stored.swap(*first, first + 1));
         }
+    }
+
+    /// The rows of its documents, which it keeps as documents only.
+    pub(crate) fn take_rows(&mut self) -> Vec<Rows> {
+        let last = self.events.last().map_or(0, |event| event.position);
+        self.layer.views.rows("", last).collect()
     }
 
     /// Adds what was decided on top of it.
@@ -80,7 +87,7 @@ impl Committer {
     /// # Errors
     /// Where the database cannot be reached, or does not promise durability.
     pub(crate) async fn connect(database: &Database) -> Result<Self, Error> {
-        let mut connection = database.writer_connection().await?;
+        let mut connection = database.committer_connection().await?;
         Ok(Self {
             database: database.clone(),
             head: connection.head().await?,
@@ -141,8 +148,12 @@ impl Committer {
     ///
     /// # Errors
     /// What the database says. Nothing is written then, unless it is [`Error::OutcomeUnknown`].
-    pub(crate) async fn write(&mut self, batch: &Batch) -> Result<Written, Error> {
-        let (head, rows) = self.rows(batch);
+    pub(crate) async fn write(
+        &mut self,
+        batch: &Batch,
+        documents: Vec<Rows>,
+    ) -> Result<Written, Error> {
+        let (head, rows) = self.rows(batch, documents);
         let base = self.head;
         let is_committed = if rows.is_empty() {
             // Nothing to write, but a refusal must not come from a state that is past.
@@ -172,7 +183,7 @@ impl Committer {
     }
 
     /// The rows of a batch, and the head after it.
-    fn rows(&mut self, batch: &Batch) -> (Head, Vec<Rows>) {
+    fn rows(&mut self, batch: &Batch, documents: Vec<Rows>) -> (Head, Vec<Rows>) {
         let mut head = self.head;
         let mut events = Rows::new("event", &EVENT_LAYOUT);
         let mut shapes = Rows::new("event_shape", &SHAPE_LAYOUT);
@@ -221,7 +232,7 @@ impl Committer {
         }
         let mut all = vec![events, shapes, replies];
         all.retain(|rows| !rows.is_empty());
-        all.extend(batch.layer.views.rows("", head.position));
+        all.extend(documents);
         (head, all)
     }
 }

@@ -220,8 +220,9 @@ impl Worker {
 
     /// Hands the next batch to the committer.
     fn write_next(&mut self) {
-        let Prepared { jobs, answers, batch } = std::mem::take(&mut self.next);
+        let Prepared { jobs, answers, mut batch } = std::mem::take(&mut self.next);
         metrics::histogram!("atrium_batch_commands").record(jobs.len() as f64);
+        let documents = batch.take_rows();
         let batch = Arc::new(batch);
         let (jobs, answers) = if planted(Bug::AcknowledgeBeforeCommit) {
             let silent = |job: &Job| Job {
@@ -238,7 +239,7 @@ impl Worker {
         let mut committer = self.committer.take().expect("nothing is being written");
         let to_write = batch.clone();
         let task = tokio::spawn(async move {
-            let written = committer.write(&to_write).await;
+            let written = committer.write(&to_write, documents).await;
             (committer, written)
         });
         self.writing = Some(Writing { jobs, answers, batch, task });
@@ -379,7 +380,7 @@ impl Worker {
             match first_to_miss {
                 None => {
                     self.cache.remember(loaded);
-                    batch.store_events();
+                    batch.write_down();
                     return Ok((answers, batch));
                 }
                 Some(index) if round >= LOADS_TOGETHER && index > 0 => jobs = &jobs[..index],

@@ -131,6 +131,18 @@ impl Timeline {
     }
 }
 
+/// What facts that are in order say is held at `instant`; none where nothing is. The same as
+/// [`Timeline::state_at`], where nothing else is asked of the facts.
+#[must_use]
+pub fn held_at(facts: &[Fact], instant: DateTime<Utc>) -> Option<Holding<'_>> {
+    let known = facts.iter().take_while(|fact| fact.effective_at <= instant);
+    known.fold(None, |held, fact| match fact.change {
+        // Without effect where nothing is held.
+        Change::Changed { .. } if held.is_none() => None,
+        _ => fact.holding(),
+    })
+}
+
 impl Fact {
     /// Its place among the slot's facts: by moment, then the later recorded later.
     fn order(&self) -> (DateTime<Utc>, u64) {
@@ -201,7 +213,9 @@ mod tests {
     }
 
     fn held(timeline: &Timeline, second: i64) -> Option<(String, u32)> {
-        let holding = timeline.state_at(instant(second))?;
+        let holding = timeline.state_at(instant(second));
+        assert_eq!(holding, held_at(timeline.facts(), instant(second)));
+        let holding = holding?;
         Some((holding.plan.to_string(), holding.quantity))
     }
 

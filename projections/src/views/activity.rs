@@ -34,6 +34,7 @@ fn day(event: &Recorded) -> String {
 impl View for ActivityView {
     const TABLE: &'static str = "view_activity";
     const INDEXES: &'static [&'static str] = &["path, sort, key"];
+    const SORT_STAYS: bool = true;
     held_in!(activity);
 
     fn touched(event: &Recorded) -> Vec<Touch> {

@@ -1,12 +1,10 @@
 //! Subscriptions as people see them.
 
 use chrono::{DateTime, Utc};
-use domain::billing::{Change, Fact, Timeline};
+use domain::billing::{Change, Fact, Holding, held_at};
 use domain::event::{Event, Recorded};
 use domain::subscription::{Request, Subscription, SubscriptionEvent};
-use domain::{
-    CommandId, Decider, OrganizationId, PlanKey, ServiceKey, SubscriptionId, TenantPath, UserId,
-};
+use domain::{CommandId, Decider, OrganizationId, ServiceKey, SubscriptionId, TenantPath, UserId};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -80,22 +78,11 @@ pub struct SubscriptionView {
     pub version: u64,
 }
 
-/// What a subscription is at a moment.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Held {
-    /// Of what.
-    pub plan: PlanKey,
-    /// How many.
-    pub quantity: u32,
-}
-
 impl SubscriptionView {
     /// What is held at a moment.
     #[must_use]
-    pub fn held_at(&self, moment: DateTime<Utc>) -> Option<Held> {
-        let timeline = Timeline::new(self.facts.iter().cloned());
-        let held = timeline.state_at(moment)?;
-        Some(Held { plan: held.plan.clone(), quantity: held.quantity })
+    pub fn held_at(&self, moment: DateTime<Utc>) -> Option<Holding<'_>> {
+        held_at(&self.facts, moment)
     }
 
     /// How it stands at a moment.

@@ -35,7 +35,9 @@ pub async fn append(
             let before = *before.borrow();
             machine::forget_peak();
             let busy = machine::busy_seconds();
+            let look = machine::Look::at("append", std::process::id())?;
             let (took, times) = subject.load(in_flight, commands).await?;
+            drop(look);
             let busy = busy.zip(machine::busy_seconds()).map(|(from, to)| to - from);
             let peak_mib = machine::peak_mib();
             let raw = bare_inserts(engine, &subject.world.database, before, commands, in_flight);
@@ -50,6 +52,9 @@ pub async fn append(
             runs.push((figure, busy.map(|busy| busy * 1e3 / commands as f64)));
         }
         let (figure, busy) = median(runs, |(figure, _)| figure.value);
+        if let (1, Some(p50)) = (in_flight, figure.p50_ms) {
+            tell(Figure::new("alone", engine, p50, "ms").beside(least_ms(&subject).await?));
+        }
         tell(figure);
         if let Some(busy) = busy {
             let figure = Figure::new("append-cpu", engine, busy, "cpu-s/1,000 commands");
@@ -57,6 +62,30 @@ pub async fn append(
         }
     }
     Ok(())
+}
+
+/// Questions to a server for one provisioning alone: its slot is loaded, then everything is written.
+const ROUND_TRIPS: u32 = 2;
+
+/// The least that one durable command can take, in milliseconds: the disk's part, and that of the way to a
+/// server and back.
+async fn least_ms(subject: &Subject) -> Result<f64> {
+    let fsync = machine::fsync(&std::env::temp_dir())?;
+    let round_trip = match &subject.world.place.place {
+        Place::Folder(_) => Duration::ZERO,
+        Place::Url(url) => {
+            let mut connection = sqlx::PgConnection::connect(url).await?;
+            let mut times = Vec::new();
+            for _ in 0..1_000 {
+                let began = Instant::now();
+                sqlx::query("select 1").fetch_one(&mut connection).await?;
+                times.push(began.elapsed());
+            }
+            connection.close().await?;
+            median(times, Duration::as_secs_f64)
+        }
+    };
+    Ok((fsync + ROUND_TRIPS * round_trip).as_secs_f64() * 1e3)
 }
 
 /// The tables that a provisioning writes to, with their columns and how they are bound.

@@ -41,10 +41,12 @@ pub async fn rebuild(engine: Engine, size: Size, tell: &mut impl FnMut(Figure)) 
         times[2].push(rate(events, began.elapsed()));
 
         machine::forget_peak();
+        let look = machine::Look::at("rebuild", std::process::id())?;
         let began = Instant::now();
         let rebuilt = projections::rebuild(database, |_| ()).await?;
         ensure!(rebuilt.differences.is_empty(), "the views differ: {:?}", rebuilt.differences);
         times[3].push(rate(events, began.elapsed()));
+        drop(look);
         peak = peak.max(machine::peak_mib());
     }
     let [scan, read, verify, rebuild] = times.map(|times| median(times, |value| *value));

@@ -24,7 +24,7 @@ const IDLE: Duration = Duration::from_secs(3);
 const PAGE: &str =
     "{customers(first:20){nodes{name subscriptions(first:5){nodes{status plan{name}}}}}}";
 
-/// Measures the server on a population of `size.customers` customers with a year of history.
+/// Measures the server on a population of `size.population` customers with a year of history.
 ///
 /// # Errors
 /// Where it cannot be started, or refuses what it should do.
@@ -36,22 +36,25 @@ pub async fn served(engine: Engine, size: Size, tell: &mut impl FnMut(Figure)) -
     let place = database.place.clone();
     let program = Program::new(binary, place, folder.path().to_owned());
     let began = Instant::now();
-    let events = populate(&program, size.customers)?;
-    tell(Figure::new("seed", engine, rate(events, began.elapsed()), "events/s"));
+    let events = populate(&program, size.population)?;
+    let took = rate(events, began.elapsed());
+    tell(Figure { size: Some(events), ..Figure::new("seed", engine, took, "events/s") });
 
     let server = program.start().await?;
     tokio::time::sleep(IDLE).await;
     tell(Figure::new("idle", engine, resident_mib(&server)? as f64, "MiB"));
-    let asked = Asked { server, engine, size };
-    asked.commands(tell).await?;
+    let asked = Asked { server, engine, size, events: None };
+    let customers = asked.customers().await?;
+    asked.commands(customers, tell).await?;
     asked.pages(tell).await?;
-    asked.bill(tell).await?;
-    let Asked { server, .. } = asked;
-    server.kill();
+    asked.server.kill();
     let server = program.start().await?;
     let ready = server.started_in.as_secs_f64() * 1e3;
     tell(Figure::new("start", engine, ready, "ms, after a kill"));
-    server.stop().await
+    // By a fresh server, so that its memory is what the bill needs.
+    let asked = Asked { server, engine, size, events: None };
+    asked.bill(tell).await?;
+    asked.server.stop().await
 }
 
 /// Has `atrium seed` make the population; gives how many events it has.
@@ -75,6 +78,15 @@ fn resident_mib(server: &Server) -> Result<u64> {
     memory_mib(server, "VmRSS:")
 }
 
+/// The name of the figure of processor time beside another.
+fn cpu_of(name: &str) -> &'static str {
+    match name {
+        "http-commands" => "http-commands-cpu",
+        "json-page" => "json-page-cpu",
+        _ => "graphql-page-cpu",
+    }
+}
+
 fn memory_mib(server: &Server, what: &str) -> Result<u64> {
     let text = std::fs::read_to_string(format!("/proc/{}/status", server.process()))?;
     let line = text.lines().find(|line| line.starts_with(what)).context("Linux tells this")?;
@@ -83,37 +95,64 @@ fn memory_mib(server: &Server, what: &str) -> Result<u64> {
 }
 
 /// A server under load.
-struct Asked {
-    server: Server,
-    engine: Engine,
-    size: Size,
+pub(super) struct Asked {
+    pub(super) server: Server,
+    pub(super) engine: Engine,
+    pub(super) size: Size,
+    /// Events in the log, where that matters.
+    pub(super) events: Option<usize>,
 }
 
 impl Asked {
-    async fn commands(&self, tell: &mut impl FnMut(Figure)) -> Result<()> {
+    /// The ids of some customers.
+    async fn customers(&self) -> Result<Vec<String>> {
         let customers: Value =
             serde_json::from_slice(&self.get("/api/v2/customers?limit=500").await?)?;
         let customers = customers["data"].as_array().context("a list of customers")?;
-        let ids: Arc<Vec<String>> = Arc::new(
-            customers.iter().filter_map(|it| it["id"].as_str().map(str::to_owned)).collect(),
-        );
-        ensure!(!ids.is_empty(), "there are customers");
-        let count = Arc::new(AtomicUsize::new(0));
-        let request = {
-            let (head, ids) = (self.head(), ids.clone());
-            move || {
-                let number = count.fetch_add(1, Ordering::Relaxed);
-                let body = json!({
-                    "service": "crm", "plan": "team", "instance": format!("bench {number}"),
-                });
-                let path = format!("/api/v2/customers/{}/subscriptions", ids[number % ids.len()]);
-                post(&head, &path, &format!("idempotency-key: bench-{number}\r\n"), &body)
-            }
-        };
-        self.measure("http-commands", "commands/s", self.size.commands, None, request, tell).await
+        Ok(customers.iter().filter_map(|it| it["id"].as_str().map(str::to_owned)).collect())
     }
 
-    async fn pages(&self, tell: &mut impl FnMut(Figure)) -> Result<()> {
+    /// Provisionings, each for the next of these customers.
+    pub(super) async fn commands(
+        &self,
+        customers: Vec<String>,
+        tell: &mut impl FnMut(Figure),
+    ) -> Result<()> {
+        ensure!(!customers.is_empty(), "there are customers");
+        let (count, request) = (self.size.commands, self.provisionings(customers));
+        self.measure("http-commands", "commands/s", count, None, request, tell).await
+    }
+
+    /// Has every connection provision again and again, until the server is gone.
+    pub(super) fn keep_busy(&self, customers: Vec<String>) {
+        let request = self.provisionings(customers);
+        for _ in 0..CONNECTIONS {
+            let (request, address) = (request.clone(), self.address().to_owned());
+            tokio::spawn(async move {
+                let Ok(mut connection) = Connection::to(&address).await else { return };
+                while connection.ask(&request()).await.is_ok() {}
+            });
+        }
+    }
+
+    /// Requests to provision, each for the next of these customers.
+    fn provisionings(&self, customers: Vec<String>) -> impl Fn() -> Vec<u8> + Clone + Send + use<> {
+        /// So that none is ever asked for twice.
+        static ASKED: AtomicUsize = AtomicUsize::new(0);
+        let (head, customers) = (self.head(), Arc::new(customers));
+        move || {
+            let number = ASKED.fetch_add(1, Ordering::Relaxed);
+            let body = json!({
+                "service": "crm", "plan": "team", "instance": format!("bench {number}"),
+            });
+            let customer = &customers[number % customers.len()];
+            let path = format!("/api/v2/customers/{customer}/subscriptions");
+            post(&head, &path, &format!("idempotency-key: bench-{number}\r\n"), &body)
+        }
+    }
+
+    /// A page of customers, plain and as a frontend asks for it.
+    pub(super) async fn pages(&self, tell: &mut impl FnMut(Figure)) -> Result<()> {
         let head = self.head();
         let list = format!("GET /api/v2/customers?limit=20 HTTP/1.1\r\n{head}\r\n").into_bytes();
         let mut plain = None;
@@ -137,21 +176,22 @@ impl Asked {
         for _ in 0..self.size.runs {
             // Where the system does not let us, the peak since the start is told.
             let _ = std::fs::write(format!("/proc/{}/clear_refs", self.server.process()), "5");
+            let look = machine::Look::at("billing", self.server.process())?;
             let began = Instant::now();
             let bytes = self.get(path).await?;
             times.push(began.elapsed());
+            drop(look);
             let bill: Value = serde_json::from_slice(&bytes)?;
             rows = bill["data"].as_array().map_or(0, Vec::len);
             ensure!(rows > 0, "the bill has rows");
         }
         let took = median(times, Duration::as_secs_f64);
+        let peak_mib = Some(memory_mib(&self.server, "VmHWM:")?);
         let figure = Figure::new("billing", self.engine, rate(rows, took), "rows/s");
-        tell(Figure {
-            in_flight: Some(1),
-            p50_ms: Some(took.as_secs_f64() * 1e3),
-            peak_mib: Some(memory_mib(&self.server, "VmHWM:")?),
-            ..figure
-        });
+        tell(Figure { in_flight: Some(1), size: Some(rows), ..figure });
+        let millis = took.as_secs_f64() * 1e3;
+        let figure = Figure::new("billing-ms", self.engine, millis, "ms to the last byte");
+        tell(Figure { in_flight: Some(1), size: Some(rows), peak_mib, ..figure });
         Ok(())
     }
 
@@ -167,8 +207,10 @@ impl Asked {
     ) -> Result<()> {
         let mut runs = Vec::new();
         for _ in 0..self.size.runs {
+            let look = machine::Look::at(name, self.server.process())?;
             let left = Arc::new(AtomicUsize::new(count));
-            let busy = machine::busy_seconds();
+            let busy = || machine::process_seconds(self.server.process());
+            let before = busy();
             let began = Instant::now();
             let clients: Vec<_> = (0..CONNECTIONS)
                 .map(|_| {
@@ -193,7 +235,8 @@ impl Asked {
                 times.extend(client.await??);
             }
             let took = began.elapsed();
-            let busy = busy.zip(machine::busy_seconds()).map(|(from, to)| to - from);
+            drop(look);
+            let busy = before.zip(busy()).map(|(from, to)| to - from);
             times.sort_unstable();
             let figure = Figure::new(name, self.engine, rate(count, took), unit);
             let figure = raw.map_or(figure.clone(), |raw| figure.beside(raw));
@@ -203,13 +246,18 @@ impl Asked {
                     p50_ms: Some(percentile(&times, 50)),
                     p99_ms: Some(percentile(&times, 99)),
                     peak_mib: Some(memory_mib(&self.server, "VmHWM:")?),
+                    size: self.events,
                     ..figure
                 },
-                busy,
+                busy.map(|busy| busy * 1e3 / count as f64),
             ));
         }
-        let (figure, _) = median(runs, |(figure, _)| figure.value);
+        let (figure, busy) = median(runs, |(figure, _)| figure.value);
         tell(figure);
+        if let (Some(busy), true) = (busy, self.events.is_none()) {
+            let cpu = Figure::new(cpu_of(name), self.engine, busy, "cpu-s/1,000 requests");
+            tell(Figure { in_flight: Some(CONNECTIONS), ..cpu });
+        }
         Ok(())
     }
 

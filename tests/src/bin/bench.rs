@@ -1,7 +1,7 @@
 //! The benchmarks on the command line; `scripts/bench` builds and runs them.
 
-use anyhow::Result;
-use atrium_tests::bench::{self, Figure, Size};
+use anyhow::{Context as _, Result, ensure};
+use atrium_tests::bench::{self, About, Figure, Size};
 use clap::{Parser, ValueEnum};
 use eventstore::Engine;
 
@@ -22,9 +22,20 @@ struct Arguments {
     /// One JSON object a line and figure instead of a table
     #[arg(long)]
     json: bool,
+    /// Keep the figures in docs/performance, for `report`
+    #[arg(long, conflicts_with_all = ["quick", "in_flight"])]
+    keep: bool,
     /// Once, and little: to see that it works, not how fast it is
     #[arg(long)]
     quick: bool,
+    /// Take the populations of `growth` on SQLite from there, where there is a folder that is called as many as their
+    /// events are, such as 10000000: made by `atrium seed`, used up by this
+    #[arg(long, value_name = "DIR")]
+    populations: Option<std::path::PathBuf>,
+    /// Have `perf` look into what measures a figure, such as `graphql-page=FILE`; its numbers are worth nothing
+    /// then. `scripts/profile` draws what it saw
+    #[arg(long, value_name = "FIGURE=FILE", conflicts_with = "keep")]
+    look: Option<String>,
     /// How many commands are asked at the same time; each of 1, 16, 64, 256 and 1,024 in turn where
     /// it is left out
     #[arg(long)]
@@ -34,7 +45,7 @@ struct Arguments {
     runs: Option<usize>,
 }
 
-#[derive(Clone, Copy, ValueEnum)]
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Name {
     /// Durable commands/s with 1 to 1,024 in flight
     Append,
@@ -42,10 +53,14 @@ enum Name {
     Rebuild,
     /// The real server over HTTP: commands, pages, a bill, its memory, its start after a kill
     Served,
+    /// Histories of 100,000 to 10 million events: commands, slots, pages, the start after a kill
+    Growth,
     /// One, two and four servers on one PostgreSQL
     Several,
     /// What tables and indexes grow by for each command
     Space,
+    /// Measures nothing: writes the tables of docs/PERFORMANCE.md from what was kept
+    Report,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -55,8 +70,22 @@ enum Databases {
     Both,
 }
 
-const FULL: Size = Size { customers: 2_000, commands: 20_000, runs: 3, events: 300_000 };
-const QUICK: Size = Size { customers: 100, commands: 1_000, runs: 1, events: 6_000 };
+const FULL: Size = Size {
+    customers: 2_000,
+    population: 8_200,
+    commands: 20_000,
+    runs: 3,
+    events: 300_000,
+    growth: [100_000, 1_000_000, 10_000_000],
+};
+const QUICK: Size = Size {
+    customers: 100,
+    population: 100,
+    commands: 1_000,
+    runs: 1,
+    events: 6_000,
+    growth: [5_000, 10_000, 20_000],
+};
 
 #[tokio::main]
 async fn main() -> Result<()> {
@@ -64,16 +93,19 @@ async fn main() -> Result<()> {
     let size = if arguments.quick { QUICK } else { FULL };
     let size = Size { runs: arguments.runs.unwrap_or(size.runs).max(1), ..size };
     let names = match &arguments.names[..] {
-        [] => &[Name::Append, Name::Rebuild, Name::Served, Name::Several, Name::Space],
+        [] => {
+            &[Name::Append, Name::Rebuild, Name::Served, Name::Growth, Name::Several, Name::Space]
+        }
         names => names,
     };
-    let mut tell = |figure: Figure| {
-        if arguments.json {
-            println!("{}", serde_json::to_string(&figure).expect("a figure has a JSON form"));
-        } else {
-            println!("{}", line(&figure));
-        }
-    };
+    if let Some(look) = &arguments.look {
+        let (figure, file) = look.split_once('=').context("--look FIGURE=FILE")?;
+        bench::look_into(figure.to_owned(), file.into());
+    }
+    if names.contains(&Name::Report) {
+        ensure!(names.len() == 1, "a report is written after everything was measured");
+        return bench::report();
+    }
     if !arguments.json {
         println!("{HEADING}");
     }
@@ -84,15 +116,35 @@ async fn main() -> Result<()> {
             continue;
         }
         for name in names {
+            let mut told = Vec::new();
+            let about = About::now(size)?;
+            let mut tell = |figure: Figure| {
+                if arguments.json {
+                    let json = serde_json::to_string(&figure);
+                    println!("{}", json.expect("a figure has a JSON form"));
+                } else {
+                    println!("{}", line(&figure));
+                }
+                told.push(figure);
+            };
             match name {
                 Name::Append => bench::append(engine, size, arguments.in_flight, &mut tell).await?,
                 Name::Rebuild => bench::rebuild(engine, size, &mut tell).await?,
                 Name::Served => bench::served(engine, size, &mut tell).await?,
+                Name::Growth => {
+                    let made = arguments.populations.as_deref();
+                    bench::growth(engine, size, made, &mut tell).await?;
+                }
                 Name::Several if engine == Engine::Postgres => {
                     bench::several(size, &mut tell).await?;
                 }
                 Name::Several => {}
                 Name::Space => bench::space(engine, size, &mut tell).await?,
+                Name::Report => unreachable!("it stands alone"),
+            }
+            if arguments.keep && !told.is_empty() {
+                let value = name.to_possible_value().expect("every benchmark has a name");
+                bench::keep(value.get_name(), &about, &told)?;
             }
         }
     }
