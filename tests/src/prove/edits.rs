@@ -2,7 +2,7 @@
 //! `atrium verify` finds it and names the place; what a chain alone cannot tell, with the checkpoints that were made on
 //! the way and kept elsewhere.
 
-use std::ops::RangeInclusive;
+use std::ops::{Range, RangeInclusive};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
@@ -30,6 +30,8 @@ const DAY_EVENTS: u64 = 80;
 /// How often a PostgreSQL database is copied whose last session is only about to end.
 const COPIES_MAX: usize = 50;
 
+/// What is taken for the beginning and the end of a row. Every event is longer.
+const EDGE_BYTES: usize = 20;
 /// Of nobody.
 const ANOTHER_STREAM: &str = "organization-x";
 
@@ -403,6 +405,9 @@ impl Edit {
 /// What somebody with all rights can do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
+    /// Ends are where something is easily forgotten.
+    BeginningChanged,
+    EndChanged,
     BodyChanged,
     TimeChanged,
     BodyEmptied,
@@ -430,6 +435,8 @@ enum Kind {
 
 impl Kind {
     const ALL: &'static [Self] = &[
+        Self::BeginningChanged,
+        Self::EndChanged,
         Self::BodyChanged,
         Self::TimeChanged,
         Self::BodyEmptied,
@@ -474,8 +481,13 @@ impl Made {
                 | Kind::AllRewritten
         );
         let steps = match kind {
-            Kind::BodyChanged => {
-                let (body, place) = flipped(&line.body, rng);
+            Kind::BeginningChanged | Kind::EndChanged | Kind::BodyChanged => {
+                let (body, length) = (&line.body, line.body.len());
+                let (body, place) = match kind {
+                    Kind::BeginningChanged => flipped(body, 0..EDGE_BYTES, rng),
+                    Kind::EndChanged => flipped(body, length - EDGE_BYTES..length, rng),
+                    _ => flipped(body, 0..length, rng),
+                };
                 what = format!("byte {place} of the body at {}", line.position);
                 vec![update("body", Value::Bytes(body), &at)]
             }
@@ -484,7 +496,7 @@ impl Made {
             }
             Kind::BodyEmptied => vec![update("body", Value::Bytes(Vec::new()), &at)],
             Kind::HashChanged => {
-                let (hash, place) = flipped(&line.hash, rng);
+                let (hash, place) = flipped(&line.hash, 0..line.hash.len(), rng);
                 what = format!("byte {place} of the hash at {}", line.position);
                 vec![update("hash", Value::Bytes(hash), &at)]
             }
@@ -526,7 +538,8 @@ impl Made {
             }
             Kind::HeadChanged => {
                 place = end..=end;
-                let (hash, _) = flipped(&self.chain_before(self.log.len()).0, rng);
+                let hash = self.chain_before(self.log.len()).0;
+                let (hash, _) = flipped(&hash, 0..hash.len(), rng);
                 vec![("update head set hash = $1".to_owned(), vec![Value::Bytes(hash)])]
             }
             Kind::HeadMoved => {
@@ -686,15 +699,9 @@ fn forged_rows(rows: &[Line]) -> Vec<Step> {
     rows.iter().map(|row| (sql.to_owned(), values(row))).collect()
 }
 
-/// Bytes with a bit of one of them turned, and which: at the ends no less often than in between.
-fn flipped(bytes: &[u8], rng: &mut StdRng) -> (Vec<u8>, usize) {
-    let mut bytes = bytes.to_vec();
-    let edge = bytes.len().min(20);
-    let place = match rng.random_range(0..3) {
-        0 => rng.random_range(0..edge),
-        1 => rng.random_range(bytes.len() - edge..bytes.len()),
-        _ => rng.random_range(0..bytes.len()),
-    };
+/// Bytes with a bit of one of them turned, and which.
+fn flipped(bytes: &[u8], among: Range<usize>, rng: &mut StdRng) -> (Vec<u8>, usize) {
+    let (mut bytes, place) = (bytes.to_vec(), rng.random_range(among));
     bytes[place] ^= 1 << rng.random_range(0..8);
     (bytes, place)
 }
