@@ -185,31 +185,55 @@ impl Subject {
         in_flight: usize,
         commands: usize,
     ) -> Result<(Duration, Vec<Duration>)> {
-        let left = Arc::new(AtomicUsize::new(commands));
-        let began = Instant::now();
-        let clients: Vec<_> = (0..in_flight)
-            .map(|_| {
-                let (subject, left) = (self.clone(), left.clone());
-                tokio::spawn(async move {
-                    let mut times = Vec::new();
-                    let next = |left: usize| left.checked_sub(1);
-                    while left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next).is_ok() {
-                        let asked = Instant::now();
-                        subject.provision().await?;
-                        times.push(asked.elapsed());
-                    }
-                    anyhow::Ok(times)
-                })
-            })
-            .collect();
-        let mut times = Vec::with_capacity(commands);
-        for client in clients {
-            times.extend(client.await??);
-        }
-        let took = began.elapsed();
-        times.sort_unstable();
-        Ok((took, times))
+        closed_loop(in_flight, commands, |_, left| {
+            let subject = self.clone();
+            async move {
+                let mut times = Vec::new();
+                while left.take() {
+                    let asked = Instant::now();
+                    subject.provision().await?;
+                    times.push(asked.elapsed());
+                }
+                Ok(times)
+            }
+        })
+        .await
     }
+}
+
+/// What the clients of a closed loop have left to ask together. Clones share it.
+#[derive(Clone)]
+struct Left(Arc<AtomicUsize>);
+
+impl Left {
+    /// Whether there is one more, which is the caller's then.
+    fn take(&self) -> bool {
+        let next = |left: usize| left.checked_sub(1);
+        self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next).is_ok()
+    }
+}
+
+/// Has clients, which know their number, ask `count` times together, each one question after another. They give the
+/// times that their answers took; gives how long all of it took, and all of those, sorted.
+async fn closed_loop<F>(
+    clients: usize,
+    count: usize,
+    client: impl Fn(usize, Left) -> F,
+) -> Result<(Duration, Vec<Duration>)>
+where
+    F: Future<Output = Result<Vec<Duration>>> + Send + 'static,
+{
+    let left = Left(Arc::new(AtomicUsize::new(count)));
+    let began = Instant::now();
+    let asking: Vec<_> =
+        (0..clients).map(|number| tokio::spawn(client(number, left.clone()))).collect();
+    let mut times = Vec::with_capacity(count);
+    for client in asking {
+        times.extend(client.await??);
+    }
+    let took = began.elapsed();
+    times.sort_unstable();
+    Ok((took, times))
 }
 
 /// The answer that so many of a hundred came before, in milliseconds.

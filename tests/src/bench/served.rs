@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use super::{Figure, Size, machine, median, percentile, rate};
+use super::{Figure, Size, closed_loop, machine, median, percentile, rate};
 use crate::witness::server::{Program, Server};
 use crate::world::{Place, TestDatabase};
 
@@ -208,36 +208,24 @@ impl Asked {
         let mut runs = Vec::new();
         for _ in 0..self.size.runs {
             let look = machine::Look::at(name, self.server.process())?;
-            let left = Arc::new(AtomicUsize::new(count));
             let busy = || machine::process_seconds(self.server.process());
             let before = busy();
-            let began = Instant::now();
-            let clients: Vec<_> = (0..CONNECTIONS)
-                .map(|_| {
-                    let (left, request) = (left.clone(), request.clone());
-                    let address = self.address().to_owned();
-                    tokio::spawn(async move {
-                        let mut connection = Connection::to(&address).await?;
-                        let mut times = Vec::new();
-                        let next = |left: usize| left.checked_sub(1);
-                        while left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next).is_ok()
-                        {
-                            let asked = Instant::now();
-                            connection.ask(&request()).await?;
-                            times.push(asked.elapsed());
-                        }
-                        anyhow::Ok(times)
-                    })
-                })
-                .collect();
-            let mut times = Vec::with_capacity(count);
-            for client in clients {
-                times.extend(client.await??);
-            }
-            let took = began.elapsed();
+            let (took, times) = closed_loop(CONNECTIONS, count, |_, left| {
+                let (request, address) = (request.clone(), self.address().to_owned());
+                async move {
+                    let mut connection = Connection::to(&address).await?;
+                    let mut times = Vec::new();
+                    while left.take() {
+                        let asked = Instant::now();
+                        connection.ask(&request()).await?;
+                        times.push(asked.elapsed());
+                    }
+                    Ok(times)
+                }
+            })
+            .await?;
             drop(look);
             let busy = before.zip(busy()).map(|(from, to)| to - from);
-            times.sort_unstable();
             let figure = Figure::new(name, self.engine, rate(count, took), unit);
             let figure = raw.map_or(figure.clone(), |raw| figure.beside(raw));
             runs.push((

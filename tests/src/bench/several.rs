@@ -10,7 +10,7 @@ use eventstore::Engine;
 use serde_json::{Value, json};
 
 use super::served::{Connection, populate, post};
-use super::{Figure, Size, machine, median, percentile, rate};
+use super::{Figure, Size, closed_loop, machine, median, percentile, rate};
 use crate::witness::server::{Program, Server};
 use crate::world::TestDatabase;
 
@@ -137,38 +137,28 @@ impl Group {
 
     /// Has all connections provision until so many commands are done; gives the sorted times of the answers.
     async fn run(&self, commands: usize, keys: &Arc<AtomicUsize>) -> Result<Vec<Duration>> {
-        let left = Arc::new(AtomicUsize::new(commands));
-        let clients: Vec<_> = (0..CONNECTIONS)
-            .map(|number| {
-                let server = self.0[number % self.0.len()].clone();
-                let (left, keys) = (left.clone(), keys.clone());
-                tokio::spawn(async move {
-                    let head = server.head();
-                    let mut connection = Connection::to(&server.address).await?;
-                    let mut times = Vec::new();
-                    let next = |left: usize| left.checked_sub(1);
-                    while left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next).is_ok() {
-                        let key = keys.fetch_add(1, Ordering::Relaxed);
-                        let body = json!({
-                            "service": "crm", "plan": "team", "instance": format!("several {key}"),
-                        });
-                        let customer = &server.customers[key % server.customers.len()];
-                        let path = format!("/api/v2/customers/{customer}/subscriptions");
-                        let key = format!("idempotency-key: several-{key}\r\n");
-                        let asked = Instant::now();
-                        connection.ask(&post(&head, &path, &key, &body)).await?;
-                        times.push(asked.elapsed());
-                    }
-                    anyhow::Ok(times)
-                })
-            })
-            .collect();
-        let mut times = Vec::with_capacity(commands);
-        for client in clients {
-            times.extend(client.await??);
-        }
-        times.sort_unstable();
-        Ok(times)
+        let asked = closed_loop(CONNECTIONS, commands, |number, left| {
+            let (server, keys) = (self.0[number % self.0.len()].clone(), keys.clone());
+            async move {
+                let head = server.head();
+                let mut connection = Connection::to(&server.address).await?;
+                let mut times = Vec::new();
+                while left.take() {
+                    let key = keys.fetch_add(1, Ordering::Relaxed);
+                    let body = json!({
+                        "service": "crm", "plan": "team", "instance": format!("several {key}"),
+                    });
+                    let customer = &server.customers[key % server.customers.len()];
+                    let path = format!("/api/v2/customers/{customer}/subscriptions");
+                    let key = format!("idempotency-key: several-{key}\r\n");
+                    let asked = Instant::now();
+                    connection.ask(&post(&head, &path, &key, &body)).await?;
+                    times.push(asked.elapsed());
+                }
+                Ok(times)
+            }
+        });
+        Ok(asked.await?.1)
     }
 }
 
