@@ -14,7 +14,7 @@ use api::setup::{self, Demo};
 use clap::{Args, Parser, Subcommand};
 use commands::{Password, SystemAmbient};
 use serde_json::json;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tool::checkpoint::Schedule;
 use tracing_subscriber::EnvFilter;
 
@@ -135,9 +135,19 @@ async fn unless_stopped(command: impl Future<Output = Result<ExitCode>>) -> Resu
     }
 }
 
-async fn listener(settings: &Settings) -> Result<TcpListener> {
-    TcpListener::bind(settings.listen)
-        .await
+/// Connections that may wait to be accepted; the system lowers it to its own limit (`net.core.somaxconn`).
+///
+/// The default of 128 turns clients away in a storm, for minutes: their system waits longer after each attempt.
+const BACKLOG: u32 = 4096;
+
+fn listener(settings: &Settings) -> Result<TcpListener> {
+    let socket =
+        if settings.listen.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    // Without it, a server could not be started again while connections of the one before it are ending.
+    socket.set_reuseaddr(true)?;
+    socket
+        .bind(settings.listen)
+        .and_then(|()| socket.listen(BACKLOG))
         .with_context(|| format!("{} is not free; choose another --listen", settings.listen))
 }
 
@@ -149,7 +159,7 @@ async fn demo(arguments: DemoArguments) -> Result<()> {
         );
     }
     // Before the long work: an address that is not free would waste it.
-    let listener = listener(&settings).await?;
+    let listener = listener(&settings)?;
     Schedule::make_folder(&settings)?;
     let database = tool::open(&settings).await?;
     let keys = Keys::derive(&master_key(&settings, &database).await?);
@@ -208,7 +218,7 @@ async fn demo(arguments: DemoArguments) -> Result<()> {
 
 async fn serve(arguments: &ServeArguments) -> Result<()> {
     let settings = Settings::load(arguments)?;
-    let listener = listener(&settings).await?;
+    let listener = listener(&settings)?;
     Schedule::make_folder(&settings)?;
     recorder();
     let ambient = Arc::new(SystemAmbient);

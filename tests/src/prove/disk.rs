@@ -25,8 +25,8 @@ const SQLITE_MIB: u32 = 64;
 const POSTGRES_MIB: u32 = 160;
 /// Files and sockets that the server may have open: enough to start, with the connections to the database.
 const DESCRIPTORS_MAX: u32 = 96;
-/// Clients that hold a connection and ask for nothing.
-const IDLE_CLIENTS: usize = 150;
+/// Clients that hold a connection and ask for nothing: more than a queue of connections has room for by default (128).
+const IDLE_CLIENTS: usize = 400;
 
 /// Rounds through the three faults.
 pub(super) async fn run(trial: &Trial) -> Result<Report> {
