@@ -196,6 +196,7 @@ impl<'a> Unit<'a> {
                     "It has been changed since you read it; it is at version {version} now."
                 ),
                 faults: Vec::new(),
+                lacking: None,
             }
             .into());
         }

@@ -72,6 +72,7 @@ pub(crate) fn ensure_seen(seen: Option<u64>, version: Option<u64>) -> Result<(),
                 "It has been changed since you read it; it is at version {version} now."
             ),
             faults: Vec::new(),
+            lacking: None,
         }
         .into()),
     }
