@@ -3,6 +3,7 @@
 pub mod installation;
 pub mod organizations;
 pub mod overrides;
+pub mod roles;
 pub mod services;
 pub mod subscriptions;
 pub mod users;

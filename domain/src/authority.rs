@@ -119,6 +119,22 @@ impl Reached {
         }
     }
 
+    /// Those of Atrium's own permissions that it has itself.
+    fn known(&self) -> Vec<Permission> {
+        let of = |all: &BTreeSet<AnyPermission>| {
+            let known = all.iter().filter_map(|permission| match permission {
+                AnyPermission::Known(known) => Some(*known),
+                AnyPermission::Declared(_) | AnyPermission::OfService(..) => None,
+            });
+            known.collect()
+        };
+        match &self.what {
+            What::Default(role) => role.permissions().to_vec(),
+            What::Made(made, _) => of(&made.content.permissions),
+            What::OfService(roles, place) => of(&roles[*place].permissions),
+        }
+    }
+
     /// What it permits itself, but for the custom permissions that a provider's administrator has anyway.
     fn permissions(&self) -> Vec<AnyPermission> {
         match &self.what {
@@ -141,8 +157,8 @@ impl Reached {
 }
 
 /// Where following begins.
-#[derive(Clone, Copy, Debug)]
-enum Begin {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Begin {
     /// With roles that somebody of the organisation was given.
     Given,
     /// With roles that the organisation has: it can pass them on to those below, too.
@@ -174,45 +190,30 @@ impl Known {
         self.services.insert(service, roles.into());
     }
 
-    /// What has to be looked up before these roles can be followed.
-    #[must_use]
-    pub fn missing(&self, roles: &[RoleRef]) -> Needs {
-        self.follow(roles, Begin::Given).needs
-    }
-
-    /// What somebody who was given these roles may do. What is missing counts as not there.
-    #[must_use]
-    pub fn authority(&self, roles: &[RoleRef]) -> Authority {
-        self.authority_from(roles, Begin::Given)
-    }
-
-    /// What comes with a role where the last organisation makes it a part of one of its own, or is given it.
+    /// What these roles permit.
     ///
     /// # Errors
-    /// Why the organisation does not have it.
-    pub fn had(&self, role: &RoleRef) -> Result<Authority, Dormant> {
-        let authority = self.authority_from(std::slice::from_ref(role), Begin::Had);
-        match authority.dormant.first() {
-            Some((_, dormant)) => Err(dormant.clone()),
-            None => Ok(authority),
+    /// What has to be looked up first.
+    pub fn authority(&self, roles: &[RoleRef], begin: Begin) -> Result<Authority, Needs> {
+        let Followed { reached, dormant, needs } = self.follow(roles, begin);
+        if !needs.is_empty() {
+            return Err(needs);
         }
-    }
-
-    fn authority_from(&self, roles: &[RoleRef], begin: Begin) -> Authority {
-        let Followed { reached, dormant, .. } = self.follow(roles, begin);
-        let everywhere = reached.iter().filter(|it| it.service().is_none());
-        let held = Permission::ALL.into_iter().filter(|permission| {
-            let permission = AnyPermission::Known(*permission);
-            everywhere.clone().any(|it| it.has(&permission))
-        });
-        Authority {
+        let held = reached.iter().filter(|it| it.service().is_none()).flat_map(Reached::known);
+        Ok(Authority {
             path: self.path.clone(),
             roles: roles.to_vec(),
             everywhere: held.fold(0, |all, permission| all | bit(permission)),
             reached,
             dormant,
             real: None,
-        }
+        })
+    }
+
+    /// The kind of the last organisation; none where there is no organisation at all.
+    #[must_use]
+    pub fn kind(&self) -> Option<Kind> {
+        self.lineage.last().map(|place| place.kind)
     }
 
     /// Whether a role is in force at an organisation of the lineage. None where a document is missing.
@@ -307,7 +308,7 @@ impl Known {
 }
 
 fn bit(permission: Permission) -> u64 {
-    1 << permission as u8
+    1_u64 << (permission as u8)
 }
 
 /// A link of a chain of roles.
@@ -348,6 +349,14 @@ impl Authority {
     #[must_use]
     pub fn exercised_by(self, real: Self) -> Self {
         Self { real: Some(Box::new(real)), ..self }
+    }
+
+    /// Whether he may act as somebody who may do this: strictly below his own organisation.
+    #[must_use]
+    pub fn may_act_as(&self, other: &Self) -> bool {
+        self.path != other.path
+            && self.path.contains(&other.path)
+            && self.holds(Permission::ImpersonateUsers)
     }
 
     /// Whether somebody else exercises it.
@@ -582,13 +591,17 @@ mod tests {
         Some(Arc::new(Made { organization, content }))
     }
 
+    fn given(known: &Known, roles: &[RoleRef]) -> Authority {
+        known.authority(roles, Begin::Given).expect("everything is known")
+    }
+
     fn nowhere(_: &ServiceKey) -> bool {
         false
     }
 
     #[test]
     fn outside_the_scope_is_not_found_and_inside_without_the_role_is_forbidden() {
-        let admin = known(1, [&[], &[]]).authority(&[DefaultRole::ResellerAdministrator.into()]);
+        let admin = given(&known(1, [&[], &[]]), &[DefaultRole::ResellerAdministrator.into()]);
         assert_eq!(admin.permit(Permission::ManageUsers, &path(2), nowhere), Ok(()));
         let outside = TenantPath::provider().child(3);
         for permission in [Permission::ManageUsers, Permission::PublishServices] {
@@ -607,10 +620,10 @@ mod tests {
     fn a_custom_role_is_in_force_where_each_on_the_way_was_given_it() {
         let holds = |given: [&[u128]; 2]| {
             let mut known = known(2, given);
-            assert_eq!(known.missing(&[custom(1)]).roles, BTreeSet::from([id(1)]));
+            let needs = known.authority(&[custom(1)], Begin::Given).unwrap_err();
+            assert_eq!(needs.roles, BTreeSet::from([id(1)]));
             known.add_role(id(1), made(PROVIDER, &[Permission::ViewBilling], &[]));
-            assert!(known.missing(&[custom(1)]).is_empty());
-            let authority = known.authority(&[custom(1)]);
+            let authority = super::tests::given(&known, &[custom(1)]);
             (authority.holds(Permission::ViewBilling), authority.dormant().to_vec())
         };
         assert_eq!(holds([&[1], &[1]]), (true, vec![]));
@@ -618,7 +631,7 @@ mod tests {
         assert_eq!(holds([&[1], &[]]), (false, vec![(custom(1), Dormant::NotGiven(30))]));
         let mut ended = known(2, [&[1], &[1]]);
         ended.add_role(id(1), None);
-        assert_eq!(ended.authority(&[custom(1)]).dormant(), [(custom(1), Dormant::Ended)]);
+        assert_eq!(super::tests::given(&ended, &[custom(1)]).dormant(), [(custom(1), Dormant::Ended)]);
     }
 
     #[test]
@@ -627,7 +640,7 @@ mod tests {
             let mut known = known(2, given);
             known.add_role(id(1), made(PROVIDER, &[Permission::ViewBilling], &[]));
             known.add_role(id(2), made(RESELLER, &[], &[custom(1)]));
-            known.authority(&[custom(2)]).holds(Permission::ViewBilling)
+            super::tests::given(&known, &[custom(2)]).holds(Permission::ViewBilling)
         };
         // The customer needs only what it was given; its seller needs what is in it.
         assert!(holds([&[1], &[2]]));
@@ -644,7 +657,7 @@ mod tests {
             let next = if number == last { vec![] } else { vec![custom(number + 1)] };
             known.add_role(id(number), made(PROVIDER, &has, &next));
         }
-        let authority = known.authority(&[custom(1)]);
+        let authority = given(&known, &[custom(1)]);
         let (near, far) = (Permission::ALL[DEPTH_MAX], Permission::ALL[DEPTH_MAX + 1]);
         assert!(authority.holds(near) && !authority.holds(far));
         let ways = authority.ways(&near.into());
@@ -653,7 +666,7 @@ mod tests {
         assert_eq!(chain, (1..last).map(custom).collect::<Vec<_>>());
         // A circle in stored roles cannot be, and would do no harm.
         known.add_role(id(3), made(PROVIDER, &[Permission::ViewBilling], &[custom(1)]));
-        assert!(known.authority(&[custom(1)]).holds(Permission::ViewBilling));
+        assert!(given(&known, &[custom(1)]).holds(Permission::ViewBilling));
     }
 
     #[test]
@@ -661,13 +674,14 @@ mod tests {
         let mut known = known(1, [&[], &[]]);
         let (crm, agent) = (ServiceKey::parse("crm").unwrap(), RoleKey::parse("agent").unwrap());
         let agent = RoleRef::OfService(crm.clone(), agent);
-        assert_eq!(known.missing(&[agent.clone()]).services, BTreeSet::from([crm.clone()]));
+        let needs = known.authority(&[agent.clone()], Begin::Given).unwrap_err();
+        assert_eq!(needs.services, BTreeSet::from([crm.clone()]));
         let roles = [
             crate::role::tests::of_service("agent", &["users.view"], &["lead"]),
             crate::role::tests::of_service("lead", &["crm:export"], &[]),
         ];
         known.add_service(crm.clone(), &roles);
-        let authority = known.authority(&[agent.clone()]);
+        let authority = given(&known, std::slice::from_ref(&agent));
         assert!(!authority.holds(Permission::ViewUsers));
         assert!(authority.asks_for_services(&Permission::ViewUsers.into()));
         let there = |service: &ServiceKey| *service == crm;
@@ -679,36 +693,38 @@ mod tests {
         assert_eq!(authority.ways(&export)[0].service, Some(crm.clone()));
         assert!(authority.permit(Permission::ViewBilling, &path(2), there).is_err());
         known.add_service(crm, &[]);
-        assert_eq!(known.authority(&[agent.clone()]).dormant(), [(agent, Dormant::Ended)]);
+        let authority = given(&known, std::slice::from_ref(&agent));
+        assert_eq!(authority.dormant(), [(agent, Dormant::Ended)]);
     }
 
     #[test]
     fn nobody_grants_what_he_lacks() {
         let reseller = known(1, [&[], &[]]);
-        let admin = reseller.authority(&[DefaultRole::ResellerAdministrator.into()]);
-        let had = |role: DefaultRole| reseller.had(&role.into());
-        let customers = had(DefaultRole::CustomerAdministrator).unwrap();
+        let admin = given(&reseller, &[DefaultRole::ResellerAdministrator.into()]);
+        let had = |role: DefaultRole| reseller.authority(&[role.into()], Begin::Had).unwrap();
+        let customers = had(DefaultRole::CustomerAdministrator);
         assert_eq!(admin.lacks_of(&customers), None);
         assert_eq!(customers.lacks_of(&admin).as_deref(), Some("resellers.manage"));
-        let developer = had(DefaultRole::ServiceProviderDeveloper).unwrap();
+        let developer = had(DefaultRole::ServiceProviderDeveloper);
         assert_eq!(admin.lacks_of(&developer).as_deref(), Some("tokens.hold"));
-        assert_eq!(had(DefaultRole::ProviderAdministrator).unwrap_err(), Dormant::OtherKind);
+        let above = had(DefaultRole::ProviderAdministrator);
+        assert_eq!(above.dormant()[0].1, Dormant::OtherKind);
         // Whoever has every permission of Atrium has not every custom one.
         let mut provider = known(0, [&[], &[]]);
         provider.add_role(id(1), made(PROVIDER, &Permission::ALL, &[]));
-        let everything = provider.authority(&[custom(1)]);
-        let administrator = provider.authority(&[DefaultRole::ProviderAdministrator.into()]);
+        let everything = given(&provider, &[custom(1)]);
+        let administrator = given(&provider, &[DefaultRole::ProviderAdministrator.into()]);
         assert!(everything.lacks_of(&administrator).is_some());
         assert_eq!(administrator.lacks_of(&everything), None);
     }
 
     #[test]
     fn whoever_acts_as_another_does_only_what_both_may() {
-        let customer = known(2, [&[], &[]]).authority(&[DefaultRole::CustomerAdministrator.into()]);
+        let customer = given(&known(2, [&[], &[]]), &[DefaultRole::CustomerAdministrator.into()]);
         let mut provider = known(0, [&[], &[]]);
         let has = [Permission::ViewUsers, Permission::ViewEvents, Permission::PublishServices];
         provider.add_role(id(1), made(PROVIDER, &has, &[]));
-        let real = provider.authority(&[custom(1)]);
+        let real = given(&provider, &[custom(1)]);
         let both = customer.clone().exercised_by(real);
         assert!(both.is_impersonated() && !customer.is_impersonated());
         assert_eq!(both.permit(Permission::ViewUsers, &path(2), nowhere), Ok(()));

@@ -431,7 +431,7 @@ pub(crate) fn check_of_service(
                 is_known,
                 &format!("{at}/permissions/{place}"),
                 "unknown_permission",
-                "A service's role has permissions of Atrium and of this very service.",
+                &format!("{permission} is not one of Atrium's, nor of this very service."),
             );
         }
         for (place, include) in role.includes.iter().enumerate() {
@@ -656,8 +656,8 @@ pub(crate) mod tests {
         ]);
         let expected = [
             "/permissions/1/key duplicate",
-            "/roles/0/permissions/1 unknown_permission",
             "/roles/0/permissions/2 unknown_permission",
+            "/roles/0/permissions/3 unknown_permission",
             "/roles/0/includes/0 circle",
             "/roles/1/permissions/0 unknown_permission",
             "/roles/1/includes/0 circle",
