@@ -414,10 +414,10 @@ impl From<&Definition> for DefinitionResource {
             key: property.key.to_string(),
             label: property.label.clone(),
         });
-        let permissions = definition.permissions.iter().map(|it| ServicePermissionResource {
-            key: it.key.to_string(),
-            name: it.name.clone(),
-        });
+        let permissions = definition
+            .permissions
+            .iter()
+            .map(|it| ServicePermissionResource { key: it.key.to_string(), name: it.name.clone() });
         let roles = definition.roles.iter().map(|role| ServiceRoleResource {
             key: role.key.to_string(),
             name: role.name.clone(),

@@ -398,9 +398,17 @@ impl Authority {
 
     fn has_where(&self, permission: &AnyPermission, held: &dyn Fn(&ServiceKey) -> bool) -> bool {
         self.holds_any(permission)
-            || self.reached.iter().any(|it| {
-                it.service().is_some_and(|service| held(service)) && it.has(permission)
-            })
+            || self
+                .reached
+                .iter()
+                .any(|it| it.service().is_some_and(|service| held(service)) && it.has(permission))
+    }
+
+    /// Whether he may do something at an organisation in his scope that holds these services.
+    #[must_use]
+    pub fn may(&self, permission: &AnyPermission, held: impl Fn(&ServiceKey) -> bool) -> bool {
+        self.has_where(permission, &held)
+            && self.real.as_ref().is_none_or(|real| real.has_where(permission, &held))
     }
 
     /// Lets it pass, or says why not. `held` says which services the target holds; it is asked only where
@@ -425,7 +433,9 @@ impl Authority {
         match &self.real {
             Some(real) if !real.has_where(&permission, &held) => {
                 let mut refusal = Refusal::lacking(real.lacking(&permission, target));
-                refusal.detail.push_str(" You act as somebody else, and can do only what you may do yourself.");
+                refusal.detail.push_str(
+                    " You act as somebody else, and can do only what you may do yourself.",
+                );
                 Err(refusal)
             }
             _ => Ok(()),
@@ -478,7 +488,8 @@ impl Authority {
             .map(|last| {
                 let before = |it: &&Reached| it.through.map(|place| &self.reached[place]);
                 let links = std::iter::successors(Some(last), before);
-                let link = |it: &Reached| Link { role: it.role.clone(), name: it.name().to_owned() };
+                let link =
+                    |it: &Reached| Link { role: it.role.clone(), name: it.name().to_owned() };
                 let mut chain: Vec<_> = links.map(link).collect();
                 chain.reverse();
                 Way { chain, service: last.service().cloned() }
@@ -497,9 +508,8 @@ impl Authority {
     #[must_use]
     pub fn permissions(&self) -> BTreeSet<AnyPermission> {
         let all = self.reached.iter().flat_map(Reached::permissions);
-        let may = |it: &AnyPermission| {
-            self.real.as_ref().is_none_or(|real| !real.ways(it).is_empty())
-        };
+        let may =
+            |it: &AnyPermission| self.real.as_ref().is_none_or(|real| !real.ways(it).is_empty());
         all.filter(may).collect()
     }
 
@@ -511,7 +521,9 @@ impl Authority {
         for it in &other.reached {
             let lacking = it.permissions().into_iter().find(|permission| {
                 let of_service = |mine: &Reached| {
-                    mine.service().is_some() && mine.service() == it.service() && mine.has(permission)
+                    mine.service().is_some()
+                        && mine.service() == it.service()
+                        && mine.has(permission)
                 };
                 !self.holds_any(permission) && !self.reached.iter().any(of_service)
             });
@@ -530,8 +542,7 @@ impl Authority {
     /// held does not count: the role would act elsewhere, too.
     #[must_use]
     pub fn lacks(&self, permission: &AnyPermission) -> bool {
-        !self.holds_any(permission)
-            || self.real.as_ref().is_some_and(|real| real.lacks(permission))
+        !self.holds_any(permission) || self.real.as_ref().is_some_and(|real| real.lacks(permission))
     }
 
     /// Who exercises it, where that is somebody else.
@@ -631,7 +642,10 @@ mod tests {
         assert_eq!(holds([&[1], &[]]), (false, vec![(custom(1), Dormant::NotGiven(30))]));
         let mut ended = known(2, [&[1], &[1]]);
         ended.add_role(id(1), None);
-        assert_eq!(super::tests::given(&ended, &[custom(1)]).dormant(), [(custom(1), Dormant::Ended)]);
+        assert_eq!(
+            super::tests::given(&ended, &[custom(1)]).dormant(),
+            [(custom(1), Dormant::Ended)]
+        );
     }
 
     #[test]
@@ -653,7 +667,8 @@ mod tests {
         let mut known = known(0, [&[], &[]]);
         let last = DEPTH_MAX as u128 + 1;
         for number in 1..=last {
-            let has = if number >= last - 1 { vec![Permission::ALL[number as usize]] } else { vec![] };
+            let has =
+                if number >= last - 1 { vec![Permission::ALL[number as usize]] } else { vec![] };
             let next = if number == last { vec![] } else { vec![custom(number + 1)] };
             known.add_role(id(number), made(PROVIDER, &has, &next));
         }
@@ -733,7 +748,10 @@ mod tests {
         assert!(refused.detail.contains("act as somebody else"), "{refused}");
         let refused = both.permit(Permission::PublishServices, &path(2), nowhere).unwrap_err();
         assert_eq!(refused.reason, Reason::Forbidden);
-        assert_eq!(both.permit(Permission::ViewUsers, &path(1), nowhere), Err(Refusal::not_found()));
+        assert_eq!(
+            both.permit(Permission::ViewUsers, &path(1), nowhere),
+            Err(Refusal::not_found())
+        );
         assert_eq!(both.lacks_of(&customer).as_deref(), Some("organizations.view"));
         let names: Vec<_> = both.permissions().iter().map(ToString::to_string).collect();
         assert_eq!(names, ["events.view", "users.view"]);

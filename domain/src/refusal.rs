@@ -77,7 +77,13 @@ impl Refusal {
     /// The state does not allow it.
     #[must_use]
     pub fn conflict(code: &'static str, detail: impl Into<String>) -> Self {
-        Self { reason: Reason::Conflict, code, detail: detail.into(), faults: Vec::new(), lacking: None }
+        Self {
+            reason: Reason::Conflict,
+            code,
+            detail: detail.into(),
+            faults: Vec::new(),
+            lacking: None,
+        }
     }
 
     /// One field's value is not acceptable.
@@ -120,7 +126,10 @@ impl Refusal {
             [] => "you have no role at all".to_owned(),
             roles => {
                 let roles = roles.iter().map(|role| format!("{}: {}", role.name, role.why));
-                format!("one of your roles would have to have it ({})", roles.collect::<Vec<_>>().join("; "))
+                format!(
+                    "one of your roles would have to have it ({})",
+                    roles.collect::<Vec<_>>().join("; ")
+                )
             }
         };
         let detail = format!(

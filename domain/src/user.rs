@@ -545,9 +545,7 @@ mod tests {
     #[test]
     fn nobody_acts_as_himself_or_as_one_who_is_disabled() {
         let own = Impersonation { by: UserId(Uuid::from_u128(7)), ..impersonation(9) };
-        given::<User>([created()])
-            .when(2, UserCommand::Impersonate(own))
-            .then_refused("yourself");
+        given::<User>([created()]).when(2, UserCommand::Impersonate(own)).then_refused("yourself");
         given::<User>([created(), (2, UserEvent::Disabled {})])
             .when(3, UserCommand::Impersonate(impersonation(9)))
             .then_refused("user_disabled");

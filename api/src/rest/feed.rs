@@ -177,7 +177,7 @@ impl Following {
         self.asked = Instant::now();
         let Some(principal) = self.principal.renewed(&self.app).await? else { return Ok(false) };
         self.principal = principal;
-        let may_see = self.principal.authority.holds(Permission::ViewEvents);
+        let may_see = self.principal.holds(Permission::ViewEvents);
         Ok(may_see && !self.app.is_stopping())
     }
 

@@ -107,7 +107,8 @@ fn find(unit: &mut Unit<'_>, id: &str) -> Result<(RoleId, OrganizationId, Tenant
         RoleRef::OfService(service, _) => {
             unit.require(Permission::ManageRoles)?;
             service_role(unit, &role).ok_or_else(Refusal::not_found)?;
-            let detail = format!("This role is a part of the definition of {service}; change that.");
+            let detail =
+                format!("This role is a part of the definition of {service}; change that.");
             return Err(Refusal::conflict("role_of_service", detail).into());
         }
     };
@@ -180,7 +181,8 @@ impl<'a> Wish<'a> {
             };
             let lacks = self.authority.as_ref().is_some_and(|mine| mine.lacks(&permission));
             if lacks && !self.before.permissions.contains(&permission) {
-                let detail = format!("You cannot grant what you do not hold yourself: {permission}.");
+                let detail =
+                    format!("You cannot grant what you do not hold yourself: {permission}.");
                 self.faults.add(&at, "beyond_your_own", detail);
             }
             permissions.insert(permission);
@@ -224,7 +226,10 @@ impl<'a> Wish<'a> {
         let had = unit.follow(&mut self.known, std::slice::from_ref(include), Begin::Had);
         if let Some((_, dormant)) = had.dormant().first() {
             let (code, detail) = if is_seen(unit, include)? {
-                ("role_not_given", format!("The organisation does not have this role: {}.", dormant.why()))
+                (
+                    "role_not_given",
+                    format!("The organisation does not have this role: {}.", dormant.why()),
+                )
             } else {
                 ("unknown_role", "There is no such role.".to_owned())
             };

@@ -284,13 +284,23 @@ impl ServiceRoleDocument {
             ("permissions", self.permissions.len(), PERMISSIONS_MAX),
             ("includes", self.includes.len(), INCLUDES_MAX),
         ] {
-            faults.ensure(count <= most, &format!("{at}/{field}"), "too_many", "These are too many.");
+            faults.ensure(
+                count <= most,
+                &format!("{at}/{field}"),
+                "too_many",
+                "These are too many.",
+            );
         }
         let mut permissions = BTreeSet::new();
         for (place, text) in self.permissions.iter().enumerate() {
             let permission = AnyPermission::parse(text);
             let at = format!("{at}/permissions/{place}");
-            faults.ensure(permission.is_some(), &at, "not_a_permission", "This names no permission.");
+            faults.ensure(
+                permission.is_some(),
+                &at,
+                "not_a_permission",
+                "This names no permission.",
+            );
             permissions.extend(permission);
         }
         let mut includes = BTreeSet::new();
@@ -316,7 +326,8 @@ fn ensure_within_own(
     for (index, role) in definition.roles.iter().enumerate() {
         let same = before.iter().find(|old| old.key == role.key);
         let is_new = |it: &&AnyPermission| same.is_none_or(|old| !old.permissions.contains(it));
-        if let Some(lacking) = role.permissions.iter().filter(is_new).find(|it| authority.lacks(it)) {
+        if let Some(lacking) = role.permissions.iter().filter(is_new).find(|it| authority.lacks(it))
+        {
             let detail = format!("You cannot grant what you do not hold yourself: {lacking}.");
             faults.add(&format!("/roles/{index}/permissions"), "beyond_your_own", detail);
         }

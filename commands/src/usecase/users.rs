@@ -146,7 +146,10 @@ fn granted(
 
 fn unknown_role() -> String {
     let known: Vec<_> = DefaultRole::ALL.into_iter().map(DefaultRole::name).collect();
-    format!("There is no such role; there are {}, custom roles by id, and those of services.", known.join(", "))
+    format!(
+        "There is no such role; there are {}, custom roles by id, and those of services.",
+        known.join(", ")
+    )
 }
 
 pub(crate) fn create(
@@ -390,7 +393,8 @@ pub(crate) fn impersonate(
     let mut faults = Faults::default();
     let reason = optional_reason(&mut faults, body.reason.as_deref());
     faults.check()?;
-    let lineage = super::lineage(unit, unit.load::<User>(id).known()?.organization)?;
+    let organization = unit.load::<User>(id).known()?.organization;
+    let lineage = super::lineage(unit, organization)?;
     ensure_active(unit, &lineage)?;
     unit.because(None, reason);
     let credential = Credential {
@@ -426,10 +430,10 @@ fn own(unit: &mut Unit<'_>, user: &str) -> Result<(UserId, TenantPath), Stop> {
     let (id, path) = find(unit, user)?;
     unit.permit(Permission::HoldTokens, &path)?;
     match unit.caller().acts_as() {
-        Some(caller) if caller != id => Err(Refusal::forbidden(
-            "This takes the permission tokens.hold, as that user himself.",
-        )
-        .into()),
+        Some(caller) if caller != id => {
+            Err(Refusal::forbidden("This takes the permission tokens.hold, as that user himself.")
+                .into())
+        }
         Some(_) | None => Ok((id, path)),
     }
 }

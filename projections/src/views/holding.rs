@@ -77,7 +77,11 @@ impl HoldingView {
 
     /// The document after an event, which the slot's own document was as it is before. Nothing where the event
     /// does not change what is held.
-    fn after(before: Option<Self>, slot: Option<SubscriptionView>, event: &Recorded) -> Option<Self> {
+    fn after(
+        before: Option<Self>,
+        slot: Option<SubscriptionView>,
+        event: &Recorded,
+    ) -> Option<Self> {
         let mut view = before.unwrap_or_else(|| Self {
             path: event.path.clone(),
             as_of: event.recorded_at.timestamp_micros(),
