@@ -301,15 +301,9 @@ impl Gate {
         let everything = Scope::catalogue();
         let view = finder::find::<AccessView>(database, &everything, &user.to_string()).await?;
         let Some(view) = view else { return Ok(None) };
-        let mut organizations = Vec::new();
-        let mut next = Some(view.organization);
-        while let Some(id) = next {
-            let found = finder::find::<OrganizationView>(database, &everything, &id.to_string());
-            let Some(organization) = found.await? else { return Ok(None) };
-            next = organization.parent;
-            organizations.push(organization);
-        }
-        organizations.reverse();
+        let Some(organizations) = above(database, view.organization).await? else {
+            return Ok(None);
+        };
         let enabled = view.status == Status::Active
             && organizations.iter().all(|it| it.status == Status::Active);
         let mut known = known(&view.path, &organizations);
@@ -449,6 +443,25 @@ async fn in_force(
     Ok(Some(principal).filter(|it| kind != TokenKind::Api || it.holds(Permission::HoldTokens)))
 }
 
+/// An organisation and those above it, the provider first; none where one of them is not there.
+async fn above(
+    database: &Database,
+    organization: OrganizationId,
+) -> Result<Option<Vec<Arc<OrganizationView>>>, Error> {
+    let everything = Scope::catalogue();
+    let mut all = Vec::new();
+    let mut next = Some(organization);
+    while let Some(id) = next {
+        let key = id.to_string();
+        let found = finder::find::<OrganizationView>(database, &everything, &key).await?;
+        let Some(view) = found else { return Ok(None) };
+        next = view.parent;
+        all.push(view);
+    }
+    all.reverse();
+    Ok(Some(all))
+}
+
 /// What roles are followed through, for people of the last of these organisations.
 fn known(path: &TenantPath, organizations: &[Arc<OrganizationView>]) -> Known {
     let place = |view: &Arc<OrganizationView>| Place {
@@ -498,16 +511,8 @@ pub async fn roles_at(
     roles: &[RoleRef],
     begin: Begin,
 ) -> Result<Authority, Problem> {
-    let mut organizations = Vec::new();
-    let mut next = Some(organization);
-    while let Some(id) = next {
-        let everything = Scope::catalogue();
-        let found = finder::find::<OrganizationView>(app.database(), &everything, &id.to_string());
-        let organization = found.await?.ok_or_else(Problem::not_found)?;
-        next = organization.parent;
-        organizations.push(organization);
-    }
-    organizations.reverse();
+    let organizations =
+        above(app.database(), organization).await?.ok_or_else(Problem::not_found)?;
     let path = organizations.last().map(|last| last.path.clone());
     let mut known = known(&path.ok_or_else(Problem::not_found)?, &organizations);
     Ok(follow(app.database(), &mut known, roles, begin).await?)

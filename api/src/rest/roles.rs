@@ -155,8 +155,9 @@ pub async fn get_role(State(app): State<App>, reader: Reader, Path(id): Path<Str
         }
         role @ RoleRef::Custom(_) => {
             let everything = Scope::catalogue();
-            let view = finder::find::<RoleView>(app.database(), &everything, &role.to_string());
-            let view = view.await?.filter(|view| !view.ended).ok_or_else(Problem::not_found)?;
+            let key = role.to_string();
+            let view = finder::find::<RoleView>(app.database(), &everything, &key).await?;
+            let view = view.filter(|view| !view.ended).ok_or_else(Problem::not_found)?;
             if reader.0.scope().0.contains(&view.path) {
                 reader.0.permit(Permission::ViewRoles, &view.path).await?;
             } else {

@@ -5,7 +5,7 @@ use chrono::{DateTime, Duration, Utc};
 use domain::billing::{Change, Timeline};
 use domain::event::{Actor, Event, Recorded};
 use domain::organization::{Contact, Details, Kind, OrganizationEvent, Purpose, Status};
-use domain::permission::Role;
+use domain::role::DefaultRole;
 use domain::service::Level;
 use domain::subscription::{
     Request, RequestCustomer, RequestPlan, RequestService, SubscriptionEvent,
@@ -295,7 +295,7 @@ impl Events {
             id: UserId(Uuid::from_u128(id)),
             organization,
             person: person(login),
-            roles: vec![Role::CustomerAdministrator],
+            roles: vec![DefaultRole::CustomerAdministrator.into()],
         };
         self.user(id, created);
     }
