@@ -108,7 +108,7 @@ pub(super) fn resumes_after(headers: &HeaderMap) -> Result<Option<u64>, Problem>
 
 /// The events behind a position, and from then on those that happen.
 pub(super) fn answer(app: App, principal: Principal, after: u64) -> Answer {
-    let place = app.feeds().open(principal.user)?;
+    let place = app.feeds().open(principal.person())?;
     let end_of_log = app.gate().end_of_log();
     let log = app.log();
     let page = VecDeque::new();

@@ -538,7 +538,7 @@ fn the_published_permissions_are_these() -> Result<()> {
 async fn what_else_a_call_names_is_seen_only_in_scope() -> Result<()> {
     for engine in BOTH {
         let tenants = Tenants::new(engine).await?;
-        let Tenants { app, own, other, callers } = &tenants;
+        let Tenants { app, own, other, callers, .. } = &tenants;
         let (reseller, customer) = (&callers[1].token, &callers[2].token);
         for (token, seller, status) in [
             (reseller, &own.reseller, 422),
