@@ -464,6 +464,12 @@ impl Authority {
                 way.service.filter(|_| is_it)
             });
             let why = match (dormant, of_services) {
+                // What lies above is out of his sight.
+                (Some((_, Dormant::NotGiven(number))), _)
+                    if self.path.numbers().last() != Some(*number) =>
+                {
+                    "an organisation above was not given it, or it was taken away".to_owned()
+                }
                 (Some((_, dormant)), _) => dormant.why(),
                 (None, Some(service)) => format!("has it only where {service} is held"),
                 (None, None) => "does not have it".to_owned(),
@@ -474,7 +480,6 @@ impl Authority {
         });
         Lacking {
             permission: permission.to_string(),
-            path: target.to_string(),
             organization: target.numbers().last().unwrap_or_default(),
             roles: roles.collect(),
         }
@@ -623,7 +628,7 @@ mod tests {
         assert_eq!(refused.reason, Reason::Forbidden);
         assert!(refused.detail.contains("services.publish at organisation 30"), "{refused}");
         let lacking = refused.lacking.unwrap();
-        assert_eq!((lacking.organization, lacking.path.as_str()), (30, "/1/4/30/"));
+        assert_eq!(lacking.organization, 30);
         assert_eq!(lacking.roles[0].why, "does not have it");
     }
 

@@ -53,9 +53,7 @@ pub struct Refusal {
 pub struct Lacking {
     /// The permission's name.
     pub permission: String,
-    /// The tenant path of the organisation at which it is missing.
-    pub path: String,
-    /// That organisation's number.
+    /// The number of the organisation at which it is missing.
     pub organization: u32,
     /// The caller's roles: one of them would have to have it there.
     pub roles: Vec<RoleLacking>,

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use domain::authority::{Authority, Begin, Known};
+use domain::authority::{Authority, Begin, Dormant, Known};
 use domain::organization::{Organization, OrganizationCommand};
 use domain::permission::{
     AnyPermission, CustomPermission, Declaration, Permission, PermissionCommand,
@@ -225,11 +225,11 @@ impl<'a> Wish<'a> {
     fn include(&mut self, unit: &mut Unit<'_>, at: &str, include: &RoleRef) -> Result<(), Stop> {
         let had = unit.follow(&mut self.known, std::slice::from_ref(include), Begin::Had);
         if let Some((_, dormant)) = had.dormant().first() {
-            let (code, detail) = if is_seen(unit, include)? {
-                (
-                    "role_not_given",
-                    format!("The organisation does not have this role: {}.", dormant.why()),
-                )
+            let is_there = *dormant != Dormant::Ended && is_seen(unit, include)?;
+            let (code, detail) = if is_there {
+                let detail =
+                    format!("The organisation does not have this role: {}.", dormant.why());
+                ("role_not_given", detail)
             } else {
                 ("unknown_role", "There is no such role.".to_owned())
             };

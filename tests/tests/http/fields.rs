@@ -394,10 +394,12 @@ fn takes(row: &Row) -> &'static str {
 /// Every field, with the permission that it takes beside that of its object.
 pub(crate) fn permissions() -> BTreeSet<(String, &'static str)> {
     let guarded = GUARDED.iter().map(|row| {
-        let of = row.query.split_once("(id: $").filter(|_| row.field == "Query.node");
-        let of = of.and_then(|(_, rest)| rest.split_once(')')).map_or("", |(name, _)| name);
-        let field =
-            if of.is_empty() { row.field.to_owned() } else { format!("{} ({of})", row.field) };
+        let of = match row.field {
+            "Query.node" => row.query.trim_start_matches("node(id: $").split(')').next(),
+            "User.subscriptions" if row.query.starts_with("viewer") => Some("himself"),
+            _ => None,
+        };
+        let field = of.map_or(row.field.to_owned(), |of| format!("{} ({of})", row.field));
         (field, takes(row))
     });
     let open = OPEN.iter().flat_map(|(kind, fields)| {
