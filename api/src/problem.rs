@@ -23,7 +23,7 @@ pub struct Problem {
     /// Each faulty field.
     pub errors: Vec<Fault>,
     /// What is wrong with a GraphQL document, for which clients look in `errors` too.
-    pub graphql: Vec<ServerError>,
+    pub graphql: Box<[ServerError]>,
     /// Which permission is missing, where, and what is with the caller's roles.
     pub lacking: Option<Box<Lacking>>,
     /// Headers that belong to the status.
@@ -39,7 +39,7 @@ impl Problem {
             code,
             detail: detail.into(),
             errors: Vec::new(),
-            graphql: Vec::new(),
+            graphql: Box::default(),
             lacking: None,
             headers: Vec::new(),
         }
@@ -146,7 +146,7 @@ impl Problem {
             code: self.code,
             instance,
             lacking: self.lacking.as_deref(),
-            errors: match self.graphql.as_slice() {
+            errors: match &*self.graphql {
                 [] => Errors::OfFields(&self.errors),
                 errors => Errors::OfGraphql(errors.iter().map(GraphqlFault::from).collect()),
             },

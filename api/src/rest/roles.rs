@@ -103,7 +103,8 @@ pub async fn list_roles(
     let mut more = false;
     if query.after.as_ref().is_none_or(|after| after.sort == OF_OTHERS) {
         let seen = query.after.take();
-        let others = of_others(&app, &*own(&app, &reader.0).await?).await?;
+        let organization = own(&app, &reader.0).await?;
+        let others = of_others(&app, &organization).await?;
         let mut others: Vec<_> = others
             .into_iter()
             .map(|role| (Cursor { sort: OF_OTHERS.to_owned(), key: role.id.clone() }, role))

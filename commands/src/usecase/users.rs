@@ -380,7 +380,8 @@ pub(crate) fn impersonate(
     unit.permit(Permission::ImpersonateUsers, &path)?;
     let Actor::User(by) = unit.caller().actor else { return Err(Stop::Unauthenticated) };
     let authority = unit.authority()?.ok_or(Stop::Unauthenticated)?;
-    if authority.path == path {
+    // Not where it comes with a service: what is held may change while he acts.
+    if authority.path == path || !authority.holds(Permission::ImpersonateUsers) {
         let detail = "Only users of organisations below your own can be impersonated, whatever your \
                       roles: this takes users.impersonate at an organisation above.";
         return Err(Refusal::forbidden(detail).into());
