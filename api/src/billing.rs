@@ -259,7 +259,7 @@ impl From<&Line> for DetailResource {
             customer_name: line.customer.details.name.clone(),
             customer_account_code: line.customer.details.billing_identifier.clone(),
             user_id: line.user.as_ref().map(|user| user.id.0),
-            user_name: line.user.as_ref().map(|user| user.person.full_name()),
+            user_name: line.user_name.clone(),
             service_name: line.service_name.clone(),
             plan_name: line.plan_name.clone(),
             instance_name: line.instance.clone(),
@@ -391,7 +391,9 @@ impl Bill {
             Months::This => vec![period],
             Months::ThisAndLast => vec![settings.rule.previous(period), period],
         };
-        let statements = ledger::statements(app.database(), &question, settings, &periods).await?;
+        let (database, persons) = (app.database(), app.persons());
+        let statements =
+            ledger::statements(database, persons, &question, settings, &periods).await?;
         Ok(Self { filter, statements })
     }
 

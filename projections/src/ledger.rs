@@ -19,6 +19,7 @@ use domain::{OrganizationId, ServiceKey, SubscriptionId, TenantPath};
 use eventstore::{Database, Error, Value, failpoint};
 
 use crate::finder::{self, Query, Scope};
+use crate::persons::Persons;
 use crate::tables;
 use crate::views::{
     CalendarView, Holder, OrganizationView, OverrideView, ServiceView, SubscriptionView, UserView,
@@ -57,6 +58,8 @@ pub struct Line {
     pub customer: Arc<OrganizationView>,
     /// The user who holds it, for a user service.
     pub user: Option<Arc<UserView>>,
+    /// That one's name.
+    pub user_name: Option<String>,
     /// The instance's name, where the service has many.
     pub instance: Option<String>,
     /// The service's name.
@@ -168,12 +171,13 @@ const SLOTS_AT_A_TIME: u64 = 2_000;
 /// What the database says.
 pub async fn statements(
     database: &Database,
+    persons: &Persons,
     question: &Question,
     settings: &BillingSettings,
     periods: &[Period],
 ) -> Result<Vec<Statement>, Error> {
     let mut statements: Vec<_> = periods.iter().map(|period| Statement::empty(*period)).collect();
-    pass(database, question, settings, &mut statements, |_| Ok(())).await?;
+    pass(database, persons, question, settings, &mut statements, |_| Ok(())).await?;
     for statement in &mut statements {
         // Stable: within a customer the slots' order and each slot's dates stay as they are.
         statement.lines.sort_by_cached_key(|line| {
@@ -219,6 +223,7 @@ impl Total {
 /// What the database says; where a total is beyond what can be held.
 pub async fn totals(
     database: &Database,
+    persons: &Persons,
     question: &Question,
     settings: &BillingSettings,
     periods: &[Period],
@@ -231,7 +236,7 @@ pub async fn totals(
         quarantined: Vec::new(),
     };
     let mut totals: Vec<_> = periods.iter().map(empty).collect();
-    pass(database, question, settings, &mut statements, |statements| {
+    pass(database, persons, question, settings, &mut statements, |statements| {
         totals.iter_mut().zip(statements).try_for_each(|(total, statement)| total.take(statement))
     })
     .await?;
@@ -241,6 +246,7 @@ pub async fn totals(
 /// Adds the lines of every slot to the statements, some slots at a time, `each` after some.
 async fn pass(
     database: &Database,
+    persons: &Persons,
     question: &Question,
     settings: &BillingSettings,
     statements: &mut [Statement],
@@ -259,7 +265,7 @@ async fn pass(
         let slots = slots(database, question, span, &after).await?;
         let Some(last) = slots.last() else { break };
         after = last.view.id.to_string();
-        let names = Names::load(database, &question.scope, &slots).await?;
+        let names = Names::load(database, persons, &question.scope, &slots).await?;
         for slot in &slots {
             rate_slot(slot, &prices, &names, settings, statements);
         }
@@ -422,14 +428,19 @@ impl PriceBook {
 /// The names of those who have to do with some slots.
 struct Names {
     organizations: BTreeMap<String, Arc<OrganizationView>>,
-    users: BTreeMap<String, Arc<UserView>>,
+    users: BTreeMap<String, (Arc<UserView>, String)>,
 }
 
 /// How somebody is called who is not in the reader's scope.
 const OUTSIDER: &str = "Service provider";
 
 impl Names {
-    async fn load(database: &Database, scope: &Scope, slots: &[Slot]) -> Result<Self, Error> {
+    async fn load(
+        database: &Database,
+        persons: &Persons,
+        scope: &Scope,
+        slots: &[Slot],
+    ) -> Result<Self, Error> {
         let customers = slots.iter().map(|slot| slot.view.customer.to_string()).collect();
         let holders = slots.iter().filter_map(|slot| match slot.view.holder {
             Holder::User(id) => Some(id.to_string()),
@@ -439,19 +450,25 @@ impl Names {
             .iter()
             .flat_map(|slot| slot.timeline.facts())
             .filter_map(|fact| fact.actor.strip_prefix("user:").map(str::to_owned));
+        let users = holders.chain(actors).collect();
+        let users = finder::find_many::<UserView>(database, scope, users).await?;
+        let opened = persons.open(database, users.values().map(|user| user.id)).await?;
+        let users = users.into_iter().map(|(key, user)| {
+            let name = opened.name(user.id, user.person.as_ref());
+            (key, (user, name))
+        });
         Ok(Self {
             organizations: finder::find_many(database, scope, customers).await?,
-            users: finder::find_many(database, scope, holders.chain(actors).collect()).await?,
+            users: users.collect(),
         })
     }
 
     fn actor(&self, actor: &str) -> String {
         match actor.strip_prefix("user:") {
             None => "Atrium".to_owned(),
-            Some(id) => self
-                .users
-                .get(id)
-                .map_or_else(|| OUTSIDER.to_owned(), |user| user.person.full_name()),
+            Some(id) => {
+                self.users.get(id).map_or_else(|| OUTSIDER.to_owned(), |(_, name)| name.clone())
+            }
         }
     }
 
@@ -464,9 +481,9 @@ impl Names {
     ) -> Line {
         let definition = service.published.as_ref();
         let plan = definition.and_then(|definition| definition.plan(&entry.plan));
-        let user = match slot.view.holder {
-            Holder::User(id) => self.users.get(&id.to_string()).cloned(),
-            Holder::Customer(_) => None,
+        let (user, user_name) = match slot.view.holder {
+            Holder::User(id) => self.users.get(&id.to_string()).cloned().unzip(),
+            Holder::Customer(_) => (None, None),
         };
         let level = match slot.view.holder {
             Holder::User(_) => Level::User,
@@ -492,7 +509,7 @@ impl Names {
                 .map(|actor| self.actor(actor))
                 .unwrap_or_default(),
             service_name,
-            user_full_name: &user.as_ref().map(|user| user.person.full_name()).unwrap_or_default(),
+            user_full_name: user_name.as_deref().unwrap_or_default(),
         };
         let line = definition.and_then(|it| it.line_description.as_deref());
         let summary = definition.and_then(|it| it.summary_description.as_deref());
@@ -510,6 +527,7 @@ impl Names {
             customer: customer.clone(),
             level,
             user,
+            user_name,
             entry,
         }
     }

@@ -5,7 +5,7 @@ use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use commands::{Command, Idempotency, Input, Outcome, ShapeFault, Submission};
+use commands::{Command, Committed, Idempotency, Input, Outcome, ShapeFault, Submission};
 use domain::{Fault, Reason};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -175,28 +175,42 @@ impl Call {
         command: Command,
         complete: impl FnOnce(&str) -> String,
     ) -> Answer {
+        let committed = self.commit(app, command).await?;
+        let shown = complete(committed.reply.body.get());
+        Ok(respond(committed, shown))
+    }
+
+    /// Has a command carried out; what came of it is shown by [`respond`].
+    ///
+    /// # Errors
+    /// The refusal.
+    pub async fn commit(self, app: &App, command: Command) -> Result<Committed, Problem> {
         let caller = self.principal.caller();
         let idempotency = self.sent.idempotency;
-        let submission = Submission { caller, command, idempotency };
-        let committed = app.writer().submit(submission).await?;
-        let reply = committed.reply;
-        let mut response = match reply.outcome {
-            Outcome::Done => json_response(StatusCode::OK, complete(reply.body.get())),
-            Outcome::Created => json_response(StatusCode::CREATED, complete(reply.body.get())),
-            Outcome::Nothing => StatusCode::NO_CONTENT.into_response(),
-        };
-        let headers = response.headers_mut();
-        if let Some(location) = reply.location {
-            insert(headers, header::LOCATION, &format!("/api/v2{location}"));
-        }
-        if let Some(version) = reply.version {
-            insert(headers, header::ETAG, &etag(version));
-        }
-        if committed.replayed {
-            insert(headers, header::HeaderName::from_static("idempotent-replay"), "true");
-        }
-        Ok(response)
+        Ok(app.writer().submit(Submission { caller, command, idempotency }).await?)
     }
+}
+
+/// The answer to a command that was carried out, with its resource as it is shown.
+#[must_use]
+pub fn respond(committed: Committed, shown: String) -> Response {
+    let reply = committed.reply;
+    let mut response = match reply.outcome {
+        Outcome::Done => json_response(StatusCode::OK, shown),
+        Outcome::Created => json_response(StatusCode::CREATED, shown),
+        Outcome::Nothing => StatusCode::NO_CONTENT.into_response(),
+    };
+    let headers = response.headers_mut();
+    if let Some(location) = reply.location {
+        insert(headers, header::LOCATION, &format!("/api/v2{location}"));
+    }
+    if let Some(version) = reply.version {
+        insert(headers, header::ETAG, &etag(version));
+    }
+    if committed.replayed {
+        insert(headers, header::HeaderName::from_static("idempotent-replay"), "true");
+    }
+    response
 }
 
 /// A resource, with its version as `ETag`.
