@@ -3,15 +3,15 @@
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
-use domain::permission::Role;
-use domain::{OrganizationId, UserId};
 use domain::billing::{Overridden, PriceOverride, Setting};
 use domain::event::Actor;
 use domain::organization::{Kind, Status};
 use domain::overrides::Overriding;
+use domain::permission::Role;
 use domain::seal::Identity;
 use domain::service::{Definition, Instancing, Level};
 use domain::user::{Credential, ERASED, Person};
+use domain::{OrganizationId, UserId};
 use projections::views::{
     Holder, OrganizationView, OverrideView, RequestView, ServiceView, SubscriptionView, UserView,
 };

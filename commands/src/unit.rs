@@ -311,7 +311,8 @@ impl<'a> Unit<'a> {
         match own.or_else(|| cache::person_key(self.ground.known(), id)) {
             Some(sealed) => sealed.as_ref().map(|sealed| {
                 let opened = self.ground.vault.open_key(id, sealed);
-                opened.expect("the master key is that of the database, which is checked at the start")
+                opened
+                    .expect("the master key is that of the database, which is checked at the start")
             }),
             None => {
                 self.wants.add(PERSON_KEYS, &id.to_string());

@@ -70,12 +70,7 @@ impl Vault {
 
     /// A person's key as it is stored: it opens only with this vault, and only as that person's.
     #[must_use]
-    pub fn seal_key(
-        &self,
-        user: UserId,
-        key: &PersonKey,
-        random: [u8; RANDOM_BYTES],
-    ) -> Vec<u8> {
+    pub fn seal_key(&self, user: UserId, key: &PersonKey, random: [u8; RANDOM_BYTES]) -> Vec<u8> {
         seal(&self.persons, user, key.0.as_slice(), random)
     }
 
@@ -241,10 +236,7 @@ impl Identity {
     /// As it was before persons were sealed.
     #[must_use]
     pub fn in_clear(person: Person) -> Self {
-        Self {
-            login: LoginHash::in_clear(&person.login),
-            sealed: Sealed::Clear(Box::new(person)),
-        }
+        Self { login: LoginHash::in_clear(&person.login), sealed: Sealed::Clear(Box::new(person)) }
     }
 }
 
@@ -288,6 +280,17 @@ mod tests {
         for short in ["", "AAAA", &text[..40]] {
             assert_eq!(hers.open(ANN, &Sealed::Text(short.to_owned())), Err(Unopened), "{short}");
         }
+    }
+
+    /// What was sealed once must open for good.
+    #[test]
+    fn what_was_sealed_by_an_earlier_program_opens() {
+        let sealed = "BQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFV+ShFWPA1D8gNzK1hKZ9znKsLVwwjbdWBkac/7i6\
+                      0fjbDfsO/BTt6Mzo9FPf7Mww4Kc/Wzn/F+i/O3HJBOakIVnR7N+HYEQLmoUJ8N8e24ZGGyXU\
+                      2UtefnLCPaGXegg9k5NXhmlUVR5E/btg9qSQ/WRKV3rgoLBGCZ0";
+        let key = PersonKey::new([3; RANDOM_BYTES]);
+        assert_eq!(key.seal(ANN, &person(), [5; RANDOM_BYTES]), Sealed::Text(sealed.to_owned()));
+        assert_eq!(key.open(ANN, &Sealed::Text(sealed.to_owned())), Ok(person()));
     }
 
     #[test]

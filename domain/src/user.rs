@@ -525,7 +525,8 @@ mod tests {
             UserEvent::SignedIn(credential(2)),
             erased.1,
         ];
-        let user = history.iter().fold(User::default(), |user, fact| user.evolve(fact, november(1)));
+        let user =
+            history.iter().fold(User::default(), |user, fact| user.evolve(fact, november(1)));
         assert_eq!(user.person().unwrap_err().code, "erased");
         assert_eq!((user.roles.len(), user.tokens.len(), user.sessions.len()), (0, 0, 0));
         assert_eq!(user.status, Status::Disabled);

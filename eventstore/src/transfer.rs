@@ -214,7 +214,8 @@ async fn read_all(
     }
     let replies = "select key, request, answer, recorded_at from reply where key > $1 \
                    order by key limit $2";
-    let keys = "select user_id, sealed from person_key where user_id > $1 order by user_id limit $2";
+    let keys =
+        "select user_id, sealed from person_key where user_id > $1 order by user_id limit $2";
     let parts: [(&str, fn(Vec<Row>) -> Outgoing); 2] =
         [(replies, Outgoing::Replies), (keys, Outgoing::Keys)];
     for (sql, part) in parts {
@@ -635,8 +636,7 @@ impl Waiting {
     }
 
     fn into_rows(self) -> Vec<Rows> {
-        let mut all =
-            vec![self.installation, self.shapes, self.events, self.replies, self.keys];
+        let mut all = vec![self.installation, self.shapes, self.events, self.replies, self.keys];
         all.retain(|rows| !rows.is_empty());
         all
     }

@@ -4,13 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use domain::event::{Event, KINDS, Recorded};
-use domain::subscription::SubscriptionEvent;
 use domain::seal::Vault;
+use domain::subscription::SubscriptionEvent;
 use domain::text::Address;
 use domain::{Bug, CommandId, TenantPath, UserId, planted};
-use eventstore::{
-    Database, Engine, Error, ROW_EVENTS_MAX, Row, Source, Stored, Value, failpoint,
-};
+use eventstore::{Database, Engine, Error, ROW_EVENTS_MAX, Row, Source, Stored, Value, failpoint};
 
 use crate::document::{Documents, View};
 use crate::tables;

@@ -141,15 +141,14 @@ impl Process {
             assert!(!dying.load(Ordering::SeqCst), "the process was asked to panic");
         };
         let settings = WriterSettings { batch_commands: 16, ..WriterSettings::default() };
-        let (writer, task) =
-            Writer::start_here(
-                database.clone(),
-                vault(),
-                ambient.clone(),
-                settings,
-                Box::new(on_commit),
-            )
-            .await?;
+        let (writer, task) = Writer::start_here(
+            database.clone(),
+            vault(),
+            ambient.clone(),
+            settings,
+            Box::new(on_commit),
+        )
+        .await?;
         Ok(Self { database, writer, task, dies })
     }
 
@@ -765,8 +764,7 @@ async fn entries(
     periods: &[Period],
 ) -> Result<Vec<String>> {
     let settings = ledger::settings(database).await?;
-    let statements =
-        ledger::statements(database, &persons(), question, &settings, periods).await?;
+    let statements = ledger::statements(database, &persons(), question, &settings, periods).await?;
     let mut entries: Vec<_> = statements
         .iter()
         .flat_map(|statement| &statement.lines)

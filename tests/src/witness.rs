@@ -624,7 +624,10 @@ impl Witness {
 }
 
 /// The whole log.
-pub(crate) async fn read(database: &Database, persons: &Persons) -> Result<Vec<Effect>> {
+///
+/// # Errors
+/// Where it cannot be read.
+pub async fn read(database: &Database, persons: &Persons) -> Result<Vec<Effect>> {
     let log = Log::new(database.clone());
     let mut effects = Vec::new();
     loop {

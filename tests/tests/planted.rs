@@ -11,7 +11,7 @@ use atrium_tests::history::hush_asked_panics;
 use atrium_tests::http::{TestApp, answer};
 use atrium_tests::laws;
 use atrium_tests::simulation::{self, STEPS};
-use atrium_tests::world::{TestDatabase, World, at_once, body};
+use atrium_tests::world::{TestDatabase, World, at_once, body, vault};
 use chrono::DateTime;
 use commands::{Caller, Command, Error, Idempotency, Submission, Writer, WriterSettings};
 use domain::billing::{Change, Fact, Timeline};
@@ -145,7 +145,7 @@ async fn submit(writer: &Writer, submission: Submission) -> Result<Value> {
 async fn another_writer(world: &World) -> Result<Writer> {
     let (database, ambient) = (world.place.open().await?, world.ambient.clone());
     let settings = WriterSettings::default();
-    Ok(Writer::start(database, ambient, settings, Box::new(|_| ())).await?.0)
+    Ok(Writer::start(database, vault(), ambient, settings, Box::new(|_| ())).await?.0)
 }
 
 #[tokio::test]
@@ -317,6 +317,7 @@ async fn who_is_disabled_is_not_let_in_any_more() -> Result<()> {
     // By somebody else: nobody can disable himself.
     let (writer, thread) = Writer::start(
         app.database.clone(),
+        vault(),
         app.ambient.clone(),
         WriterSettings::default(),
         Box::new(|_| ()),

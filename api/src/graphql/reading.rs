@@ -396,8 +396,7 @@ impl Loader<StatementKey> for Source {
         let mut found = HashMap::new();
         for (question, periods) in self.passes(keys.iter())? {
             let persons = self.app.persons();
-            let made =
-                ledger::statements(database, persons, &question, settings, &periods).await?;
+            let made = ledger::statements(database, persons, &question, settings, &periods).await?;
             let made = made.into_iter().map(|statement| {
                 (StatementKey::new(&question, statement.period), Arc::new(statement))
             });
