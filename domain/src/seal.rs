@@ -52,14 +52,28 @@ impl Vault {
     /// the database cannot even try logins out.
     #[must_use]
     pub fn login(&self, login: &Address) -> LoginHash {
-        let mut mac = Hmac::<Sha256>::new_from_slice(self.logins.as_slice())
-            .expect("HMAC takes keys of any length");
-        mac.update(login.folded().as_bytes());
-        LoginHash(mac.finalize().into_bytes().iter().fold(String::new(), |mut text, byte| {
+        let hash = self.hash(&[login.folded().as_bytes()]);
+        LoginHash(hash.iter().fold(String::new(), |mut text, byte| {
             use std::fmt::Write as _;
             write!(text, "{byte:02x}").expect("a String takes all");
             text
         }))
+    }
+
+    /// Of what was asked, to tell it from something else that is asked later: the request may name persons, and
+    /// nobody shall be able to try out which.
+    #[must_use]
+    pub fn request(&self, parts: [&[u8]; 3]) -> [u8; RANDOM_BYTES] {
+        let [a, b, c] = parts;
+        // No login begins like this.
+        self.hash(&[b"\0request\0", a, b"\0", b, b"\0", c])
+    }
+
+    fn hash(&self, parts: &[&[u8]]) -> [u8; RANDOM_BYTES] {
+        let mut mac = Hmac::<Sha256>::new_from_slice(self.logins.as_slice())
+            .expect("HMAC takes keys of any length");
+        parts.iter().for_each(|part| mac.update(part));
+        mac.finalize().into_bytes().into()
     }
 
     /// All that a login may be looked up by: today's, and that of before logins were hashed.
@@ -332,6 +346,21 @@ mod tests {
         let ann = Address::parse("ann@example.com").unwrap();
         assert_ne!(other.login(&ann), login("ann@example.com"));
         assert_eq!(vault().logins(&ann)[1].as_str(), "ann@example.com");
+    }
+
+    #[test]
+    fn a_request_is_known_again_by_all_its_parts_and_only_with_the_key() {
+        let one = vault().request([b"POST", b"/users", b"{}"]);
+        assert_eq!(one, vault().request([b"POST", b"/users", b"{}"]));
+        for other in
+            [[b"PUT", &b"/users"[..], b"{}"], [b"POST", b"/user", b"{}"], [b"POST", b"/users", b""]]
+        {
+            assert_ne!(one, vault().request(other));
+        }
+        assert_ne!(
+            one,
+            Vault::new([1; RANDOM_BYTES], [3; RANDOM_BYTES]).request([b"POST", b"/users", b"{}"])
+        );
     }
 
     #[test]

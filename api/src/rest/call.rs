@@ -9,7 +9,6 @@ use commands::{Command, Committed, Idempotency, Input, Outcome, ShapeFault, Subm
 use domain::{Fault, Reason};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 use utoipa::{IntoParams, ToSchema};
 
 use super::Parameters;
@@ -91,19 +90,15 @@ impl CommandParameters {
 }
 
 impl Sent {
-    async fn read(request: Request) -> Result<Self, Problem> {
+    async fn read(request: Request, app: &App) -> Result<Self, Problem> {
         let (parts, body) = request.into_parts();
         let faults = CommandParameters::faults(Parameters::of(&parts));
         let body = read_body(body).await?;
         let key = idempotency_key(&parts.headers)?;
         let idempotency = key.map(|key| {
-            let mut hash = Sha256::new();
-            hash.update(parts.method.as_str());
-            hash.update([0]);
-            hash.update(parts.uri.path());
-            hash.update([0]);
-            hash.update(&body);
-            Idempotency { key, request: hash.finalize().into() }
+            let (method, path) = (parts.method.as_str(), parts.uri.path());
+            let asked = [method.as_bytes(), path.as_bytes(), &body];
+            Idempotency { key, request: app.persons().vault().request(asked) }
         });
         Ok(Self { is_json: is_json(&parts.headers), body, idempotency, faults })
     }
@@ -129,8 +124,8 @@ impl Sent {
 impl FromRequest<App> for Sent {
     type Rejection = Problem;
 
-    async fn from_request(request: Request, _app: &App) -> Result<Self, Problem> {
-        Self::read(request).await
+    async fn from_request(request: Request, app: &App) -> Result<Self, Problem> {
+        Self::read(request, app).await
     }
 }
 
@@ -142,7 +137,7 @@ impl FromRequest<App> for Call {
         let principal = Principal::from_request_parts(&mut parts, app).await?;
         app.writer().takes_commands()?;
         let if_match = if_match(&parts.headers);
-        let sent = Sent::read(Request::from_parts(parts, body)).await?;
+        let sent = Sent::read(Request::from_parts(parts, body), app).await?;
         Ok(Self { principal, if_match, sent })
     }
 }

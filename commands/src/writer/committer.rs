@@ -59,7 +59,9 @@ impl PersonKeys {
             made.push([Value::Text(user.to_string()), Value::Bytes(key.to_vec())]);
         }
         let mut gone = Rows::new(PERSON_KEYS, &GONE_PERSON_KEY_LAYOUT);
-        self.gone.iter().for_each(|user| gone.push([Value::Text(user.to_string())]));
+        for user in self.gone.iter().filter(|_| !planted(Bug::ErasedKeyStays)) {
+            gone.push([Value::Text(user.to_string())]);
+        }
         [made, gone]
     }
 }
