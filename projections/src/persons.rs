@@ -1,6 +1,7 @@
 //! Who users are: opened where somebody is shown it, and nowhere else.
 
 use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use domain::UserId;
@@ -12,20 +13,20 @@ use moka::sync::Cache;
 /// Opened keys that are remembered.
 const KEYS_MAX: u64 = 100_000;
 
-/// Opens persons, and remembers their keys until they are erased.
-#[derive(Debug)]
+/// Opens persons, and remembers their keys until they are erased. Clones share what they remember.
+#[derive(Clone, Debug)]
 pub struct Persons {
     vault: Vault,
     keys: Cache<UserId, PersonKey>,
     /// Grows with every erasure, so that what was read before it is not remembered after it.
-    changes: AtomicU64,
+    changes: Arc<AtomicU64>,
 }
 
 impl Persons {
     /// With the keys of an installation.
     #[must_use]
     pub fn new(vault: Vault) -> Self {
-        Self { vault, keys: Cache::new(KEYS_MAX), changes: AtomicU64::new(0) }
+        Self { vault, keys: Cache::new(KEYS_MAX), changes: Arc::default() }
     }
 
     /// The keys of the installation.
