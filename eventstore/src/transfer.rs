@@ -152,6 +152,9 @@ enum Outgoing {
     End,
 }
 
+/// What some rows are a part of.
+type PartOf = fn(Vec<Row>) -> Outgoing;
+
 /// Writes all of a database that cannot be folded from the log, as it is at this moment, to `out`.
 /// Commands go on meanwhile. `progress` hears of the position now and then.
 ///
@@ -216,9 +219,7 @@ async fn read_all(
                    order by key limit $2";
     let keys =
         "select user_id, sealed from person_key where user_id > $1 order by user_id limit $2";
-    let parts: [(&str, fn(Vec<Row>) -> Outgoing); 2] =
-        [(replies, Outgoing::Replies), (keys, Outgoing::Keys)];
-    for (sql, part) in parts {
+    for (sql, part) in [(replies, Outgoing::Replies as PartOf), (keys, Outgoing::Keys)] {
         let mut after = String::new();
         loop {
             let rows = snapshot.rows(sql, &[after.as_str().into(), PAGE.into()]).await?;
