@@ -47,7 +47,7 @@ async fn a_copy_has_whom_was_erased_only_if_it_was_made_before() -> Result<()> {
         site.run(&["verify"]).await?.well()?;
         let healthy = site.run(&["doctor", "--deep"]).await?;
         ensure!(
-            healthy.code == Some(0) && healthy.out.contains("persons are sealed"),
+            healthy.code == Some(0) && healthy.out.contains("sealed, each with a key"),
             "{healthy:?}"
         );
         site.check().await?;
