@@ -3,7 +3,8 @@
 use axum::extract::State;
 use commands::Command;
 use commands::resource::ServiceResource;
-use commands::usecase::services::{DefinitionDocument, PublishService};
+use commands::usecase::definition::DefinitionDocument;
+use commands::usecase::services::PublishService;
 use domain::permission::Permission;
 use projections::finder::{self, Scope};
 use projections::views::ServiceView;
