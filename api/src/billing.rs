@@ -1,7 +1,6 @@
 //! The billing API (api.md, section 2): compatible with existing integrations, flat and unpaged.
 
 use std::collections::HashMap;
-use std::convert::Infallible;
 
 use axum::body::Body;
 use axum::extract::State;
@@ -15,7 +14,7 @@ use domain::permission::Permission;
 use domain::service::Level;
 use futures_util::stream;
 use projections::finder::{self, Query, Scope};
-use projections::ledger::{self, Line, Question, Statement};
+use projections::ledger::{self, Line, Parts, Question, Statement};
 use projections::views::OrganizationView;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -181,7 +180,8 @@ pub async fn summary(
     Path(end_date): Path<String>,
     parameters: Parameters<BillParameters>,
 ) -> Answer {
-    let bill = Bill::load(&app, &reader.0, &end_date, parameters, Months::ThisAndLast).await?;
+    let wanted = Wanted::parse(&app, &reader.0, &end_date, parameters).await?;
+    let bill = Bill::load(&app, wanted).await?;
     let (this, last) = (bill.details(1), bill.details(0));
     let too_large = |_| Problem::internal();
     let rows = summarize(&this, &last).map_err(too_large)?;
@@ -239,15 +239,67 @@ pub async fn detail(
     Path(end_date): Path<String>,
     parameters: Parameters<BillParameters>,
 ) -> Answer {
-    let Bill { filter, statements } =
-        Bill::load(&app, &reader.0, &end_date, parameters, Months::This).await?;
-    let lines = statements.into_iter().flat_map(|statement| statement.lines);
-    let lines: Vec<_> = lines.filter(|_| filter.wants_billable()).collect();
-    if filter.limit.is_some() {
-        return filter.page(lines.iter().map(DetailResource::from).collect());
+    let wanted = Wanted::parse(&app, &reader.0, &end_date, parameters).await?;
+    let mut parts = wanted.parts(&app, &[wanted.period]).await?;
+    let Filter { after, limit, .. } = wanted.filter;
+    // One more than is given, so that it is known whether there are more.
+    let most = limit.map(|limit| after + limit + 1);
+    let mut rows: Vec<DetailResource> = Vec::new();
+    // What cannot be read is told while there is still somebody who has not been told anything.
+    while let Some(part) = next_rows(&mut parts, &wanted.filter).await? {
+        rows.extend(part);
+        match most {
+            Some(most) if rows.len() < most => {}
+            Some(_) => break,
+            None => return Ok(streamed(rows, parts, wanted.filter)),
+        }
     }
-    let lines = lines.into_iter().skip(filter.after);
-    Ok(streamed(lines.map(|line| DetailResource::from(&line))))
+    wanted.filter.page(rows)
+}
+
+/// The rows of the next customers; none where everybody has been.
+async fn next_rows(
+    parts: &mut Parts,
+    filter: &Filter,
+) -> Result<Option<Vec<DetailResource>>, eventstore::Error> {
+    let Some(part) = parts.next().await? else { return Ok(None) };
+    let lines = part.iter().flat_map(|statement| &statement.lines);
+    Ok(Some(lines.filter(|_| filter.wants_billable()).map(DetailResource::from).collect()))
+}
+
+/// All rows behind the first ones that are skipped: `first` and what the parts still have. They are written down
+/// while they are sent: however many there are, those of few customers are in memory. What cannot be read breaks
+/// the answer off, so that it is no JSON and nobody takes it for all.
+fn streamed(first: Vec<DetailResource>, parts: Parts, filter: Filter) -> Response {
+    struct Sending {
+        rows: Option<Vec<DetailResource>>,
+        parts: Parts,
+        filter: Filter,
+        skip: usize,
+        is_first: bool,
+    }
+    let sending = Sending { rows: Some(first), parts, skip: filter.after, filter, is_first: true };
+    let chunks = stream::try_unfold(Some(sending), async |sending| {
+        let Some(mut sending) = sending else { return Ok(None) };
+        let Some(rows) = sending.rows.take() else {
+            let end = if sending.is_first { "{\"data\":[]}" } else { "]}" };
+            return Ok(Some((end.to_owned(), None)));
+        };
+        let mut chunk = String::new();
+        let skipped = rows.len().min(sending.skip);
+        sending.skip -= skipped;
+        for row in &rows[skipped..] {
+            chunk.push_str(if sending.is_first { "{\"data\":[" } else { "," });
+            chunk += &serde_json::to_string(row).expect("resources have text keys only");
+            sending.is_first = false;
+        }
+        sending.rows = next_rows(&mut sending.parts, &sending.filter).await?;
+        Ok::<_, eventstore::Error>(Some((chunk, Some(sending))))
+    });
+    let mut response = Body::from_stream(chunks).into_response();
+    let json = HeaderValue::from_static("application/json");
+    response.headers_mut().insert(header::CONTENT_TYPE, json);
+    response
 }
 
 impl From<&Line> for DetailResource {
@@ -354,44 +406,51 @@ impl Filter {
     }
 }
 
-/// Which periods a bill needs.
-#[derive(Clone, Copy)]
-enum Months {
-    This,
-    ThisAndLast,
-}
-
-/// The lines of a period, of those customers that were asked for.
-struct Bill {
+/// Which bill is asked for.
+struct Wanted {
     filter: Filter,
-    /// The last period's, if it was asked for, and this period's.
-    statements: Vec<Statement>,
+    period: Period,
+    question: Question,
+    settings: BillingSettings,
 }
 
-impl Bill {
-    async fn load(
+impl Wanted {
+    async fn parse(
         app: &App,
         principal: &Principal,
         end_date: &str,
         parameters: Parameters<BillParameters>,
-        months: Months,
     ) -> Result<Self, Problem> {
         principal.require(Permission::ViewBilling)?;
         let parameters = parameters.take()?;
         let filter = Filter::parse(&parameters)?;
-        let settings = app.billing_settings().await?;
-        let period = find_period(app, &principal.scope(), settings, end_date).await?;
+        let settings = app.billing_settings().await?.clone();
+        let period = find_period(app, &principal.scope(), &settings, end_date).await?;
         let scope = narrowed(app, principal, &parameters).await?;
         let known_at = match parameters.known_at.as_deref() {
             None => None,
             Some(text) => Some(known_at(app, text).await?),
         };
-        let question = Question { scope, known_at };
-        let periods = match months {
-            Months::This => vec![period],
-            Months::ThisAndLast => vec![settings.rule.previous(period), period],
-        };
-        let statements = ledger::statements(app.database(), &question, settings, &periods).await?;
+        Ok(Self { filter, period, question: Question { scope, known_at }, settings })
+    }
+
+    async fn parts(&self, app: &App, periods: &[Period]) -> Result<Parts, Problem> {
+        Ok(Parts::begin(app.database(), &self.question, &self.settings, periods).await?)
+    }
+}
+
+/// The lines of a period and of the one before it, of those customers that were asked for.
+struct Bill {
+    filter: Filter,
+    /// The last period's and this period's.
+    statements: Vec<Statement>,
+}
+
+impl Bill {
+    async fn load(app: &App, wanted: Wanted) -> Result<Self, Problem> {
+        let Wanted { filter, period, question, settings } = wanted;
+        let periods = [settings.rule.previous(period), period];
+        let statements = ledger::statements(app.database(), &question, &settings, &periods).await?;
         Ok(Self { filter, statements })
     }
 
@@ -433,37 +492,6 @@ pub fn summary_detail(line: &Line) -> Detail {
 fn data<T: Serialize>(data: &T) -> Response {
     let json = serde_json::to_string(&Data { data }).expect("resources have text keys only");
     json_response(StatusCode::OK, json)
-}
-
-/// Rows that are written down at a time.
-const ROWS_AT_A_TIME: usize = 200;
-
-/// The same as [`data`], written down while it is sent: however many rows there are, few of them are in memory
-/// in that form.
-fn streamed<T: Serialize + Send + 'static>(
-    rows: impl Iterator<Item = T> + Send + 'static,
-) -> Response {
-    let mut rows = rows.peekable();
-    let mut next = Some("{\"data\":[".to_owned());
-    let parts = std::iter::from_fn(move || {
-        let mut part = next.take()?;
-        for row in rows.by_ref().take(ROWS_AT_A_TIME) {
-            if !part.ends_with('[') {
-                part.push(',');
-            }
-            part += &serde_json::to_string(&row).expect("resources have text keys only");
-        }
-        if rows.peek().is_none() {
-            part.push_str("]}");
-        } else {
-            next = Some(String::new());
-        }
-        Some(Ok::<_, Infallible>(part))
-    });
-    let mut response = Body::from_stream(stream::iter(parts)).into_response();
-    let json = HeaderValue::from_static("application/json");
-    response.headers_mut().insert(header::CONTENT_TYPE, json);
-    response
 }
 
 /// The period of this name.

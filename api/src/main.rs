@@ -141,8 +141,7 @@ async fn unless_stopped(command: impl Future<Output = Result<ExitCode>>) -> Resu
 const BACKLOG: u32 = 4096;
 
 fn listener(settings: &Settings) -> Result<TcpListener> {
-    let socket =
-        if settings.listen.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    let socket = if settings.listen.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
     // Without it, a server could not be started again while connections of the one before it are ending.
     socket.set_reuseaddr(true)?;
     socket

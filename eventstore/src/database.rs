@@ -25,8 +25,12 @@ const SQLITE_MIN: (u32, u32, u32) = (3, 51, 3);
 const SQLITE_BUSY_SECONDS: u64 = 10;
 /// How often it is asked whether another process is done with bringing the file up to date.
 const LOCK_RETRY: Duration = Duration::from_millis(20);
-/// Page cache of each connection: 64 MiB, in negative KiB as SQLite wants it.
+/// Page cache of the connection that writes: 64 MiB, in negative KiB as SQLite wants it.
 const SQLITE_CACHE: &str = "-65536";
+/// Page cache of each connection that reads: 2 MiB. The system keeps the file's pages for all of them.
+const SQLITE_READERS_CACHE: &str = "-2048";
+/// Connections that read.
+const SQLITE_READERS: u32 = 8;
 /// Pages of the write-ahead log after which it is folded into the file: 64 MiB. A page that is
 /// written in many batches is then copied once, not once for each batch.
 const SQLITE_CHECKPOINT_PAGES: &str = "16384";
@@ -350,8 +354,9 @@ impl Database {
         first.close().await?;
         drop(alone);
         failpoint("eventstore::open::pool")?;
+        let reading = options.clone().pragma("cache_size", SQLITE_READERS_CACHE);
         let pool =
-            SqlitePoolOptions::new().max_connections(8).connect_with(options.clone()).await?;
+            SqlitePoolOptions::new().max_connections(SQLITE_READERS).connect_with(reading).await?;
         let database = Self::Sqlite(pool, options);
         database.check_shapes().await?;
         Ok(database)
@@ -413,7 +418,8 @@ impl Database {
 
     async fn look_with(options: SqliteConnectOptions) -> Result<Self, Error> {
         failpoint("eventstore::look::sqlite")?;
-        let pool = SqlitePoolOptions::new().max_connections(8).connect_with(options.clone());
+        let pool =
+            SqlitePoolOptions::new().max_connections(SQLITE_READERS).connect_with(options.clone());
         let database = Self::Sqlite(pool.await?, options);
         // The first thing that is read: SQLite does not look at the file before.
         database.tables().await?;
@@ -620,7 +626,7 @@ fn for_looking(file: &Path) -> SqliteConnectOptions {
         .filename(file)
         .read_only(true)
         .busy_timeout(Duration::from_secs(SQLITE_BUSY_SECONDS))
-        .pragma("cache_size", SQLITE_CACHE)
+        .pragma("cache_size", SQLITE_READERS_CACHE)
         .statement_cache_capacity(STATEMENTS_CACHED)
         .row_buffer_size(SQLITE_ROWS_AHEAD)
         .disable_statement_logging()

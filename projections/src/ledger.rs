@@ -17,6 +17,7 @@ use domain::money::{Currency, Money};
 use domain::service::Level;
 use domain::{OrganizationId, ServiceKey, SubscriptionId, TenantPath};
 use eventstore::{Database, Error, Value, failpoint};
+use tokio::task::JoinSet;
 
 use crate::finder::{self, Query, Scope};
 use crate::tables;
@@ -93,7 +94,7 @@ pub struct Quarantined {
 pub struct Statement {
     /// Which period.
     pub period: Period,
-    /// By customer name, then in the order of the slots, then by date.
+    /// By customer name, then by service and instance, then by date.
     pub lines: Vec<Line>,
     /// What could not be rated.
     pub quarantined: Vec<Quarantined>,
@@ -158,8 +159,10 @@ pub async fn periods(
 
 /// Most periods that are listed: more than a hundred years.
 const PERIODS_MAX: usize = 2_400;
-/// Slots whose facts are read at a time.
-const SLOTS_AT_A_TIME: u64 = 2_000;
+/// Customers that are found at a time.
+const CUSTOMERS_AT_A_TIME: u64 = 2_000;
+/// Customers whose slots are read at a time.
+const RATED_AT_A_TIME: usize = 50;
 
 /// The statements of some periods, each rated from the facts of the slots that touch it: one pass
 /// over the facts, whatever the number of periods.
@@ -173,14 +176,142 @@ pub async fn statements(
     periods: &[Period],
 ) -> Result<Vec<Statement>, Error> {
     let mut statements: Vec<_> = periods.iter().map(|period| Statement::empty(*period)).collect();
-    pass(database, question, settings, &mut statements, |_| Ok(())).await?;
-    for statement in &mut statements {
-        // Stable: within a customer the slots' order and each slot's dates stay as they are.
-        statement.lines.sort_by_cached_key(|line| {
-            (line.customer.details.name.to_lowercase(), line.customer.number)
-        });
+    let mut parts = Parts::begin(database, question, settings, periods).await?;
+    while let Some(part) = parts.next().await? {
+        for (statement, mut part) in statements.iter_mut().zip(part) {
+            statement.lines.append(&mut part.lines);
+            statement.quarantined.append(&mut part.quarantined);
+        }
     }
     Ok(statements)
+}
+
+/// The statements of some periods, some customers at a time: who goes through them needs little memory,
+/// whatever there is.
+#[derive(Debug)]
+pub struct Parts {
+    database: Database,
+    question: Question,
+    settings: BillingSettings,
+    periods: Vec<Period>,
+    prices: PriceBook,
+    /// Those who are still to come, in the order of the statements.
+    customers: std::vec::IntoIter<Arc<OrganizationView>>,
+    /// The next ones, who are read while those before them are rated.
+    reading: JoinSet<Result<Customers, Error>>,
+}
+
+/// Some customers with all that their lines are made of.
+struct Customers {
+    customers: Vec<Arc<OrganizationView>>,
+    /// By the customer's path.
+    slots: HashMap<String, Vec<Slot>>,
+    names: Names,
+}
+
+impl Parts {
+    /// Finds whose statements they are.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub async fn begin(
+        database: &Database,
+        question: &Question,
+        settings: &BillingSettings,
+        periods: &[Period],
+    ) -> Result<Self, Error> {
+        let mut customers = customers(database, &question.scope).await?;
+        customers.sort_by_cached_key(|it| (it.details.name.to_lowercase(), it.number));
+        Ok(Self {
+            database: database.clone(),
+            question: question.clone(),
+            settings: settings.clone(),
+            periods: periods.to_vec(),
+            prices: PriceBook::load(database, question).await?,
+            customers: customers.into_iter(),
+            reading: JoinSet::new(),
+        })
+    }
+
+    /// Begins to read what the next customers have, if there are any.
+    fn read_on(&mut self) {
+        let customers: Vec<_> = self.customers.by_ref().take(RATED_AT_A_TIME).collect();
+        let periods = || self.periods.iter();
+        let (Some(first), Some(last), false) = (
+            periods().min_by_key(|it| it.start),
+            periods().max_by_key(|it| it.end),
+            customers.is_empty(),
+        ) else {
+            return;
+        };
+        let span = (self.settings.instants(first).0, self.settings.instants(last).1);
+        let (database, question) = (self.database.clone(), self.question.clone());
+        self.reading.spawn(async move {
+            let slots = slots(&database, &question, span, &customers).await?;
+            let names = Names::load(&database, &question.scope, slots.values().flatten()).await?;
+            Ok(Customers { customers, slots, names })
+        });
+    }
+
+    /// The next customers' part of each statement; none where everybody has been.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub async fn next(&mut self) -> Result<Option<Vec<Statement>>, Error> {
+        if self.reading.is_empty() {
+            self.read_on();
+        }
+        let Some(read) = self.reading.join_next().await else { return Ok(None) };
+        // Nobody cancels it, so it has panicked, which is not for us to hide.
+        let read = read.unwrap_or_else(|died| std::panic::resume_unwind(died.into_panic()));
+        let Customers { customers, mut slots, names } = read?;
+        self.read_on();
+        let mut statements: Vec<_> =
+            self.periods.iter().map(|period| Statement::empty(*period)).collect();
+        for customer in &customers {
+            let slots = slots.remove(customer.path.as_str()).unwrap_or_default();
+            self.rate(customer, &slots, &names, &mut statements);
+        }
+        Ok(Some(statements))
+    }
+
+    /// Adds a customer's lines.
+    fn rate(
+        &self,
+        customer: &Arc<OrganizationView>,
+        slots: &[Slot],
+        names: &Names,
+        statements: &mut [Statement],
+    ) {
+        let mut known = HashMap::new();
+        for slot in slots {
+            let Some(service) = self.prices.services.get(slot.view.service.as_str()) else {
+                continue;
+            };
+            let prices = known
+                .entry(&service.key)
+                .or_insert_with(|| self.prices.of(service, &customer.path));
+            let subject = Subject {
+                customer: customer.id,
+                seller: customer.parent.unwrap_or(customer.id),
+                service: service.key.clone(),
+                subscription: slot.view.id,
+            };
+            for statement in &mut *statements {
+                match rate(&subject, &slot.timeline, prices, &self.settings, &statement.period) {
+                    Ok(entries) => statement.lines.extend(
+                        entries.into_iter().map(|entry| names.line(entry, slot, customer, service)),
+                    ),
+                    Err(cause) => statement.quarantined.push(Quarantined {
+                        subscription: slot.view.id,
+                        customer: customer.id,
+                        service: service.key.clone(),
+                        cause,
+                    }),
+                }
+            }
+        }
+    }
 }
 
 /// What a period comes to, without its lines.
@@ -197,12 +328,11 @@ pub struct Total {
 }
 
 impl Total {
-    /// Takes the lines so far out of a statement.
-    fn take(&mut self, statement: &mut Statement) -> Result<(), Error> {
-        let lines = std::mem::take(&mut statement.lines);
-        self.lines += lines.len() as u64;
-        self.quarantined.append(&mut statement.quarantined);
-        for line in lines {
+    /// Adds a part of its statement.
+    fn add(&mut self, mut part: Statement) -> Result<(), Error> {
+        self.lines += part.lines.len() as u64;
+        self.quarantined.append(&mut part.quarantined);
+        for line in part.lines {
             let amount = line.entry.amount;
             let sum = self.amounts.entry(amount.currency).or_insert(Money::new(0, amount.currency));
             *sum = sum.checked_add(amount).ok_or_else(|| {
@@ -223,7 +353,6 @@ pub async fn totals(
     settings: &BillingSettings,
     periods: &[Period],
 ) -> Result<Vec<Total>, Error> {
-    let mut statements: Vec<_> = periods.iter().map(|period| Statement::empty(*period)).collect();
     let empty = |period: &Period| Total {
         period: *period,
         amounts: BTreeMap::new(),
@@ -231,121 +360,85 @@ pub async fn totals(
         quarantined: Vec::new(),
     };
     let mut totals: Vec<_> = periods.iter().map(empty).collect();
-    pass(database, question, settings, &mut statements, |statements| {
-        totals.iter_mut().zip(statements).try_for_each(|(total, statement)| total.take(statement))
-    })
-    .await?;
+    let mut parts = Parts::begin(database, question, settings, periods).await?;
+    while let Some(part) = parts.next().await? {
+        totals.iter_mut().zip(part).try_for_each(|(total, statement)| total.add(statement))?;
+    }
     Ok(totals)
 }
 
-/// Adds the lines of every slot to the statements, some slots at a time, `each` after some.
-async fn pass(
+/// The customers in scope, in the order of their paths, which never change.
+async fn customers(
     database: &Database,
-    question: &Question,
-    settings: &BillingSettings,
-    statements: &mut [Statement],
-    mut each: impl FnMut(&mut [Statement]) -> Result<(), Error>,
-) -> Result<(), Error> {
-    let periods = || statements.iter().map(|statement| &statement.period);
-    let (Some(first), Some(last)) =
-        (periods().min_by_key(|it| it.start), periods().max_by_key(|it| it.end))
-    else {
-        return Ok(());
-    };
-    let span = (settings.instants(first).0, settings.instants(last).1);
-    let prices = PriceBook::load(database, question).await?;
-    let mut after = String::new();
+    scope: &Scope,
+) -> Result<Vec<Arc<OrganizationView>>, Error> {
+    let mut customers: Vec<Arc<OrganizationView>> = Vec::new();
     loop {
-        let slots = slots(database, question, span, &after).await?;
-        let Some(last) = slots.last() else { break };
-        after = last.view.id.to_string();
-        let names = Names::load(database, &question.scope, &slots).await?;
-        for slot in &slots {
-            rate_slot(slot, &prices, &names, settings, statements);
+        let after = customers.last().map_or("", |last| last.path.as_str());
+        failpoint("projections::ledger::customers")?;
+        let rows = database
+            .fetch(
+                "select key, document from view_organization \
+                 where path >= $1 and path < $2 and path > $3 and kind = 'customer' \
+                 order by path limit $4",
+                &[
+                    scope.0.as_str().into(),
+                    scope.0.end().into(),
+                    after.into(),
+                    CUSTOMERS_AT_A_TIME.into(),
+                ],
+            )
+            .await?;
+        for row in &rows {
+            customers.push(tables::read(row.text(0)?, row.bytes(1)?)?);
         }
-        each(statements)?;
-        if slots.len() < SLOTS_AT_A_TIME as usize {
-            break;
-        }
-    }
-    Ok(())
-}
-
-fn rate_slot(
-    slot: &Slot,
-    prices: &PriceBook,
-    names: &Names,
-    settings: &BillingSettings,
-    statements: &mut [Statement],
-) {
-    let Some(customer) = names.organizations.get(&slot.view.customer.to_string()) else { return };
-    let Some(service) = prices.services.get(slot.view.service.as_str()) else { return };
-    let subject = Subject {
-        customer: slot.view.customer,
-        seller: customer.parent.unwrap_or(customer.id),
-        service: slot.view.service.clone(),
-        subscription: slot.view.id,
-    };
-    let prices = prices.of(service, &slot.view.path);
-    for statement in statements {
-        match rate(&subject, &slot.timeline, &prices, settings, &statement.period) {
-            Ok(entries) => statement.lines.extend(
-                entries.into_iter().map(|entry| names.line(entry, slot, customer, service)),
-            ),
-            Err(cause) => statement.quarantined.push(Quarantined {
-                subscription: slot.view.id,
-                customer: slot.view.customer,
-                service: slot.view.service.clone(),
-                cause,
-            }),
+        if (rows.len() as u64) < CUSTOMERS_AT_A_TIME {
+            return Ok(customers);
         }
     }
 }
 
 /// A slot and its facts.
+#[derive(Debug)]
 struct Slot {
     view: Arc<SubscriptionView>,
     timeline: Timeline,
 }
 
-/// The slots in scope that are held at any time of a span, with their facts: in the order of their
-/// ids, those behind `after`.
+/// The slots of some customers and their users that are held at any time of a span, with their facts: by the
+/// customer's path, in the order of service and instance.
 async fn slots(
     database: &Database,
     question: &Question,
     span: (DateTime<Utc>, DateTime<Utc>),
-    after: &str,
-) -> Result<Vec<Slot>, Error> {
+    customers: &[Arc<OrganizationView>],
+) -> Result<HashMap<String, Vec<Slot>>, Error> {
     // What was learned since may have ended a slot earlier than was known then.
     let held_until = question.known_at.map_or(span.0.timestamp_micros(), |_| i64::MIN);
+    let paths = customers.iter().map(|customer| customer.path.to_string()).collect();
+    let tenants = database.engine().each_of(1, "tenants", "path");
+    // Behind a path there are letters, digits, `-`, `_` and `.` only: `~` comes after all of them.
+    let sql = format!(
+        "select slot.key, slot.document from {tenants} cross join view_subscription as slot \
+         where slot.sort >= tenants.path and slot.sort < tenants.path || '~' \
+         and slot.since < $2 and slot.until >= $3 order by slot.sort, slot.key"
+    );
+    let values = [Value::Texts(paths), span.1.timestamp_micros().into(), held_until.into()];
     failpoint("projections::ledger::slots")?;
-    let rows = database
-        .fetch(
-            "select key, document from view_subscription \
-             where sort >= $1 and sort < $2 and since < $3 and until >= $4 and key > $5 \
-             order by key limit $6",
-            &[
-                question.scope.0.as_str().into(),
-                question.scope.0.end().into(),
-                span.1.timestamp_micros().into(),
-                held_until.into(),
-                after.into(),
-                SLOTS_AT_A_TIME.into(),
-            ],
-        )
-        .await?;
+    let rows = database.fetch(&sql, &values).await?;
     let views = rows
         .iter()
         .map(|row| tables::read::<SubscriptionView>(row.text(0)?, row.bytes(1)?))
         .collect::<Result<Vec<_>, Error>>()?;
     let mut histories = histories(database, &views).await?;
     let known_at = question.known_at.unwrap_or(u64::MAX);
-    let slot = |view: Arc<SubscriptionView>| {
+    let mut slots = HashMap::<_, Vec<_>>::new();
+    for view in views {
         let facts = histories.remove(&view.stream()).unwrap_or_else(|| view.facts.clone());
         let timeline = Timeline::new(facts.into_iter().filter(|fact| fact.position <= known_at));
-        Slot { view, timeline }
-    };
-    Ok(views.into_iter().map(slot).collect())
+        slots.entry(view.path.to_string()).or_default().push(Slot { view, timeline });
+    }
+    Ok(slots)
 }
 
 /// All facts of those slots that have more than their documents keep, from the log: by stream.
@@ -364,9 +457,11 @@ async fn histories(
 }
 
 /// What services cost, and who set what otherwise.
+#[derive(Debug)]
 struct PriceBook {
     services: BTreeMap<String, Arc<ServiceView>>,
-    overrides: Vec<Arc<OverrideView>>,
+    /// By the path of who set them, in the order of recording.
+    overrides: HashMap<String, Vec<Arc<OverrideView>>>,
     known_at: u64,
 }
 
@@ -397,20 +492,20 @@ impl PriceBook {
         let values = [scope.as_str().into(), scope.end().into(), Value::Texts(above)];
         failpoint("projections::ledger::prices")?;
         let rows = database.fetch(&sql, &values).await?;
-        let overrides = rows
-            .iter()
-            .map(|row| tables::read::<OverrideView>(row.text(0)?, row.bytes(1)?))
-            .collect::<Result<_, Error>>()?;
+        let mut overrides = HashMap::<_, Vec<_>>::new();
+        for row in &rows {
+            let view: Arc<OverrideView> = tables::read(row.text(0)?, row.bytes(1)?)?;
+            overrides.entry(view.path.to_string()).or_default().push(view);
+        }
         Ok(Self { services, overrides, known_at })
     }
 
     /// What says the price of a service for somebody at `path`.
     fn of(&self, service: &ServiceView, path: &TenantPath) -> Prices {
-        let overrides = self.overrides.iter().filter(|it| {
-            it.position <= self.known_at
-                && it.overriding.service == service.key
-                && it.path.contains(path)
-        });
+        let above = path.lineage();
+        let overrides = above.iter().filter_map(|path| self.overrides.get(path.as_str())).flatten();
+        let overrides = overrides
+            .filter(|it| it.position <= self.known_at && it.overriding.service == service.key);
         let rows = service.prices.iter().filter(|row| row.position <= self.known_at);
         Prices {
             overrides: overrides.map(|it| it.for_rating()).collect(),
@@ -419,9 +514,8 @@ impl PriceBook {
     }
 }
 
-/// The names of those who have to do with some slots.
+/// The names of the people who have to do with some slots.
 struct Names {
-    organizations: BTreeMap<String, Arc<OrganizationView>>,
     users: BTreeMap<String, Arc<UserView>>,
 }
 
@@ -429,20 +523,20 @@ struct Names {
 const OUTSIDER: &str = "Service provider";
 
 impl Names {
-    async fn load(database: &Database, scope: &Scope, slots: &[Slot]) -> Result<Self, Error> {
-        let customers = slots.iter().map(|slot| slot.view.customer.to_string()).collect();
-        let holders = slots.iter().filter_map(|slot| match slot.view.holder {
+    async fn load<'a>(
+        database: &Database,
+        scope: &Scope,
+        slots: impl Iterator<Item = &'a Slot> + Clone,
+    ) -> Result<Self, Error> {
+        let holders = slots.clone().filter_map(|slot| match slot.view.holder {
             Holder::User(id) => Some(id.to_string()),
             Holder::Customer(_) => None,
         });
         let actors = slots
-            .iter()
             .flat_map(|slot| slot.timeline.facts())
             .filter_map(|fact| fact.actor.strip_prefix("user:").map(str::to_owned));
-        Ok(Self {
-            organizations: finder::find_many(database, scope, customers).await?,
-            users: finder::find_many(database, scope, holders.chain(actors).collect()).await?,
-        })
+        let people = holders.chain(actors).collect();
+        Ok(Self { users: finder::find_many(database, scope, people).await? })
     }
 
     fn actor(&self, actor: &str) -> String {

@@ -573,11 +573,11 @@ pub(crate) struct LedgerEntryFilter {
     actions: Option<Vec<LedgerAction>>,
 }
 
-/// A line's place: the customer's name in lower case and number, the subscription, and which of its
-/// lines it is.
-pub(crate) type LinePlace = (String, u32, Uuid, usize);
+/// A line's place: the customer's name in lower case and number, the service and instance, the subscription,
+/// and which of its lines it is.
+pub(crate) type LinePlace = (String, u32, String, Uuid, usize);
 
-/// Lines by customer name, then in the order of the slots, then by date.
+/// Lines by customer name, then by service and instance, then by date.
 pub(crate) type LedgerEntryConnection = Connection<OpaqueCursor<LinePlace>, LedgerEntry, Known>;
 
 impl LedgerEntry {
@@ -607,7 +607,9 @@ impl LedgerEntry {
                 actions.as_ref().is_none_or(|actions| actions.contains(&line.entry.action.into()));
             if wanted {
                 let name = line.customer.details.name.to_lowercase();
-                let place = (name, line.customer.number, subscription.0, order);
+                let slot =
+                    format!("{}/{}", line.entry.service, line.instance.as_deref().unwrap_or(""));
+                let place = (name, line.customer.number, slot, subscription.0, order);
                 places.push((place, Self { statement: statement.clone(), index }));
             }
         }

@@ -45,8 +45,9 @@ pub async fn served(engine: Engine, size: Size, tell: &mut impl FnMut(Figure)) -
     tell(Figure::new("idle", engine, resident_mib(&server)? as f64, "MiB"));
     let asked = Asked { server, engine, size, events: None };
     let customers = asked.customers().await?;
-    asked.commands(customers, tell).await?;
+    // Before the commands, which give some customers hundreds of subscriptions.
     asked.pages(tell).await?;
+    asked.commands(customers, tell).await?;
     asked.server.kill();
     let server = program.start().await?;
     let ready = server.started_in.as_secs_f64() * 1e3;
