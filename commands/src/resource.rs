@@ -309,6 +309,8 @@ pub struct OverrideResource {
     pub price_minor: Option<i64>,
     /// The percentage on the price.
     pub percent: Option<String>,
+    /// Whether nobody below can set another value.
+    pub locked: bool,
     /// Whether it ends those before it.
     pub cleared: bool,
     /// From when.
@@ -346,6 +348,7 @@ impl OverrideResource {
             value: None,
             price_minor: None,
             percent: None,
+            locked: false,
             cleared: false,
             effective_from,
             effective_to: None,
@@ -363,7 +366,8 @@ impl OverrideResource {
                     }
                 }
             }
-            Overridden::Property { key, setting } => {
+            Overridden::Property { key, locked, setting } => {
+                resource.locked = *locked;
                 resource.property = Some(key.to_string());
                 match setting {
                     Setting::Cleared => resource.cleared = true,

@@ -105,7 +105,8 @@ impl Definition {
     }
 
     /// Every reason not to publish this after `published`, as JSON pointers into the document.
-    fn problems(&self, published: Option<&Self>) -> Faults {
+    #[must_use]
+    pub fn problems(&self, published: Option<&Self>) -> Faults {
         let mut faults = Faults::default();
         faults.ensure(
             self.plans.iter().any(|plan| !plan.retired),

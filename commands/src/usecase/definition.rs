@@ -23,6 +23,10 @@ const WORD_MAX_CHARS: usize = 100;
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct DefinitionDocument {
+    /// Where an editor finds what can be written here; it says nothing about the service.
+    #[serde(default, rename = "$schema", skip_serializing)]
+    #[schema(rename = "$schema")]
+    pub schema: Option<String>,
     /// Names the service; must be the key in the address where it is given.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub key: Option<String>,
@@ -214,6 +218,28 @@ pub enum TypeText {
     Url,
 }
 
+impl TypeText {
+    /// As it is written.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Boolean => "boolean",
+            Self::Choice => "choice",
+            Self::Date => "date",
+            Self::Email => "email",
+            Self::Hostname => "hostname",
+            Self::Integer => "integer",
+            Self::Ip => "ip",
+            Self::List => "list",
+            Self::Number => "number",
+            Self::Quantity => "quantity",
+            Self::SecretRef => "secretRef",
+            Self::Text => "text",
+            Self::Url => "url",
+        }
+    }
+}
+
 /// A value: a text, a number, `true` or `false`, or a list of texts. It may always be written as a text.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize, ToSchema)]
 #[serde(untagged)]
@@ -387,6 +413,19 @@ impl DefinitionDocument {
             summary_description: self.summary_description.clone(),
             validations,
         }
+    }
+}
+
+impl DefinitionDocument {
+    /// Takes out what is only for those who publish services.
+    pub fn hide(&mut self) {
+        let is_hidden = |key: &String| {
+            self.properties.iter().any(|property| property.hidden && property.key == *key)
+        };
+        for plan in &mut self.plans {
+            plan.properties.retain(|key, _| !is_hidden(key));
+        }
+        self.properties.retain(|property| !property.hidden);
     }
 }
 
@@ -605,6 +644,7 @@ impl From<&Unit> for UnitDocument {
 impl From<&Definition> for DefinitionDocument {
     fn from(definition: &Definition) -> Self {
         Self {
+            schema: None,
             key: Some(definition.key.to_string()),
             name: definition.name.clone(),
             description: definition.description.clone(),
