@@ -57,7 +57,7 @@ pub enum Kind {
 }
 
 /// A property of a service. What is left out of its stored form is as it was before the field was known.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Property {
     /// Groups properties in forms.
@@ -103,7 +103,7 @@ pub struct Property {
 }
 
 /// A rule with a message of its own, for any number of properties.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Validation {
     /// Names it within its service.
@@ -115,7 +115,7 @@ pub struct Validation {
 }
 
 /// What the values of a property are, and within which bounds. Bounds are inclusive.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", rename_all_fields = "camelCase")]
 pub enum ValueType {
     /// `true` or `false`.
@@ -261,6 +261,8 @@ impl Default for ValueType {
     }
 }
 
+impl Eq for Pattern {}
+
 impl PartialEq for Pattern {
     fn eq(&self, other: &Self) -> bool {
         self.text == other.text
@@ -387,8 +389,8 @@ impl Property {
             let detail = format!("A value has at most {VALUE_MAX_CHARS} characters.");
             return Err(Invalid::new("too_long", detail));
         }
-        let named = |key| validations.iter().find(|validation| validation.key == *key);
-        match self.validation.as_ref().and_then(named) {
+        let named = validations.iter().find(|it| Some(&it.key) == self.validation.as_ref());
+        match named {
             Some(rule) if !rule.pattern.matches(&value) => {
                 Err(Invalid::new("does_not_match", rule.message.clone()))
             }
