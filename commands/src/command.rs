@@ -6,7 +6,9 @@ use domain::user::Proof;
 
 use crate::error::Stop;
 use crate::unit::Unit;
-use crate::usecase::{definition, installation, organizations, overrides, services, subscriptions, users};
+use crate::usecase::{
+    definition, installation, organizations, overrides, services, subscriptions, users,
+};
 use crate::{Input, Reply};
 
 /// A wish, as it comes from the edge. Ids are as the caller wrote them: one that is none is simply

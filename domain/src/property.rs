@@ -29,7 +29,9 @@ const PATTERN_MAX_BYTES: usize = 256 * 1024;
 const UNLIMITED: &str = "Unlimited";
 
 /// The level that a property is for. Whoever stands there may set it, and everybody above, for all below.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 #[serde(rename_all = "camelCase")]
 pub enum Scope {
     /// One value for everybody.
@@ -471,7 +473,10 @@ impl ValueType {
                 within(number, min.as_ref(), max.as_ref()).map(|()| number.to_string())
             }
             Self::Ip => IpAddr::from_str(text).map(|address| address.to_string()).map_err(|_| {
-                Invalid::new("not_an_ip", "This must be an address such as 192.0.2.1 or 2001:db8::1.")
+                Invalid::new(
+                    "not_an_ip",
+                    "This must be an address such as 192.0.2.1 or 2001:db8::1.",
+                )
             }),
             Self::List { .. } => unreachable!("read above"),
             Self::Number { max, min } => {
@@ -481,12 +486,14 @@ impl ValueType {
             Self::Quantity { max, min, unlimited, units } => {
                 quantity(text, min.as_deref(), max.as_deref(), *unlimited, units)
             }
-            Self::SecretRef => PropertyKey::parse(text).map(|key| key.to_string()).ok_or_else(|| {
-                Invalid::new(
-                    "not_a_secret_name",
-                    "This names a secret: letters A-Z, digits, `-`, `_` and `.`.",
-                )
-            }),
+            Self::SecretRef => {
+                PropertyKey::parse(text).map(|key| key.to_string()).ok_or_else(|| {
+                    Invalid::new(
+                        "not_a_secret_name",
+                        "This names a secret: letters A-Z, digits, `-`, `_` and `.`.",
+                    )
+                })
+            }
             Self::Text { max_length, min_length, pattern } => {
                 if *min_length == 0 && text.is_empty() {
                     return Ok(String::new());
@@ -579,8 +586,8 @@ fn decimal(text: &str) -> Result<Decimal, Invalid> {
     // As people write it: no exponent, no blanks or underscores between.
     let plain = text.bytes().all(|byte| byte.is_ascii_digit() || matches!(byte, b'.' | b'-'));
     let number = plain.then(|| Decimal::from_str_exact(text).ok()).flatten();
-    let number =
-        number.ok_or_else(|| Invalid::new("not_a_number", "This must be a number such as 12.5."))?;
+    let number = number
+        .ok_or_else(|| Invalid::new("not_a_number", "This must be a number such as 12.5."))?;
     Ok(number.normalize())
 }
 
@@ -599,8 +606,9 @@ fn list(
     options: &[Choice],
 ) -> Result<String, Invalid> {
     let mut texts = Vec::with_capacity(items.len().min(ITEMS_MAX));
-    within(items.len(), Some(&min_items), Some(&max_items.unwrap_or(ITEMS_MAX)))
-        .map_err(|Invalid { detail, .. }| Invalid::new("wrong_count", format!("Items: {detail}")))?;
+    within(items.len(), Some(&min_items), Some(&max_items.unwrap_or(ITEMS_MAX))).map_err(
+        |Invalid { detail, .. }| Invalid::new("wrong_count", format!("Items: {detail}")),
+    )?;
     for item in items {
         let text = line(item, VALUE_MAX_CHARS)?;
         let text = if options.is_empty() { text } else { chosen(&text, options)? };
@@ -724,7 +732,10 @@ fn check_options(options: &[Choice], at: &str, faults: &mut Faults) {
             "Another option has this value.",
         );
         let at = format!("{at}/{index}/value");
-        if faults.take(&at, line(&option.value, VALUE_MAX_CHARS)).is_some_and(|it| it != option.value) {
+        if faults
+            .take(&at, line(&option.value, VALUE_MAX_CHARS))
+            .is_some_and(|it| it != option.value)
+        {
             faults.add(&at, "blanks_around", "An option has no blanks around it.");
         }
     }
@@ -813,7 +824,11 @@ mod tests {
             (&ValueType::default(), "  two words ", "two words"),
         ] {
             assert_eq!(parse(value_type, text).as_deref(), Ok(canonical), "{value_type:?} {text}");
-            assert_eq!(parse(value_type, canonical).as_deref(), Ok(canonical), "again: {canonical}");
+            assert_eq!(
+                parse(value_type, canonical).as_deref(),
+                Ok(canonical),
+                "again: {canonical}"
+            );
         }
     }
 
@@ -852,7 +867,11 @@ mod tests {
             (&ValueType::Hostname, "a..example", "not_a_hostname"),
             (&ValueType::Url { schemes: vec![] }, "ftp://example.com", "not_a_url"),
             (&ValueType::Url { schemes: vec![] }, "https://ann:secret@example.com", "not_a_url"),
-            (&ValueType::Url { schemes: vec!["ftp".to_owned()] }, "https://example.com", "not_a_url"),
+            (
+                &ValueType::Url { schemes: vec!["ftp".to_owned()] },
+                "https://example.com",
+                "not_a_url",
+            ),
             (&ValueType::Email, "ann", "not_an_address"),
             (&ValueType::SecretRef, "a b", "not_a_secret_name"),
             (&short, "a", "too_short"),
@@ -894,7 +913,10 @@ mod tests {
         assert_eq!(parse("admin").as_deref(), Ok("admin"));
         for bad in ["abcd", "xadmin", "ab", "abc\u{e9}"] {
             let invalid = parse(bad).unwrap_err();
-            assert_eq!((invalid.code, invalid.detail.as_str()), ("does_not_match", "Three letters, please."));
+            assert_eq!(
+                (invalid.code, invalid.detail.as_str()),
+                ("does_not_match", "Three letters, please.")
+            );
         }
     }
 

@@ -237,8 +237,7 @@ fn a_lock_keeps_those_below_from_setting_another_value_and_says_so() {
         overriding,
         position,
     };
-    let resolved =
-        resolve(&definition, None, &[at(1, &above, 1), at(3, &below, 2)], &[], day(1));
+    let resolved = resolve(&definition, None, &[at(1, &above, 1), at(3, &below, 2)], &[], day(1));
     let speed = &resolved[2];
     assert_eq!(speed.value(), Some("slow"));
     assert_eq!(speed.losers().len(), 1);

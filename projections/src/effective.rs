@@ -11,7 +11,9 @@ use domain::overrides::Source;
 use domain::property::Property;
 use domain::service::{Definition, Service, ServiceEvent};
 use domain::subscription::{Request, Subscription, SubscriptionEvent};
-use domain::{Decider, OrganizationId, PlanKey, PropertyKey, ServiceKey, SubscriptionId, TenantPath};
+use domain::{
+    Decider, OrganizationId, PlanKey, PropertyKey, ServiceKey, SubscriptionId, TenantPath,
+};
 use eventstore::{Database, Error, Value, failpoint};
 
 use crate::tables;
@@ -92,7 +94,8 @@ pub async fn properties(
     mut database: &Database,
     questions: &[Question],
 ) -> Result<Vec<Vec<EffectiveProperty>>, Error> {
-    let stream = |subscription: &SubscriptionId| format!("{}-{subscription}", Subscription::CATEGORY);
+    let stream =
+        |subscription: &SubscriptionId| format!("{}-{subscription}", Subscription::CATEGORY);
     let of_service = |service: &ServiceKey| format!("{}-{service}", Service::CATEGORY);
     let held = questions.iter().filter_map(|question| question.subscription.as_ref());
     let streams: BTreeSet<_> = questions

@@ -219,10 +219,7 @@ pub(crate) async fn properties(
 }
 
 /// The keys of a service and a plan as callers write them.
-pub(crate) fn keys(
-    service: &str,
-    plan: Option<&str>,
-) -> Resolved<(ServiceKey, Option<PlanKey>)> {
+pub(crate) fn keys(service: &str, plan: Option<&str>) -> Resolved<(ServiceKey, Option<PlanKey>)> {
     let service = ServiceKey::parse(service)
         .ok_or_else(|| Problem::bad_parameter("service", "This is the key of a service."))?;
     let plan = plan.map(|plan| {

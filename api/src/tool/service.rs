@@ -42,7 +42,9 @@ pub(crate) async fn run(arguments: &ImportServiceArguments) -> Result<ExitCode> 
     let bytes = std::fs::read(file).with_context(cannot)?;
     let document = match body::parse::<DefinitionDocument>(&bytes) {
         Ok(document) => document,
-        Err(shape) => bail!("{} is no definition of a service:{}", file.display(), list(&shape.faults)),
+        Err(shape) => {
+            bail!("{} is no definition of a service:{}", file.display(), list(&shape.faults))
+        }
     };
     let key = document.key.clone().unwrap_or_default();
     if ServiceKey::parse(&key).is_none() {
@@ -52,8 +54,7 @@ pub(crate) async fn run(arguments: &ImportServiceArguments) -> Result<ExitCode> 
     ensure_is_there(&settings)?;
     let database = open(&settings).await?;
     let keys = Keys::derive(&master_key(&settings, &database).await?);
-    let installation =
-        Installation::start(database, keys, Arc::new(SystemAmbient), None).await?;
+    let installation = Installation::start(database, keys, Arc::new(SystemAmbient), None).await?;
     let mut wishes =
         vec![Command::DraftService { key: key.clone(), body: Ok(document), if_match: None }];
     if !arguments.draft {

@@ -5,7 +5,9 @@ use std::str::FromStr;
 
 use domain::billing::BillingSettings;
 use domain::money::Money;
-use domain::property::{Choice, Given, Kind, Pattern, Property, Scope, Unit, Validation, ValueType};
+use domain::property::{
+    Choice, Given, Kind, Pattern, Property, Scope, Unit, Validation, ValueType,
+};
 use domain::service::{
     Definition, Instancing, Level, PLANS_MAX, PROPERTIES_MAX, Plan, VALIDATIONS_MAX,
 };

@@ -147,8 +147,7 @@ impl Recipient {
         let above = Above::of(unit, &self.lineage);
         let overrides = above.overrides(key);
         let filled_in: Vec<_> = inputs.iter().map(|(key, input)| input.of(key)).collect();
-        let resolved =
-            resolve(definition, Some(plan), &overrides, &filled_in, unit.effective_at());
+        let resolved = resolve(definition, Some(plan), &overrides, &filled_in, unit.effective_at());
         for effective in &resolved {
             self.check(effective, &inputs, faults);
         }
@@ -412,8 +411,7 @@ fn provision(unit: &mut Unit<'_>, holder: Holder, body: Input<Provision>) -> Res
     let instance = sold.instance(body.instance.as_deref(), &mut faults);
     unit.because(from, reason);
     let moment = unit.effective_at();
-    let inputs =
-        recipient.fill_in(&sold.definition, None, &body.properties, moment, &mut faults);
+    let inputs = recipient.fill_in(&sold.definition, None, &body.properties, moment, &mut faults);
     let Some(plan) = plan else {
         faults.check()?;
         unreachable!("an unknown plan is a fault")
@@ -464,13 +462,8 @@ pub(crate) fn change(
     }
     let plan = plan.cloned();
     let moment = unit.effective_at();
-    let inputs = recipient.fill_in(
-        &sold.definition,
-        Some(&held),
-        &body.properties,
-        moment,
-        &mut faults,
-    );
+    let inputs =
+        recipient.fill_in(&sold.definition, Some(&held), &body.properties, moment, &mut faults);
     let Some(plan) = plan else {
         faults.check()?;
         return Err(Refusal::not_found().into());

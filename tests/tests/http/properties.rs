@@ -77,7 +77,8 @@ async fn effective(app: &TestApp, token: &str, subscription: &str, when: &str) -
     let nodes = nodes.with_context(|| format!("{answer}"))?;
     let node = nodes.iter().find(|node| node["uuid"] == subscription).context("it is listed")?;
     let properties = node["effectiveProperties"].as_array().context("properties")?;
-    let by_key = properties.iter().map(|it| (it["key"].as_str().unwrap_or("").to_owned(), it.clone()));
+    let by_key =
+        properties.iter().map(|it| (it["key"].as_str().unwrap_or("").to_owned(), it.clone()));
     Ok(Value::Object(by_key.collect()))
 }
 
@@ -125,7 +126,8 @@ async fn every_problem_of_a_definition_is_told_at_once_before_it_is_published() 
 }
 
 #[tokio::test]
-async fn what_is_filled_in_is_checked_as_its_type_and_validation_say_and_kept_in_one_form() -> Result<()> {
+async fn what_is_filled_in_is_checked_as_its_type_and_validation_say_and_kept_in_one_form()
+-> Result<()> {
     for engine in BOTH {
         let app = TestApp::new(engine, "2019-11-10T09:00:00Z").await?;
         sold(&app).await?;
@@ -175,8 +177,14 @@ async fn what_is_filled_in_is_checked_as_its_type_and_validation_say_and_kept_in
         let id = made["id"].as_str().context("an id")?.to_owned();
         let shown = effective(&app, &app.token, &id, "").await?;
         for (key, value) in [
-            ("Account", "harbour"), ("Years", "3"), ("Rate", "1.5"), ("Hosts", "b\na"),
-            ("Encrypted", "false"), ("Address", "2001:db8::1"), ("Storage", "1 TB"), ("Region", "eu"),
+            ("Account", "harbour"),
+            ("Years", "3"),
+            ("Rate", "1.5"),
+            ("Hosts", "b\na"),
+            ("Encrypted", "false"),
+            ("Address", "2001:db8::1"),
+            ("Storage", "1 TB"),
+            ("Region", "eu"),
         ] {
             assert_eq!(shown[key]["value"], value, "{key}");
         }
@@ -309,9 +317,7 @@ async fn a_property_is_set_only_where_its_scope_is_and_by_whom_its_kind_allows()
             app.user(&reseller, "ruth@contoso.test", &["Reseller Administrator"]).await?;
         let customer = app.customer("Aanimals Inc", Some(&reseller)).await?;
         let root = root(&app).await?;
-        let wish = |property: &str, value: &str| {
-            json!({ "property": property, "value": value, "reason": "To see" })
-        };
+        let wish = |property: &str, value: &str| json!({ "property": property, "value": value, "reason": "To see" });
         let provider = &app.token;
         for (token, at, property, value, fault) in [
             (provider, &root, "Server", "https://b.test", None),
@@ -336,11 +342,16 @@ async fn a_property_is_set_only_where_its_scope_is_and_by_whom_its_kind_allows()
             }
         }
         // Hidden properties do not exist for those who do not publish.
-        let query = json!({ "query": "{ services { nodes { key published { properties { key } } } } }" });
+        let query =
+            json!({ "query": "{ services { nodes { key published { properties { key } } } } }" });
         for (token, sees) in [(provider, true), (&seller, false)] {
-            let shown = app.send(token, Method::GET, "/api/v2/services/vault", None).await?.expect(200)?;
+            let shown =
+                app.send(token, Method::GET, "/api/v2/services/vault", None).await?.expect(200)?;
             assert_eq!(shown.to_string().contains("Server"), sees);
-            let shown = app.send(token, Method::POST, "/graphql", Some(query.clone())).await?.expect(200)?;
+            let shown = app
+                .send(token, Method::POST, "/graphql", Some(query.clone()))
+                .await?
+                .expect(200)?;
             assert_eq!(shown.to_string().contains("Server"), sees, "{shown}");
         }
         app.finish().await?;
