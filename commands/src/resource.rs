@@ -1,7 +1,5 @@
 //! Resources as the REST API shows them: what commands answer, and what `GET` gives.
 
-use std::collections::BTreeMap;
-
 use chrono::{DateTime, Utc};
 use domain::OrganizationId;
 use domain::billing::{Overridden, PriceOverride, Setting};
@@ -40,7 +38,7 @@ pub struct OrganizationResource {
     #[schema(value_type = String)]
     pub purpose: domain::organization::Purpose,
     /// How to reach it.
-    #[schema(value_type = BTreeMap<String, String>)]
+    #[schema(value_type = std::collections::BTreeMap<String, String>)]
     pub contact: domain::organization::Contact,
     /// The seller above.
     pub parent_id: Option<Uuid>,

@@ -255,6 +255,8 @@ pub enum ValueDocument {
     Text(String),
     /// Several texts.
     List(Vec<String>),
+    /// None: `null`.
+    Nothing,
 }
 
 /// One of the values that can be chosen.
@@ -342,6 +344,7 @@ impl From<&ValueDocument> for Given {
             ValueDocument::Number(number) => Self::Number(number.to_string()),
             ValueDocument::Text(text) => Self::Text(text.clone()),
             ValueDocument::List(items) => Self::List(items.clone()),
+            ValueDocument::Nothing => Self::Text(String::new()),
         }
     }
 }
@@ -353,6 +356,7 @@ impl ValueDocument {
             Self::Number(number) => number.to_string(),
             Self::Text(text) => text.trim().to_owned(),
             Self::List(items) => items.join("\n"),
+            Self::Nothing => String::new(),
         }
     }
 }
@@ -600,7 +604,8 @@ impl PlanDocument {
         let negative = price.is_some_and(|price| price.minor < 0);
         faults.ensure(!negative, &at_price, "negative", "A price is not negative.");
         let mut values = BTreeMap::new();
-        for (text, document) in &self.properties {
+        let given = self.properties.iter().filter(|(_, it)| **it != ValueDocument::Nothing);
+        for (text, document) in given {
             let at = format!("{at}/properties/{}", pointer_token(text));
             let Some(key) = property_key(text, &at, faults) else { continue };
             let value = match properties.iter().find(|property| property.key == key) {

@@ -50,7 +50,7 @@ pub struct Provision {
     pub instance: Option<String>,
     /// What is filled in: a value for each of the service's inputs.
     #[serde(default)]
-    pub properties: BTreeMap<String, Option<ValueDocument>>,
+    pub properties: BTreeMap<String, ValueDocument>,
     /// A time, or a date, which means its first moment at the seller; now where it is left out.
     pub effective_at: Option<String>,
     /// Kept with the events.
@@ -67,7 +67,7 @@ pub struct ChangeSubscription {
     pub quantity: Option<i64>,
     /// Inputs that are filled in anew; `null` takes one back.
     #[serde(default)]
-    pub properties: BTreeMap<String, Option<ValueDocument>>,
+    pub properties: BTreeMap<String, ValueDocument>,
     /// A time, or a date, which means its first moment at the seller; now where it is left out.
     pub effective_at: Option<String>,
     /// Kept with the events.
@@ -228,7 +228,7 @@ impl Recipient {
         &self,
         definition: &Definition,
         before: Option<&Request>,
-        wished: &BTreeMap<String, Option<ValueDocument>>,
+        wished: &BTreeMap<String, ValueDocument>,
         moment: DateTime<Utc>,
         faults: &mut Faults,
     ) -> Inputs {
@@ -252,10 +252,10 @@ impl Recipient {
                 faults.add(&at, "not_an_input", detail);
                 continue;
             };
-            let Some(value) = value else {
+            if *value == ValueDocument::Nothing {
                 inputs.remove(&property.key);
                 continue;
-            };
+            }
             let parsed = property.parse(&Given::from(value), &definition.validations);
             let Some(value) = faults.take(&at, parsed) else { continue };
             let is_new = inputs.get(&property.key).is_none_or(|input| input.value != value);
