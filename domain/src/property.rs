@@ -180,11 +180,11 @@ pub enum ValueType {
         /// The least.
         #[serde(skip_serializing_if = "Option::is_none")]
         min: Option<String>,
+        /// In which it can be given.
+        units: Vec<Unit>,
         /// Whether `Unlimited` is a value.
         #[serde(default, skip_serializing_if = "is_false")]
         unlimited: bool,
-        /// In which it can be given.
-        units: Vec<Unit>,
     },
     /// The name of a secret.
     SecretRef,

@@ -67,7 +67,7 @@ fn pairs(expected: &[(&str, &str)]) -> Vec<(String, String)> {
 /// The effective properties of what an organisation holds, by key.
 async fn effective(app: &TestApp, token: &str, subscription: &str, when: &str) -> Result<Value> {
     let query = format!(
-        "{{ subscriptions(first: 50) {{ nodes {{ uuid effectiveProperties{when} {{ key value values \
+        "{{ subscriptions(first: 5) {{ nodes {{ uuid effectiveProperties{when} {{ key value values \
          set {{ origin since until actor reason locked without organization {{ name }} }} \
          losers {{ value origin }} }} }} }} }}"
     );
