@@ -239,22 +239,22 @@ pub async fn detail(
     Path(end_date): Path<String>,
     parameters: Parameters<BillParameters>,
 ) -> Answer {
-    let wanted = Wanted::parse(&app, &reader.0, &end_date, parameters).await?;
-    let mut parts = wanted.parts(&app, &[wanted.period]).await?;
-    let Filter { after, limit, .. } = wanted.filter;
+    let Wanted { filter, period, question, settings } =
+        Wanted::parse(&app, &reader.0, &end_date, parameters).await?;
+    let mut parts = Parts::begin(app.database(), &question, &settings, &[period]).await?;
     // One more than is given, so that it is known whether there are more.
-    let most = limit.map(|limit| after + limit + 1);
+    let most = filter.limit.map(|limit| filter.after.saturating_add(limit + 1));
     let mut rows: Vec<DetailResource> = Vec::new();
     // What cannot be read is told while there is still somebody who has not been told anything.
-    while let Some(part) = next_rows(&mut parts, &wanted.filter).await? {
+    while let Some(part) = next_rows(&mut parts, &filter).await? {
         rows.extend(part);
         match most {
             Some(most) if rows.len() < most => {}
             Some(_) => break,
-            None => return Ok(streamed(rows, parts, wanted.filter)),
+            None => return Ok(streamed(rows, parts, filter)),
         }
     }
-    wanted.filter.page(rows)
+    filter.page(rows)
 }
 
 /// The rows of the next customers; none where everybody has been.
@@ -399,7 +399,7 @@ impl Filter {
         let Some(limit) = self.limit else {
             return Ok(data(&rows.into_iter().skip(self.after).collect::<Vec<_>>()));
         };
-        let next = (self.after + limit < rows.len()).then_some(self.after + limit);
+        let next = Some(self.after.saturating_add(limit)).filter(|next| *next < rows.len());
         let rows: Vec<_> = rows.into_iter().skip(self.after).take(limit).collect();
         let body = serde_json::json!({ "data": rows, "next": next.map(|next| next.to_string()) });
         Ok(json_response(StatusCode::OK, body.to_string()))
@@ -432,10 +432,6 @@ impl Wanted {
             Some(text) => Some(known_at(app, text).await?),
         };
         Ok(Self { filter, period, question: Question { scope, known_at }, settings })
-    }
-
-    async fn parts(&self, app: &App, periods: &[Period]) -> Result<Parts, Problem> {
-        Ok(Parts::begin(app.database(), &self.question, &self.settings, periods).await?)
     }
 }
 

@@ -191,3 +191,45 @@ async fn the_billing_api_is_what_existing_integrations_know() -> Result<()> {
     }
     Ok(())
 }
+
+/// More customers than are rated at a time, founded in another order than that of their names.
+const CUSTOMERS: usize = 60;
+
+#[tokio::test]
+async fn a_bill_of_many_customers_is_whole_and_in_order_at_once_and_page_by_page() -> Result<()> {
+    for engine in BOTH {
+        let app = TestApp::new(engine, "2019-11-01T09:00:00Z").await?;
+        app.publish("backup").await?;
+        app.publish("crm").await?;
+        for number in 0..CUSTOMERS {
+            let name = format!("Customer {:02}", number * 7 % CUSTOMERS);
+            let customer = app.customer(&name, None).await?;
+            provision(&app, &customer, "BU001", "2019-11-02").await?;
+            let sent = json!({ "service": "crm", "plan": "team", "instance": "main" });
+            app.post(&format!("/api/v2/customers/{customer}/subscriptions"), sent).await?;
+        }
+        let path = "/api/Billing/2019-11-30/detail";
+        let whole = app.get(path).await?["data"].as_array().context("rows")?.clone();
+        let places: Vec<_> = whole
+            .iter()
+            .map(|row| format!("{} {}", row["customerName"], row["serviceName"]))
+            .collect();
+        assert_eq!(places.len(), 2 * CUSTOMERS);
+        assert!(places.is_sorted(), "{places:?}");
+        let (mut paged, mut after) = (Vec::new(), Some("0".to_owned()));
+        while let Some(from) = after {
+            let page = app.get(&format!("{path}?limit=50&after={from}")).await?;
+            paged.extend(page["data"].as_array().context("rows")?.clone());
+            after = page["next"].as_str().map(str::to_owned);
+        }
+        assert_eq!(paged, whole);
+        let rest = app.get(&format!("{path}?after=70")).await?;
+        assert_eq!(rest["data"].as_array().map(Vec::as_slice), whole.get(70..));
+        for limit in ["", "&limit=1", "&limit=500"] {
+            let beyond = app.get(&format!("{path}?after={}{limit}", usize::MAX)).await?;
+            assert_eq!(beyond["data"], json!([]), "{limit}");
+        }
+        app.finish().await?;
+    }
+    Ok(())
+}
