@@ -2,6 +2,7 @@
 
 mod activity;
 mod connection;
+mod effective;
 mod event;
 mod id;
 mod ledger;

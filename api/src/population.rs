@@ -15,8 +15,9 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 use anyhow::{Context, Result, ensure};
 use chrono::{DateTime, Days, Months, NaiveDate, TimeDelta, TimeZone as _, Utc};
+use commands::usecase::definition::DefinitionDocument;
 use commands::usecase::organizations::CreateOrganization;
-use commands::usecase::services::{DefinitionDocument, PublishService};
+use commands::usecase::services::PublishService;
 use commands::usecase::users::CreateUser;
 use commands::{Ambient, Caller, Command, Submission, Writer, WriterSettings};
 use domain::UserId;

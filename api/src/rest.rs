@@ -77,6 +77,8 @@ fn routes() -> OpenApiRouter<App> {
         .routes(routes!(services::get_service))
         .routes(routes!(services::draft_service))
         .routes(routes!(services::publish_service))
+        .routes(routes!(services::check_service))
+        .routes(routes!(services::schema_of_definition))
         .routes(routes!(subscriptions::list_of_customer, subscriptions::provision_to_customer))
         .routes(routes!(subscriptions::list_of_user, subscriptions::provision_to_user))
         .routes(routes!(subscriptions::get_subscription))

@@ -10,6 +10,7 @@ mod postgres;
 pub(crate) mod rebuild;
 pub(crate) mod restore;
 pub(crate) mod seed;
+pub(crate) mod service;
 pub(crate) mod verify;
 
 use std::io::IsTerminal as _;

@@ -6,7 +6,9 @@ use domain::user::Proof;
 
 use crate::error::Stop;
 use crate::unit::Unit;
-use crate::usecase::{installation, organizations, overrides, services, subscriptions, users};
+use crate::usecase::{
+    definition, installation, organizations, overrides, services, subscriptions, users,
+};
 use crate::{Input, Reply};
 
 /// A wish, as it comes from the edge. Ids are as the caller wrote them: one that is none is simply
@@ -121,7 +123,7 @@ pub enum Command {
         /// Which.
         key: String,
         /// What was sent.
-        body: Input<services::DefinitionDocument>,
+        body: Input<definition::DefinitionDocument>,
         /// The version that the caller has seen.
         if_match: Option<u64>,
     },

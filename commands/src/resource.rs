@@ -1,14 +1,11 @@
 //! Resources as the REST API shows them: what commands answer, and what `GET` gives.
 
-use std::collections::BTreeMap;
-
 use chrono::{DateTime, Utc};
 use domain::OrganizationId;
 use domain::billing::{Overridden, PriceOverride, Setting};
 use domain::event::Actor;
 use domain::organization::{Kind, Status};
 use domain::overrides::Overriding;
-use domain::service::{Definition, Instancing, Level};
 use domain::user::Credential;
 use projections::views::{
     Holder, OrganizationView, OverrideView, RequestView, ServiceView, SubscriptionView, UserView,
@@ -16,6 +13,8 @@ use projections::views::{
 use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
+
+use crate::usecase::definition::DefinitionDocument;
 
 /// A provider, reseller or customer.
 #[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
@@ -39,7 +38,7 @@ pub struct OrganizationResource {
     #[schema(value_type = String)]
     pub purpose: domain::organization::Purpose,
     /// How to reach it.
-    #[schema(value_type = BTreeMap<String, String>)]
+    #[schema(value_type = std::collections::BTreeMap<String, String>)]
     pub contact: domain::organization::Contact,
     /// The seller above.
     pub parent_id: Option<Uuid>,
@@ -150,101 +149,11 @@ pub struct ServiceResource {
     /// Of what is sold: 1, 2, 3, ...; 0 before the first publication.
     pub published_version: u32,
     /// What is sold.
-    pub published: Option<DefinitionResource>,
+    pub published: Option<DefinitionDocument>,
     /// What is being edited.
-    pub draft: Option<DefinitionResource>,
+    pub draft: Option<DefinitionDocument>,
     /// The `ETag`.
     pub version: u64,
-}
-
-/// A definition, in the form in which it was sent.
-#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct DefinitionResource {
-    /// Names the service.
-    pub key: String,
-    /// As people read it.
-    pub name: String,
-    /// What it is, for those who buy it.
-    pub description: String,
-    /// Where it stands in the catalogue.
-    pub category: String,
-    /// `customer` or `user`.
-    #[schema(value_type = String)]
-    pub level: Level,
-    /// `single` or `multi`.
-    #[schema(value_type = String)]
-    pub instancing: Instancing,
-    /// What the plans differ in.
-    pub properties: Vec<PropertyResource>,
-    /// What can be bought.
-    pub plans: Vec<PlanResource>,
-    /// Pattern of the line description.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub line_description: Option<String>,
-    /// Pattern of the summary description.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub summary_description: Option<String>,
-}
-
-/// A property whose value makes one plan differ from another.
-#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
-pub struct PropertyResource {
-    /// Names it.
-    pub key: String,
-    /// As people read it.
-    pub label: String,
-}
-
-/// A product option of a service.
-#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct PlanResource {
-    /// Names it.
-    pub key: String,
-    /// As people read it.
-    pub name: String,
-    /// Stock code.
-    pub sku: String,
-    /// Per month and unit, in the provider's currency.
-    pub price: Option<String>,
-    /// A value for each property of the service.
-    pub properties: BTreeMap<String, String>,
-    /// Not sold any more.
-    pub retired: bool,
-}
-
-impl From<&Definition> for DefinitionResource {
-    fn from(definition: &Definition) -> Self {
-        let plans = definition.plans.iter().map(|plan| PlanResource {
-            key: plan.key.to_string(),
-            name: plan.name.clone(),
-            sku: plan.sku.clone(),
-            price: plan.price.map(|price| price.to_string()),
-            properties: plan
-                .properties
-                .iter()
-                .map(|(key, value)| (key.to_string(), value.clone()))
-                .collect(),
-            retired: plan.retired,
-        });
-        let properties = definition.properties.iter().map(|property| PropertyResource {
-            key: property.key.to_string(),
-            label: property.label.clone(),
-        });
-        Self {
-            key: definition.key.to_string(),
-            name: definition.name.clone(),
-            description: definition.description.clone(),
-            category: definition.category.clone(),
-            level: definition.level,
-            instancing: definition.instancing,
-            properties: properties.collect(),
-            plans: plans.collect(),
-            line_description: definition.line_description.clone(),
-            summary_description: definition.summary_description.clone(),
-        }
-    }
 }
 
 impl From<&ServiceView> for ServiceResource {
@@ -252,8 +161,8 @@ impl From<&ServiceView> for ServiceResource {
         Self {
             key: view.key.to_string(),
             published_version: view.published_version,
-            published: view.published.as_ref().map(DefinitionResource::from),
-            draft: view.draft.as_ref().map(DefinitionResource::from),
+            published: view.published.as_ref().map(DefinitionDocument::from),
+            draft: view.draft.as_ref().map(DefinitionDocument::from),
             version: view.version,
         }
     }
@@ -398,6 +307,8 @@ pub struct OverrideResource {
     pub price_minor: Option<i64>,
     /// The percentage on the price.
     pub percent: Option<String>,
+    /// Whether nobody below can set another value.
+    pub locked: bool,
     /// Whether it ends those before it.
     pub cleared: bool,
     /// From when.
@@ -435,6 +346,7 @@ impl OverrideResource {
             value: None,
             price_minor: None,
             percent: None,
+            locked: false,
             cleared: false,
             effective_from,
             effective_to: None,
@@ -452,7 +364,8 @@ impl OverrideResource {
                     }
                 }
             }
-            Overridden::Property { key, setting } => {
+            Overridden::Property { key, locked, setting } => {
+                resource.locked = *locked;
                 resource.property = Some(key.to_string());
                 match setting {
                     Setting::Cleared => resource.cleared = true,

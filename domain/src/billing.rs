@@ -5,7 +5,6 @@
 mod calendar;
 pub mod description;
 mod price;
-mod property;
 mod rating;
 mod summary;
 mod timeline;

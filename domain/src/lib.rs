@@ -4,6 +4,7 @@
 pub mod billing;
 pub mod billing_calendar;
 pub mod decider;
+pub mod effective;
 pub mod event;
 mod ids;
 pub mod money;
@@ -12,6 +13,7 @@ pub mod overrides;
 mod path;
 pub mod permission;
 mod planted;
+pub mod property;
 mod refusal;
 pub mod service;
 pub mod subscription;

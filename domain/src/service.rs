@@ -8,12 +8,15 @@ use serde::{Deserialize, Serialize};
 use crate::billing::description;
 use crate::decider::Decider;
 use crate::money::Money;
+use crate::property::{Given, Kind, Property, Scope, Validation};
 use crate::{Faults, PlanKey, PropertyKey, Refusal, ServiceKey};
 
 /// Most plans of one service.
 pub const PLANS_MAX: usize = 100;
 /// Most properties of one service.
 pub const PROPERTIES_MAX: usize = 200;
+/// Most named validations of one service.
+pub const VALIDATIONS_MAX: usize = 100;
 
 /// To whom a service is provisioned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -35,16 +38,6 @@ pub enum Instancing {
     Multi,
 }
 
-/// A property whose value makes one plan differ from another.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Property {
-    /// Names it; never changes.
-    pub key: PropertyKey,
-    /// As people read it.
-    pub label: String,
-}
-
 /// A product option of a service.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -56,7 +49,7 @@ pub struct Plan {
     /// Per month and unit, in arrears. None: what is provisioned goes to quarantine until priced.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub price: Option<Money>,
-    /// A value for each property of the service.
+    /// Values of the properties that are the plan's, in their canonical form.
     pub properties: BTreeMap<PropertyKey, String>,
     /// Kept for what runs, not sold any more.
     pub retired: bool,
@@ -72,6 +65,9 @@ pub struct Definition {
     pub category: String,
     /// What it is, for those who buy it.
     pub description: String,
+    /// A picture for catalogues: the name of one that screens know.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub icon: Option<String>,
     /// How many a holder can have.
     pub instancing: Instancing,
     /// Names it; never changes.
@@ -85,11 +81,14 @@ pub struct Definition {
     pub name: String,
     /// What can be bought.
     pub plans: Vec<Plan>,
-    /// What the plans differ in.
+    /// What can be set.
     pub properties: Vec<Property>,
     /// Pattern of the summary description; none: the default.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub summary_description: Option<String>,
+    /// Rules that properties name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub validations: Vec<Validation>,
 }
 
 impl Definition {
@@ -99,8 +98,15 @@ impl Definition {
         self.plans.iter().find(|plan| plan.key == *key)
     }
 
+    /// The property of that key.
+    #[must_use]
+    pub fn property(&self, key: &PropertyKey) -> Option<&Property> {
+        self.properties.iter().find(|property| property.key == *key)
+    }
+
     /// Every reason not to publish this after `published`, as JSON pointers into the document.
-    fn problems(&self, published: Option<&Self>) -> Faults {
+    #[must_use]
+    pub fn problems(&self, published: Option<&Self>) -> Faults {
         let mut faults = Faults::default();
         faults.ensure(
             self.plans.iter().any(|plan| !plan.retired),
@@ -126,12 +132,40 @@ impl Definition {
 
     fn check_properties(&self, faults: &mut Faults) {
         let mut seen = BTreeSet::new();
+        for (index, validation) in self.validations.iter().enumerate() {
+            let at = format!("/validations/{index}");
+            faults.ensure(
+                seen.insert(&validation.key),
+                &format!("{at}/key"),
+                "duplicate",
+                "Another validation has this key.",
+            );
+            validation.problems(&at, faults);
+        }
+        let mut seen = BTreeSet::new();
         for (index, property) in self.properties.iter().enumerate() {
+            let at = format!("/properties/{index}");
             faults.ensure(
                 seen.insert(&property.key),
-                &format!("/properties/{index}/key"),
+                &format!("{at}/key"),
                 "duplicate",
                 "Another property has this key.",
+            );
+            property.problems(&self.validations, &at, faults);
+            faults.ensure(
+                property.scope != Scope::User || self.level == Level::User,
+                &format!("{at}/scope"),
+                "no_users",
+                "A service that is provisioned to customers has no values for users.",
+            );
+            faults.ensure(
+                !(property.required && property.kind == Kind::Configuration)
+                    || property.default.is_some()
+                    || property.read_only
+                    || property.scope != Scope::Service,
+                &format!("{at}/default"),
+                "missing_value",
+                "This is required and nobody fills it in, so it needs a default.",
             );
         }
     }
@@ -152,22 +186,43 @@ impl Definition {
                 "duplicate",
                 "Another plan has this SKU.",
             );
-            for property in plan.properties.keys() {
-                faults.ensure(
-                    self.properties.iter().any(|known| known.key == *property),
-                    &format!("{at}/properties/{property}"),
-                    "unknown_property",
-                    "The service has no property of this name.",
-                );
+            self.check_values(plan, &at, faults);
+        }
+    }
+
+    /// A plan has a value of the right form for each of its properties, and no others.
+    fn check_values(&self, plan: &Plan, at: &str, faults: &mut Faults) {
+        for (key, value) in &plan.properties {
+            let at = format!("{at}/properties/{key}");
+            let property = self.property(key);
+            faults.ensure(
+                property.is_some(),
+                &at,
+                "unknown_property",
+                "The service has no property of this name.",
+            );
+            let Some(property) = property else { continue };
+            faults.ensure(
+                property.scope == Scope::Plan,
+                &at,
+                "not_the_plan_s",
+                "This property is not set by plans; see its scope.",
+            );
+            let parsed = property.parse(&Given::Text(value.clone()), &self.validations);
+            if faults.take(&at, parsed).is_some_and(|canonical| canonical != *value) {
+                faults.add(&at, "not_canonical", "This value is written otherwise.");
             }
-            for property in &self.properties {
-                faults.ensure(
-                    plan.properties.contains_key(&property.key),
-                    &format!("{at}/properties"),
-                    "missing_value",
-                    &format!("The plan has no value for the property {}.", property.key),
-                );
-            }
+        }
+        for property in self.properties.iter().filter(|it| it.scope == Scope::Plan) {
+            let is_there = plan.properties.contains_key(&property.key)
+                || property.default.is_some()
+                || property.read_only;
+            faults.ensure(
+                is_there,
+                &format!("{at}/properties"),
+                "missing_value",
+                &format!("The plan has no value for the property {}.", property.key),
+            );
         }
     }
 
@@ -281,6 +336,7 @@ mod tests {
         Definition {
             category: "Backup".to_owned(),
             description: String::new(),
+            icon: None,
             instancing: Instancing::Single,
             key: ServiceKey::parse("backup").unwrap(),
             level: Level::Customer,
@@ -294,8 +350,9 @@ mod tests {
                 retired: false,
                 sku: "BU001".to_owned(),
             }],
-            properties: vec![Property { key: bandwidth, label: "Bandwidth".to_owned() }],
+            properties: vec![Property::of_plan(bandwidth, "Bandwidth")],
             summary_description: None,
+            validations: vec![],
         }
     }
 

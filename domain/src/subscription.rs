@@ -5,11 +5,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::billing::{Change, Fact, Holding, Timeline};
 use crate::decider::Decider;
-use crate::overrides::ResolvedProperty;
+use crate::overrides::{ResolvedProperty, Source};
 use crate::service::Level;
 use crate::text::Code;
 use crate::user::Person;
-use crate::{CommandId, OrganizationId, PlanKey, Refusal, ServiceKey, SubscriptionId, UserId};
+use crate::{
+    CommandId, OrganizationId, PlanKey, PropertyKey, Refusal, ServiceKey, SubscriptionId, UserId,
+};
 
 /// Most units of one subscription.
 pub const QUANTITY_MAX: u32 = 1_000_000;
@@ -28,6 +30,9 @@ pub struct Request {
     pub instance: Option<String>,
     /// The plan with its properties, overrides resolved.
     pub plan: RequestPlan,
+    /// The properties of all other levels, resolved.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub properties: Vec<ResolvedProperty>,
     /// Units.
     pub quantity: u32,
     /// The service, and the version of its definition that is used.
@@ -210,6 +215,11 @@ impl Subscription {
         self.timeline.state_at(moment)
     }
 
+    /// Whether the latest request had the same filled in.
+    fn has_inputs_of(&self, other: &Request) -> bool {
+        self.request.as_ref().is_none_or(|request| request.inputs().eq(other.inputs()))
+    }
+
     /// Whether it was taken away at a moment or before.
     fn ended_by(&self, moment: DateTime<Utc>) -> bool {
         let mut until = self.timeline.facts().iter().take_while(|fact| fact.effective_at <= moment);
@@ -231,7 +241,7 @@ impl Decider for Subscription {
         use SubscriptionEvent as E;
         match (self.held_at(effective_at), command) {
             (Some(held), C::Provision(request) | C::Change(request))
-                if held == request.holding() =>
+                if held == request.holding() && self.has_inputs_of(&request) =>
             {
                 Ok(vec![])
             }
@@ -294,6 +304,12 @@ impl Decider for Subscription {
 }
 
 impl Request {
+    /// What was filled in, by property.
+    pub fn inputs(&self) -> impl Iterator<Item = (&PropertyKey, &str)> {
+        let inputs = self.properties.iter().filter(|it| it.source == Some(Source::Input));
+        inputs.map(|it| (&it.key, it.value.as_str()))
+    }
+
     /// What will be held when it is done.
     #[must_use]
     pub fn holding(&self) -> Holding<'_> {
@@ -328,6 +344,7 @@ mod tests {
                 properties: vec![],
                 sku: plan.to_owned(),
             },
+            properties: vec![],
             quantity,
             subscription: SubscriptionId::of_slot(customer.0, &service, None),
             service: RequestService {

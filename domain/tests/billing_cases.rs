@@ -127,6 +127,7 @@ impl Case {
                 }),
                 (None, Some(property)) => Overridden::Property {
                     key: PropertyKey::parse(property).unwrap(),
+                    locked: false,
                     setting: Setting::Set { to: None, value: it.value.clone().unwrap() },
                 },
                 _ => panic!("case {}: an override is of a price or a property", self.case),

@@ -2,6 +2,7 @@
 
 pub mod activity;
 mod document;
+pub mod effective;
 pub mod finder;
 pub mod ledger;
 mod rebuild;

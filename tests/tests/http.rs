@@ -12,6 +12,7 @@ mod http {
     mod fields;
     mod hostile;
     mod permissions;
+    mod properties;
     mod published;
     mod rates;
     mod refusals;

@@ -46,6 +46,9 @@ pub(super) const COMPLEXITY_MAX: usize = 20_000;
 /// What a field costs for which bills are computed.
 pub(crate) const STATEMENT_COST: usize = 50;
 
+/// What the properties of a holder cost: as much as a page of them.
+pub(crate) const PROPERTIES_COST: usize = PAGE;
+
 /// Where costs stop growing, so that no sum of them overflows.
 const COST_END: usize = 1_000_000;
 

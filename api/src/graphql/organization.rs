@@ -12,10 +12,12 @@ use uuid::Uuid;
 
 use super::activity::{Activity, ActivityConnection};
 use super::connection::{Order, Slice, ViewConnection, list, list_of};
+use super::effective::{EffectiveProperty, Whose, keys, properties};
 use super::id::GlobalId;
-use super::limits::page_cost;
+use super::limits::{PROPERTIES_COST, page_cost};
 use super::overriding::Override;
 use super::reading::{Reading, Resolved, reading};
+use super::scalar::KnownAt;
 use super::subscription::Subscription;
 use super::user::User;
 use crate::problem::Problem;
@@ -192,6 +194,24 @@ impl Organization {
         reading(context).permit(Permission::ViewUsers, &self.0.path)?;
         let slice = Slice { first, after, last, before };
         list_of(reading(context), self.0.id, &slice).await
+    }
+
+    /// What a service's properties would be for this organisation, with a plan or before one is chosen; now, or at a
+    /// moment (`asOf`, of the business), as was known then (`knownAt`).
+    #[graphql(complexity = "PROPERTIES_COST * child_complexity")]
+    async fn effective_properties(
+        &self,
+        context: &Context<'_>,
+        service: String,
+        plan: Option<String>,
+        as_of: Option<DateTime<Utc>>,
+        known_at: Option<KnownAt>,
+    ) -> Resolved<Vec<EffectiveProperty>> {
+        let reading = reading(context);
+        reading.permit(Permission::ViewSubscriptions, &self.0.path)?;
+        let (service, plan) = keys(&service, plan.as_deref())?;
+        let whose = Whose { path: &self.0.path, plan, service, subscription: None };
+        properties(reading, whose, as_of, known_at).await
     }
 
     /// What it holds itself, by service; what its users hold is with them.

@@ -87,6 +87,11 @@ impl Override {
         self.resource.percent.as_deref()
     }
 
+    /// Whether nobody below can set another value.
+    async fn locked(&self) -> bool {
+        self.resource.locked
+    }
+
     /// Whether it ends those before it.
     async fn cleared(&self) -> bool {
         self.resource.cleared

@@ -22,6 +22,7 @@ use domain::subscription::Request;
 use futures_util::future::BoxFuture;
 use futures_util::task::AtomicWaker;
 use projections::View;
+use projections::effective::{self, EffectiveProperty};
 use projections::finder::{self, Page, Query, Scope};
 use projections::ledger::{self, Question, Statement, Total};
 use projections::views::RequestView;
@@ -146,6 +147,14 @@ impl Reading {
         self.loader.load_one(TotalKey(key)).await?.ok_or_else(Problem::internal)
     }
 
+    /// What somebody's properties are; of many holders at a time.
+    pub(crate) async fn properties(
+        &self,
+        question: effective::Question,
+    ) -> Resolved<Arc<Vec<EffectiveProperty>>> {
+        Ok(self.loader.load_one(question).await?.unwrap_or_default())
+    }
+
     /// The settings that everybody bills by.
     pub(crate) async fn settings(&self) -> Resolved<&BillingSettings> {
         self.app.billing_settings().await
@@ -264,6 +273,19 @@ impl<V: View> Loader<(Of<V>, Owner)> for Source {
         let scope = self.scope_of::<V>();
         let counts = finder::count_of_owners::<V>(self.app.database(), &scope, owners).await?;
         Ok(counts.into_iter().map(|(owner, count)| ((Of::ALL, Owner(owner)), count)).collect())
+    }
+}
+
+impl Loader<effective::Question> for Source {
+    type Value = Arc<Vec<EffectiveProperty>>;
+    type Error = Problem;
+
+    async fn load(
+        &self,
+        questions: &[effective::Question],
+    ) -> Result<HashMap<effective::Question, Self::Value>, Problem> {
+        let answers = effective::properties(self.app.database(), questions).await?;
+        Ok(questions.iter().cloned().zip(answers.into_iter().map(Arc::new)).collect())
     }
 }
 

@@ -3,13 +3,16 @@
 use std::sync::Arc;
 
 use async_graphql::{Context, Enum, ID, Object, SimpleObject};
+use commands::usecase::definition::{OptionDocument, PropertyDocument, TypeText};
 use domain::permission::Permission;
+use domain::property::Property;
 use domain::service::{self, Definition};
 use domain::{PlanKey, ServiceKey};
 use projections::finder::{Query as Wanted, Scope};
 use projections::views::ServiceView;
 
 use super::connection::{Order, Slice, ViewConnection, list};
+use super::effective::{PropertyKind, PropertyScope};
 use super::id::GlobalId;
 use super::reading::{Reading, Resolved, reading};
 use super::scalar::Money;
@@ -35,13 +38,67 @@ pub(crate) enum Instancing {
     Multi,
 }
 
-/// A property whose value makes one plan differ from another.
+/// Something that can be set for a service.
 #[derive(Clone, Debug, SimpleObject)]
 pub(crate) struct ServiceProperty {
     /// Names it.
     key: String,
     /// As people read it.
     label: String,
+    /// What to enter, for those who do.
+    help: Option<String>,
+    /// Groups properties in forms.
+    category: Option<String>,
+    /// The level that it is for.
+    scope: PropertyScope,
+    /// Who may set it.
+    kind: PropertyKind,
+    /// What its values are: `text`, `choice`, `quantity` and so on, as in the definition.
+    #[graphql(name = "type")]
+    value_type: String,
+    /// What there is to choose from, where its values are chosen.
+    options: Vec<PropertyOption>,
+    /// What it is where nobody says.
+    default: Option<String>,
+    /// Whether there has to be a value.
+    required: bool,
+    /// Shown only to those who publish services.
+    hidden: bool,
+    /// Set by provisioning, and by nobody else.
+    read_only: bool,
+}
+
+/// One of the values that can be chosen.
+#[derive(Clone, Debug, SimpleObject)]
+pub(crate) struct PropertyOption {
+    /// What is stored.
+    value: String,
+    /// As people read it.
+    label: String,
+}
+
+impl From<&Property> for ServiceProperty {
+    fn from(property: &Property) -> Self {
+        let document = PropertyDocument::from(property);
+        let option = |option: OptionDocument| PropertyOption {
+            label: option.label.unwrap_or_else(|| option.value.clone()),
+            value: option.value,
+        };
+        Self {
+            key: document.key,
+            label: property.label.clone(),
+            help: document.help,
+            category: document.category,
+            scope: property.scope.into(),
+            kind: property.kind.into(),
+            value_type: document.value_type.unwrap_or(TypeText::Text).name().to_owned(),
+            options: document.options.into_iter().map(option).collect(),
+            default: property.default.clone(),
+            required: property.required,
+            hidden: property.hidden,
+            read_only: property.read_only,
+        }
+    }
 }
 
 /// A property's value in a plan.
@@ -126,13 +183,11 @@ impl ServiceDefinition {
         self.definition().instancing.into()
     }
 
-    /// What the plans differ in.
-    async fn properties(&self) -> Vec<ServiceProperty> {
-        let properties = self.definition().properties.iter().map(|property| ServiceProperty {
-            key: property.key.to_string(),
-            label: property.label.clone(),
-        });
-        properties.collect()
+    /// What can be set; hidden ones only for those who publish services.
+    async fn properties(&self, context: &Context<'_>) -> Vec<ServiceProperty> {
+        let sees_all = reading(context).holds(Permission::PublishServices);
+        let properties = self.definition().properties.iter();
+        properties.filter(|it| sees_all || !it.hidden).map(ServiceProperty::from).collect()
     }
 
     /// What can be bought.
@@ -187,16 +242,17 @@ impl Plan {
         self.plan().price.map(Money::from)
     }
 
-    /// A value for each property of the service.
-    async fn properties(&self) -> Vec<PlanProperty> {
-        let known = &self.definition.definition().properties;
-        let properties = self.plan().properties.iter().map(|(key, value)| {
-            let known = known.iter().find(|property| property.key == *key);
-            PlanProperty {
+    /// Its values of the properties that are the plan's; hidden ones only for those who publish services.
+    async fn properties(&self, context: &Context<'_>) -> Vec<PlanProperty> {
+        let sees_all = reading(context).holds(Permission::PublishServices);
+        let definition = self.definition.definition();
+        let properties = self.plan().properties.iter().filter_map(|(key, value)| {
+            let known = definition.property(key);
+            known.is_none_or(|known| sees_all || !known.hidden).then(|| PlanProperty {
                 key: key.to_string(),
                 label: known.map_or(key.as_str(), |property| &property.label).to_owned(),
                 value: value.clone(),
-            }
+            })
         });
         properties.collect()
     }

@@ -11,9 +11,12 @@ use projections::views::{self, Holder, RequestView, SubscriptionView, UserView};
 use uuid::Uuid;
 
 use super::connection::{Slice, ViewConnection, list};
+use super::effective::{EffectiveProperty, Whose, properties};
 use super::id::GlobalId;
+use super::limits::PROPERTIES_COST;
 use super::organization::{Organization, narrowed};
 use super::reading::{Reading, Resolved, reading};
+use super::scalar::KnownAt;
 use super::service::{Plan, Service};
 use super::user::User;
 use crate::problem::Problem;
@@ -147,6 +150,24 @@ impl Subscription {
             Some(request) => Ok(Some(request.resolved(reading).await?)),
             None => Ok(None),
         }
+    }
+
+    /// What its properties are, or were at a moment (`asOf`, of the business), as was known then (`knownAt`):
+    /// each with where it comes from, and what lost.
+    #[graphql(complexity = "PROPERTIES_COST * child_complexity")]
+    async fn effective_properties(
+        &self,
+        context: &Context<'_>,
+        as_of: Option<DateTime<Utc>>,
+        known_at: Option<KnownAt>,
+    ) -> Resolved<Vec<EffectiveProperty>> {
+        let whose = Whose {
+            path: &self.0.path,
+            plan: None,
+            service: self.0.service.clone(),
+            subscription: Some(self.0.id),
+        };
+        properties(reading(context), whose, as_of, known_at).await
     }
 
     /// The `ETag` in the REST API.

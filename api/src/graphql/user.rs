@@ -11,10 +11,12 @@ use projections::views::{SubscriptionView, UserView};
 use uuid::Uuid;
 
 use super::connection::{Order, Slice, ViewConnection, list, list_of};
+use super::effective::{EffectiveProperty, Whose, keys, properties};
 use super::id::GlobalId;
-use super::limits::page_cost;
+use super::limits::{PROPERTIES_COST, page_cost};
 use super::organization::{Organization, Status, find as find_organization};
 use super::reading::{Reading, Resolved, reading};
+use super::scalar::KnownAt;
 use super::subscription::Subscription;
 use crate::problem::Problem;
 
@@ -89,6 +91,26 @@ impl User {
     /// The `ETag` in the REST API.
     async fn version(&self) -> u64 {
         self.0.version
+    }
+
+    /// What a service's properties would be for this user, with a plan or before one is chosen; now, or at a
+    /// moment (`asOf`, of the business), as was known then (`knownAt`).
+    #[graphql(complexity = "PROPERTIES_COST * child_complexity")]
+    async fn effective_properties(
+        &self,
+        context: &Context<'_>,
+        service: String,
+        plan: Option<String>,
+        as_of: Option<DateTime<Utc>>,
+        known_at: Option<KnownAt>,
+    ) -> Resolved<Vec<EffectiveProperty>> {
+        let reading = reading(context);
+        if self.0.id != reading.principal.user {
+            reading.permit(Permission::ViewSubscriptions, &self.0.path)?;
+        }
+        let (service, plan) = keys(&service, plan.as_deref())?;
+        let whose = Whose { path: &self.0.path, plan, service, subscription: None };
+        properties(reading, whose, as_of, known_at).await
     }
 
     /// What this user holds, by service. Everybody sees his own.

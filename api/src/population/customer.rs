@@ -1,5 +1,8 @@
 //! A customer's life: it is founded, hires, changes what it has, and lets people go.
 
+use std::collections::BTreeMap;
+
+use commands::usecase::definition::ValueDocument;
 use commands::usecase::organizations::{Because, CreateOrganization};
 use commands::usecase::overrides::{OverridePrice, OverrideProperty};
 use commands::usecase::subscriptions::{ChangeSubscription, Deprovision, Provision};
@@ -134,6 +137,7 @@ impl<'a> Wish<'a> {
             plan: self.plan.to_owned(),
             quantity: self.quantity,
             instance: self.instance,
+            properties: BTreeMap::new(),
             effective_at: self.effective_at,
             reason: None,
         }
@@ -144,6 +148,7 @@ fn change(id: String, plan: &str) -> Command {
     let body = ChangeSubscription {
         plan: Some(plan.to_owned()),
         quantity: None,
+        properties: BTreeMap::new(),
         effective_at: None,
         reason: None,
     };
@@ -396,7 +401,13 @@ impl Story {
             customer.crm_is_there = false;
             Command::Deprovision { id, body: Ok(Deprovision { effective_at: None, reason }) }
         } else {
-            let body = ChangeSubscription { plan: None, quantity, effective_at: None, reason };
+            let body = ChangeSubscription {
+                plan: None,
+                quantity,
+                properties: BTreeMap::new(),
+                effective_at: None,
+                reason,
+            };
             Command::ChangeSubscription { id, body: Ok(body) }
         };
         vec![Deed::new(seller, command)]
@@ -426,7 +437,8 @@ impl Story {
             let body = OverrideProperty {
                 plan: None,
                 property: "SupportLevel".to_owned(),
-                value: Some("24x7 phone and email".to_owned()),
+                value: Some(ValueDocument::Text("24x7 phone and email".to_owned())),
+                locked: None,
                 clear: None,
                 effective_from: Some(from.to_string()),
                 effective_to: None,

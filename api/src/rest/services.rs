@@ -1,24 +1,33 @@
 //! Services: what is sold.
 
 use axum::extract::State;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::Response;
 use commands::Command;
 use commands::resource::ServiceResource;
-use commands::usecase::services::{DefinitionDocument, PublishService};
+use commands::usecase::definition::DefinitionDocument;
+use commands::usecase::services::PublishService;
+use domain::Fault;
 use domain::permission::Permission;
 use projections::finder::{self, Scope};
 use projections::views::ServiceView;
+use serde::Serialize;
+use utoipa::ToSchema;
 
-use super::call::{Answer, Call, Reader, resource};
+use super::call::{Answer, Call, Reader, json_response, resource};
 use super::list::{ListParameters, ListResource, page};
 use super::{Parameters, Path};
 use crate::app::App;
 use crate::problem::Problem;
 
-/// What a reader sees of a service: drafts are for those who publish.
+/// What a reader sees of a service: drafts and hidden properties are for those who publish.
 fn shown(reader: &Reader, view: &ServiceView) -> ServiceResource {
     let mut shown = ServiceResource::from(view);
     if !reader.0.authority.holds(Permission::PublishServices) {
         shown.draft = None;
+        if let Some(published) = &mut shown.published {
+            published.hide();
+        }
     }
     shown
 }
@@ -63,6 +72,58 @@ pub async fn get_service(
 pub async fn draft_service(State(app): State<App>, Path(key): Path<String>, call: Call) -> Answer {
     let (body, if_match) = (call.input()?, call.if_match);
     call.command(&app, Command::DraftService { key, body, if_match }).await
+}
+
+/// What keeps the draft from being published: everything at once, and nothing where it can be.
+#[utoipa::path(get, path = "/api/v2/services/{key}/problems", tag = "Services",
+    params(("key" = String, Path)), responses((status = 200, body = ProblemsResource)))]
+pub async fn check_service(
+    State(app): State<App>,
+    reader: Reader,
+    Path(key): Path<String>,
+) -> Answer {
+    reader.0.require(Permission::PublishServices)?;
+    let view = finder::find::<ServiceView>(app.database(), &Scope::catalogue(), &key).await?;
+    let view = view.ok_or_else(Problem::not_found)?;
+    let problems = view.draft.as_ref().map(|draft| draft.problems(view.published.as_ref()));
+    let refusal = problems.and_then(|problems| problems.check().err());
+    let data = refusal.map(|refusal| refusal.faults).unwrap_or_default();
+    let data = data.into_iter().map(FaultResource::from).collect();
+    Ok(resource(&ProblemsResource { data }, view.version))
+}
+
+/// Gives the JSON Schema of the document that defines a service, for editors.
+#[utoipa::path(get, path = "/api/v2/schemas/service", tag = "Services", security(()),
+    responses((status = 200, body = Object, content_type = "application/schema+json")))]
+pub async fn schema_of_definition() -> Response {
+    let mut response = json_response(StatusCode::OK, crate::schema::definition().to_string());
+    let kind = HeaderValue::from_static("application/schema+json");
+    response.headers_mut().insert(header::CONTENT_TYPE, kind);
+    response
+}
+
+/// What is wrong with a draft.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct ProblemsResource {
+    /// Each problem.
+    data: Vec<FaultResource>,
+}
+
+/// One thing that is wrong.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct FaultResource {
+    /// Where: a JSON pointer into the document.
+    pointer: String,
+    /// For programs.
+    code: &'static str,
+    /// For people.
+    detail: String,
+}
+
+impl From<Fault> for FaultResource {
+    fn from(fault: Fault) -> Self {
+        Self { pointer: fault.pointer, code: fault.code, detail: fault.detail }
+    }
 }
 
 /// Sells the draft from now on. Refused with every problem of the draft at once.

@@ -9,13 +9,14 @@ use anyhow::{Context as _, Result};
 use api::config::Settings;
 use api::keys::{CHECK, hex};
 use api::server::open_log;
-use clap::Args;
+use clap::{Args, Subcommand};
 use eventstore::{Arrival, Transferred};
 use projections::VERSION;
 use serde_json::json;
 
 use super::export::STANDARD;
 use super::file::Begun;
+use super::service::ImportServiceArguments;
 use super::{
     EVENTS, ToolArguments, ensure_is_empty, fitting_keys, key_is_needed, progress, settings_of,
 };
@@ -29,7 +30,23 @@ const BUFFER_BYTES: usize = 1 << 20;
 ///
 /// Exit code 0: it is there. 2: nothing was changed, and why.
 #[derive(Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct ImportArguments {
+    #[command(subcommand)]
+    part: Option<Part>,
+
+    #[command(flatten)]
+    installation: Option<InstallationArguments>,
+}
+
+/// What can be imported into an installation that is there.
+#[derive(Subcommand)]
+enum Part {
+    Service(ImportServiceArguments),
+}
+
+#[derive(Args)]
+struct InstallationArguments {
     /// The export; `-` for standard input
     #[arg(value_name = "FILE")]
     file: PathBuf,
@@ -39,6 +56,14 @@ pub(crate) struct ImportArguments {
 }
 
 pub(crate) async fn run(arguments: &ImportArguments) -> Result<ExitCode> {
+    match (&arguments.part, &arguments.installation) {
+        (Some(Part::Service(arguments)), _) => super::service::run(arguments).await,
+        (None, Some(arguments)) => whole(arguments).await,
+        (None, None) => unreachable!("clap asks for a file"),
+    }
+}
+
+async fn whole(arguments: &InstallationArguments) -> Result<ExitCode> {
     if arguments.file == Path::new(STANDARD) {
         return import(arguments, std::io::stdin()).await;
     }
@@ -48,7 +73,7 @@ pub(crate) async fn run(arguments: &ImportArguments) -> Result<ExitCode> {
 }
 
 async fn import(
-    arguments: &ImportArguments,
+    arguments: &InstallationArguments,
     input: impl std::io::Read + Send + 'static,
 ) -> Result<ExitCode> {
     let settings = settings_of(&arguments.tool.data)?;

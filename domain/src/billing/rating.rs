@@ -460,7 +460,7 @@ impl<'a> Rating<'a> {
     /// sees it (billing.md, section 2).
     fn add_property_lines(&self, stay: &Stay<'a>, lines: &mut Vec<Line<'a>>) {
         for it in &self.prices.overrides {
-            let Overridden::Property { key, setting } = &it.overridden else {
+            let Overridden::Property { key, setting, .. } = &it.overridden else {
                 continue;
             };
             if !(self.begin..self.end).contains(&it.from) {
@@ -673,7 +673,7 @@ mod tests {
     }
 
     fn quota(setting: Setting<String>) -> Overridden {
-        Overridden::Property { key: PropertyKey::parse("Quota").unwrap(), setting }
+        Overridden::Property { key: PropertyKey::parse("Quota").unwrap(), locked: false, setting }
     }
 
     fn to(value: &str) -> Setting<String> {

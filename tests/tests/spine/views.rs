@@ -89,6 +89,7 @@ fn request(id: u128, key: &str, quantity: u32) -> Box<Request> {
             properties: Vec::new(),
             sku: key.to_owned(),
         },
+        properties: vec![],
         quantity,
         service: RequestService {
             key: ServiceKey::parse("backup").expect("a key"),

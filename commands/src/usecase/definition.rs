@@ -1,0 +1,783 @@
+//! The document that defines a service, as it is sent and shown.
+
+use std::collections::BTreeMap;
+use std::str::FromStr;
+
+use domain::billing::BillingSettings;
+use domain::money::Money;
+use domain::property::{
+    Choice, Given, Kind, Pattern, Property, Scope, Unit, Validation, ValueType,
+};
+use domain::service::{
+    Definition, Instancing, Level, PLANS_MAX, PROPERTIES_MAX, Plan, VALIDATIONS_MAX,
+};
+use domain::text::{line, name, note};
+use domain::{Faults, Invalid, PlanKey, PropertyKey, ServiceKey};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+/// Longest SKU, in characters.
+const SKU_MAX_CHARS: usize = 500;
+/// Longest name of a category or icon, in characters.
+const WORD_MAX_CHARS: usize = 100;
+
+/// The document that defines a service.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct DefinitionDocument {
+    /// Where an editor finds what can be written here; it says nothing about the service.
+    #[serde(default, rename = "$schema", skip_serializing)]
+    #[schema(rename = "$schema")]
+    pub schema: Option<String>,
+    /// Names the service; must be the key in the address where it is given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
+    /// As people read it.
+    pub name: String,
+    /// What it is, for those who buy it.
+    #[serde(default)]
+    pub description: String,
+    /// Where it stands in the catalogue.
+    #[serde(default)]
+    pub category: String,
+    /// A picture for catalogues: the name of one that screens know.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub icon: Option<String>,
+    /// To whom it is provisioned.
+    pub level: LevelText,
+    /// How many a holder can have.
+    pub instancing: InstancingText,
+    /// What can be set.
+    #[serde(default)]
+    pub properties: Vec<PropertyDocument>,
+    /// Rules that properties name, each with its own message.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub validations: Vec<ValidationDocument>,
+    /// What can be bought.
+    pub plans: Vec<PlanDocument>,
+    /// Pattern of the line description.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub line_description: Option<String>,
+    /// Pattern of the summary description.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub summary_description: Option<String>,
+}
+
+/// To whom a service is provisioned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum LevelText {
+    /// To a customer only.
+    Customer,
+    /// To a customer's users.
+    User,
+}
+
+/// How many of a service one holder can have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum InstancingText {
+    /// On or off.
+    Single,
+    /// Any number of named instances.
+    Multi,
+}
+
+/// Something that can be set for a service: where, by whom, and to what.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct PropertyDocument {
+    /// Names it; never changes.
+    pub key: String,
+    /// As people read it; the key where it is left out.
+    pub label: Option<String>,
+    /// What to enter, for those who do.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub help: Option<String>,
+    /// Groups properties in forms.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub category: Option<String>,
+    /// Its place in forms, from low to high; 0 where it is left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sort: Option<i32>,
+    /// The level that it is for; `plan` where it is left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub scope: Option<ScopeText>,
+    /// Who may set it; `configuration` where it is left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kind: Option<KindText>,
+    /// What its values are; `text` where it is left out.
+    #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
+    pub value_type: Option<TypeText>,
+    /// Of a text: at least so many characters.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub min_length: Option<u32>,
+    /// Of a text: at most so many characters.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_length: Option<u32>,
+    /// Of a text: a regular expression that the whole of it matches.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pattern: Option<String>,
+    /// Of a number, an integer, a date or a quantity: the smallest.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub min: Option<ValueDocument>,
+    /// Of a number, an integer, a date or a quantity: the largest.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max: Option<ValueDocument>,
+    /// Of a choice or a list: what there is to choose from.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub options: Vec<OptionDocument>,
+    /// Of a list: at least so many items.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub min_items: Option<u32>,
+    /// Of a list: at most so many items.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_items: Option<u32>,
+    /// Of a quantity: its units; MB, GB, TB and PB where they are left out.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub units: Vec<UnitDocument>,
+    /// Of a quantity: whether `Unlimited` is a value.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unlimited: Option<bool>,
+    /// Of an address of the web: how it begins; `http` and `https` where they are left out.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub schemes: Vec<String>,
+    /// The name of one of the service's validations.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub validation: Option<String>,
+    /// What it is where nobody says.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub default: Option<ValueDocument>,
+    /// Whether there has to be a value.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub required: bool,
+    /// Shown only to those who publish services.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub hidden: bool,
+    /// Set by provisioning, and by nobody else.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub read_only: bool,
+    /// Whether it drives a price component.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub priced: bool,
+}
+
+/// The level that a property is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum ScopeText {
+    /// One value for everybody.
+    Service,
+    /// A value for each reseller.
+    Reseller,
+    /// A value for each customer.
+    Customer,
+    /// A value for each user.
+    User,
+    /// A value for each plan.
+    Plan,
+}
+
+/// Who may set a property.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum KindText {
+    /// The provider's administrators.
+    Configuration,
+    /// Who provisions.
+    Input,
+}
+
+/// What the values of a property are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum TypeText {
+    /// `true` or `false`.
+    Boolean,
+    /// One of some options.
+    Choice,
+    /// A day, such as `2019-11-30`.
+    Date,
+    /// A mail address.
+    Email,
+    /// A host's name.
+    Hostname,
+    /// A whole number.
+    Integer,
+    /// An address of the internet protocol.
+    Ip,
+    /// Several texts, each once.
+    List,
+    /// A decimal number.
+    Number,
+    /// So much of a unit, such as `100 GB`.
+    Quantity,
+    /// The name of a secret.
+    SecretRef,
+    /// A line of text.
+    Text,
+    /// An absolute address of the web.
+    Url,
+}
+
+impl TypeText {
+    /// As it is written.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Boolean => "boolean",
+            Self::Choice => "choice",
+            Self::Date => "date",
+            Self::Email => "email",
+            Self::Hostname => "hostname",
+            Self::Integer => "integer",
+            Self::Ip => "ip",
+            Self::List => "list",
+            Self::Number => "number",
+            Self::Quantity => "quantity",
+            Self::SecretRef => "secretRef",
+            Self::Text => "text",
+            Self::Url => "url",
+        }
+    }
+}
+
+/// A value: a text, a number, `true` or `false`, or a list of texts. It may always be written as a text.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, ToSchema)]
+#[serde(untagged)]
+pub enum ValueDocument {
+    /// `true` or `false`.
+    Boolean(bool),
+    /// A number.
+    #[schema(value_type = f64)]
+    Number(serde_json::Number),
+    /// A text.
+    Text(String),
+    /// Several texts.
+    List(Vec<String>),
+    /// None: `null`.
+    Nothing,
+}
+
+/// One of the values that can be chosen.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct OptionDocument {
+    /// What is stored.
+    pub value: String,
+    /// As people read it; the value where it is left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub label: Option<String>,
+}
+
+/// A unit of a quantity.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct UnitDocument {
+    /// `GB`.
+    pub name: String,
+    /// How many of the smallest unit it is.
+    pub factor: u64,
+}
+
+/// A rule with a message of its own, for any number of properties.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ValidationDocument {
+    /// Names it.
+    pub key: String,
+    /// A regular expression that the whole value matches. It is matched in linear time, so it has no look-around
+    /// and no back-references.
+    pub pattern: String,
+    /// Told to those who entered something else.
+    pub message: String,
+}
+
+/// A product option of a service.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct PlanDocument {
+    /// Names it.
+    pub key: String,
+    /// As people read it.
+    pub name: String,
+    /// Stock code; the key where it is left out.
+    pub sku: Option<String>,
+    /// Per month and unit, as a decimal text such as `100.00`, in the provider's currency.
+    pub price: Option<String>,
+    /// A value for each property whose scope is the plan.
+    #[serde(default)]
+    pub properties: BTreeMap<String, ValueDocument>,
+    /// Kept for what runs, not sold any more.
+    #[serde(default)]
+    pub retired: bool,
+}
+
+/// Declares how a word of a document stands for one of the domain.
+macro_rules! words {
+    ($($text:ident => $meaning:ident { $($word:ident),* })*) => {
+        $(impl From<$text> for $meaning {
+            fn from(text: $text) -> Self {
+                match text { $($text::$word => Self::$word),* }
+            }
+        }
+
+        impl From<$meaning> for $text {
+            fn from(meaning: $meaning) -> Self {
+                match meaning { $($meaning::$word => Self::$word),* }
+            }
+        })*
+    };
+}
+
+words! {
+    LevelText => Level { Customer, User }
+    InstancingText => Instancing { Single, Multi }
+    ScopeText => Scope { Service, Reseller, Customer, User, Plan }
+    KindText => Kind { Configuration, Input }
+}
+
+impl From<&ValueDocument> for Given {
+    fn from(document: &ValueDocument) -> Self {
+        match document {
+            ValueDocument::Boolean(value) => Self::Boolean(*value),
+            ValueDocument::Number(number) => Self::Number(number.to_string()),
+            ValueDocument::Text(text) => Self::Text(text.clone()),
+            ValueDocument::List(items) => Self::List(items.clone()),
+            ValueDocument::Nothing => Self::Text(String::new()),
+        }
+    }
+}
+
+impl ValueDocument {
+    fn text(&self) -> String {
+        match self {
+            Self::Boolean(value) => value.to_string(),
+            Self::Number(number) => number.to_string(),
+            Self::Text(text) => text.trim().to_owned(),
+            Self::List(items) => items.join("\n"),
+            Self::Nothing => String::new(),
+        }
+    }
+}
+
+const KEY_RULE: &str =
+    "A key has up to 64 letters A-Z, digits, `-`, `_` and `.`, and begins with a letter or digit.";
+
+fn property_key(text: &str, at: &str, faults: &mut Faults) -> Option<PropertyKey> {
+    let key = PropertyKey::parse(text);
+    faults.ensure(key.is_some(), at, "not_a_key", KEY_RULE);
+    key
+}
+
+impl DefinitionDocument {
+    /// What the document says. What is only wrong to sell is found when it is published.
+    pub(crate) fn parse(
+        &self,
+        key: ServiceKey,
+        settings: &BillingSettings,
+        faults: &mut Faults,
+    ) -> Definition {
+        faults.ensure(
+            self.key.as_deref().is_none_or(|own| own == key.as_str()),
+            "/key",
+            "other_key",
+            "The document has another key than the address.",
+        );
+        for (pointer, count, max) in [
+            ("/plans", self.plans.len(), PLANS_MAX),
+            ("/properties", self.properties.len(), PROPERTIES_MAX),
+            ("/validations", self.validations.len(), VALIDATIONS_MAX),
+        ] {
+            faults.ensure(count <= max, pointer, "too_many", &format!("There can be {max}."));
+        }
+        let validations = self.validations.iter().enumerate().filter_map(|(index, document)| {
+            document.parse(&format!("/validations/{index}"), faults)
+        });
+        let validations: Vec<_> = validations.collect();
+        let properties = self.properties.iter().enumerate().filter_map(|(index, document)| {
+            document.parse(&format!("/properties/{index}"), &validations, faults)
+        });
+        let properties: Vec<_> = properties.collect();
+        let plans = self.plans.iter().enumerate().filter_map(|(index, document)| {
+            let at = format!("/plans/{index}");
+            document.parse(&at, &properties, &validations, settings, faults)
+        });
+        let plans = plans.collect();
+        let icon = self.icon.as_deref();
+        Definition {
+            category: faults.take("/category", note(&self.category)).unwrap_or_default(),
+            description: faults.take("/description", note(&self.description)).unwrap_or_default(),
+            icon: icon.and_then(|icon| faults.take("/icon", line(icon, WORD_MAX_CHARS))),
+            instancing: self.instancing.into(),
+            key,
+            level: self.level.into(),
+            line_description: self.line_description.clone(),
+            name: faults.take("/name", name(&self.name)).unwrap_or_default(),
+            plans,
+            properties,
+            summary_description: self.summary_description.clone(),
+            validations,
+        }
+    }
+}
+
+impl DefinitionDocument {
+    /// Takes out what is only for those who publish services.
+    pub fn hide(&mut self) {
+        let is_hidden = |key: &String| {
+            self.properties.iter().any(|property| property.hidden && property.key == *key)
+        };
+        for plan in &mut self.plans {
+            plan.properties.retain(|key, _| !is_hidden(key));
+        }
+        self.properties.retain(|property| !property.hidden);
+    }
+}
+
+impl ValidationDocument {
+    fn parse(&self, at: &str, faults: &mut Faults) -> Option<Validation> {
+        let key = property_key(&self.key, &format!("{at}/key"), faults)?;
+        let pattern = Pattern::new(self.pattern.clone());
+        Some(Validation { key, message: self.message.trim().to_owned(), pattern })
+    }
+}
+
+impl PropertyDocument {
+    fn parse(&self, at: &str, validations: &[Validation], faults: &mut Faults) -> Option<Property> {
+        let key = property_key(&self.key, &format!("{at}/key"), faults);
+        let label = self.label.as_deref().unwrap_or(&self.key);
+        let label = faults.take(&format!("{at}/label"), name(label));
+        let help = self.help.as_deref().map(note);
+        let help = help.and_then(|help| faults.take(&format!("{at}/help"), help));
+        let category = self.category.as_deref().map(|text| line(text, WORD_MAX_CHARS));
+        let category =
+            category.and_then(|category| faults.take(&format!("{at}/category"), category));
+        let validation = self.validation.as_deref();
+        let validation = validation
+            .and_then(|validation| property_key(validation, &format!("{at}/validation"), faults));
+        let value_type = self.value_type(at, faults);
+        let mut property = Property {
+            category: category.unwrap_or_default(),
+            default: None,
+            help: help.unwrap_or_default(),
+            hidden: self.hidden,
+            key: key?,
+            kind: self.kind.map_or(Kind::default(), Kind::from),
+            label: label?,
+            priced: self.priced,
+            read_only: self.read_only,
+            required: self.required,
+            scope: self.scope.map_or(Scope::default(), Scope::from),
+            sort: self.sort.unwrap_or(0),
+            value_type: value_type?,
+            validation,
+        };
+        property.default = self.default.as_ref().map(|it| canonical(&property, validations, it));
+        Some(property)
+    }
+
+    /// The type with its bounds; a bound of another type is a fault.
+    fn value_type(&self, at: &str, faults: &mut Faults) -> Option<ValueType> {
+        let value_type = self.value_type.unwrap_or(TypeText::Text);
+        let here: &[&str] = match value_type {
+            TypeText::Text => &["minLength", "maxLength", "pattern"],
+            TypeText::Integer | TypeText::Number | TypeText::Date => &["min", "max"],
+            TypeText::Quantity => &["min", "max", "units", "unlimited"],
+            TypeText::Choice => &["options"],
+            TypeText::List => &["options", "minItems", "maxItems"],
+            TypeText::Url => &["schemes"],
+            TypeText::Boolean
+            | TypeText::Email
+            | TypeText::Hostname
+            | TypeText::Ip
+            | TypeText::SecretRef => &[],
+        };
+        for (field, given) in [
+            ("minLength", self.min_length.is_some()),
+            ("maxLength", self.max_length.is_some()),
+            ("pattern", self.pattern.is_some()),
+            ("min", self.min.is_some()),
+            ("max", self.max.is_some()),
+            ("options", !self.options.is_empty()),
+            ("minItems", self.min_items.is_some()),
+            ("maxItems", self.max_items.is_some()),
+            ("units", !self.units.is_empty()),
+            ("unlimited", self.unlimited.is_some()),
+            ("schemes", !self.schemes.is_empty()),
+        ] {
+            faults.ensure(
+                !given || here.contains(&field),
+                &format!("{at}/{field}"),
+                "other_type",
+                "Values of this property's type have no such bound.",
+            );
+        }
+        let options = || self.options.iter().map(Choice::from).collect();
+        let (min, max) = (&self.min, &self.max);
+        let mut bounds = Bounds { at, faults };
+        Some(match value_type {
+            TypeText::Boolean => ValueType::Boolean,
+            TypeText::Choice => ValueType::Choice { options: options() },
+            TypeText::Date => {
+                ValueType::Date { max: bounds.read("max", max)?, min: bounds.read("min", min)? }
+            }
+            TypeText::Email => ValueType::Email,
+            TypeText::Hostname => ValueType::Hostname,
+            TypeText::Integer => {
+                ValueType::Integer { max: bounds.read("max", max)?, min: bounds.read("min", min)? }
+            }
+            TypeText::Ip => ValueType::Ip,
+            TypeText::List => ValueType::List {
+                max_items: self.max_items.map(|items| items as usize),
+                min_items: self.min_items.unwrap_or(0) as usize,
+                options: options(),
+            },
+            TypeText::Number => {
+                ValueType::Number { max: bounds.read("max", max)?, min: bounds.read("min", min)? }
+            }
+            TypeText::Quantity => ValueType::Quantity {
+                max: max.as_ref().map(ValueDocument::text),
+                min: min.as_ref().map(ValueDocument::text),
+                unlimited: self.unlimited == Some(true),
+                units: if self.units.is_empty() {
+                    Unit::of_data()
+                } else {
+                    self.units.iter().map(Unit::from).collect()
+                },
+            },
+            TypeText::SecretRef => ValueType::SecretRef,
+            TypeText::Text => ValueType::Text {
+                max_length: self.max_length.map(|length| length as usize),
+                min_length: self.min_length.unwrap_or(0) as usize,
+                pattern: self.pattern.clone().map(Pattern::new),
+            },
+            TypeText::Url => ValueType::Url { schemes: self.schemes.clone() },
+        })
+    }
+}
+
+/// Reads the bounds of a property.
+struct Bounds<'a> {
+    at: &'a str,
+    faults: &'a mut Faults,
+}
+
+impl Bounds<'_> {
+    /// A bound, if there is one; nothing at all where it is none of its type.
+    fn read<T: FromStr>(
+        &mut self,
+        field: &str,
+        bound: &Option<ValueDocument>,
+    ) -> Option<Option<T>> {
+        let Some(bound) = bound else { return Some(None) };
+        let parsed = bound.text().parse().map_err(|_| {
+            Invalid::new("wrong_type", "This bound is no value of the property's type.")
+        });
+        self.faults.take(&format!("{}/{field}", self.at), parsed).map(Some)
+    }
+}
+
+/// A value in its canonical form; one that is not acceptable as it is: publishing tells why not.
+fn canonical(property: &Property, validations: &[Validation], document: &ValueDocument) -> String {
+    property.parse(&document.into(), validations).unwrap_or_else(|_| document.text())
+}
+
+impl PlanDocument {
+    fn parse(
+        &self,
+        at: &str,
+        properties: &[Property],
+        validations: &[Validation],
+        settings: &BillingSettings,
+        faults: &mut Faults,
+    ) -> Option<Plan> {
+        let key = PlanKey::parse(&self.key);
+        faults.ensure(key.is_some(), &format!("{at}/key"), "not_a_key", KEY_RULE);
+        let name = faults.take(&format!("{at}/name"), name(&self.name));
+        let sku = self.sku.as_deref().unwrap_or(&self.key);
+        let sku = faults.take(&format!("{at}/sku"), line(sku, SKU_MAX_CHARS));
+        let price = self.price.as_deref().and_then(|text| {
+            faults.take(&format!("{at}/price"), Money::parse(text, settings.currency))
+        });
+        let at_price = format!("{at}/price");
+        let negative = price.is_some_and(|price| price.minor < 0);
+        faults.ensure(!negative, &at_price, "negative", "A price is not negative.");
+        let mut values = BTreeMap::new();
+        let given = self.properties.iter().filter(|(_, it)| **it != ValueDocument::Nothing);
+        for (text, document) in given {
+            let at = format!("{at}/properties/{}", pointer_token(text));
+            let Some(key) = property_key(text, &at, faults) else { continue };
+            let value = match properties.iter().find(|property| property.key == key) {
+                Some(property) => canonical(property, validations, document),
+                None => document.text(),
+            };
+            values.insert(key, value);
+        }
+        let properties = values;
+        Some(Plan { key: key?, name: name?, price, properties, retired: self.retired, sku: sku? })
+    }
+}
+
+/// A key as a part of a JSON pointer (RFC 6901, section 3).
+pub(crate) fn pointer_token(key: &str) -> String {
+    key.replace('~', "~0").replace('/', "~1")
+}
+
+impl From<&OptionDocument> for Choice {
+    fn from(document: &OptionDocument) -> Self {
+        Self { label: document.label.clone(), value: document.value.trim().to_owned() }
+    }
+}
+
+impl From<&Choice> for OptionDocument {
+    fn from(choice: &Choice) -> Self {
+        Self { label: choice.label.clone(), value: choice.value.clone() }
+    }
+}
+
+impl From<&UnitDocument> for Unit {
+    fn from(document: &UnitDocument) -> Self {
+        Self { factor: document.factor, name: document.name.clone() }
+    }
+}
+
+impl From<&Unit> for UnitDocument {
+    fn from(unit: &Unit) -> Self {
+        Self { factor: unit.factor, name: unit.name.clone() }
+    }
+}
+
+impl From<&Definition> for DefinitionDocument {
+    fn from(definition: &Definition) -> Self {
+        Self {
+            schema: None,
+            key: Some(definition.key.to_string()),
+            name: definition.name.clone(),
+            description: definition.description.clone(),
+            category: definition.category.clone(),
+            icon: definition.icon.clone(),
+            level: definition.level.into(),
+            instancing: definition.instancing.into(),
+            properties: definition.properties.iter().map(PropertyDocument::from).collect(),
+            validations: definition.validations.iter().map(ValidationDocument::from).collect(),
+            plans: definition.plans.iter().map(PlanDocument::from).collect(),
+            line_description: definition.line_description.clone(),
+            summary_description: definition.summary_description.clone(),
+        }
+    }
+}
+
+impl From<&Validation> for ValidationDocument {
+    fn from(validation: &Validation) -> Self {
+        Self {
+            key: validation.key.to_string(),
+            pattern: validation.pattern.as_str().to_owned(),
+            message: validation.message.clone(),
+        }
+    }
+}
+
+impl From<&Plan> for PlanDocument {
+    fn from(plan: &Plan) -> Self {
+        let value = |(key, value): (&PropertyKey, &String)| {
+            (key.to_string(), ValueDocument::Text(value.clone()))
+        };
+        Self {
+            key: plan.key.to_string(),
+            name: plan.name.clone(),
+            sku: Some(plan.sku.clone()),
+            price: plan.price.map(|price| price.to_string()),
+            properties: plan.properties.iter().map(value).collect(),
+            retired: plan.retired,
+        }
+    }
+}
+
+fn some_unless_empty(text: &str) -> Option<String> {
+    (!text.is_empty()).then(|| text.to_owned())
+}
+
+impl From<&Property> for PropertyDocument {
+    fn from(property: &Property) -> Self {
+        let text = |text: &String| ValueDocument::Text(text.clone());
+        let length = |length: usize| u32::try_from(length).ok();
+        let mut document = Self {
+            key: property.key.to_string(),
+            label: Some(property.label.clone()),
+            help: some_unless_empty(&property.help),
+            category: some_unless_empty(&property.category),
+            sort: (property.sort != 0).then_some(property.sort),
+            scope: (property.scope != Scope::default()).then(|| property.scope.into()),
+            kind: (property.kind != Kind::default()).then(|| property.kind.into()),
+            value_type: None,
+            min_length: None,
+            max_length: None,
+            pattern: None,
+            min: None,
+            max: None,
+            options: Vec::new(),
+            min_items: None,
+            max_items: None,
+            units: Vec::new(),
+            unlimited: None,
+            schemes: Vec::new(),
+            validation: property.validation.as_ref().map(ToString::to_string),
+            default: property.default.as_ref().map(text),
+            required: property.required,
+            hidden: property.hidden,
+            read_only: property.read_only,
+            priced: property.priced,
+        };
+        let mut bounds = |min: Option<String>, max: Option<String>| {
+            (document.min, document.max) =
+                (min.map(ValueDocument::Text), max.map(ValueDocument::Text));
+        };
+        document.value_type = Some(match &property.value_type {
+            ValueType::Boolean => TypeText::Boolean,
+            ValueType::Choice { options } => {
+                document.options = options.iter().map(OptionDocument::from).collect();
+                TypeText::Choice
+            }
+            ValueType::Date { max, min } => {
+                bounds(min.map(|it| it.to_string()), max.map(|it| it.to_string()));
+                TypeText::Date
+            }
+            ValueType::Email => TypeText::Email,
+            ValueType::Hostname => TypeText::Hostname,
+            ValueType::Integer { max, min } => {
+                bounds(min.map(|it| it.to_string()), max.map(|it| it.to_string()));
+                TypeText::Integer
+            }
+            ValueType::Ip => TypeText::Ip,
+            ValueType::List { max_items, min_items, options } => {
+                document.options = options.iter().map(OptionDocument::from).collect();
+                document.max_items = max_items.and_then(length);
+                document.min_items = length(*min_items).filter(|items| *items > 0);
+                TypeText::List
+            }
+            ValueType::Number { max, min } => {
+                bounds(min.map(|it| it.to_string()), max.map(|it| it.to_string()));
+                TypeText::Number
+            }
+            ValueType::Quantity { max, min, unlimited, units } => {
+                bounds(min.clone(), max.clone());
+                document.units = units.iter().map(UnitDocument::from).collect();
+                document.unlimited = unlimited.then_some(true);
+                TypeText::Quantity
+            }
+            ValueType::SecretRef => TypeText::SecretRef,
+            ValueType::Text { max_length, min_length, pattern } => {
+                document.max_length = max_length.and_then(length);
+                document.min_length = length(*min_length).filter(|length| *length > 0);
+                document.pattern = pattern.as_ref().map(|pattern| pattern.as_str().to_owned());
+                TypeText::Text
+            }
+            ValueType::Url { schemes } => {
+                document.schemes.clone_from(schemes);
+                TypeText::Url
+            }
+        });
+        document
+    }
+}

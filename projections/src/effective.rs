@@ -1,0 +1,312 @@
+//! Effective values: what the properties of a service are for somebody, and why; also as they were at an
+//! earlier moment, and as that was known then (service-model.md, section 3).
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+use domain::effective::{self, Candidate, Level, OverrideAt, resolve};
+use domain::event::{Actor, Event, Recorded};
+use domain::overrides::Source;
+use domain::property::Property;
+use domain::service::{Definition, Service, ServiceEvent};
+use domain::subscription::{Request, Subscription, SubscriptionEvent};
+use domain::{
+    Decider, OrganizationId, PlanKey, PropertyKey, ServiceKey, SubscriptionId, TenantPath,
+};
+use eventstore::{Database, Error, Value, failpoint};
+
+use crate::tables;
+use crate::views::OverrideView;
+
+/// Whose properties, and when.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Question {
+    /// At which moment of the business.
+    pub as_of: DateTime<Utc>,
+    /// As it was known at this position of the log; none: now.
+    pub known_at: Option<u64>,
+    /// The place of the organisation: the holder, or the customer of the user who is.
+    pub path: TenantPath,
+    /// The plan; where there is a subscription, the one that it has at that moment.
+    pub plan: Option<PlanKey>,
+    /// Of which service.
+    pub service: ServiceKey,
+    /// What is held; none: as it would be for a new one.
+    pub subscription: Option<SubscriptionId>,
+}
+
+/// A property of somebody.
+#[derive(Clone, Debug)]
+pub struct EffectiveProperty {
+    /// The values that lost, the nearer first.
+    pub losers: Vec<SetValue>,
+    /// As the service defines it.
+    pub property: Property,
+    /// The value that holds; none where nobody says anything.
+    pub winner: Option<SetValue>,
+}
+
+/// A value that somebody set.
+#[derive(Clone, Debug)]
+pub struct SetValue {
+    /// Who set it.
+    pub actor: Option<Actor>,
+    /// Whether nobody below can set another.
+    pub locked: bool,
+    /// The organisation that it is set at, and its place.
+    pub organization: Option<(OrganizationId, TenantPath)>,
+    /// Where it comes from.
+    pub origin: Origin,
+    /// Why, where somebody said so.
+    pub reason: Option<String>,
+    /// Since when.
+    pub since: Option<DateTime<Utc>>,
+    /// Until when, where it ends by itself.
+    pub until: Option<DateTime<Utc>>,
+    /// It.
+    pub value: String,
+    /// What would hold if this had not been set.
+    pub without: Option<String>,
+}
+
+/// Where a value comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Origin {
+    /// The service's definition.
+    Default,
+    /// An organisation above.
+    Inherited,
+    /// Filled in when it was provisioned.
+    Input,
+    /// The very organisation asked about.
+    Override,
+    /// The plan.
+    Plan,
+}
+
+/// The properties that are asked for, each question's in the order of the service's definition; none where the
+/// service is not sold at that moment. Whatever the number of questions, there are two statements.
+///
+/// # Errors
+/// What the database says, and what cannot be decoded.
+pub async fn properties(
+    mut database: &Database,
+    questions: &[Question],
+) -> Result<Vec<Vec<EffectiveProperty>>, Error> {
+    let stream =
+        |subscription: &SubscriptionId| format!("{}-{subscription}", Subscription::CATEGORY);
+    let of_service = |service: &ServiceKey| format!("{}-{service}", Service::CATEGORY);
+    let held = questions.iter().filter_map(|question| question.subscription.as_ref());
+    let streams: BTreeSet<_> = questions
+        .iter()
+        .map(|question| of_service(&question.service))
+        .chain(held.map(stream))
+        .collect();
+    let mut histories = HashMap::<_, Vec<_>>::new();
+    for event in eventstore::streams(&mut database, streams.into_iter().collect()).await? {
+        histories.entry(event.stream.clone()).or_default().push(event);
+    }
+    let history = |stream: String| histories.get(&stream).map_or(&[][..], Vec::as_slice);
+    let overrides = overrides(database, questions).await?;
+    let answers = questions.iter().map(|question| {
+        let subscription = question.subscription.as_ref().map(|id| history(stream(id)));
+        let ground = Ground {
+            overrides: &overrides,
+            question,
+            service: history(of_service(&question.service)),
+            subscription: subscription.unwrap_or_default(),
+        };
+        ground.properties()
+    });
+    Ok(answers.collect())
+}
+
+/// The overrides of all organisations on the way down to those asked about, by place.
+async fn overrides(
+    database: &Database,
+    questions: &[Question],
+) -> Result<BTreeMap<TenantPath, Vec<Arc<OverrideView>>>, Error> {
+    let paths: BTreeSet<_> = questions.iter().flat_map(|it| it.path.lineage()).collect();
+    let paths = paths.iter().map(ToString::to_string).collect();
+    let sql = format!(
+        "select key, document from view_override where {} order by key",
+        database.engine().any_of("path", 1)
+    );
+    failpoint("projections::effective::overrides")?;
+    let rows = database.fetch(&sql, &[Value::Texts(paths)]).await?;
+    let mut overrides = BTreeMap::<_, Vec<_>>::new();
+    for row in &rows {
+        let view: Arc<OverrideView> = tables::read(row.text(0)?, row.bytes(1)?)?;
+        overrides.entry(view.path.clone()).or_default().push(view);
+    }
+    Ok(overrides)
+}
+
+/// All that an answer is made of.
+struct Ground<'a> {
+    overrides: &'a BTreeMap<TenantPath, Vec<Arc<OverrideView>>>,
+    question: &'a Question,
+    /// The service's events.
+    service: &'a [Recorded],
+    /// The subscription's events.
+    subscription: &'a [Recorded],
+}
+
+impl<'a> Ground<'a> {
+    fn is_known(&self, position: u64) -> bool {
+        self.question.known_at.is_none_or(|known_at| position <= known_at)
+    }
+
+    /// The definition that is sold at the moment, with the event that published it: the last one published until
+    /// then, or the first one, whose prices hold since ever.
+    fn definition(&self) -> Option<(&'a Recorded, &'a Definition)> {
+        let published = self.service.iter().filter_map(|event| match &event.event {
+            Event::Service(ServiceEvent::Published { definition, .. })
+                if self.is_known(event.position) =>
+            {
+                Some((event, definition))
+            }
+            _ => None,
+        });
+        let until = |(event, _): &(&Recorded, _)| event.effective_at <= self.question.as_of;
+        let last = published.clone().filter(until);
+        last.max_by_key(|(event, _)| (event.effective_at, event.position))
+            .or_else(|| published.min_by_key(|(event, _)| event.position))
+    }
+
+    /// The request that says what is held at the moment, with its event.
+    fn request(&self) -> Option<(&'a Recorded, &'a Request)> {
+        let asked = self.subscription.iter().filter_map(|event| match &event.event {
+            Event::Subscription(
+                SubscriptionEvent::ProvisionRequested { request }
+                | SubscriptionEvent::ChangeRequested { request },
+            ) if self.is_known(event.position) && event.effective_at <= self.question.as_of => {
+                Some((event, request.as_ref()))
+            }
+            _ => None,
+        });
+        asked.max_by_key(|(event, _)| (event.effective_at, event.position))
+    }
+
+    fn properties(&self) -> Vec<EffectiveProperty> {
+        let Some((published, definition)) = self.definition() else { return Vec::new() };
+        let request = self.request();
+        let held = self.subscription.iter().filter(|event| self.is_known(event.position));
+        let held = held.fold(Subscription::default(), |state, event| match &event.event {
+            Event::Subscription(happened) => state.evolve(happened, event.effective_at),
+            _ => state,
+        });
+        let held = held.held_at(self.question.as_of).map(|held| held.plan.clone());
+        let plan = held.as_ref().or(self.question.plan.as_ref());
+        let plan = plan.and_then(|plan| definition.plan(plan));
+        let lineage = self.question.path.lineage();
+        let all = lineage.iter().enumerate().flat_map(|(depth, path)| {
+            let views = self.overrides.get(path).into_iter().flatten();
+            views.map(move |view| (depth, view))
+        });
+        let overrides: Vec<_> = all
+            .filter(|(_, view)| {
+                view.overriding.service == self.question.service && self.is_known(view.position)
+            })
+            .map(|(depth, view)| OverrideAt {
+                depth,
+                from: view.effective_from,
+                organization: view.organization,
+                overriding: &view.overriding,
+                position: view.position,
+            })
+            .collect();
+        let filled_in = request.iter().flat_map(|(_, request)| &request.properties);
+        let inputs: Vec<_> = filled_in
+            .filter(|property| property.source == Some(Source::Input))
+            .map(|property| effective::Input {
+                from: property.since.unwrap_or(DateTime::UNIX_EPOCH),
+                key: &property.key,
+                value: &property.value,
+            })
+            .collect();
+        let told = Told { ground: self, published, request: request.map(|(event, _)| event) };
+        resolve(definition, plan, &overrides, &inputs, self.question.as_of)
+            .into_iter()
+            .map(|effective| {
+                let set = |candidate: &Candidate<'_>| {
+                    let without = effective.without(candidate).map(|it| it.value.to_owned());
+                    told.value(candidate, without)
+                };
+                EffectiveProperty {
+                    losers: effective.losers().iter().map(set).collect(),
+                    property: effective.property.clone(),
+                    winner: effective.winner().map(set),
+                }
+            })
+            .collect()
+    }
+
+    /// The override of a position, at an organisation on the way down.
+    fn override_of(&self, depth: usize, position: u64) -> Option<&'a Arc<OverrideView>> {
+        let views = self.overrides.get(self.question.path.lineage().get(depth)?)?;
+        let place = views.binary_search_by_key(&position, |view| view.position).ok()?;
+        Some(&views[place])
+    }
+}
+
+/// Who said a value, when and why.
+struct Told<'a> {
+    ground: &'a Ground<'a>,
+    published: &'a Recorded,
+    request: Option<&'a Recorded>,
+}
+
+impl Told<'_> {
+    fn value(&self, candidate: &Candidate<'_>, without: Option<String>) -> SetValue {
+        let set = SetValue {
+            actor: None,
+            locked: candidate.locked,
+            organization: None,
+            origin: Origin::Default,
+            reason: None,
+            since: candidate.since,
+            until: candidate.until,
+            value: candidate.value.to_owned(),
+            without,
+        };
+        let by = |event: &Recorded, origin| SetValue {
+            actor: Some(event.actor),
+            origin,
+            reason: event.reason.clone(),
+            since: candidate.since.or(Some(event.effective_at)),
+            ..set.clone()
+        };
+        match candidate.level {
+            Level::Default => by(self.published, Origin::Default),
+            Level::Plan => by(self.published, Origin::Plan),
+            Level::Subscription => match self.request {
+                Some(request) => by(request, Origin::Input),
+                None => SetValue { origin: Origin::Input, ..set },
+            },
+            Level::Organization { depth, id } => {
+                let Some(view) = self.ground.override_of(depth, candidate.position) else {
+                    return set;
+                };
+                let own = view.path == self.ground.question.path;
+                SetValue {
+                    actor: Some(view.actor),
+                    organization: Some((id, view.path.clone())),
+                    origin: if own { Origin::Override } else { Origin::Inherited },
+                    reason: view.reason.clone(),
+                    ..set
+                }
+            }
+        }
+    }
+}
+
+/// The property of this key.
+#[must_use]
+pub fn find<'a>(
+    properties: &'a [EffectiveProperty],
+    key: &PropertyKey,
+) -> Option<&'a EffectiveProperty> {
+    properties.iter().find(|it| it.property.key == *key)
+}

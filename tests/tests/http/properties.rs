@@ -1,0 +1,360 @@
+//! Properties: what can be set where, what is refused, and what is in force and why (service-model.md, section 3).
+
+use anyhow::{Context, Result};
+use atrium_tests::http::{Answer, TestApp};
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::BOTH;
+
+/// A service with a property of every type, and of every scope that a customer's service can have.
+fn vault() -> Value {
+    json!({
+        "name": "Vault",
+        "level": "customer",
+        "instancing": "multi",
+        "validations": [
+            { "key": "account", "pattern": "[a-z]{3,8}", "message": "Three to eight letters." },
+        ],
+        "properties": [
+            { "key": "Storage", "type": "quantity", "unlimited": true },
+            { "key": "Support", "type": "choice", "options": [{ "value": "mail" }, { "value": "phone" }] },
+            { "key": "Server", "scope": "service", "type": "url", "default": "https://a.test", "hidden": true },
+            { "key": "Token", "scope": "service", "type": "secretRef", "default": "vault-token", "hidden": true },
+            { "key": "Region", "scope": "reseller", "type": "text", "default": "eu" },
+            { "key": "Account", "scope": "customer", "kind": "input", "validation": "account", "required": true },
+            { "key": "Mail", "scope": "customer", "kind": "input", "type": "email" },
+            { "key": "Years", "scope": "customer", "kind": "input", "type": "integer", "min": 1, "max": 5, "default": 1 },
+            { "key": "Rate", "scope": "customer", "kind": "input", "type": "number", "max": "9.5" },
+            { "key": "From", "scope": "customer", "kind": "input", "type": "date", "min": "2019-01-01" },
+            { "key": "Hosts", "scope": "customer", "kind": "input", "type": "list", "maxItems": 2 },
+            { "key": "Host", "scope": "customer", "kind": "input", "type": "hostname" },
+            { "key": "Address", "scope": "customer", "kind": "input", "type": "ip" },
+            { "key": "Encrypted", "scope": "customer", "kind": "input", "type": "boolean", "default": true },
+            { "key": "Volume", "scope": "customer", "type": "text", "readOnly": true },
+        ],
+        "plans": [
+            { "key": "small", "name": "Small", "price": "5.00",
+              "properties": { "Storage": "1 TB", "Support": "mail" } },
+            { "key": "large", "name": "Large", "price": "9.00",
+              "properties": { "Storage": "unlimited", "Support": "phone" } },
+        ],
+    })
+}
+
+async fn sold(app: &TestApp) -> Result<()> {
+    app.put("/api/v2/services/vault/draft", vault()).await?;
+    app.post("/api/v2/services/vault/publish", json!({})).await?;
+    Ok(())
+}
+
+fn faults(answer: &Answer) -> Vec<(String, String)> {
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let errors = answer.body["errors"].as_array().into_iter().flatten();
+    let mut faults: Vec<_> =
+        errors.map(|error| (text(&error["pointer"]), text(&error["code"]))).collect();
+    faults.sort();
+    faults
+}
+
+fn pairs(expected: &[(&str, &str)]) -> Vec<(String, String)> {
+    let mut pairs: Vec<_> =
+        expected.iter().map(|(at, code)| ((*at).to_owned(), (*code).to_owned())).collect();
+    pairs.sort();
+    pairs
+}
+
+/// The effective properties of what an organisation holds, by key.
+async fn effective(app: &TestApp, token: &str, subscription: &str, when: &str) -> Result<Value> {
+    let query = format!(
+        "{{ subscriptions(first: 5) {{ nodes {{ uuid effectiveProperties{when} {{ key value values \
+         set {{ origin since until actor reason locked without organization {{ name }} }} \
+         losers {{ value origin }} }} }} }} }}"
+    );
+    let sent = json!({ "query": query });
+    let answer = app.send(token, Method::POST, "/graphql", Some(sent)).await?.expect(200)?;
+    let nodes = answer["data"]["subscriptions"]["nodes"].as_array();
+    let nodes = nodes.with_context(|| format!("{answer}"))?;
+    let node = nodes.iter().find(|node| node["uuid"] == subscription).context("it is listed")?;
+    let properties = node["effectiveProperties"].as_array().context("properties")?;
+    let by_key =
+        properties.iter().map(|it| (it["key"].as_str().unwrap_or("").to_owned(), it.clone()));
+    Ok(Value::Object(by_key.collect()))
+}
+
+async fn set(app: &TestApp, token: &str, organization: &str, sent: Value) -> Result<Answer> {
+    let path = format!("/api/v2/organizations/{organization}/overrides/vault");
+    app.send(token, Method::PUT, &path, Some(sent)).await
+}
+
+#[tokio::test]
+async fn every_problem_of_a_definition_is_told_at_once_before_it_is_published() -> Result<()> {
+    for engine in BOTH {
+        let app = TestApp::new(engine, "2019-11-10T09:00:00Z").await?;
+        let mut broken = vault();
+        broken["properties"][0]["default"] = json!("much");
+        broken["properties"][5]["validation"] = json!("nobody");
+        broken["properties"][7]["max"] = json!(0);
+        broken["properties"][2]["scope"] = json!("user");
+        broken["validations"][0]["pattern"] = json!("(");
+        broken["plans"][0]["properties"]["Storage"] = json!("7 parsecs");
+        broken["plans"][1]["properties"]["Region"] = json!("us");
+        app.put("/api/v2/services/vault/draft", broken).await?;
+        let expected = pairs(&[
+            ("/validations/0/pattern", "not_a_pattern"),
+            ("/properties/0/default", "not_a_quantity"),
+            ("/properties/2/scope", "no_users"),
+            ("/properties/5/validation", "unknown_validation"),
+            ("/properties/7/default", "out_of_range"),
+            ("/properties/7/type", "bad_bounds"),
+            ("/plans/0/properties/Storage", "not_a_quantity"),
+            ("/plans/1/properties/Region", "not_the_plan_s"),
+        ]);
+        let publish = "/api/v2/services/vault/publish";
+        let refused = app.send(&app.token, Method::POST, publish, Some(json!({}))).await?;
+        refused.clone().problem(422)?;
+        assert_eq!(faults(&refused), expected);
+        let problems = app.get("/api/v2/services/vault/problems").await?;
+        let told = problems["data"].as_array().context("a list")?.len();
+        assert_eq!(told, expected.len());
+        sold(&app).await?;
+        let problems = app.get("/api/v2/services/vault/problems").await?;
+        assert_eq!(problems["data"], json!([]));
+        app.finish().await?;
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_is_filled_in_is_checked_as_its_type_and_validation_say_and_kept_in_one_form()
+-> Result<()> {
+    for engine in BOTH {
+        let app = TestApp::new(engine, "2019-11-10T09:00:00Z").await?;
+        sold(&app).await?;
+        let customer = app.customer("Aanimals Inc", None).await?;
+        let path = format!("/api/v2/customers/{customer}/subscriptions");
+        let bad = json!({
+            "service": "vault", "plan": "small", "instance": "a",
+            "properties": {
+                "Account": "Harbour!", "Mail": "nobody", "Years": 6, "Rate": "1e3", "From": "2018-12-31",
+                "Hosts": ["a", "b", "c"], "Host": "-x", "Address": "1.2.3", "Encrypted": "perhaps",
+                "Storage": "2 TB", "Server": "https://b.test", "Volume": "v", "Nothing": "x",
+            },
+        });
+        let refused = app.send(&app.token, Method::POST, &path, Some(bad)).await?;
+        refused.clone().problem(422)?;
+        let expected = pairs(&[
+            ("/properties/Account", "does_not_match"),
+            // Nothing acceptable is there either.
+            ("/properties/Account", "missing"),
+            ("/properties/Mail", "not_an_address"),
+            ("/properties/Years", "out_of_range"),
+            ("/properties/Rate", "not_a_number"),
+            ("/properties/From", "out_of_range"),
+            ("/properties/Hosts", "wrong_count"),
+            ("/properties/Host", "not_a_hostname"),
+            ("/properties/Address", "not_an_ip"),
+            ("/properties/Encrypted", "not_a_boolean"),
+            ("/properties/Storage", "not_an_input"),
+            ("/properties/Server", "not_an_input"),
+            ("/properties/Volume", "not_an_input"),
+            ("/properties/Nothing", "not_an_input"),
+        ]);
+        assert_eq!(faults(&refused), expected);
+        assert!(refused.body.to_string().contains("Three to eight letters."));
+        let missing = json!({ "service": "vault", "plan": "small", "instance": "a" });
+        let refused = app.send(&app.token, Method::POST, &path, Some(missing)).await?;
+        assert_eq!(faults(&refused), pairs(&[("/properties/Account", "missing")]));
+
+        let good = json!({
+            "service": "vault", "plan": "small", "instance": "a",
+            "properties": {
+                "Account": "harbour", "Years": "03", "Rate": 1.50, "Hosts": ["b", "a"], "Encrypted": false,
+                "Address": "2001:DB8::1",
+            },
+        });
+        let made = app.post(&path, good.clone()).await?;
+        let id = made["id"].as_str().context("an id")?.to_owned();
+        let shown = effective(&app, &app.token, &id, "").await?;
+        for (key, value) in [
+            ("Account", "harbour"),
+            ("Years", "3"),
+            ("Rate", "1.5"),
+            ("Hosts", "b\na"),
+            ("Encrypted", "false"),
+            ("Address", "2001:db8::1"),
+            ("Storage", "1 TB"),
+            ("Region", "eu"),
+        ] {
+            assert_eq!(shown[key]["value"], value, "{key}");
+        }
+        assert_eq!(shown["Hosts"]["values"], json!(["b", "a"]));
+        assert_eq!(shown["Years"]["set"]["origin"], "INPUT");
+        assert_eq!(shown["Years"]["losers"], json!([{ "value": "1", "origin": "DEFAULT" }]));
+        assert_eq!(shown["Mail"]["value"], Value::Null);
+
+        // The same wish again, written otherwise, adds nothing; another one is refused.
+        let mut again = good.clone();
+        again["properties"]["Years"] = json!(3);
+        app.send(&app.token, Method::POST, &path, Some(again.clone())).await?.expect(200)?;
+        again["properties"]["Years"] = json!(4);
+        let other = app.send(&app.token, Method::POST, &path, Some(again)).await?;
+        assert_eq!(other.problem(409)?, "already_provisioned");
+        app.finish().await?;
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_change_of_properties_alone_keeps_the_rest_and_the_bill() -> Result<()> {
+    for engine in BOTH {
+        let app = TestApp::new(engine, "2019-11-10T09:00:00Z").await?;
+        sold(&app).await?;
+        let customer = app.customer("Aanimals Inc", None).await?;
+        let path = format!("/api/v2/customers/{customer}/subscriptions");
+        let sent = json!({
+            "service": "vault", "plan": "small", "instance": "a", "effectiveAt": "2019-11-01",
+            "properties": { "Account": "harbour", "Mail": "a@b.test" },
+        });
+        let id = app.post(&path, sent).await?["id"].as_str().context("an id")?.to_owned();
+        let bill = app.get("/api/Billing/2019-11-30/detail").await?;
+        let change = format!("/api/v2/subscriptions/{id}/change");
+        let sent = json!({
+            "effectiveAt": "2019-11-15", "properties": { "Account": "seaside", "Mail": null },
+            "reason": "Renamed",
+        });
+        app.post(&change, sent).await?;
+        let shown = effective(&app, &app.token, &id, "(asOf: \"2019-11-20T00:00:00Z\")").await?;
+        assert_eq!(shown["Account"]["value"], "seaside");
+        assert_eq!(shown["Account"]["set"]["reason"], "Renamed");
+        assert_eq!(shown["Mail"]["value"], Value::Null);
+        let before = effective(&app, &app.token, &id, "(asOf: \"2019-11-14T00:00:00Z\")").await?;
+        assert_eq!(before["Account"]["value"], "harbour");
+        assert_eq!(before["Mail"]["value"], "a@b.test");
+        let after = app.get("/api/Billing/2019-11-30/detail").await?;
+        let amounts = |bill: &Value| -> Vec<Value> {
+            let rows = bill["data"].as_array().into_iter().flatten();
+            rows.map(|row| json!([row["amount"], row["days"], row["action"]])).collect()
+        };
+        assert_eq!(amounts(&after), amounts(&bill));
+        assert_eq!(amounts(&after).len(), 1);
+        app.finish().await?;
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_nearest_value_wins_a_lock_keeps_it_and_each_says_who_and_why() -> Result<()> {
+    for engine in BOTH {
+        let app = TestApp::new(engine, "2019-11-10T09:00:00Z").await?;
+        sold(&app).await?;
+        let reseller = app.reseller("Contoso").await?;
+        let (seller, seller_token) =
+            app.user(&reseller, "ruth@contoso.test", &["Reseller Administrator"]).await?;
+        let customer = app.customer("Aanimals Inc", Some(&reseller)).await?;
+        let path = format!("/api/v2/customers/{customer}/subscriptions");
+        let sent = json!({
+            "service": "vault", "plan": "small", "instance": "a", "properties": { "Account": "harbour" },
+        });
+        let id = app.post(&path, sent).await?["id"].as_str().context("an id")?.to_owned();
+
+        let sent = json!({ "property": "Storage", "value": "2tb", "reason": "A good year" });
+        set(&app, &seller_token, &reseller, sent).await?.expect(200)?;
+        let sent = json!({
+            "property": "Storage", "value": "3 TB", "reason": "Asked for", "plan": "small",
+            "effectiveTo": "2019-12-01",
+        });
+        set(&app, &seller_token, &customer, sent).await?.expect(200)?;
+        let shown = effective(&app, &seller_token, &id, "").await?;
+        let storage = &shown["Storage"];
+        assert_eq!(storage["value"], "3 TB");
+        assert_eq!(storage["set"]["origin"], "OVERRIDE");
+        assert_eq!(storage["set"]["reason"], "Asked for");
+        assert_eq!(storage["set"]["actor"], format!("user:{seller}"));
+        assert_eq!(storage["set"]["without"], "2 TB");
+        assert_eq!(storage["set"]["organization"]["name"], "Aanimals Inc");
+        assert_eq!(
+            storage["losers"],
+            json!([{ "value": "2 TB", "origin": "INHERITED" }, { "value": "1 TB", "origin": "PLAN" }])
+        );
+        let later = effective(&app, &seller_token, &id, "(asOf: \"2019-12-02T00:00:00Z\")").await?;
+        assert_eq!(later["Storage"]["value"], "2 TB");
+        let then = effective(&app, &app.token, &id, "(knownAt: \"2019-11-10T08:00:00Z\")").await?;
+        assert_eq!(then, json!({}), "nothing was sold yet");
+
+        // The provider locks it: those below see that it is so, and not who.
+        let root = root(&app).await?;
+        let sent = json!({ "property": "Storage", "value": "9 TB", "locked": true, "reason": "Full disks" });
+        set(&app, &app.token, &root, sent).await?.expect(200)?;
+        let shown = effective(&app, &seller_token, &id, "").await?;
+        let winner = &shown["Storage"]["set"];
+        assert_eq!(shown["Storage"]["value"], "9 TB");
+        assert_eq!((&winner["locked"], &winner["origin"]), (&json!(true), &json!("INHERITED")));
+        assert_eq!((&winner["reason"], &winner["actor"]), (&Value::Null, &Value::Null));
+        assert_eq!(winner["organization"], Value::Null);
+        let sent = json!({ "property": "Storage", "value": "4 TB", "reason": "More" });
+        assert_eq!(set(&app, &seller_token, &customer, sent).await?.problem(409)?, "locked");
+        app.finish().await?;
+    }
+    Ok(())
+}
+
+/// The id of the provider.
+async fn root(app: &TestApp) -> Result<String> {
+    let query = json!({ "query": "{ viewer { user { organization { uuid } } } }" });
+    let answer = app.post("/graphql", query).await?;
+    let uuid = answer["data"]["viewer"]["user"]["organization"]["uuid"].as_str();
+    Ok(uuid.with_context(|| format!("{answer}"))?.to_owned())
+}
+
+#[tokio::test]
+async fn a_property_is_set_only_where_its_scope_is_and_by_whom_its_kind_allows() -> Result<()> {
+    for engine in BOTH {
+        let app = TestApp::new(engine, "2019-11-10T09:00:00Z").await?;
+        sold(&app).await?;
+        let reseller = app.reseller("Contoso").await?;
+        let (_, seller) =
+            app.user(&reseller, "ruth@contoso.test", &["Reseller Administrator"]).await?;
+        let customer = app.customer("Aanimals Inc", Some(&reseller)).await?;
+        let root = root(&app).await?;
+        let wish = |property: &str, value: &str| json!({ "property": property, "value": value, "reason": "To see" });
+        let provider = &app.token;
+        for (token, at, property, value, fault) in [
+            (provider, &root, "Server", "https://b.test", None),
+            (provider, &reseller, "Server", "https://b.test", Some("out_of_scope")),
+            (provider, &reseller, "Region", "us", None),
+            (provider, &customer, "Region", "us", Some("out_of_scope")),
+            (&seller, &reseller, "Region", "us", Some("configuration")),
+            (&seller, &customer, "Years", "2", None),
+            (&seller, &customer, "Years", "7", Some("out_of_range")),
+            (&seller, &customer, "Volume", "v", Some("read_only")),
+            (&seller, &customer, "Support", "phone", None),
+            (&seller, &customer, "Support", "pigeon", Some("not_a_choice")),
+        ] {
+            let answer = set(&app, token, at, wish(property, value)).await?;
+            match fault {
+                None => drop(answer.expect(200).with_context(|| property.to_owned())?),
+                Some(code) => {
+                    answer.clone().problem(422).with_context(|| property.to_owned())?;
+                    let told = faults(&answer);
+                    assert!(told.iter().any(|(_, it)| it == code), "{property}: {told:?}");
+                }
+            }
+        }
+        // Hidden properties do not exist for those who do not publish.
+        let query =
+            json!({ "query": "{ services { nodes { key published { properties { key } } } } }" });
+        for (token, sees) in [(provider, true), (&seller, false)] {
+            let shown =
+                app.send(token, Method::GET, "/api/v2/services/vault", None).await?.expect(200)?;
+            assert_eq!(shown.to_string().contains("Server"), sees);
+            let shown = app
+                .send(token, Method::POST, "/graphql", Some(query.clone()))
+                .await?
+                .expect(200)?;
+            assert_eq!(shown.to_string().contains("Server"), sees, "{shown}");
+        }
+        app.finish().await?;
+    }
+    Ok(())
+}
