@@ -78,6 +78,12 @@ impl Principal {
         Ok(self.authority.require(permission)?)
     }
 
+    /// Whether what services hide is for him, too.
+    #[must_use]
+    pub fn sees_hidden(&self) -> bool {
+        self.authority.holds(Permission::PublishServices)
+    }
+
     /// What he holds now; none where his credential is not in force any more.
     ///
     /// # Errors

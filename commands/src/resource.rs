@@ -156,13 +156,33 @@ pub struct ServiceResource {
     pub version: u64,
 }
 
-impl From<&ServiceView> for ServiceResource {
-    fn from(view: &ServiceView) -> Self {
+impl ServiceResource {
+    /// As those see it who publish services.
+    #[must_use]
+    pub fn whole(view: &ServiceView) -> Self {
+        let draft = view.draft.as_ref().map(DefinitionDocument::from);
+        let published = view.published.as_ref().map(DefinitionDocument::from);
+        Self::of(view, published, draft)
+    }
+
+    /// As everybody else sees it: no draft, nothing hidden.
+    #[must_use]
+    pub fn shown(view: &ServiceView) -> Self {
+        let published = view.published.as_ref();
+        let published = published.map(|it| DefinitionDocument::from(&it.clone().without_hidden()));
+        Self::of(view, published, None)
+    }
+
+    fn of(
+        view: &ServiceView,
+        published: Option<DefinitionDocument>,
+        draft: Option<DefinitionDocument>,
+    ) -> Self {
         Self {
             key: view.key.to_string(),
             published_version: view.published_version,
-            published: view.published.as_ref().map(DefinitionDocument::from),
-            draft: view.draft.as_ref().map(DefinitionDocument::from),
+            published,
+            draft,
             version: view.version,
         }
     }
@@ -307,6 +327,8 @@ pub struct OverrideResource {
     pub price_minor: Option<i64>,
     /// The percentage on the price.
     pub percent: Option<String>,
+    /// Whether only those who publish services see which property it is and what its value is.
+    pub hidden: bool,
     /// Whether nobody below can set another value.
     pub locked: bool,
     /// Whether it ends those before it.
@@ -346,6 +368,7 @@ impl OverrideResource {
             value: None,
             price_minor: None,
             percent: None,
+            hidden: false,
             locked: false,
             cleared: false,
             effective_from,
@@ -364,7 +387,8 @@ impl OverrideResource {
                     }
                 }
             }
-            Overridden::Property { key, locked, setting } => {
+            Overridden::Property { hidden, key, locked, setting } => {
+                resource.hidden = *hidden;
                 resource.locked = *locked;
                 resource.property = Some(key.to_string());
                 match setting {
@@ -377,5 +401,15 @@ impl OverrideResource {
             }
         }
         resource
+    }
+
+    /// As those see it who do not publish services.
+    #[must_use]
+    pub fn without_hidden(mut self) -> Self {
+        if self.hidden {
+            self.property = None;
+            self.value = None;
+        }
+        self
     }
 }

@@ -295,6 +295,22 @@ impl<'a> Unit<'a> {
         }
     }
 
+    /// Whether the caller holds a permission.
+    ///
+    /// # Errors
+    /// See [`Unit::authority`].
+    pub(crate) fn holds(&mut self, permission: Permission) -> Result<bool, Stop> {
+        Ok(self.authority()?.is_none_or(|authority| authority.holds(permission)))
+    }
+
+    /// Whether the caller is of the provider, or Atrium itself.
+    ///
+    /// # Errors
+    /// See [`Unit::authority`].
+    pub(crate) fn is_of_provider(&mut self) -> Result<bool, Stop> {
+        Ok(self.authority()?.is_none_or(|authority| authority.path == TenantPath::provider()))
+    }
+
     /// The path of an organisation that the caller can see.
     ///
     /// # Errors

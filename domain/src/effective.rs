@@ -199,7 +199,7 @@ fn in_force<'a>(
     }
     let mut set: HashMap<&PropertyKey, Vec<Candidate<'_>>> = HashMap::new();
     for it in begun {
-        let Overridden::Property { key, locked, setting: Setting::Set { to, value } } =
+        let Overridden::Property { key, locked, setting: Setting::Set { to, value }, .. } =
             &it.overriding.overridden
         else {
             continue;

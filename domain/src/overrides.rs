@@ -34,6 +34,9 @@ pub enum Source {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ResolvedProperty {
+    /// Whether only those who publish services see it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub hidden: bool,
     /// Which.
     pub key: PropertyKey,
     /// The organisation that set it; none: it is the plan's own value, or see `source`.
@@ -65,6 +68,7 @@ impl ResolvedProperty {
             Level::Subscription => (None, Some(Source::Input)),
         };
         Some(Self {
+            hidden: effective.property.hidden,
             key: effective.property.key.clone(),
             overridden_by,
             since: winner.since,

@@ -345,7 +345,7 @@ impl Given {
     fn items(&self) -> Vec<String> {
         match self {
             Self::List(items) => items.clone(),
-            Self::Text(text) if text.is_empty() => Vec::new(),
+            Self::Text(text) if text.trim().is_empty() => Vec::new(),
             Self::Text(text) => text.lines().map(str::to_owned).collect(),
             Self::Boolean(value) => vec![value.to_string()],
             Self::Number(text) => vec![text.clone()],
@@ -391,24 +391,28 @@ impl Property {
             let detail = format!("A value has at most {VALUE_MAX_CHARS} characters.");
             return Err(Invalid::new("too_long", detail));
         }
+        if self.required && value.is_empty() {
+            return Err(Invalid::new("empty", "There has to be a value."));
+        }
         let named = validations.iter().find(|it| Some(&it.key) == self.validation.as_ref());
         match named {
-            Some(rule) if !rule.pattern.matches(&value) => {
+            Some(rule) if !self.items(&value).all(|item| rule.pattern.matches(item)) => {
                 Err(Invalid::new("does_not_match", rule.message.clone()))
             }
             _ => Ok(value),
         }
     }
 
-    /// Whether somebody may set it by provisioning.
-    #[must_use]
-    pub fn is_input(&self) -> bool {
-        self.kind == Kind::Input && !self.read_only && self.scope != Scope::Plan
+    /// The items of a list, and everything else as it is.
+    fn items<'a>(&self, value: &'a str) -> impl Iterator<Item = &'a str> {
+        let is_list = matches!(self.value_type, ValueType::List { .. });
+        let (items, one) = if is_list { (value, None) } else { ("", Some(value)) };
+        items_of(items).chain(one)
     }
 
     /// Notes what is wrong with its definition; `at` points to it.
     pub(crate) fn problems(&self, validations: &[Validation], at: &str, faults: &mut Faults) {
-        self.value_type.problems(&format!("{at}/type"), faults);
+        self.value_type.problems(at, faults);
         if let Some(key) = &self.validation {
             faults.ensure(
                 validations.iter().any(|validation| validation.key == *key),
@@ -426,6 +430,18 @@ impl Property {
             &format!("{at}/readOnly"),
             "input_is_written",
             "What is filled in cannot be read-only; make it a configuration.",
+        );
+        faults.ensure(
+            !(self.hidden && self.kind == Kind::Input),
+            &format!("{at}/hidden"),
+            "input_is_shown",
+            "What is filled in cannot be hidden from those who do; make it a configuration.",
+        );
+        faults.ensure(
+            !self.priced || self.value_type.is_counted(),
+            &format!("{at}/priced"),
+            "not_counted",
+            "Only an integer, a number or a quantity that is never unlimited drives a price.",
         );
         faults.ensure(
             !(self.scope == Scope::Plan && self.kind == Kind::Input),
@@ -515,50 +531,56 @@ impl ValueType {
         }
     }
 
-    /// Notes what is wrong with its bounds; `at` points to it.
+    /// Whether a price can be had by multiplying with its values.
+    fn is_counted(&self) -> bool {
+        matches!(
+            self,
+            Self::Integer { .. } | Self::Number { .. } | Self::Quantity { unlimited: false, .. }
+        )
+    }
+
+    /// Notes what is wrong with its bounds; `at` points to the property, which has them as fields.
     fn problems(&self, at: &str, faults: &mut Faults) {
-        let ordered = match self {
-            Self::Boolean | Self::Email | Self::Hostname | Self::Ip | Self::SecretRef => true,
+        let at = |field: &str| format!("{at}/{field}");
+        let (bound, fits) = match self {
+            Self::Boolean | Self::Email | Self::Hostname | Self::Ip | Self::SecretRef => return,
             Self::Choice { options } => {
+                check_options(options, &at("options"), faults);
                 faults.ensure(
                     !options.is_empty(),
-                    &format!("{at}/choice/options"),
+                    &at("options"),
                     "no_option",
                     "A choice has at least one option.",
                 );
-                check_options(options, &format!("{at}/choice/options"), faults);
-                true
+                return;
             }
             Self::List { max_items, min_items, options } => {
-                check_options(options, &format!("{at}/list/options"), faults);
-                max_items.is_none_or(|max| *min_items <= max && max <= ITEMS_MAX)
-                    && *min_items <= ITEMS_MAX
+                check_options(options, &at("options"), faults);
+                ("maxItems", holds(*min_items, *max_items, ITEMS_MAX))
             }
-            Self::Date { max, min } => ordered(min.as_ref(), max.as_ref()),
-            Self::Integer { max, min } => ordered(min.as_ref(), max.as_ref()),
-            Self::Number { max, min } => ordered(min.as_ref(), max.as_ref()),
+            Self::Date { max, min } => ("max", ordered(min.as_ref(), max.as_ref())),
+            Self::Integer { max, min } => ("max", ordered(min.as_ref(), max.as_ref())),
+            Self::Number { max, min } => ("max", ordered(min.as_ref(), max.as_ref())),
             Self::Quantity { max, min, units, .. } => {
-                check_units(units, &format!("{at}/quantity/units"), faults);
-                let mut bound = |name: &str, text: &Option<String>| {
+                check_units(units, &at("units"), faults);
+                let mut bound = |field: &str, text: &Option<String>| {
                     let size = text.as_deref().map(|text| Size::parse(text, units));
-                    let at = format!("{at}/quantity/{name}");
-                    size.and_then(|size| faults.take(&at, size)).map(|size| size.smallest)
+                    size.and_then(|size| faults.take(&at(field), size)).map(|size| size.smallest)
                 };
                 let (min, max) = (bound("min", min), bound("max", max));
-                ordered(min.as_ref(), max.as_ref())
+                ("max", ordered(min.as_ref(), max.as_ref()))
             }
             Self::Text { max_length, min_length, pattern } => {
                 if let Some(pattern) = pattern {
-                    faults.take(&format!("{at}/text/pattern"), pattern.check());
+                    faults.take(&at("pattern"), pattern.check());
                 }
-                max_length.is_none_or(|max| *min_length <= max && max <= VALUE_MAX_CHARS)
-                    && *min_length <= VALUE_MAX_CHARS
+                ("maxLength", holds(*min_length, *max_length, VALUE_MAX_CHARS))
             }
-            Self::Url { schemes } => schemes.iter().all(|scheme| is_scheme(scheme)),
+            Self::Url { schemes } => ("schemes", schemes.iter().all(|scheme| is_scheme(scheme))),
         };
         faults.ensure(
-            ordered,
-            at,
+            fits,
+            &at(bound),
             "bad_bounds",
             "These bounds leave no value, or are beyond what values can be.",
         );
@@ -567,6 +589,12 @@ impl ValueType {
 
 fn ordered<T: PartialOrd>(min: Option<&T>, max: Option<&T>) -> bool {
     min.zip(max).is_none_or(|(min, max)| min <= max)
+}
+
+/// Whether there are sizes from `min` to `max`, none of them beyond `most`.
+fn holds(min: usize, max: Option<usize>, most: usize) -> bool {
+    let max = max.unwrap_or(most);
+    min <= max && max <= most
 }
 
 fn within<T: PartialOrd + std::fmt::Display>(
@@ -921,6 +949,72 @@ mod tests {
     }
 
     #[test]
+    fn a_named_validation_is_for_each_item_of_a_list() {
+        let named = Validation {
+            key: PropertyKey::parse("user").unwrap(),
+            message: "Three letters, please.".to_owned(),
+            pattern: Pattern::new("[a-z]{3}".to_owned()),
+        };
+        let value_type = ValueType::List { max_items: None, min_items: 0, options: vec![] };
+        let property = Property { validation: Some(named.key.clone()), value_type, ..blank() };
+        let parse = |text: &str| property.parse(&text.into(), std::slice::from_ref(&named));
+        assert_eq!(parse("abc\ndef").as_deref(), Ok("abc\ndef"));
+        assert_eq!(parse("").as_deref(), Ok(""));
+        assert_eq!(parse("abc\nde").unwrap_err().code, "does_not_match");
+    }
+
+    #[test]
+    fn what_is_required_is_not_empty() {
+        let list = ValueType::List { max_items: None, min_items: 0, options: vec![] };
+        for value_type in [ValueType::default(), list] {
+            let mut property = Property { value_type, ..blank() };
+            assert_eq!(property.parse(&" ".into(), &[]).as_deref(), Ok(""));
+            property.required = true;
+            assert_eq!(property.parse(&" ".into(), &[]).unwrap_err().code, "empty");
+            assert_eq!(property.parse(&"a".into(), &[]).as_deref(), Ok("a"));
+        }
+    }
+
+    #[test]
+    fn what_is_filled_in_is_seen_and_what_is_priced_is_counted() {
+        let of = |property: Property| {
+            let mut faults = Faults::default();
+            property.problems(&[], "", &mut faults);
+            let refusal = faults.check().err();
+            let faults = refusal.map(|refusal| refusal.faults).unwrap_or_default();
+            faults.into_iter().map(|fault| (fault.pointer, fault.code)).collect::<Vec<_>>()
+        };
+        let at = |pointer: &str, code| vec![(pointer.to_owned(), code)];
+        let input = Property { kind: Kind::Input, ..blank() };
+        assert_eq!(of(input.clone()), []);
+        let hidden = Property { hidden: true, ..input.clone() };
+        assert_eq!(of(hidden.clone()), at("/hidden", "input_is_shown"));
+        assert_eq!(of(Property { kind: Kind::Configuration, ..hidden }), []);
+        let read_only = Property { read_only: true, ..input.clone() };
+        assert_eq!(of(read_only), at("/readOnly", "input_is_written"));
+        let of_plan = Property { scope: Scope::Plan, ..input };
+        assert_eq!(of(of_plan), at("/kind", "plan_is_configured"));
+        let quantity = |unlimited| ValueType::Quantity {
+            max: None,
+            min: None,
+            unlimited,
+            units: Unit::of_data(),
+        };
+        for (value_type, is_counted) in [
+            (ValueType::Integer { max: None, min: None }, true),
+            (ValueType::Number { max: None, min: None }, true),
+            (quantity(false), true),
+            (quantity(true), false),
+            (ValueType::Boolean, false),
+            (ValueType::default(), false),
+        ] {
+            let expected = if is_counted { vec![] } else { at("/priced", "not_counted") };
+            let property = Property { priced: true, value_type: value_type.clone(), ..blank() };
+            assert_eq!(of(property), expected, "{value_type:?}");
+        }
+    }
+
+    #[test]
     fn a_pattern_cannot_leave_its_group_or_grow_without_bound() {
         for (pattern, code) in [
             ("a)(b", "not_a_pattern"),
@@ -940,29 +1034,33 @@ mod tests {
     fn bounds_that_leave_nothing_are_found() {
         let at = |pointer: &str, code| vec![(pointer.to_owned(), code)];
         let integer = ValueType::Integer { max: Some(1), min: Some(2) };
-        assert_eq!(problems(integer), at("/type", "bad_bounds"));
+        assert_eq!(problems(integer), at("/max", "bad_bounds"));
         let text = ValueType::Text { max_length: Some(1), min_length: 2, pattern: None };
-        assert_eq!(problems(text), at("/type", "bad_bounds"));
+        assert_eq!(problems(text), at("/maxLength", "bad_bounds"));
+        let list = ValueType::List { max_items: Some(201), min_items: 0, options: vec![] };
+        assert_eq!(problems(list), at("/maxItems", "bad_bounds"));
+        let url = ValueType::Url { schemes: vec!["https".to_owned(), "HTTP".to_owned()] };
+        assert_eq!(problems(url), at("/schemes", "bad_bounds"));
         let none = ValueType::Choice { options: vec![] };
-        assert_eq!(problems(none), at("/type/choice/options", "no_option"));
+        assert_eq!(problems(none), at("/options", "no_option"));
         let twice = ValueType::Choice { options: options(&["a", "a"]) };
-        assert_eq!(problems(twice), at("/type/choice/options/1/value", "duplicate"));
+        assert_eq!(problems(twice), at("/options/1/value", "duplicate"));
         let quantity = ValueType::Quantity {
             max: Some("1 GB".to_owned()),
             min: Some("1 TB".to_owned()),
             unlimited: false,
             units: bytes(),
         };
-        assert_eq!(problems(quantity), at("/type", "bad_bounds"));
+        assert_eq!(problems(quantity), at("/max", "bad_bounds"));
         let unknown = ValueType::Quantity {
             max: Some("1 PB".to_owned()),
             min: None,
             unlimited: false,
             units: bytes(),
         };
-        assert_eq!(problems(unknown), at("/type/quantity/max", "not_a_quantity"));
+        assert_eq!(problems(unknown), at("/max", "not_a_quantity"));
         let free = ValueType::Quantity { max: None, min: None, unlimited: false, units: vec![] };
-        assert_eq!(problems(free), at("/type/quantity/units", "no_unit"));
+        assert_eq!(problems(free), at("/units", "no_unit"));
     }
 
     #[test]

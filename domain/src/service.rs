@@ -1,6 +1,7 @@
 //! Services: what is sold, defined once by the provider, as versioned documents.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -92,6 +93,18 @@ pub struct Definition {
 }
 
 impl Definition {
+    /// As those see it who do not publish services.
+    #[must_use]
+    pub fn without_hidden(mut self) -> Self {
+        let properties = std::mem::take(&mut self.properties);
+        let (hidden, shown): (Vec<_>, _) = properties.into_iter().partition(|it| it.hidden);
+        for plan in &mut self.plans {
+            plan.properties.retain(|key, _| hidden.iter().all(|property| property.key != *key));
+        }
+        self.properties = shown;
+        self
+    }
+
     /// The plan of that key.
     #[must_use]
     pub fn plan(&self, key: &PlanKey) -> Option<&Plan> {
@@ -286,7 +299,7 @@ pub struct Service {
     /// What is being edited.
     pub draft: Option<Definition>,
     /// What is sold, and its version.
-    pub published: Option<(u32, Definition)>,
+    pub published: Option<(u32, Arc<Definition>)>,
 }
 
 impl Decider for Service {
@@ -299,7 +312,7 @@ impl Decider for Service {
         command: Self::Command,
         _effective_at: DateTime<Utc>,
     ) -> Result<Vec<Self::Event>, Refusal> {
-        let published = self.published.as_ref().map(|(_, definition)| definition);
+        let published = self.published.as_ref().map(|(_, definition)| definition.as_ref());
         match (command, &self.draft) {
             (ServiceCommand::Draft(definition), Some(draft)) if definition == *draft => Ok(vec![]),
             (ServiceCommand::Draft(definition), _) => {
@@ -319,7 +332,7 @@ impl Decider for Service {
         match event {
             ServiceEvent::Drafted { definition } => self.draft = Some(definition.clone()),
             ServiceEvent::Published { definition, version } => {
-                self.published = Some((*version, definition.clone()));
+                self.published = Some((*version, Arc::new(definition.clone())));
             }
         }
         self
@@ -395,7 +408,7 @@ mod tests {
 
     /// What is wrong with publishing `draft` where `published` is sold: pointers and codes.
     fn problems(draft: Definition, published: Option<Definition>) -> Vec<(String, &'static str)> {
-        let published = published.map(|definition| (1, definition));
+        let published = published.map(|definition| (1, Arc::new(definition)));
         let decided = Service { draft: Some(draft), published }
             .decide(ServiceCommand::Publish, DateTime::UNIX_EPOCH);
         let faults = decided.err().map(|refusal| refusal.faults).unwrap_or_default();
@@ -463,6 +476,15 @@ mod tests {
         definition.plans.push(other.clone());
         assert_eq!(definition.plan(&other.key), Some(&other));
         assert_eq!(definition.plan(&PlanKey::parse("BU003").unwrap()), None);
+    }
+
+    #[test]
+    fn what_is_hidden_is_gone_from_properties_and_plans() {
+        let speed = Property::of_plan(PropertyKey::parse("Speed").unwrap(), "Speed");
+        let mut definition = backup();
+        definition.plans[0].properties.insert(speed.key.clone(), "fast".to_owned());
+        definition.properties.insert(0, Property { hidden: true, ..speed });
+        assert_eq!(definition.without_hidden(), backup());
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! Subscriptions: one service held by one customer or user; the *slot* that billing speaks of.
 
+use std::collections::BTreeMap;
+
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
@@ -9,9 +11,7 @@ use crate::overrides::{ResolvedProperty, Source};
 use crate::service::Level;
 use crate::text::Code;
 use crate::user::Person;
-use crate::{
-    CommandId, OrganizationId, PlanKey, PropertyKey, Refusal, ServiceKey, SubscriptionId, UserId,
-};
+use crate::{CommandId, OrganizationId, PlanKey, Refusal, ServiceKey, SubscriptionId, UserId};
 
 /// Most units of one subscription.
 pub const QUANTITY_MAX: u32 = 1_000_000;
@@ -205,6 +205,8 @@ impl SubscriptionEvent {
 pub struct Subscription {
     /// The latest request that said what is to be held.
     pub request: Option<Request>,
+    /// What each request filled in and from when, in business order; empty while none fills in anything.
+    filled_in: Vec<(DateTime<Utc>, Vec<ResolvedProperty>)>,
     timeline: Timeline,
 }
 
@@ -215,9 +217,26 @@ impl Subscription {
         self.timeline.state_at(moment)
     }
 
-    /// Whether the latest request had the same filled in.
-    fn has_inputs_of(&self, other: &Request) -> bool {
-        self.request.as_ref().is_none_or(|request| request.inputs().eq(other.inputs()))
+    /// What is filled in at a moment.
+    #[must_use]
+    pub fn inputs_at(&self, moment: DateTime<Utc>) -> &[ResolvedProperty] {
+        let until = self.filled_in.partition_point(|(from, _)| *from <= moment);
+        self.filled_in[..until].last().map_or(&[], |(_, inputs)| inputs)
+    }
+
+    /// Whether a request fills in what is filled in at a moment.
+    fn has_inputs_of(&self, request: &Request, moment: DateTime<Utc>) -> bool {
+        let said = |it: &ResolvedProperty| (it.key.clone(), it.value.clone());
+        let held: BTreeMap<_, _> = self.inputs_at(moment).iter().map(said).collect();
+        held == request.inputs().map(said).collect()
+    }
+
+    fn fill_in(&mut self, request: &Request, from: DateTime<Utc>) {
+        let inputs: Vec<_> = request.inputs().cloned().collect();
+        if !(inputs.is_empty() && self.filled_in.is_empty()) {
+            let place = self.filled_in.partition_point(|(other, _)| *other <= from);
+            self.filled_in.insert(place, (from, inputs));
+        }
     }
 
     /// Whether it was taken away at a moment or before.
@@ -241,7 +260,7 @@ impl Decider for Subscription {
         use SubscriptionEvent as E;
         match (self.held_at(effective_at), command) {
             (Some(held), C::Provision(request) | C::Change(request))
-                if held == request.holding() && self.has_inputs_of(&request) =>
+                if held == request.holding() && self.has_inputs_of(&request, effective_at) =>
             {
                 Ok(vec![])
             }
@@ -284,6 +303,7 @@ impl Decider for Subscription {
         match event {
             SubscriptionEvent::ProvisionRequested { request }
             | SubscriptionEvent::ChangeRequested { request } => {
+                self.fill_in(request, effective_at);
                 self.request = Some(request.as_ref().clone());
             }
             SubscriptionEvent::ProvisionStarted { .. }
@@ -304,10 +324,17 @@ impl Decider for Subscription {
 }
 
 impl Request {
-    /// What was filled in, by property.
-    pub fn inputs(&self) -> impl Iterator<Item = (&PropertyKey, &str)> {
-        let inputs = self.properties.iter().filter(|it| it.source == Some(Source::Input));
-        inputs.map(|it| (&it.key, it.value.as_str()))
+    /// What was filled in.
+    pub fn inputs(&self) -> impl Iterator<Item = &ResolvedProperty> {
+        self.properties.iter().filter(|it| it.source == Some(Source::Input))
+    }
+
+    /// As those see it who do not publish services.
+    #[must_use]
+    pub fn without_hidden(mut self) -> Self {
+        self.plan.properties.retain(|property| !property.hidden);
+        self.properties.retain(|property| !property.hidden);
+        self
     }
 
     /// What will be held when it is done.
@@ -322,6 +349,7 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
+    use crate::PropertyKey;
     use crate::decider::testing::{given, november};
 
     const NAMES: CommandId = CommandId(Uuid::from_u128(9));
@@ -496,6 +524,67 @@ mod tests {
             let state = Subscription::default().evolve(&event, november(1));
             assert_eq!(state.held_at(november(1)), None, "{event:?}");
         }
+    }
+
+    /// A request with something filled in.
+    fn filling_in(name: &str) -> Request {
+        let input = ResolvedProperty {
+            hidden: false,
+            key: PropertyKey::parse("Name").unwrap(),
+            overridden_by: None,
+            since: None,
+            source: Some(Source::Input),
+            value: name.to_owned(),
+        };
+        Request { properties: vec![input], ..request("a", 1) }
+    }
+
+    #[test]
+    fn the_same_filled_in_again_is_nothing_and_other_things_are_a_change() {
+        let held = || {
+            let asked = |name| Box::new(filling_in(name));
+            given::<Subscription>([
+                (1, SubscriptionEvent::ProvisionRequested { request: asked("ann") }),
+                (1, provisioned("a", 1)),
+                (9, SubscriptionEvent::ChangeRequested { request: asked("zoe") }),
+                (9, changed("a", 1)),
+            ])
+        };
+        held().when(5, SubscriptionCommand::Provision(filling_in("ann"))).then_nothing();
+        held().when(5, SubscriptionCommand::Change(filling_in("ann"))).then_nothing();
+        held().when(9, SubscriptionCommand::Change(filling_in("zoe"))).then_nothing();
+        for other in [filling_in("zoe"), request("a", 1)] {
+            held()
+                .when(5, SubscriptionCommand::Provision(other.clone()))
+                .then_refused("already_provisioned");
+            held().when(5, SubscriptionCommand::Change(other.clone())).then([
+                SubscriptionEvent::ChangeRequested { request: Box::new(other) },
+                SubscriptionEvent::ChangeStarted { request: NAMES },
+                changed("a", 1),
+            ]);
+        }
+    }
+
+    #[test]
+    fn what_is_filled_in_is_so_from_its_day_whenever_it_was_recorded() {
+        let asked =
+            |name| SubscriptionEvent::ChangeRequested { request: Box::new(filling_in(name)) };
+        let empty = SubscriptionEvent::ChangeRequested { request: Box::new(request("a", 1)) };
+        let state = Subscription::default()
+            .evolve(&empty, november(1))
+            .evolve(&asked("zoe"), november(20))
+            .evolve(&asked("ann"), november(10))
+            .evolve(&asked("eve"), november(10))
+            .evolve(&empty, november(25));
+        let names = |day| {
+            let inputs = state.inputs_at(november(day)).iter();
+            inputs.map(|input| input.value.as_str()).collect::<Vec<_>>()
+        };
+        assert_eq!([names(1), names(9), names(25)], [[""; 0]; 3]);
+        assert_eq!(
+            [names(10), names(19), names(20), names(24)],
+            [["eve"], ["eve"], ["zoe"], ["zoe"]]
+        );
     }
 
     #[test]

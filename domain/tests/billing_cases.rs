@@ -126,6 +126,7 @@ impl Case {
                     value: PriceOverride::Percent(percent),
                 }),
                 (None, Some(property)) => Overridden::Property {
+                    hidden: false,
                     key: PropertyKey::parse(property).unwrap(),
                     locked: false,
                     setting: Setting::Set { to: None, value: it.value.clone().unwrap() },

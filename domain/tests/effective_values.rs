@@ -157,7 +157,7 @@ proptest! {
     fn every_value_and_every_value_without_is_as_the_rule_says(
         all in prop::collection::vec(written(), 0..40),
         plan in prop::sample::select(PLANS.to_vec()),
-        input in proptest::option::of("[A-Z]{1,3}"),
+        input in proptest::option::of(("[A-Z]{1,3}", 0_i64..25)),
         moment in 0_i64..25,
     ) {
         let definition = definition();
@@ -166,6 +166,7 @@ proptest! {
             .iter()
             .map(|it| Overriding {
                 overridden: Overridden::Property {
+                    hidden: false,
                     key: key(it.property),
                     locked: it.locked,
                     setting: match &it.value {
@@ -194,14 +195,15 @@ proptest! {
         let region = key("Region");
         let inputs: Vec<_> = input
             .iter()
-            .map(|value| Input { from: day(0), key: &region, value })
+            .map(|(value, from)| Input { from: day(*from), key: &region, value })
             .collect();
         let held = definition.plan(&plan_key(plan));
         let resolved = resolve(&definition, held, &overrides, &inputs, day(moment));
         prop_assert_eq!(resolved.len(), PROPERTIES.len());
         for effective in &resolved {
             let name = effective.property.key.as_str();
-            let input = input.as_deref().filter(|_| name == "Region");
+            let filled_in = input.as_ref().filter(|(_, from)| name == "Region" && *from <= moment);
+            let input = filled_in.map(|(value, _)| value.as_str());
             let expected = naive(&all, None, name, plan, input, moment);
             prop_assert_eq!(effective.value(), expected.as_deref(), "{}", name);
             for candidate in effective.winner().into_iter().chain(effective.losers()) {
@@ -222,6 +224,7 @@ fn a_lock_keeps_those_below_from_setting_another_value_and_says_so() {
     let definition = definition();
     let set = |value: &str, locked| Overriding {
         overridden: Overridden::Property {
+            hidden: false,
             key: key("Speed"),
             locked,
             setting: Setting::Set { to: None, value: value.to_owned() },

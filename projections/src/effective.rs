@@ -7,7 +7,7 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use domain::effective::{self, Candidate, Level, OverrideAt, resolve};
 use domain::event::{Actor, Event, Recorded};
-use domain::overrides::Source;
+use domain::overrides::ResolvedProperty;
 use domain::property::Property;
 use domain::service::{Definition, Service, ServiceEvent};
 use domain::subscription::{Request, Subscription, SubscriptionEvent};
@@ -16,8 +16,9 @@ use domain::{
 };
 use eventstore::{Database, Error, Value, failpoint};
 
+use crate::finder::{self, Scope};
 use crate::tables;
-use crate::views::OverrideView;
+use crate::views::{OverrideView, Publication, ServiceView};
 
 /// Whose properties, and when.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -86,7 +87,8 @@ pub enum Origin {
 }
 
 /// The properties that are asked for, each question's in the order of the service's definition; none where the
-/// service is not sold at that moment. Whatever the number of questions, there are two statements.
+/// service is not sold at that moment. Whatever the number of questions, there are three statements: for services,
+/// for overrides, and for the histories of subscriptions (and of services, where what was sold before is asked for).
 ///
 /// # Errors
 /// What the database says, and what cannot be decoded.
@@ -94,15 +96,22 @@ pub async fn properties(
     mut database: &Database,
     questions: &[Question],
 ) -> Result<Vec<Vec<EffectiveProperty>>, Error> {
-    let stream =
+    let of_subscription =
         |subscription: &SubscriptionId| format!("{}-{subscription}", Subscription::CATEGORY);
     let of_service = |service: &ServiceKey| format!("{}-{service}", Service::CATEGORY);
-    let held = questions.iter().filter_map(|question| question.subscription.as_ref());
-    let streams: BTreeSet<_> = questions
-        .iter()
-        .map(|question| of_service(&question.service))
-        .chain(held.map(stream))
-        .collect();
+    let keys = questions.iter().map(|question| question.service.to_string()).collect();
+    let services = finder::find_many::<ServiceView>(database, &Scope::catalogue(), keys).await?;
+    let service = |question: &Question| services.get(question.service.as_str());
+    let mut streams = BTreeSet::new();
+    for question in questions {
+        streams.extend(question.subscription.as_ref().map(of_subscription));
+        let is_older = |view: &Arc<ServiceView>| {
+            question.publication(view).is_some_and(|it| Some(it) != view.publications.last())
+        };
+        if service(question).is_some_and(is_older) {
+            streams.insert(of_service(&question.service));
+        }
+    }
     let mut histories = HashMap::<_, Vec<_>>::new();
     for event in eventstore::streams(&mut database, streams.into_iter().collect()).await? {
         histories.entry(event.stream.clone()).or_default().push(event);
@@ -110,16 +119,21 @@ pub async fn properties(
     let history = |stream: String| histories.get(&stream).map_or(&[][..], Vec::as_slice);
     let overrides = overrides(database, questions).await?;
     let answers = questions.iter().map(|question| {
-        let subscription = question.subscription.as_ref().map(|id| history(stream(id)));
-        let ground = Ground {
-            overrides: &overrides,
-            question,
-            service: history(of_service(&question.service)),
-            subscription: subscription.unwrap_or_default(),
+        let view = service(question)?;
+        let published = question.publication(view)?;
+        let older = history(of_service(&question.service));
+        let older = older.iter().find(|event| event.position == published.position);
+        let definition = match older.map(|event| &event.event) {
+            Some(Event::Service(ServiceEvent::Published { definition, .. })) => definition,
+            _ => view.published.as_ref()?,
         };
-        ground.properties()
+        let subscription = question.subscription.as_ref().map(|id| history(of_subscription(id)));
+        let subscription = subscription.unwrap_or_default();
+        let overrides = &overrides;
+        let ground = Ground { definition, overrides, published, question, subscription };
+        Some(ground.properties())
     });
-    Ok(answers.collect())
+    Ok(answers.map(Option::unwrap_or_default).collect())
 }
 
 /// The overrides of all organisations on the way down to those asked about, by place.
@@ -145,54 +159,68 @@ async fn overrides(
 
 /// All that an answer is made of.
 struct Ground<'a> {
+    /// What is sold at the moment.
+    definition: &'a Definition,
     overrides: &'a BTreeMap<TenantPath, Vec<Arc<OverrideView>>>,
+    /// What made it so.
+    published: &'a Publication,
     question: &'a Question,
-    /// The service's events.
-    service: &'a [Recorded],
     /// The subscription's events.
     subscription: &'a [Recorded],
 }
 
+impl Question {
+    fn knows(&self, position: u64) -> bool {
+        self.known_at.is_none_or(|known_at| position <= known_at)
+    }
+
+    /// What made the definition of the moment the one that is sold: the last publication until then, or the first
+    /// one, whose prices hold since ever.
+    fn publication<'a>(&self, service: &'a ServiceView) -> Option<&'a Publication> {
+        let known = service.publications.iter().filter(|it| self.knows(it.position));
+        let until = known.clone().filter(|it| it.effective_at <= self.as_of);
+        let last = until.max_by_key(|it| (it.effective_at, it.position));
+        last.or_else(|| known.min_by_key(|it| it.position))
+    }
+}
+
 impl<'a> Ground<'a> {
-    fn is_known(&self, position: u64) -> bool {
-        self.question.known_at.is_none_or(|known_at| position <= known_at)
-    }
-
-    /// The definition that is sold at the moment, with the event that published it: the last one published until
-    /// then, or the first one, whose prices hold since ever.
-    fn definition(&self) -> Option<(&'a Recorded, &'a Definition)> {
-        let published = self.service.iter().filter_map(|event| match &event.event {
-            Event::Service(ServiceEvent::Published { definition, .. })
-                if self.is_known(event.position) =>
-            {
-                Some((event, definition))
-            }
-            _ => None,
-        });
-        let until = |(event, _): &(&Recorded, _)| event.effective_at <= self.question.as_of;
-        let last = published.clone().filter(until);
-        last.max_by_key(|(event, _)| (event.effective_at, event.position))
-            .or_else(|| published.min_by_key(|(event, _)| event.position))
-    }
-
-    /// The request that says what is held at the moment, with its event.
-    fn request(&self) -> Option<(&'a Recorded, &'a Request)> {
-        let asked = self.subscription.iter().filter_map(|event| match &event.event {
+    /// The requests until the moment, with their events.
+    fn requests(&self) -> impl Iterator<Item = (&'a Recorded, &'a Request)> {
+        self.subscription.iter().filter_map(|event| match &event.event {
             Event::Subscription(
                 SubscriptionEvent::ProvisionRequested { request }
                 | SubscriptionEvent::ChangeRequested { request },
-            ) if self.is_known(event.position) && event.effective_at <= self.question.as_of => {
+            ) if self.question.knows(event.position)
+                && event.effective_at <= self.question.as_of =>
+            {
                 Some((event, request.as_ref()))
             }
             _ => None,
+        })
+    }
+
+    /// The one that says what is held.
+    fn request(&self) -> Option<&'a Request> {
+        let last = self.requests().max_by_key(|(event, _)| (event.effective_at, event.position));
+        last.map(|(_, request)| request)
+    }
+
+    /// The one that filled in a value first: those after it only keep it.
+    fn filled_in_by(&self, key: &PropertyKey, input: &Candidate<'_>) -> Option<&'a Recorded> {
+        let said = |it: &ResolvedProperty| {
+            it.key == *key && it.since == input.since && it.value == input.value
+        };
+        let filled_in = self.requests().filter(|(event, request)| {
+            Some(event.effective_at) == input.since && request.inputs().any(said)
         });
-        asked.max_by_key(|(event, _)| (event.effective_at, event.position))
+        filled_in.map(|(event, _)| event).min_by_key(|event| event.position)
     }
 
     fn properties(&self) -> Vec<EffectiveProperty> {
-        let Some((published, definition)) = self.definition() else { return Vec::new() };
+        let definition = self.definition;
         let request = self.request();
-        let held = self.subscription.iter().filter(|event| self.is_known(event.position));
+        let held = self.subscription.iter().filter(|event| self.question.knows(event.position));
         let held = held.fold(Subscription::default(), |state, event| match &event.event {
             Event::Subscription(happened) => state.evolve(happened, event.effective_at),
             _ => state,
@@ -207,7 +235,8 @@ impl<'a> Ground<'a> {
         });
         let overrides: Vec<_> = all
             .filter(|(_, view)| {
-                view.overriding.service == self.question.service && self.is_known(view.position)
+                view.overriding.service == self.question.service
+                    && self.question.knows(view.position)
             })
             .map(|(depth, view)| OverrideAt {
                 depth,
@@ -217,22 +246,21 @@ impl<'a> Ground<'a> {
                 position: view.position,
             })
             .collect();
-        let filled_in = request.iter().flat_map(|(_, request)| &request.properties);
-        let inputs: Vec<_> = filled_in
-            .filter(|property| property.source == Some(Source::Input))
+        let inputs: Vec<_> = request
+            .into_iter()
+            .flat_map(Request::inputs)
             .map(|property| effective::Input {
                 from: property.since.unwrap_or(DateTime::UNIX_EPOCH),
                 key: &property.key,
                 value: &property.value,
             })
             .collect();
-        let told = Told { ground: self, published, request: request.map(|(event, _)| event) };
         resolve(definition, plan, &overrides, &inputs, self.question.as_of)
             .into_iter()
             .map(|effective| {
                 let set = |candidate: &Candidate<'_>| {
                     let without = effective.without(candidate).map(|it| it.value.to_owned());
-                    told.value(candidate, without)
+                    self.told(&effective.property.key, candidate, without)
                 };
                 EffectiveProperty {
                     losers: effective.losers().iter().map(set).collect(),
@@ -249,17 +277,14 @@ impl<'a> Ground<'a> {
         let place = views.binary_search_by_key(&position, |view| view.position).ok()?;
         Some(&views[place])
     }
-}
 
-/// Who said a value, when and why.
-struct Told<'a> {
-    ground: &'a Ground<'a>,
-    published: &'a Recorded,
-    request: Option<&'a Recorded>,
-}
-
-impl Told<'_> {
-    fn value(&self, candidate: &Candidate<'_>, without: Option<String>) -> SetValue {
+    /// Who said a value, when and why.
+    fn told(
+        &self,
+        key: &PropertyKey,
+        candidate: &Candidate<'_>,
+        without: Option<String>,
+    ) -> SetValue {
         let set = SetValue {
             actor: None,
             locked: candidate.locked,
@@ -271,25 +296,31 @@ impl Told<'_> {
             value: candidate.value.to_owned(),
             without,
         };
-        let by = |event: &Recorded, origin| SetValue {
-            actor: Some(event.actor),
+        let published = self.published;
+        let by_publication = |origin| SetValue {
+            actor: Some(published.actor),
             origin,
-            reason: event.reason.clone(),
-            since: candidate.since.or(Some(event.effective_at)),
+            reason: published.reason.clone(),
+            since: Some(published.effective_at),
             ..set.clone()
         };
         match candidate.level {
-            Level::Default => by(self.published, Origin::Default),
-            Level::Plan => by(self.published, Origin::Plan),
-            Level::Subscription => match self.request {
-                Some(request) => by(request, Origin::Input),
-                None => SetValue { origin: Origin::Input, ..set },
-            },
+            Level::Default => by_publication(Origin::Default),
+            Level::Plan => by_publication(Origin::Plan),
+            Level::Subscription => {
+                let request = self.filled_in_by(key, candidate);
+                SetValue {
+                    actor: request.map(|request| request.actor),
+                    origin: Origin::Input,
+                    reason: request.and_then(|request| request.reason.clone()),
+                    ..set
+                }
+            }
             Level::Organization { depth, id } => {
-                let Some(view) = self.ground.override_of(depth, candidate.position) else {
+                let Some(view) = self.override_of(depth, candidate.position) else {
                     return set;
                 };
-                let own = view.path == self.ground.question.path;
+                let own = view.path == self.question.path;
                 SetValue {
                     actor: Some(view.actor),
                     organization: Some((id, view.path.clone())),
@@ -300,13 +331,4 @@ impl Told<'_> {
             }
         }
     }
-}
-
-/// The property of this key.
-#[must_use]
-pub fn find<'a>(
-    properties: &'a [EffectiveProperty],
-    key: &PropertyKey,
-) -> Option<&'a EffectiveProperty> {
-    properties.iter().find(|it| it.property.key == *key)
 }

@@ -23,7 +23,7 @@ pub use number::{NumberView, ORGANIZATION_NUMBERS};
 pub use organization::OrganizationView;
 pub use overriding::OverrideView;
 pub use request::{RequestStatus, RequestView, Verb};
-pub use service::ServiceView;
+pub use service::{Publication, ServiceView};
 pub use subscription::{Holder, SubscriptionStatus, SubscriptionView};
 pub use user::UserView;
 

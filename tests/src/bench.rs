@@ -5,6 +5,7 @@
 mod append;
 mod growth;
 mod machine;
+mod properties;
 mod rebuild;
 mod report;
 mod served;
@@ -29,6 +30,7 @@ use crate::world::{World, body};
 pub use append::append;
 pub use growth::growth;
 pub use machine::look_into;
+pub use properties::properties;
 pub use rebuild::rebuild;
 pub use report::{About, keep, report};
 pub use served::served;

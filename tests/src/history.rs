@@ -49,6 +49,8 @@ const REMEMBERED_MAX: usize = 64;
 const SERVICES: [&str; 5] = ["backup", "mail", "crm", "desktop", "router"];
 const PLANS: [&str; 3] = ["basic", "plus", "old"];
 const PROPERTIES: [&str; 2] = ["size", "region"];
+/// What is filled in for the services of users: a whole number up to 3.
+const LABEL: &str = "label";
 const ROLES: [&str; 5] = [
     "Provider Administrator",
     "Reseller Administrator",
@@ -571,10 +573,13 @@ impl History {
     fn provision(&mut self) -> Input<commands::usecase::subscriptions::Provision> {
         let service = self.service();
         let chance = if is_multi(service) { 0.9 } else { 0.05 };
+        let plan = self.one_of(&["basic", "basic", "plus", "plus", "old", "none"]);
+        let quantity = self.quantity();
         let body = json!({
             "service": service,
-            "plan": self.one_of(&["basic", "basic", "plus", "plus", "old", "none"]),
-            "quantity": self.quantity(),
+            "plan": plan,
+            "quantity": quantity,
+            "properties": if is_for_users(service) { json!({ LABEL: quantity }) } else { json!({}) },
             "instance": self.perhaps_of(chance, &["production", "staging", "tests ä", ""]),
             "effectiveAt": self.moment(),
             "reason": self.reason(),
@@ -593,10 +598,14 @@ impl History {
     }
 
     fn override_property(&mut self) -> Command {
+        let plan = self.perhaps_of(0.5, &["basic", "plus", "none"]);
+        let property = self.one_of(&["size", "region", "colour"]);
+        let value = self.perhaps_of(0.8, &["200 GB", "eu", ""]);
         let body = json!({
-            "plan": self.perhaps_of(0.5, &["basic", "plus", "none"]),
-            "property": self.one_of(&["size", "region", "colour"]),
-            "value": self.perhaps_of(0.8, &["200 GB", "eu", ""]),
+            "locked": plan == "plus" && value == "eu",
+            "plan": plan,
+            "property": property,
+            "value": value,
             "clear": self.rng.random_bool(0.25),
             "effectiveFrom": self.moment(),
             "effectiveTo": if self.rng.random_bool(0.3) { self.moment() } else { Value::Null },
@@ -638,6 +647,10 @@ fn is_multi(service: &str) -> bool {
     matches!(service, "crm" | "router")
 }
 
+fn is_for_users(service: &str) -> bool {
+    matches!(service, "mail" | "desktop" | "crm")
+}
+
 fn first_plans(key: &str) -> Value {
     let plan = |plan: &str, price: &str| {
         json!({
@@ -646,11 +659,18 @@ fn first_plans(key: &str) -> Value {
             "properties": { PROPERTIES[0]: "100 GB", PROPERTIES[1]: "de" },
         })
     };
+    let mut properties =
+        vec![json!({ "key": PROPERTIES[0] }), json!({ "key": PROPERTIES[1], "label": "Region" })];
+    if is_for_users(key) {
+        properties.push(json!({
+            "key": LABEL, "scope": "user", "kind": "input", "type": "integer", "min": 1, "max": 3,
+        }));
+    }
     json!({
         "name": key,
-        "level": if matches!(key, "mail" | "desktop" | "crm") { "user" } else { "customer" },
+        "level": if is_for_users(key) { "user" } else { "customer" },
         "instancing": if is_multi(key) { "multi" } else { "single" },
-        "properties": [{ "key": PROPERTIES[0] }, { "key": PROPERTIES[1], "label": "Region" }],
+        "properties": properties,
         "plans": [plan(PLANS[0], "10.00"), plan(PLANS[1], "20.00"), plan(PLANS[2], "5.00")],
     })
 }

@@ -8,6 +8,7 @@ mod operations {
     mod doctor;
     mod reading;
     mod seed;
+    mod service;
     mod setting;
     mod standby;
     mod transfer;

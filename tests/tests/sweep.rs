@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -16,6 +17,7 @@ use api::keys::Keys;
 use api::server::{Installation, master_key, open_database};
 use api::setup;
 use atrium_tests::history::hush_asked_panics;
+use atrium_tests::http::TestApp;
 use atrium_tests::laws;
 use atrium_tests::world::{Place, TestAmbient, TestDatabase, at_once, body, install};
 use chrono::{DateTime, Utc};
@@ -29,6 +31,7 @@ use domain::{TenantPath, TokenId};
 use eventstore::{Database, Engine, Log, Verified};
 use fail::FailScenario;
 use futures_util::FutureExt as _;
+use projections::effective;
 use projections::finder::{self, EventQuery, Query, Scope};
 use projections::ledger::{self, Question};
 use projections::views::{OrganizationView, SubscriptionView, UserView};
@@ -526,6 +529,18 @@ async fn read(database: &Database) -> Result<()> {
     ensure!(finder::count_events(database, &scope, &[], 0).await? > 5);
     let slots = finder::list::<SubscriptionView>(database, &scope, &query).await?;
     ensure!(slots.items.len() == 2);
+    let whose = |(_, slot): &(_, Arc<SubscriptionView>)| effective::Question {
+        as_of: DateTime::<Utc>::MAX_UTC,
+        known_at: None,
+        path: slot.path.clone(),
+        plan: None,
+        service: slot.service.clone(),
+        subscription: Some(slot.id),
+    };
+    let whose: Vec<_> = slots.items.iter().map(whose).collect();
+    let properties = effective::properties(database, &whose).await?;
+    let sizes = properties.iter().flatten().filter_map(|property| property.winner.as_ref());
+    ensure!(sizes.filter(|winner| winner.value == "3 GB").count() == 1, "{properties:?}");
     let paths = [customer.path.clone()];
     projections::activity::days(database, &scope, &paths, &query).await?;
     projections::activity::count_days(database, &scope, &paths).await?;
@@ -732,6 +747,67 @@ async fn what_operators_do_may_fail_and_leaves_everything_as_it_was() -> Result<
             laws::check(&empty.open().await?).await.with_context(|| point.to_owned())?;
         }
         laws::check(&trial.place.open().await?).await?;
+    }
+    scenario.teardown();
+    Ok(())
+}
+
+/// Statements that a page of so many subscriptions with their properties costs.
+async fn statements_of_page(app: &TestApp, holders: usize) -> Result<usize> {
+    let statements = Arc::new(AtomicUsize::new(0));
+    // Those of reading; the follower of other processes asks for something now and then, too.
+    let reading =
+        |point: &String| point.starts_with("projections::") || point == "eventstore::streams";
+    let points: Vec<_> = failpoints().into_iter().map(|(name, _)| name).filter(reading).collect();
+    for point in &points {
+        let statements = statements.clone();
+        let count = move || {
+            statements.fetch_add(1, Ordering::SeqCst);
+        };
+        fail::cfg_callback(point, count).map_err(|error| anyhow!(error))?;
+    }
+    let query = format!(
+        "{{ subscriptions(first: {holders}) {{ nodes {{ customer {{ name }} effectiveProperties {{ \
+         key value set {{ origin organization {{ name }} }} losers {{ value without }} }} }} }} }}"
+    );
+    let answer = app.post("/graphql", json!({ "query": query })).await?;
+    points.iter().for_each(fail::remove);
+    let shown = answer["data"]["subscriptions"]["nodes"].as_array().context("a page")?;
+    ensure!(shown.len() == holders, "{} of {holders} holders", shown.len());
+    for subscription in shown {
+        let properties = subscription["effectiveProperties"].as_array().context("properties")?;
+        let storage = properties.iter().find(|property| property["key"] == "Storage");
+        let storage = storage.context("one of them")?;
+        let (value, losers) = (&storage["value"], storage["losers"].as_array().map(Vec::len));
+        ensure!(value == "3 TB" && losers == Some(2), "{storage}");
+    }
+    Ok(statements.load(Ordering::SeqCst))
+}
+
+/// A failpoint stands before every statement, so these can be counted.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_of_properties_costs_as_many_statements_however_many_holders_it_has() -> Result<()> {
+    let scenario = FailScenario::setup();
+    for engine in [Engine::Sqlite, Engine::Postgres] {
+        let app = TestApp::new(engine, "2019-11-10T09:00:00Z").await?;
+        app.publish("backup").await?;
+        let set = async |organization: &str, value: &str| {
+            let path = format!("/api/v2/organizations/{organization}/overrides/backup");
+            app.put(&path, json!({ "property": "Storage", "value": value, "reason": "agreed" }))
+                .await
+        };
+        for number in 0..20 {
+            let seller = app.reseller(&format!("Seller {number}")).await?;
+            let customer = app.customer(&format!("Customer {number}"), Some(&seller)).await?;
+            set(&seller, "2 TB").await?;
+            set(&customer, "3 TB").await?;
+            let wish = json!({ "service": "backup", "plan": "BU001" });
+            app.post(&format!("/api/v2/customers/{customer}/subscriptions"), wish).await?;
+        }
+        let few = statements_of_page(&app, 2).await?;
+        let many = statements_of_page(&app, 20).await?;
+        ensure!(few > 1 && few == many, "{engine:?}: {few} for two holders, {many} for twenty");
+        app.finish().await?;
     }
     scenario.teardown();
     Ok(())

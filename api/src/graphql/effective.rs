@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use async_graphql::{Context, Enum, Object};
 use chrono::{DateTime, Utc};
-use domain::permission::Permission;
 use domain::property::{self, items_of};
 use domain::{PlanKey, ServiceKey, SubscriptionId, TenantPath};
 use projections::effective::{self, EffectiveProperty as Property, Question, SetValue};
@@ -123,7 +122,7 @@ impl PropertyValue {
     fn is_seen(&self, reading: &Reading) -> bool {
         let place = self.0.organization.as_ref();
         place.is_some_and(|(_, path)| reading.scope().0.contains(path))
-            || place.is_none() && reading.holds(Permission::PublishServices)
+            || place.is_none() && reading.principal.sees_hidden()
             || self.0.origin == effective::Origin::Input
     }
 }
@@ -213,7 +212,7 @@ pub(crate) async fn properties(
         subscription: holder.subscription,
     };
     let all = reading.properties(question).await?;
-    let sees_all = reading.holds(Permission::PublishServices);
+    let sees_all = reading.principal.sees_hidden();
     let shown = (0..all.len()).filter(|place| sees_all || !all[*place].property.hidden);
     Ok(shown.map(|place| EffectiveProperty { all: all.clone(), place }).collect())
 }

@@ -24,9 +24,10 @@ pub(crate) struct Event {
     shown: CloudEvent,
 }
 
-impl From<&Recorded> for Event {
-    fn from(event: &Recorded) -> Self {
-        Self { position: event.position, shown: event.into() }
+impl Event {
+    fn new(reading: &Reading, event: &Recorded) -> Self {
+        let shown = CloudEvent::shown_to(&reading.principal, event);
+        Self { position: event.position, shown }
     }
 }
 
@@ -78,7 +79,7 @@ impl Event {
         &self.shown.commandid
     }
 
-    /// What happened. Never with what proves a secret.
+    /// What happened. Never with what proves a secret; with what services hide only for those who publish them.
     async fn payload(&self) -> Json<&serde_json::Value> {
         Json(&self.shown.data)
     }
@@ -124,7 +125,8 @@ impl Event {
         };
         let database = reading.app.database();
         let found = finder::list_events(database, &reading.scope(), &query).await?;
-        found.items.first().map(Self::from).ok_or_else(Problem::not_found)
+        let found = found.items.first().map(|event| Self::new(reading, event));
+        found.ok_or_else(Problem::not_found)
     }
 
     /// The events in scope, in the order of the log.
@@ -156,7 +158,7 @@ impl Event {
         let edges = page
             .items
             .iter()
-            .map(|event| Edge::new(OpaqueCursor(event.position), Event::from(event)));
+            .map(|event| Edge::new(OpaqueCursor(event.position), Event::new(reading, event)));
         connection.edges.extend(edges);
         Ok(Some(connection))
     }

@@ -66,13 +66,18 @@ impl Override {
     }
 
     /// The key of the property; none: the price.
-    async fn property(&self) -> Option<&str> {
-        self.resource.property.as_deref()
+    async fn property(&self, context: &Context<'_>) -> Option<&str> {
+        self.resource.property.as_deref().filter(|_| self.is_shown(reading(context)))
     }
 
     /// What the property is set to.
-    async fn value(&self) -> Option<&str> {
-        self.resource.value.as_deref()
+    async fn value(&self, context: &Context<'_>) -> Option<&str> {
+        self.resource.value.as_deref().filter(|_| self.is_shown(reading(context)))
+    }
+
+    /// Whether only those who publish services see which property it is and what its value is.
+    async fn hidden(&self) -> bool {
+        self.resource.hidden
     }
 
     /// What the price is set to, per month and unit.
@@ -115,6 +120,12 @@ impl Override {
     /// Who did it: `user:<id>` or `system`.
     async fn actor(&self) -> &str {
         &self.resource.actor
+    }
+}
+
+impl Override {
+    fn is_shown(&self, reading: &Reading) -> bool {
+        !self.resource.hidden || reading.principal.sees_hidden()
     }
 }
 

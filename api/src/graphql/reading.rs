@@ -64,7 +64,8 @@ impl Reading {
     pub(crate) fn new(app: App, principal: Principal) -> (Self, Loads) {
         let loads = Loads::default();
         let asked = loads.clone();
-        let source = Source { app: app.clone(), scope: principal.scope() };
+        let sees_hidden = principal.sees_hidden();
+        let source = Source { app: app.clone(), scope: principal.scope(), sees_hidden };
         let loader =
             DataLoader::with_cache(source, move |load| asked.push(load), HashMapCache::default());
         let loader = loader.delay(Duration::ZERO).max_batch_size(COMPLEXITY_MAX);
@@ -209,6 +210,7 @@ pub(crate) struct StatementKey {
 struct Source {
     app: App,
     scope: Scope,
+    sees_hidden: bool,
 }
 
 impl Source {
@@ -317,7 +319,11 @@ impl Loader<Ingredients> for Source {
     ) -> Result<HashMap<Ingredients, Self::Value>, Problem> {
         let requests = keys.iter().map(|key| key.0.as_ref());
         let mut found = finder::ingredients(self.app.database(), requests).await?;
-        Ok(keys.iter().map(|key| (key.clone(), found.remove(&key.0.id).map(Arc::new))).collect())
+        let shown = |request: Request| {
+            Arc::new(if self.sees_hidden { request } else { request.without_hidden() })
+        };
+        let found = keys.iter().map(|key| (key.clone(), found.remove(&key.0.id).map(shown)));
+        Ok(found.collect())
     }
 }
 

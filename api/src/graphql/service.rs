@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use async_graphql::{Context, Enum, ID, Object, SimpleObject};
-use commands::usecase::definition::{OptionDocument, PropertyDocument, TypeText};
+use commands::usecase::definition::{OptionDocument, PropertyDocument, TypeText, ValueDocument};
 use domain::permission::Permission;
-use domain::property::Property;
+use domain::property::{Property, Validation};
 use domain::service::{self, Definition};
 use domain::{PlanKey, ServiceKey};
 use projections::finder::{Query as Wanted, Scope};
@@ -49,6 +49,8 @@ pub(crate) struct ServiceProperty {
     help: Option<String>,
     /// Groups properties in forms.
     category: Option<String>,
+    /// Its place in forms, from low to high.
+    sort: i32,
     /// The level that it is for.
     scope: PropertyScope,
     /// Who may set it.
@@ -56,8 +58,30 @@ pub(crate) struct ServiceProperty {
     /// What its values are: `text`, `choice`, `quantity` and so on, as in the definition.
     #[graphql(name = "type")]
     value_type: String,
+    /// Of a text: at least so many characters.
+    min_length: Option<u32>,
+    /// Of a text: at most so many characters.
+    max_length: Option<u32>,
+    /// Of a text: a regular expression that the whole of it matches.
+    pattern: Option<String>,
+    /// Of a number, an integer, a date or a quantity: the smallest.
+    min: Option<String>,
+    /// Of a number, an integer, a date or a quantity: the largest.
+    max: Option<String>,
     /// What there is to choose from, where its values are chosen.
     options: Vec<PropertyOption>,
+    /// Of a list: at least so many items.
+    min_items: Option<u32>,
+    /// Of a list: at most so many items.
+    max_items: Option<u32>,
+    /// Of a quantity: the names of its units.
+    units: Vec<String>,
+    /// Of a quantity: whether `Unlimited` is a value.
+    unlimited: bool,
+    /// Of an address of the web: how it begins; none: `http` or `https`.
+    schemes: Vec<String>,
+    /// The named rule that its values pass, too.
+    validation: Option<PropertyValidation>,
     /// What it is where nobody says.
     default: Option<String>,
     /// Whether there has to be a value.
@@ -66,6 +90,17 @@ pub(crate) struct ServiceProperty {
     hidden: bool,
     /// Set by provisioning, and by nobody else.
     read_only: bool,
+    /// Whether it drives a price component.
+    priced: bool,
+}
+
+/// A rule for values, with a message of its own.
+#[derive(Clone, Debug, SimpleObject)]
+pub(crate) struct PropertyValidation {
+    /// A regular expression that the whole value matches.
+    pattern: String,
+    /// Told to those who entered something else.
+    message: String,
 }
 
 /// One of the values that can be chosen.
@@ -77,9 +112,10 @@ pub(crate) struct PropertyOption {
     label: String,
 }
 
-impl From<&Property> for ServiceProperty {
-    fn from(property: &Property) -> Self {
+impl ServiceProperty {
+    fn new(property: &Property, validations: &[Validation]) -> Self {
         let document = PropertyDocument::from(property);
+        let named = validations.iter().find(|it| Some(&it.key) == property.validation.as_ref());
         let option = |option: OptionDocument| PropertyOption {
             label: option.label.unwrap_or_else(|| option.value.clone()),
             value: option.value,
@@ -89,14 +125,30 @@ impl From<&Property> for ServiceProperty {
             label: property.label.clone(),
             help: document.help,
             category: document.category,
+            sort: property.sort,
             scope: property.scope.into(),
             kind: property.kind.into(),
             value_type: document.value_type.unwrap_or(TypeText::Text).name().to_owned(),
+            min_length: document.min_length,
+            max_length: document.max_length,
+            pattern: document.pattern,
+            min: document.min.as_ref().map(ValueDocument::text),
+            max: document.max.as_ref().map(ValueDocument::text),
             options: document.options.into_iter().map(option).collect(),
+            min_items: document.min_items,
+            max_items: document.max_items,
+            units: document.units.into_iter().map(|unit| unit.name).collect(),
+            unlimited: document.unlimited == Some(true),
+            schemes: document.schemes,
+            validation: named.map(|named| PropertyValidation {
+                pattern: named.pattern.as_str().to_owned(),
+                message: named.message.clone(),
+            }),
             default: property.default.clone(),
             required: property.required,
             hidden: property.hidden,
             read_only: property.read_only,
+            priced: property.priced,
         }
     }
 }
@@ -173,6 +225,11 @@ impl ServiceDefinition {
         &self.definition().category
     }
 
+    /// A picture for catalogues: the name of one that screens know.
+    async fn icon(&self) -> Option<&str> {
+        self.definition().icon.as_deref()
+    }
+
     /// To whom it is provisioned.
     async fn level(&self) -> Level {
         self.definition().level.into()
@@ -183,11 +240,15 @@ impl ServiceDefinition {
         self.definition().instancing.into()
     }
 
-    /// What can be set; hidden ones only for those who publish services.
+    /// What can be set, in the order of forms; hidden ones only for those who publish services.
     async fn properties(&self, context: &Context<'_>) -> Vec<ServiceProperty> {
-        let sees_all = reading(context).holds(Permission::PublishServices);
-        let properties = self.definition().properties.iter();
-        properties.filter(|it| sees_all || !it.hidden).map(ServiceProperty::from).collect()
+        let sees_all = reading(context).principal.sees_hidden();
+        let definition = self.definition();
+        let mut seen: Vec<_> =
+            definition.properties.iter().filter(|it| sees_all || !it.hidden).collect();
+        seen.sort_by_key(|property| property.sort);
+        let shown = |property| ServiceProperty::new(property, &definition.validations);
+        seen.into_iter().map(shown).collect()
     }
 
     /// What can be bought.
@@ -244,7 +305,7 @@ impl Plan {
 
     /// Its values of the properties that are the plan's; hidden ones only for those who publish services.
     async fn properties(&self, context: &Context<'_>) -> Vec<PlanProperty> {
-        let sees_all = reading(context).holds(Permission::PublishServices);
+        let sees_all = reading(context).principal.sees_hidden();
         let definition = self.definition.definition();
         let properties = self.plan().properties.iter().filter_map(|(key, value)| {
             let known = definition.property(key);

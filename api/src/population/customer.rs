@@ -123,12 +123,26 @@ struct Wish<'a> {
     plan: &'a str,
     quantity: Option<i64>,
     instance: Option<String>,
+    properties: BTreeMap<String, ValueDocument>,
     effective_at: Option<String>,
 }
 
 impl<'a> Wish<'a> {
     fn new(service: &'a str, plan: &'a str) -> Self {
-        Self { service, plan, quantity: None, instance: None, effective_at: None }
+        let properties = BTreeMap::new();
+        Self { service, plan, quantity: None, instance: None, properties, effective_at: None }
+    }
+
+    /// The backup of a customer, with an account of its own.
+    fn backup(number: u32, plan: &'a str) -> Self {
+        let properties = [
+            ("Username", format!("customer-{number}")),
+            ("AdminEmailAddress", format!("backup@customer-{number}.example")),
+            ("ContractDuration", (1 + number % 3).to_string()),
+        ];
+        let properties =
+            properties.map(|(key, value)| (key.to_owned(), ValueDocument::Text(value))).into();
+        Self { properties, ..Self::new("backup", plan) }
     }
 
     fn body(self) -> Provision {
@@ -137,7 +151,7 @@ impl<'a> Wish<'a> {
             plan: self.plan.to_owned(),
             quantity: self.quantity,
             instance: self.instance,
-            properties: BTreeMap::new(),
+            properties: self.properties,
             effective_at: self.effective_at,
             reason: None,
         }
@@ -203,7 +217,7 @@ impl Story {
         deeds.push(self.to_customer(
             seller,
             number,
-            Wish::new("backup", BACKUP_PLANS[usize::from(plan)]),
+            Wish::backup(number, BACKUP_PLANS[usize::from(plan)]),
         ));
         if number.is_multiple_of(2) {
             self.customers[number as usize].website = Some(false);

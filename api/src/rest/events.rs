@@ -12,6 +12,7 @@ use super::Parameters;
 use super::call::{Answer, Reader, json_response};
 use super::{feed, list};
 use crate::app::App;
+use crate::auth::Principal;
 use crate::problem::Problem;
 
 /// Fields of events that prove a secret; they leave the log for nobody.
@@ -64,11 +65,16 @@ pub struct CloudEvent {
     pub data: Value,
 }
 
-impl From<&Recorded> for CloudEvent {
-    fn from(event: &Recorded) -> Self {
+impl CloudEvent {
+    /// As somebody sees it: nobody what proves a secret, and what services hide only who publishes them.
+    #[must_use]
+    pub fn shown_to(principal: &Principal, event: &Recorded) -> Self {
         let shape = event.event.encode();
         let mut data = serde_json::from_str(shape.payload.get()).unwrap_or(Value::Null);
         without_proofs(&mut data);
+        if !principal.sees_hidden() {
+            without_hidden(&mut data);
+        }
         Self {
             specversion: "1.0",
             id: event.position.to_string(),
@@ -94,6 +100,22 @@ fn without_proofs(value: &mut Value) {
             object.values_mut().for_each(without_proofs);
         }
         Value::Array(items) => items.iter_mut().for_each(without_proofs),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
+/// Takes out what is marked as hidden, and definitions of services: what is to be seen of them, the catalogue shows.
+fn without_hidden(value: &mut Value) {
+    let is_shown = |value: &Value| value["hidden"] != true;
+    match value {
+        Value::Object(object) => {
+            object.retain(|field, value| field != "definition" && is_shown(value));
+            object.values_mut().for_each(without_hidden);
+        }
+        Value::Array(items) => {
+            items.retain(is_shown);
+            items.iter_mut().for_each(without_hidden);
+        }
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
     }
 }
@@ -143,7 +165,7 @@ pub async fn list_events(
     let stored = app.log().below(path, after, i64::MAX as u64, limit).await?;
     let mut data = Vec::with_capacity(stored.len());
     for event in &stored {
-        data.push(CloudEvent::from(&event.decode()?));
+        data.push(CloudEvent::shown_to(&reader.0, &event.decode()?));
     }
     let next = stored.last().map_or(after, |event| event.position);
     let json = serde_json::to_string(&EventList { data, next }).expect("text keys only");

@@ -187,7 +187,7 @@ impl Following {
         // Whether there is more before the end, the next read tells.
         self.after = stored.last().map_or(end, |last| last.position);
         for event in &stored {
-            let event = CloudEvent::from(&event.decode()?);
+            let event = CloudEvent::shown_to(&self.principal, &event.decode()?);
             let json = serde_json::to_string(&event).expect("events have text keys only");
             self.page.push_back(Event::default().id(event.id).data(json));
         }

@@ -31,7 +31,11 @@ pub async fn list_overrides(
     let mut query = parameters.take()?.query()?;
     query.owner = Some(organization.id.to_string());
     let found = finder::list::<OverrideView>(app.database(), &scope, &query).await?;
-    Ok(page(&found, |view| OverrideResource::from(view)))
+    let sees_hidden = reader.0.sees_hidden();
+    Ok(page(&found, |view| {
+        let resource = OverrideResource::from(view);
+        if sees_hidden { resource } else { resource.without_hidden() }
+    }))
 }
 
 /// Sets a plan's property otherwise for an organisation and all below, or clears that.

@@ -1,5 +1,7 @@
 //! Services: what is sold.
 
+use std::sync::LazyLock;
+
 use axum::extract::State;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::Response;
@@ -22,14 +24,7 @@ use crate::problem::Problem;
 
 /// What a reader sees of a service: drafts and hidden properties are for those who publish.
 fn shown(reader: &Reader, view: &ServiceView) -> ServiceResource {
-    let mut shown = ServiceResource::from(view);
-    if !reader.0.authority.holds(Permission::PublishServices) {
-        shown.draft = None;
-        if let Some(published) = &mut shown.published {
-            published.hide();
-        }
-    }
-    shown
+    if reader.0.sees_hidden() { ServiceResource::whole(view) } else { ServiceResource::shown(view) }
 }
 
 /// Lists the services, by name.
@@ -96,7 +91,8 @@ pub async fn check_service(
 #[utoipa::path(get, path = "/api/v2/schemas/service", tag = "Services", security(()),
     responses((status = 200, body = Object, content_type = "application/schema+json")))]
 pub async fn schema_of_definition() -> Response {
-    let mut response = json_response(StatusCode::OK, crate::schema::definition().to_string());
+    static SCHEMA: LazyLock<String> = LazyLock::new(|| crate::schema::definition().to_string());
+    let mut response = json_response(StatusCode::OK, SCHEMA.clone());
     let kind = HeaderValue::from_static("application/schema+json");
     response.headers_mut().insert(header::CONTENT_TYPE, kind);
     response

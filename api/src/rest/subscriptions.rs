@@ -6,6 +6,7 @@ use commands::resource::{RequestResource, SubscriptionResource};
 use commands::usecase::subscriptions::{ChangeSubscription, Deprovision, Provision};
 use domain::organization::Kind;
 use domain::permission::Permission;
+use domain::subscription::Request;
 use projections::finder;
 use projections::views::{OrganizationView, RequestView, SubscriptionView, UserView};
 
@@ -144,5 +145,9 @@ pub async fn get_request(State(app): State<App>, reader: Reader, Path(id): Path<
     let view = found.ok_or_else(Problem::not_found)?;
     reader.0.permit(Permission::ViewSubscriptions, &view.path)?;
     let mut ingredients = finder::ingredients(app.database(), [view.as_ref()]).await?;
-    Ok(resource(&RequestResource::new(&view, ingredients.remove(&view.id)), 1))
+    let mut ingredients = ingredients.remove(&view.id);
+    if !reader.0.sees_hidden() {
+        ingredients = ingredients.map(Request::without_hidden);
+    }
+    Ok(resource(&RequestResource::new(&view, ingredients), 1))
 }

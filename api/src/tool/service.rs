@@ -1,18 +1,20 @@
 //! `atrium import service`.
 
-use std::path::PathBuf;
+use std::fs::File;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, anyhow, bail};
 use api::body;
 use api::keys::Keys;
 use api::server::{Installation, master_key};
 use clap::Args;
 use commands::usecase::definition::DefinitionDocument;
 use commands::usecase::services::PublishService;
-use commands::{Caller, Command, Error, Submission, SystemAmbient};
-use domain::{Fault, ServiceKey};
+use commands::{Caller, Command, Error, Submission, SystemAmbient, Writer};
+use domain::{Fault, Refusal, ServiceKey};
 use serde_json::json;
 
 use super::{ToolArguments, ensure_is_there, open, settings_of};
@@ -36,55 +38,89 @@ pub(crate) struct ImportServiceArguments {
     tool: ToolArguments,
 }
 
+/// Largest definition that is read, in bytes: as much as a request may have.
+const DEFINITION_MAX_BYTES: u64 = 1024 * 1024;
+
 pub(crate) async fn run(arguments: &ImportServiceArguments) -> Result<ExitCode> {
-    let file = &arguments.definition;
-    let cannot = || format!("the definition {} cannot be read", file.display());
-    let bytes = std::fs::read(file).with_context(cannot)?;
-    let document = match body::parse::<DefinitionDocument>(&bytes) {
-        Ok(document) => document,
-        Err(shape) => {
-            bail!("{} is no definition of a service:{}", file.display(), list(&shape.faults))
-        }
-    };
+    let file = arguments.definition.display();
+    let document = read(&arguments.definition)?;
     let key = document.key.clone().unwrap_or_default();
     if ServiceKey::parse(&key).is_none() {
-        bail!("{} has no `key` that names a service, such as \"backup\"", file.display());
+        bail!("{file} has no `key` that names a service, such as \"backup\"");
     }
     let settings = settings_of(&arguments.tool.data)?;
     ensure_is_there(&settings)?;
     let database = open(&settings).await?;
     let keys = Keys::derive(&master_key(&settings, &database).await?);
     let installation = Installation::start(database, keys, Arc::new(SystemAmbient), None).await?;
-    let mut wishes =
-        vec![Command::DraftService { key: key.clone(), body: Ok(document), if_match: None }];
-    if !arguments.draft {
-        let body = Ok(PublishService::default());
-        wishes.push(Command::PublishService { key: key.clone(), body });
-    }
-    let mut outcome = Ok(None);
-    for command in wishes {
-        let submission = Submission { caller: Caller::SYSTEM, command, idempotency: None };
-        outcome = installation.app.writer().submit(submission).await.map(Some);
-        if outcome.is_err() {
-            break;
-        }
-    }
+    let imported = import(installation.app.writer(), &key, document, arguments.draft).await;
     installation.close().await;
-    match outcome {
-        Ok(_) => {}
-        Err(Error::Refused(refusal)) => {
-            let drafted = "it is drafted, and not sold";
-            bail!("{}: {drafted}: {}{}", file.display(), refusal.detail, list(&refusal.faults))
+    let what = match imported? {
+        Outcome::Published => "sold",
+        Outcome::Drafted => "drafted",
+        Outcome::NotDrafted(refusal) => {
+            bail!("{file} is refused, and nothing is changed: {}", told(&refusal))
         }
-        Err(error) => return Err(error.into()),
-    }
-    let published = !arguments.draft;
-    let what = if published { "sold" } else { "drafted" };
+        Outcome::NotPublished(refusal) => {
+            bail!("{file} is drafted, and not sold: {}", told(&refusal))
+        }
+    };
     arguments.tool.tell(
-        &json!({ "service": key, "published": published }),
+        &json!({ "service": key, "published": !arguments.draft }),
         &format!("The service {key} is {what} now."),
     );
     Ok(ExitCode::SUCCESS)
+}
+
+fn read(file: &Path) -> Result<DefinitionDocument> {
+    let cannot = || format!("the definition {} cannot be read", file.display());
+    let mut bytes = Vec::new();
+    let opened = File::open(file).with_context(cannot)?;
+    opened.take(DEFINITION_MAX_BYTES + 1).read_to_end(&mut bytes).with_context(cannot)?;
+    if bytes.len() as u64 > DEFINITION_MAX_BYTES {
+        bail!("{} is larger than a definition can be (1 MiB)", file.display());
+    }
+    body::parse(&bytes).map_err(|shape| {
+        anyhow!("{} is no definition of a service:{}", file.display(), list(&shape.faults))
+    })
+}
+
+/// How far an import came.
+enum Outcome {
+    Published,
+    Drafted,
+    NotDrafted(Refusal),
+    NotPublished(Refusal),
+}
+
+async fn import(
+    writer: &Writer,
+    key: &str,
+    document: DefinitionDocument,
+    only_draft: bool,
+) -> Result<Outcome> {
+    let submit = async |command| {
+        let submission = Submission { caller: Caller::SYSTEM, command, idempotency: None };
+        match writer.submit(submission).await {
+            Ok(_) => Ok(None),
+            Err(Error::Refused(refusal)) => Ok(Some(refusal)),
+            Err(error) => Err(anyhow::Error::from(error)),
+        }
+    };
+    let draft = Command::DraftService { key: key.to_owned(), body: Ok(document), if_match: None };
+    if let Some(refusal) = submit(draft).await? {
+        return Ok(Outcome::NotDrafted(refusal));
+    }
+    if only_draft {
+        return Ok(Outcome::Drafted);
+    }
+    let publish =
+        Command::PublishService { key: key.to_owned(), body: Ok(PublishService::default()) };
+    Ok(submit(publish).await?.map_or(Outcome::Published, Outcome::NotPublished))
+}
+
+fn told(refusal: &Refusal) -> String {
+    format!("{}{}", refusal.detail, list(&refusal.faults))
 }
 
 /// Each fault on a line of its own.

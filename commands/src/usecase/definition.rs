@@ -350,7 +350,14 @@ impl From<&ValueDocument> for Given {
 }
 
 impl ValueDocument {
-    fn text(&self) -> String {
+    /// Whether it says that there is no value.
+    pub(crate) fn is_nothing(&self) -> bool {
+        *self == Self::Nothing
+    }
+
+    /// As a text, which of every value there is.
+    #[must_use]
+    pub fn text(&self) -> String {
         match self {
             Self::Boolean(value) => value.to_string(),
             Self::Number(number) => number.to_string(),
@@ -419,19 +426,6 @@ impl DefinitionDocument {
             summary_description: self.summary_description.clone(),
             validations,
         }
-    }
-}
-
-impl DefinitionDocument {
-    /// Takes out what is only for those who publish services.
-    pub fn hide(&mut self) {
-        let is_hidden = |key: &String| {
-            self.properties.iter().any(|property| property.hidden && property.key == *key)
-        };
-        for plan in &mut self.plans {
-            plan.properties.retain(|key, _| !is_hidden(key));
-        }
-        self.properties.retain(|property| !property.hidden);
     }
 }
 
@@ -604,7 +598,7 @@ impl PlanDocument {
         let negative = price.is_some_and(|price| price.minor < 0);
         faults.ensure(!negative, &at_price, "negative", "A price is not negative.");
         let mut values = BTreeMap::new();
-        let given = self.properties.iter().filter(|(_, it)| **it != ValueDocument::Nothing);
+        let given = self.properties.iter().filter(|(_, it)| !it.is_nothing());
         for (text, document) in given {
             let at = format!("{at}/properties/{}", pointer_token(text));
             let Some(key) = property_key(text, &at, faults) else { continue };

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
-use domain::TenantPath;
 use domain::billing::{Overridden, PriceOverride, Setting};
 use domain::effective::{Level, OverrideAt, resolve};
 use domain::money::{Money, Percent};
@@ -11,12 +10,13 @@ use domain::organization::{self, Organization, OrganizationCommand};
 use domain::overrides::Overriding;
 use domain::permission::Permission;
 use domain::property::{Given, Kind, Property, Scope};
-use domain::service::{Definition, Service};
-use domain::{Faults, OrganizationId, PlanKey, PropertyKey, Refusal, ServiceKey};
+use domain::service::Definition;
+use domain::{Faults, OrganizationId, PlanKey, Refusal, ServiceKey};
 use serde::Deserialize;
 use utoipa::ToSchema;
 
 use super::definition::ValueDocument;
+use super::services::Sold;
 use super::{billing_settings, lineage, optional_moment, optional_reason};
 use crate::error::Stop;
 use crate::resource::OverrideResource;
@@ -112,18 +112,20 @@ pub(crate) fn property(
 ) -> Result<Reply, Stop> {
     let path = unit.path_of(organization)?;
     unit.permit(Permission::OverrideProperties, &path)?;
-    let sold = published(unit, service)?.ok_or_else(Refusal::not_found)?;
+    let sold = Sold::find(unit, service).ok_or_else(Refusal::not_found)?.definition;
     let body = unit.take(body)?;
     let id: OrganizationId = organization.parse().map_err(|_| Refusal::not_found())?;
     let mut faults = Faults::default();
-    let property = PropertyKey::parse(&body.property).and_then(|key| sold.property(&key));
-    if property.is_none() {
-        let known: Vec<_> = sold.properties.iter().map(|property| property.key.as_str()).collect();
-        let detail = format!("The service has no such property; it has: {}.", known.join(", "));
-        faults.add("/property", "unknown_property", detail);
-    }
-    if let Some(property) = property {
-        ensure_settable(unit, property, id, &mut faults)?;
+    let sees_hidden = unit.holds(Permission::PublishServices)?;
+    let seen = sold.properties.iter().filter(|it| sees_hidden || !it.hidden);
+    let property = seen.clone().find(|property| property.key.as_str() == body.property);
+    match property {
+        Some(property) => ensure_settable(unit, property, id, &mut faults)?,
+        None => {
+            let known: Vec<_> = seen.map(|property| property.key.as_str()).collect();
+            let detail = format!("The service has no such property; it has: {}.", known.join(", "));
+            faults.add("/property", "unknown_property", detail);
+        }
     }
     let value = match (&body.value, body.clear == Some(true), property) {
         (Some(value), false, Some(property)) => {
@@ -142,14 +144,6 @@ pub(crate) fn property(
         "value_or_clear",
         "Only a value can be locked.",
     );
-    let settings = billing_settings(unit, id)?;
-    let from =
-        optional_moment(&mut faults, "/effectiveFrom", body.effective_from.as_deref(), &settings);
-    if let (Some(property), Some(_)) = (property, &value) {
-        let plan = body.plan.as_deref().and_then(PlanKey::parse);
-        let moment = from.unwrap_or(unit.now());
-        ensure_unlocked(unit, &sold, property, plan.as_ref(), id, moment)?;
-    }
     let common = Common {
         organization,
         service,
@@ -158,11 +152,20 @@ pub(crate) fn property(
         to: body.effective_to.as_deref(),
         reason: &body.reason,
     };
-    record(unit, &common, &sold, faults, |to| {
-        property.map(|property| Overridden::Property {
+    record(unit, &common, &sold, faults, |unit, plan, to| {
+        let property = property.ok_or_else(Refusal::not_found)?;
+        let setting = match value {
+            Some(value) => {
+                ensure_unlocked(unit, &sold, property, plan, id)?;
+                Setting::Set { to, value }
+            }
+            None => Setting::Cleared,
+        };
+        Ok(Overridden::Property {
+            hidden: property.hidden,
             key: property.key.clone(),
             locked,
-            setting: value.map_or(Setting::Cleared, |value| Setting::Set { to, value }),
+            setting,
         })
     })
 }
@@ -194,10 +197,8 @@ fn ensure_settable(
     );
     // What a plan says can be overridden by whoever may override; what is configured elsewhere is the provider's.
     let is_configured = property.kind == Kind::Configuration && property.scope != Scope::Plan;
-    let is_the_providers =
-        unit.authority()?.is_none_or(|authority| authority.path == TenantPath::provider());
     faults.ensure(
-        !is_configured || is_the_providers,
+        !is_configured || unit.is_of_provider()?,
         "/property",
         "configuration",
         "This is a configuration, which only the provider's administrators set.",
@@ -205,20 +206,19 @@ fn ensure_settable(
     Ok(())
 }
 
-/// Whether nobody above has locked a property.
+/// Whether nobody above has locked a property at the moment that the command is about.
 fn ensure_unlocked(
     unit: &mut Unit<'_>,
     sold: &Definition,
     property: &Property,
     plan: Option<&PlanKey>,
     organization: OrganizationId,
-    moment: DateTime<Utc>,
 ) -> Result<(), Stop> {
     let lineage = lineage(unit, organization)?;
     let above = Above::of(unit, &lineage);
     let overrides = above.overrides(&sold.key);
     let plan = plan.and_then(|plan| sold.plan(plan));
-    let resolved = resolve(sold, plan, &overrides, &[], moment);
+    let resolved = resolve(sold, plan, &overrides, &[], unit.effective_at());
     let effective = resolved.iter().find(|effective| effective.property.key == property.key);
     let is_locked = effective
         .zip(above.level())
@@ -244,7 +244,7 @@ pub(crate) fn price(
     let id: OrganizationId = organization.parse().map_err(|_| Refusal::not_found())?;
     let settings = billing_settings(unit, id)?;
     let mut faults = Faults::default();
-    let Some(sold) = published(unit, &body.service)? else {
+    let Some(Sold { definition: sold, .. }) = Sold::find(unit, &body.service) else {
         return Err(
             Refusal::invalid("/service", "unknown_service", "No such service is sold.").into()
         );
@@ -274,19 +274,23 @@ pub(crate) fn price(
         to: body.effective_to.as_deref(),
         reason: &body.reason,
     };
-    record(unit, &common, &sold, faults, |to| {
-        Some(Overridden::Price(value.map_or(Setting::Cleared, |value| Setting::Set { to, value })))
+    record(unit, &common, &sold, faults, |_, _, to| {
+        Ok(Overridden::Price(value.map_or(Setting::Cleared, |value| Setting::Set { to, value })))
     })
 }
 
-/// Checks what both kinds have in common, and records the fact. `overridden` is asked only once
-/// there is no fault.
+/// Checks what both kinds have in common, and records the fact. `overridden` is asked, of which plan and until
+/// when, only once there is no fault.
 fn record(
     unit: &mut Unit<'_>,
     common: &Common<'_>,
     sold: &Definition,
     mut faults: Faults,
-    overridden: impl FnOnce(Option<chrono::DateTime<chrono::Utc>>) -> Option<Overridden>,
+    overridden: impl FnOnce(
+        &mut Unit<'_>,
+        Option<&PlanKey>,
+        Option<DateTime<Utc>>,
+    ) -> Result<Overridden, Stop>,
 ) -> Result<Reply, Stop> {
     let id: OrganizationId = common.organization.parse().map_err(|_| Refusal::not_found())?;
     let path = unit.path_of(common.organization)?;
@@ -317,8 +321,8 @@ fn record(
     );
     faults.check()?;
     let service = ServiceKey::parse(common.service).ok_or_else(Refusal::not_found)?;
-    let overridden = overridden(to).ok_or_else(Refusal::not_found)?;
     unit.because(from, reason.clone());
+    let overridden = overridden(unit, plan.as_ref(), to)?;
     let overriding = Overriding { overridden, plan, service };
     let resource =
         OverrideResource::new(id, &overriding, unit.effective_at(), reason, unit.caller().actor);
@@ -326,11 +330,4 @@ fn record(
     unit.execute::<Organization>(id, &path, command)?;
     let version = unit.version::<Organization>(id);
     Ok(Reply::done(&resource, version))
-}
-
-fn published(unit: &mut Unit<'_>, service: &str) -> Result<Option<Definition>, Stop> {
-    let Some(key) = ServiceKey::parse(service) else {
-        return Ok(None);
-    };
-    Ok(unit.load::<Service>(&key).published.clone().map(|(_, definition)| definition))
 }

@@ -1,7 +1,9 @@
 //! Drafting and publishing services.
 
+use std::sync::Arc;
+
 use domain::permission::Permission;
-use domain::service::{Service, ServiceCommand};
+use domain::service::{Definition, Service, ServiceCommand};
 use domain::{Faults, Refusal, ServiceKey, TenantPath};
 use projections::views::ServiceView;
 use serde::Deserialize;
@@ -13,6 +15,21 @@ use crate::error::Stop;
 use crate::resource::ServiceResource;
 use crate::unit::Unit;
 use crate::{Input, Reply};
+
+/// A service as it is sold now.
+pub(crate) struct Sold {
+    pub(crate) version: u32,
+    pub(crate) definition: Arc<Definition>,
+}
+
+impl Sold {
+    /// The service of that key, if it is sold.
+    pub(crate) fn find(unit: &mut Unit<'_>, service: &str) -> Option<Self> {
+        let service = unit.load::<Service>(ServiceKey::parse(service)?);
+        let (version, definition) = service.published.clone()?;
+        Some(Self { version, definition })
+    }
+}
 
 /// From when a publication's prices hold, and why.
 #[derive(Clone, Debug, Default, Deserialize, ToSchema)]
@@ -64,6 +81,6 @@ pub(crate) fn publish(
 
 fn done(unit: &mut Unit<'_>, key: &ServiceKey) -> Result<Reply, Stop> {
     let view = unit.view::<ServiceView>(key.as_str()).ok_or_else(Refusal::not_found)?;
-    let resource = ServiceResource::from(view.as_ref());
+    let resource = ServiceResource::whole(&view);
     Ok(Reply::done(&resource, resource.version))
 }

@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, Utc};
 use domain::effective::{self, Effective, resolve};
 use domain::organization::{Kind, Organization};
-use domain::overrides::{ResolvedProperty, Source};
+use domain::overrides::ResolvedProperty;
 use domain::permission::Permission;
-use domain::property::{Given, Property, Scope};
-use domain::service::{Definition, Instancing, Level, Plan, Service};
+use domain::property::{self, Given, Property, Scope, Validation};
+use domain::service::{Definition, Instancing, Level, Plan};
 use domain::subscription::{
     QUANTITY_MAX, Request, RequestCustomer, RequestPlan, RequestService, RequestUser, Subscription,
     SubscriptionCommand,
@@ -16,8 +16,8 @@ use domain::subscription::{
 use domain::text::line;
 use domain::user::User;
 use domain::{
-    Faults, OrganizationId, PlanKey, PropertyKey, Refusal, ServiceKey, SubscriptionId, TenantPath,
-    UserId,
+    Faults, Invalid, OrganizationId, PlanKey, PropertyKey, Refusal, ServiceKey, SubscriptionId,
+    TenantPath, UserId,
 };
 use projections::views::{Holder, SubscriptionView};
 use serde::Deserialize;
@@ -26,6 +26,7 @@ use utoipa::ToSchema;
 use super::definition::{ValueDocument, pointer_token};
 use super::organizations::ensure_active;
 use super::overrides::Above;
+use super::services::Sold;
 use super::users::ensure_user_active;
 use super::{billing_settings, lineage, optional_moment, optional_reason};
 use crate::error::Stop;
@@ -90,6 +91,10 @@ struct Recipient {
     customer: OrganizationId,
     path: TenantPath,
     lineage: Vec<OrganizationId>,
+    /// Whether the caller may also set what is configured.
+    configures: bool,
+    /// Whether the caller sees what is hidden.
+    sees_hidden: bool,
 }
 
 impl Recipient {
@@ -115,7 +120,9 @@ impl Recipient {
         };
         let path = unit.load::<Organization>(customer).founded()?.path.clone();
         let lineage = lineage(unit, customer)?;
-        Ok(Self { holder, customer, path, lineage })
+        let configures = unit.is_of_provider()? && unit.holds(Permission::OverrideProperties)?;
+        let sees_hidden = unit.holds(Permission::PublishServices)?;
+        Ok(Self { holder, customer, path, lineage, configures, sees_hidden })
     }
 
     /// He and all above him are in use, and he is somebody who can hold services.
@@ -141,7 +148,7 @@ impl Recipient {
         wish: Wish<'_>,
         faults: &mut Faults,
     ) -> Result<Request, Stop> {
-        let Wish { sold, plan, instance, quantity, inputs } = wish;
+        let Wish { sold, plan, instance, quantity, inputs, wished } = wish;
         let definition = &sold.definition;
         let key = &definition.key;
         let above = Above::of(unit, &self.lineage);
@@ -149,7 +156,7 @@ impl Recipient {
         let filled_in: Vec<_> = inputs.iter().map(|(key, input)| input.of(key)).collect();
         let resolved = resolve(definition, Some(plan), &overrides, &filled_in, unit.effective_at());
         for effective in &resolved {
-            self.check(effective, &inputs, faults);
+            self.check(&definition.validations, effective, wished, faults);
         }
         let of_plan = |effective: &&Effective<'_>| effective.property.scope == Scope::Plan;
         let (of_plan, others): (Vec<_>, Vec<_>) = resolved.iter().partition(of_plan);
@@ -193,33 +200,65 @@ impl Recipient {
         })
     }
 
-    /// Whether he fills in a property when he provisions for this holder.
-    fn fills_in(&self, property: &Property) -> bool {
+    /// Whether a property is one of what this holder has: one that a subscription can have a value of.
+    fn has(&self, property: &Property) -> bool {
         let scope = match self.level() {
             Level::Customer => Scope::Customer,
             Level::User => Scope::User,
         };
-        property.is_input() && property.scope == scope
+        property.scope == scope && !property.read_only
     }
 
-    /// Notes what keeps a property from being what it has to be.
-    fn check(&self, effective: &Effective<'_>, inputs: &Inputs, faults: &mut Faults) {
+    /// Whether the caller fills in a property.
+    fn fills_in(&self, property: &Property) -> bool {
+        let may = property.kind == property::Kind::Input || self.configures;
+        self.has(property) && may && (!property.hidden || self.sees_hidden)
+    }
+
+    /// Notes what keeps a property from being what it has to be. `wished` are those that the caller gave a value,
+    /// acceptable or not.
+    fn check(
+        &self,
+        validations: &[Validation],
+        effective: &Effective<'_>,
+        wished: &Wishes,
+        faults: &mut Faults,
+    ) {
         let property = effective.property;
         let at = format!("/properties/{}", pointer_token(property.key.as_str()));
-        let is_locked = effective.lock_above(effective::Level::Subscription).is_some();
-        if is_locked && inputs.contains_key(&property.key) {
-            let detail = "An organisation above has locked this property; leave it out.";
-            faults.add(&at, "locked", detail);
-        }
-        if !property.required || property.read_only || effective.value().is_some() {
+        let is_wished = wished.get(property.key.as_str()).is_some_and(|it| !it.is_nothing());
+        if is_wished {
+            let is_locked = effective.lock_above(effective::Level::Subscription).is_some();
+            faults.ensure(
+                !(is_locked && self.fills_in(property)),
+                &at,
+                "locked",
+                "An organisation above has locked this property; leave it out.",
+            );
             return;
         }
-        if self.fills_in(property) {
-            faults.add(&at, "missing", format!("{}: fill this in.", property.label));
-        } else {
-            let detail =
-                format!("The property {} has to be set first, for this holder.", property.key);
-            faults.add(&at, "not_configured", detail);
+        let lacking = match effective.winner() {
+            // What was set before the service was published anew may not be acceptable any more.
+            Some(winner) if winner.level > effective::Level::Plan => {
+                property.parse(&winner.value.into(), validations).err()
+            }
+            None if property.required && !property.read_only && self.fills_in(property) => {
+                Some(Invalid::new("missing", format!("{}: fill this in.", property.label)))
+            }
+            None if property.required && !property.read_only => {
+                let detail =
+                    format!("The property {} has to be set first, for this holder.", property.key);
+                Some(Invalid::new("not_configured", detail))
+            }
+            Some(_) | None => None,
+        };
+        match lacking {
+            Some(_) if property.hidden && !self.sees_hidden => {
+                let detail = "The provider has not configured this service for this holder yet.";
+                faults.add("/service", "not_configured", detail);
+            }
+            Some(Invalid { code, detail }) => faults.add(&at, code, detail),
+            None => {}
         }
     }
 
@@ -227,15 +266,14 @@ impl Recipient {
     fn fill_in(
         &self,
         definition: &Definition,
-        before: Option<&Request>,
-        wished: &BTreeMap<String, ValueDocument>,
+        before: &[ResolvedProperty],
+        wished: &Wishes,
         moment: DateTime<Utc>,
         faults: &mut Faults,
     ) -> Inputs {
-        let known = before.into_iter().flat_map(|request| &request.properties);
-        let known = known.filter(|property| property.source == Some(Source::Input));
-        let mut inputs: Inputs = known
-            .filter(|it| definition.property(&it.key).is_some_and(|it| self.fills_in(it)))
+        let mut inputs: Inputs = before
+            .iter()
+            .filter(|it| definition.property(&it.key).is_some_and(|it| self.has(it)))
             .map(|it| (it.key.clone(), FilledIn { since: it.since, value: it.value.clone() }))
             .collect();
         for (text, value) in wished {
@@ -252,7 +290,7 @@ impl Recipient {
                 faults.add(&at, "not_an_input", detail);
                 continue;
             };
-            if *value == ValueDocument::Nothing {
+            if value.is_nothing() {
                 inputs.remove(&property.key);
                 continue;
             }
@@ -274,7 +312,11 @@ struct Wish<'a> {
     instance: Option<String>,
     quantity: u32,
     inputs: Inputs,
+    wished: &'a Wishes,
 }
+
+/// What the caller wants to be filled in, by property.
+type Wishes = BTreeMap<String, ValueDocument>;
 
 /// What was filled in, by property.
 type Inputs = BTreeMap<PropertyKey, FilledIn>;
@@ -300,22 +342,7 @@ pub(crate) fn slot(holder: &str, wish: &Input<Provision>) -> Option<Subscription
     Some(SubscriptionId::of_slot(holder, &service, instance.ok()?.as_deref()))
 }
 
-/// A service as it is sold now.
-struct Sold {
-    version: u32,
-    definition: Definition,
-}
-
 impl Sold {
-    fn find(unit: &mut Unit<'_>, service: &str) -> Result<Option<Self>, Stop> {
-        let Some(key) = ServiceKey::parse(service) else {
-            return Ok(None);
-        };
-        let service = unit.load::<Service>(&key);
-        let published = service.published.clone();
-        Ok(published.map(|(version, definition)| Self { version, definition }))
-    }
-
     /// A plan of this key that is for sale.
     fn plan(&self, key: &str, faults: &mut Faults) -> Option<&Plan> {
         let plan = PlanKey::parse(key).and_then(|key| self.definition.plan(&key));
@@ -394,8 +421,7 @@ fn provision(unit: &mut Unit<'_>, holder: Holder, body: Input<Provision>) -> Res
         optional_moment(&mut faults, "/effectiveAt", body.effective_at.as_deref(), &settings);
     let reason = optional_reason(&mut faults, body.reason.as_deref());
     let quantity = quantity(body.quantity, 1, &mut faults);
-    let sold = Sold::find(unit, &body.service)?;
-    let Some(sold) = sold else {
+    let Some(sold) = Sold::find(unit, &body.service) else {
         faults.add("/service", "unknown_service", "No such service is sold.");
         faults.check()?;
         unreachable!("a fault was noted")
@@ -411,12 +437,13 @@ fn provision(unit: &mut Unit<'_>, holder: Holder, body: Input<Provision>) -> Res
     let instance = sold.instance(body.instance.as_deref(), &mut faults);
     unit.because(from, reason);
     let moment = unit.effective_at();
-    let inputs = recipient.fill_in(&sold.definition, None, &body.properties, moment, &mut faults);
+    let inputs = recipient.fill_in(&sold.definition, &[], &body.properties, moment, &mut faults);
     let Some(plan) = plan else {
         faults.check()?;
         unreachable!("an unknown plan is a fault")
     };
-    let wish = Wish { sold: &sold, plan: &plan, instance, quantity, inputs };
+    let wished = &body.properties;
+    let wish = Wish { sold: &sold, plan: &plan, instance, quantity, inputs, wished };
     let request = recipient.request(unit, wish, &mut faults)?;
     faults.check()?;
     recipient.ensure_can_hold(unit)?;
@@ -450,7 +477,7 @@ pub(crate) fn change(
     let subscription = unit.load::<Subscription>(id);
     let now_held = subscription.held_at(unit.effective_at());
     let quantity = quantity(body.quantity, now_held.map_or(1, |held| held.quantity), &mut faults);
-    let sold = Sold::find(unit, held.service.key.as_str())?.ok_or_else(Refusal::not_found)?;
+    let sold = Sold::find(unit, held.service.key.as_str()).ok_or_else(Refusal::not_found)?;
     let plan = match (&body.plan, now_held) {
         (Some(plan), _) => sold.plan(plan, &mut faults),
         (None, Some(now_held)) => sold.definition.plan(now_held.plan),
@@ -462,14 +489,15 @@ pub(crate) fn change(
     }
     let plan = plan.cloned();
     let moment = unit.effective_at();
-    let inputs =
-        recipient.fill_in(&sold.definition, Some(&held), &body.properties, moment, &mut faults);
+    let before = subscription.inputs_at(moment);
+    let inputs = recipient.fill_in(&sold.definition, before, &body.properties, moment, &mut faults);
     let Some(plan) = plan else {
         faults.check()?;
         return Err(Refusal::not_found().into());
     };
     let instance = held.instance.clone();
-    let wish = Wish { sold: &sold, plan: &plan, instance, quantity, inputs };
+    let wished = &body.properties;
+    let wish = Wish { sold: &sold, plan: &plan, instance, quantity, inputs, wished };
     let request = recipient.request(unit, wish, &mut faults)?;
     faults.check()?;
     recipient.ensure_can_hold(unit)?;

@@ -57,6 +57,9 @@ pub enum Overridden {
     Price(Setting<PriceOverride>),
     /// A property that has no price.
     Property {
+        /// Whether only those who publish services see it.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        hidden: bool,
         /// Which.
         key: PropertyKey,
         /// Whether nobody below can set another value.
@@ -380,7 +383,7 @@ mod tests {
 
     fn property(position: u64, key: &str, setting: Setting<String>) -> Override {
         let key = PropertyKey::parse(key).unwrap();
-        override_of(position, Overridden::Property { key, locked: false, setting })
+        override_of(position, Overridden::Property { hidden: false, key, locked: false, setting })
     }
 
     /// What plan `a` costs on a day of November, in whole minor units.

@@ -457,10 +457,10 @@ impl<'a> Rating<'a> {
     }
 
     /// A line of nothing for each override of a property while the slot is held, so that finance
-    /// sees it (billing.md, section 2).
+    /// sees it (billing.md, section 2). A bill does not tell what is hidden.
     fn add_property_lines(&self, stay: &Stay<'a>, lines: &mut Vec<Line<'a>>) {
         for it in &self.prices.overrides {
-            let Overridden::Property { key, setting, .. } = &it.overridden else {
+            let Overridden::Property { hidden: false, key, setting, .. } = &it.overridden else {
                 continue;
             };
             if !(self.begin..self.end).contains(&it.from) {
@@ -673,7 +673,8 @@ mod tests {
     }
 
     fn quota(setting: Setting<String>) -> Overridden {
-        Overridden::Property { key: PropertyKey::parse("Quota").unwrap(), locked: false, setting }
+        let key = PropertyKey::parse("Quota").unwrap();
+        Overridden::Property { hidden: false, key, locked: false, setting }
     }
 
     fn to(value: &str) -> Setting<String> {
@@ -934,6 +935,25 @@ mod tests {
         assert_eq!((line.action, line.days, line.amount.minor), (Action::Changed, 0, 0));
         assert_eq!((&line.price_sources[..], line.unit_price.decimal.as_str()), (&[][..], "0.00"));
         assert_eq!(line.causes, [10, 21]);
+    }
+
+    #[test]
+    fn a_hidden_property_is_on_no_bill() {
+        let key = PropertyKey::parse("Server").unwrap();
+        let hidden = |setting| Overridden::Property {
+            hidden: true,
+            key: key.clone(),
+            locked: false,
+            setting,
+        };
+        let held = [fact(10, october(), provisioned("a", 1))];
+        let overrides = [
+            override_of(20, november(10), hidden(to("https://a.test"))),
+            override_of(21, november(12), hidden(Setting::Cleared)),
+        ];
+        let entries = rated(held, overrides);
+        assert!(entries.iter().all(|line| line.property_change.is_none()), "{entries:?}");
+        assert_eq!(entries.len(), 1);
     }
 
     #[test]

@@ -1,9 +1,10 @@
 //! Services as people see them, and what their plans cost.
 
+use chrono::{DateTime, Utc};
 use domain::ServiceKey;
 use domain::TenantPath;
 use domain::billing::PriceRow;
-use domain::event::{Event, Recorded};
+use domain::event::{Actor, Event, Recorded};
 use domain::service::{Definition, Plan, ServiceEvent};
 use serde::{Deserialize, Serialize};
 
@@ -20,12 +21,29 @@ pub struct ServiceView {
     pub published: Option<Definition>,
     /// Of what is sold: 1, 2, 3, ...
     pub published_version: u32,
+    /// When and by whom each version was published, in the order of recording.
+    pub publications: Vec<Publication>,
     /// What is being edited.
     pub draft: Option<Definition>,
     /// Dated prices of the plans.
     pub prices: Vec<PriceRow>,
     /// Of its stream; its `ETag`.
     pub version: u64,
+}
+
+/// The publication of a version.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Publication {
+    /// Who published it.
+    pub actor: Actor,
+    /// From when on it is what is sold.
+    pub effective_at: DateTime<Utc>,
+    /// The position of the fact.
+    pub position: u64,
+    /// Why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
 }
 
 /// The prices that a publication changes. A plan's first price holds since ever.
@@ -68,6 +86,7 @@ impl View for ServiceView {
             key: definition.key.clone(),
             published: None,
             published_version: 0,
+            publications: Vec::new(),
             draft: None,
             prices: Vec::new(),
             version: 0,
@@ -78,6 +97,12 @@ impl View for ServiceView {
             ServiceEvent::Published { definition, version } => {
                 let new: Vec<_> = new_prices(&view.prices, &definition.plans, event).collect();
                 view.prices.extend(new);
+                view.publications.push(Publication {
+                    actor: event.actor,
+                    effective_at: event.effective_at,
+                    position: event.position,
+                    reason: event.reason.clone(),
+                });
                 view.published = Some(definition.clone());
                 view.published_version = *version;
             }

@@ -120,7 +120,7 @@ struct File {
     figures: Vec<Measured>,
 }
 
-const BENCHMARKS: [&str; 4] = ["append", "rebuild", "served", "growth"];
+const BENCHMARKS: [&str; 5] = ["append", "rebuild", "properties", "served", "growth"];
 const DATABASES: [&str; 2] = ["sqlite", "postgres"];
 
 impl Kept {
@@ -331,6 +331,24 @@ fn promised() -> Vec<Promise> {
             in_flight: None,
             unit: " ms",
             targets: both(Target { peak_mib: Some(64), ..at_most(1_000.0) }),
+        },
+        Promise {
+            what: "30 properties of a holder with 60 overrides, once loaded",
+            promised: "100 us",
+            benchmark: "properties",
+            figure: "resolve-30",
+            in_flight: None,
+            unit: " us",
+            targets: both(at_most(100.0)),
+        },
+        Promise {
+            what: "50 properties with 200 overrides, six levels down",
+            promised: "100 us",
+            benchmark: "properties",
+            figure: "resolve-50",
+            in_flight: None,
+            unit: " us",
+            targets: both(at_most(100.0)),
         },
         Promise {
             what: "Ready after a kill, 10 million events",

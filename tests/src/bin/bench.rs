@@ -51,6 +51,8 @@ enum Name {
     Append,
     /// Scanning, decoding, verifying and rebuilding
     Rebuild,
+    /// Effective values: of one holder once all is loaded, and of a page of twenty
+    Properties,
     /// The real server over HTTP: commands, pages, a bill, its memory, its start after a kill
     Served,
     /// Histories of 100,000 to 10 million events: commands, slots, pages, the start after a kill
@@ -93,9 +95,15 @@ async fn main() -> Result<()> {
     let size = if arguments.quick { QUICK } else { FULL };
     let size = Size { runs: arguments.runs.unwrap_or(size.runs).max(1), ..size };
     let names = match &arguments.names[..] {
-        [] => {
-            &[Name::Append, Name::Rebuild, Name::Served, Name::Growth, Name::Several, Name::Space]
-        }
+        [] => &[
+            Name::Append,
+            Name::Rebuild,
+            Name::Properties,
+            Name::Served,
+            Name::Growth,
+            Name::Several,
+            Name::Space,
+        ],
         names => names,
     };
     if let Some(look) = &arguments.look {
@@ -130,6 +138,7 @@ async fn main() -> Result<()> {
             match name {
                 Name::Append => bench::append(engine, size, arguments.in_flight, &mut tell).await?,
                 Name::Rebuild => bench::rebuild(engine, size, &mut tell).await?,
+                Name::Properties => bench::properties(engine, size, &mut tell).await?,
                 Name::Served => bench::served(engine, size, &mut tell).await?,
                 Name::Growth => {
                     let made = arguments.populations.as_deref();

@@ -31,6 +31,7 @@ const OPEN: &[(&str, &str)] = &[
     ("ActivityCount", "category count"),
     ("BillingPeriod", "id endDate startDate state totals entryCount quarantinedCount quarantined"),
     ("Contact", "email name phone"),
+    ("EffectiveProperty", "key label scope kind value values set losers"),
     ("Event", "id position kind stream effectiveAt recordedAt actor reason commandId payload"),
     (
         "LedgerEntry",
@@ -48,14 +49,17 @@ const OPEN: &[(&str, &str)] = &[
     ),
     (
         "Override",
-        "id position serviceKey planKey property value price percent cleared effectiveFrom \
-         effectiveTo reason actor",
+        "id position serviceKey planKey property value price percent hidden locked cleared \
+         effectiveFrom effectiveTo reason actor",
     ),
     ("PageInfo", "hasPreviousPage hasNextPage startCursor endCursor"),
     ("Plan", "key name sku price properties retired"),
     ("PlanProperty", "key label value"),
     ("PriceSource", "kind position"),
     ("PropertyChange", "property value"),
+    ("PropertyOption", "value label"),
+    ("PropertyValidation", "pattern message"),
+    ("PropertyValue", "value origin since until locked without"),
     ("QuarantinedSubscription", "serviceKey planKey date reason"),
     ("Query", ""),
     (
@@ -68,10 +72,14 @@ const OPEN: &[(&str, &str)] = &[
     ("Service", "id key name level instancing plans publishedVersion published version"),
     (
         "ServiceDefinition",
-        "name description category level instancing properties plans lineDescription \
+        "name description category icon level instancing properties plans lineDescription \
          summaryDescription",
     ),
-    ("ServiceProperty", "key label"),
+    (
+        "ServiceProperty",
+        "key label help category sort scope kind type minLength maxLength pattern min max options \
+         minItems maxItems units unlimited schemes validation default required hidden readOnly priced",
+    ),
     ("Subscription", "id uuid status planKey quantity instance serviceKey since scheduled version"),
     (
         "SummaryRow",
@@ -181,6 +189,49 @@ const GUARDED: &[Row] = &[
         "organization(id: $organization) { activity { totalCount } }",
         "/organization/activity",
         ADMINISTRATORS,
+    ),
+    row(
+        "Organization.effectiveProperties",
+        "organization(id: $organization) { effectiveProperties(service: \"backup\") { key } }",
+        "/organization/effectiveProperties",
+        ADMINISTRATORS,
+    ),
+    row(
+        "PropertyValue.organization",
+        "organization(id: $organization) \
+         { effectiveProperties(service: \"mailbox\") { set { organization { id } } } }",
+        "/organization/effectiveProperties/*/set/organization",
+        ABOVE,
+    ),
+    row(
+        "PropertyValue.actor",
+        "organization(id: $organization) { effectiveProperties(service: \"mailbox\") { set { actor } } }",
+        "/organization/effectiveProperties/*/set/actor",
+        ABOVE,
+    ),
+    row(
+        "PropertyValue.reason",
+        "organization(id: $organization) { effectiveProperties(service: \"mailbox\") { set { reason } } }",
+        "/organization/effectiveProperties/*/set/reason",
+        ABOVE,
+    ),
+    row(
+        "User.effectiveProperties",
+        "viewer { user { effectiveProperties(service: \"mailbox\") { key } } }",
+        "/viewer/user/effectiveProperties",
+        [Shown; 5],
+    ),
+    row(
+        "User.effectiveProperties",
+        "node(id: $user) { ... on User { effectiveProperties(service: \"mailbox\") { key } } }",
+        "/node/effectiveProperties",
+        ADMINISTRATORS,
+    ),
+    row(
+        "Subscription.effectiveProperties",
+        "node(id: $held) { ... on Subscription { effectiveProperties { key } } }",
+        "/node/effectiveProperties",
+        [Shown; 5],
     ),
     row(
         "User.organization",

@@ -32,6 +32,8 @@ fn vault() -> Value {
             { "key": "Address", "scope": "customer", "kind": "input", "type": "ip" },
             { "key": "Encrypted", "scope": "customer", "kind": "input", "type": "boolean", "default": true },
             { "key": "Volume", "scope": "customer", "type": "text", "readOnly": true },
+            { "key": "Endpoint", "scope": "customer", "type": "url", "hidden": true,
+              "default": "https://canary-default.test" },
         ],
         "plans": [
             { "key": "small", "name": "Small", "price": "5.00",
@@ -106,7 +108,7 @@ async fn every_problem_of_a_definition_is_told_at_once_before_it_is_published() 
             ("/properties/2/scope", "no_users"),
             ("/properties/5/validation", "unknown_validation"),
             ("/properties/7/default", "out_of_range"),
-            ("/properties/7/type", "bad_bounds"),
+            ("/properties/7/max", "bad_bounds"),
             ("/plans/0/properties/Storage", "not_a_quantity"),
             ("/plans/1/properties/Region", "not_the_plan_s"),
         ]);
@@ -145,8 +147,6 @@ async fn what_is_filled_in_is_checked_as_its_type_and_validation_say_and_kept_in
         refused.clone().problem(422)?;
         let expected = pairs(&[
             ("/properties/Account", "does_not_match"),
-            // Nothing acceptable is there either.
-            ("/properties/Account", "missing"),
             ("/properties/Mail", "not_an_address"),
             ("/properties/Years", "out_of_range"),
             ("/properties/Rate", "not_a_number"),
@@ -214,7 +214,7 @@ async fn a_change_of_properties_alone_keeps_the_rest_and_the_bill() -> Result<()
         let path = format!("/api/v2/customers/{customer}/subscriptions");
         let sent = json!({
             "service": "vault", "plan": "small", "instance": "a", "effectiveAt": "2019-11-01",
-            "properties": { "Account": "harbour", "Mail": "a@b.test" },
+            "properties": { "Account": "harbour", "Mail": "a@b.test", "Rate": 1 }, "reason": "Signed",
         });
         let id = app.post(&path, sent).await?["id"].as_str().context("an id")?.to_owned();
         let bill = app.get("/api/Billing/2019-11-30/detail").await?;
@@ -227,6 +227,8 @@ async fn a_change_of_properties_alone_keeps_the_rest_and_the_bill() -> Result<()
         let shown = effective(&app, &app.token, &id, "(asOf: \"2019-11-20T00:00:00Z\")").await?;
         assert_eq!(shown["Account"]["value"], "seaside");
         assert_eq!(shown["Account"]["set"]["reason"], "Renamed");
+        assert_eq!(shown["Rate"]["set"]["reason"], "Signed", "what is kept was said before");
+        assert_eq!(shown["Rate"]["set"]["since"], "2019-11-01T00:00:00+00:00");
         assert_eq!(shown["Mail"]["value"], Value::Null);
         let before = effective(&app, &app.token, &id, "(asOf: \"2019-11-14T00:00:00Z\")").await?;
         assert_eq!(before["Account"]["value"], "harbour");
@@ -294,6 +296,25 @@ async fn the_nearest_value_wins_a_lock_keeps_it_and_each_says_who_and_why() -> R
         assert_eq!(winner["organization"], Value::Null);
         let sent = json!({ "property": "Storage", "value": "4 TB", "reason": "More" });
         assert_eq!(set(&app, &seller_token, &customer, sent).await?.problem(409)?, "locked");
+        // What is wrong with it is told first, and everything at once.
+        let sent =
+            json!({ "property": "Storage", "value": "4 parsecs", "plan": "x", "reason": " " });
+        let refused = set(&app, &seller_token, &customer, sent).await?;
+        let expected =
+            [("/value", "not_a_quantity"), ("/plan", "unknown_plan"), ("/reason", "empty")];
+        assert_eq!(faults(&refused), pairs(&expected));
+
+        // What is locked is not filled in either.
+        let sent =
+            json!({ "property": "Years", "value": 2, "locked": true, "reason": "A campaign" });
+        set(&app, &seller_token, &reseller, sent).await?.expect(200)?;
+        let wish = |properties: Value| json!({ "service": "vault", "plan": "small", "instance": "b", "properties": properties });
+        let locked = wish(json!({ "Account": "harbour", "Years": 3 }));
+        let refused = app.send(&seller_token, Method::POST, &path, Some(locked)).await?;
+        assert_eq!(faults(&refused), pairs(&[("/properties/Years", "locked")]));
+        let made = app.post(&path, wish(json!({ "Account": "harbour" }))).await?;
+        let shown = effective(&app, &seller_token, made["id"].as_str().unwrap_or(""), "").await?;
+        assert_eq!(shown["Years"]["value"], "2");
         app.finish().await?;
     }
     Ok(())
@@ -354,6 +375,221 @@ async fn a_property_is_set_only_where_its_scope_is_and_by_whom_its_kind_allows()
                 .expect(200)?;
             assert_eq!(shown.to_string().contains("Server"), sees, "{shown}");
         }
+        app.finish().await?;
+    }
+    Ok(())
+}
+
+/// What is hidden has values with `canary` in them: they are in nothing that is for others.
+#[tokio::test]
+async fn what_is_hidden_is_nowhere_but_with_those_who_publish() -> Result<()> {
+    for engine in BOTH {
+        let app = TestApp::new(engine, "2019-12-10T09:00:00Z").await?;
+        sold(&app).await?;
+        let reseller = app.reseller("Contoso").await?;
+        let customer = app.customer("Aanimals Inc", Some(&reseller)).await?;
+        let (_, seller) =
+            app.user(&reseller, "ruth@contoso.test", &["Reseller Administrator"]).await?;
+        let (_, buyer) =
+            app.user(&customer, "ann@aanimals.test", &["Customer Administrator"]).await?;
+        let own = json!({ "property": "Endpoint", "value": "https://canary-own.test", "reason": "Its own",
+            "effectiveFrom": "2019-11-15" });
+        set(&app, &app.token, &customer, own).await?.expect(200)?;
+        let path = format!("/api/v2/customers/{customer}/subscriptions");
+        let wish = json!({ "service": "vault", "plan": "small", "instance": "a", "effectiveAt": "2019-11-01",
+            "properties": { "Account": "harbour" } });
+        let made = app.send(&seller, Method::POST, &path, Some(wish)).await?.expect(201)?;
+        let request = made["requestId"].as_str().context("a request")?;
+        let answers = async |token: &str| -> Result<Vec<(String, String)>> {
+            let mut answers = Vec::new();
+            for path in [
+                "/api/v2/services".to_owned(),
+                "/api/v2/services/vault".to_owned(),
+                format!("/api/v2/requests/{request}"),
+                format!("/api/v2/organizations/{customer}/overrides"),
+                "/api/v2/events?limit=500".to_owned(),
+                "/api/Billing/2019-11-30/detail".to_owned(),
+            ] {
+                let answer = app.send(token, Method::GET, &path, None).await?.expect(200)?;
+                answers.push((path, answer.to_string()));
+            }
+            for query in [
+                "services { nodes { published { properties { key default } plans { properties { key } } } } }",
+                "subscriptions { nodes { properties { key value } effectiveProperties { key value } \
+                 request { ingredients properties { key value } } } }",
+                "overrides { nodes { property value } }",
+                "events(last: 500) { nodes { payload } }",
+                "ledgerEntries(endDate: \"2019-11-30\") { nodes { propertyChange { property value } } }",
+            ] {
+                let sent = json!({ "query": format!("{{ {query} }}") });
+                let answer = app.send(token, Method::POST, "/graphql", Some(sent)).await?;
+                let answer = answer.expect(200)?;
+                assert_eq!(answer["errors"], Value::Null, "{query}");
+                answers.push((query.to_owned(), answer.to_string()));
+            }
+            Ok(answers)
+        };
+        for token in [&seller, &buyer] {
+            for (what, answer) in answers(token).await? {
+                for hidden in ["canary", "Endpoint", "Server", "vault-token"] {
+                    assert!(!answer.contains(hidden), "{what}: {answer}");
+                }
+            }
+        }
+        let whole = answers(&app.token).await?;
+        let told = whole.iter().filter(|(_, answer)| answer.contains("canary")).count();
+        assert_eq!(told, whole.len() - 2, "all but the bills: {whole:?}");
+
+        // Whoever does not see it cannot set it, and is not told that it is there.
+        let sent = json!({ "property": "Endpoint", "value": "https://b.test", "reason": "To see" });
+        let refused = set(&app, &seller, &customer, sent).await?;
+        assert_eq!(faults(&refused), pairs(&[("/property", "unknown_property")]));
+        let wish = json!({ "service": "vault", "plan": "small", "instance": "b",
+            "properties": { "Account": "harbour", "Endpoint": "https://b.test" } });
+        let not_filled_in = app.send(&seller, Method::POST, &path, Some(wish)).await?;
+        assert_eq!(faults(&not_filled_in), pairs(&[("/properties/Endpoint", "not_an_input")]));
+        for refused in [refused, not_filled_in] {
+            let detail = refused.body["errors"][0]["detail"].as_str().context("a detail")?;
+            assert!(detail.contains("Years") && !detail.contains("Endpoint"), "{detail}");
+        }
+        app.finish().await?;
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_provider_configures_a_single_subscription_and_others_change_the_rest_of_it()
+-> Result<()> {
+    for engine in BOTH {
+        let app = TestApp::new(engine, "2019-11-10T09:00:00Z").await?;
+        let desk = json!({
+            "name": "Desk", "level": "user", "instancing": "single",
+            "properties": [
+                { "key": "Image", "scope": "user", "type": "choice", "required": true,
+                  "options": [{ "value": "2019" }, { "value": "2016" }] },
+                { "key": "Name", "scope": "user", "kind": "input" },
+                { "key": "Domain", "scope": "customer", "kind": "input", "type": "hostname", "required": true },
+                { "key": "Licence", "scope": "customer", "hidden": true, "required": true },
+            ],
+            "plans": [{ "key": "one", "name": "One" }],
+        });
+        app.put("/api/v2/services/vault/draft", desk).await?;
+        app.post("/api/v2/services/vault/publish", json!({})).await?;
+        let customer = app.customer("Aanimals Inc", None).await?;
+        let (user, _) = app.user(&customer, "uli@aanimals.test", &[]).await?;
+        let (_, buyer) =
+            app.user(&customer, "ann@aanimals.test", &["Customer Administrator"]).await?;
+        let path = format!("/api/v2/users/{user}/subscriptions");
+        let wish = |properties: Value| json!({ "service": "vault", "plan": "one", "properties": properties });
+        let provision = async |token: &str, properties: Value| {
+            app.send(token, Method::POST, &path, Some(wish(properties))).await
+        };
+        let missing = provision(&buyer, json!({})).await?;
+        let expected = [
+            ("/properties/Image", "not_configured"),
+            ("/properties/Domain", "not_configured"),
+            ("/service", "not_configured"),
+        ];
+        assert_eq!(faults(&missing), pairs(&expected));
+        assert!(!missing.body.to_string().contains("Licence"), "{}", missing.body);
+        let licence = json!({ "property": "Licence", "value": "A-1", "reason": "Bought" });
+        set(&app, &app.token, &customer, licence).await?.expect(200)?;
+        let domain =
+            json!({ "property": "Domain", "value": "Aanimals.Test", "reason": "Its domain" });
+        set(&app, &app.token, &customer, domain).await?.expect(200)?;
+        let other = provision(&buyer, json!({ "Image": "2016", "Domain": "b.test" })).await?;
+        let expected =
+            [("/properties/Image", "not_an_input"), ("/properties/Domain", "not_an_input")];
+        assert_eq!(faults(&other), pairs(&expected));
+        let missing = provision(&app.token, json!({})).await?;
+        assert_eq!(faults(&missing), pairs(&[("/properties/Image", "missing")]));
+        let made = provision(&app.token, json!({ "Image": "2016" })).await?.expect(201)?;
+        let id = made["id"].as_str().context("an id")?;
+        let change = format!("/api/v2/subscriptions/{id}/change");
+        let named = json!({ "properties": { "Name": "Front desk" } });
+        app.send(&buyer, Method::POST, &change, Some(named)).await?.expect(200)?;
+        let shown = effective(&app, &buyer, id, "").await?;
+        for (key, value, origin) in [
+            ("Image", "2016", "INPUT"),
+            ("Name", "Front desk", "INPUT"),
+            ("Domain", "aanimals.test", "OVERRIDE"),
+        ] {
+            let told = (&shown[key]["value"], &shown[key]["set"]["origin"]);
+            assert_eq!(told, (&json!(value), &json!(origin)), "{key}");
+        }
+        app.finish().await?;
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_is_scheduled_to_be_filled_in_is_so_from_its_day_and_not_before() -> Result<()> {
+    for engine in BOTH {
+        let app = TestApp::new(engine, "2019-11-10T09:00:00Z").await?;
+        sold(&app).await?;
+        let customer = app.customer("Aanimals Inc", None).await?;
+        let path = format!("/api/v2/customers/{customer}/subscriptions");
+        let wish = json!({
+            "service": "vault", "plan": "small", "instance": "a", "effectiveAt": "2019-11-01",
+            "properties": { "Account": "harbour", "Mail": "a@b.test" },
+        });
+        let id = app.post(&path, wish).await?["id"].as_str().context("an id")?.to_owned();
+        let change = format!("/api/v2/subscriptions/{id}/change");
+        for (from, properties) in [
+            ("2019-12-01", json!({ "Account": "seaside" })),
+            ("2019-11-15", json!({ "Mail": "c@d.test" })),
+        ] {
+            app.post(&change, json!({ "effectiveAt": from, "properties": properties })).await?;
+        }
+        for (day, account, mail) in [
+            ("2019-11-14", "harbour", "a@b.test"),
+            ("2019-11-16", "harbour", "c@d.test"),
+            // As that request said, which was made before.
+            ("2019-12-02", "seaside", "a@b.test"),
+        ] {
+            let shown =
+                effective(&app, &app.token, &id, &format!("(asOf: \"{day}T00:00:00Z\")")).await?;
+            assert_eq!(
+                (&shown["Account"]["value"], &shown["Mail"]["value"]),
+                (&json!(account), &json!(mail)),
+                "{day}"
+            );
+        }
+        app.finish().await?;
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_is_not_acceptable_any_more_has_to_be_said_anew_before_anything_else_changes()
+-> Result<()> {
+    for engine in BOTH {
+        let app = TestApp::new(engine, "2019-11-10T09:00:00Z").await?;
+        sold(&app).await?;
+        let customer = app.customer("Aanimals Inc", None).await?;
+        let path = format!("/api/v2/customers/{customer}/subscriptions");
+        let wish = json!({ "service": "vault", "plan": "small", "instance": "a",
+            "properties": { "Account": "harbour", "Years": 5 } });
+        let id = app.post(&path, wish).await?["id"].as_str().context("an id")?.to_owned();
+        let support = json!({ "property": "Support", "value": "phone", "reason": "A friend" });
+        set(&app, &app.token, &customer, support).await?.expect(200)?;
+        let mut next = vault();
+        next["properties"][7]["max"] = json!(3);
+        next["properties"][1]["options"] = json!([{ "value": "mail" }, { "value": "chat" }]);
+        next["plans"][1]["properties"]["Support"] = json!("chat");
+        app.put("/api/v2/services/vault/draft", next).await?;
+        app.post("/api/v2/services/vault/publish", json!({})).await?;
+        let change = format!("/api/v2/subscriptions/{id}/change");
+        let more = json!({ "quantity": 2 });
+        let refused = app.send(&app.token, Method::POST, &change, Some(more.clone())).await?;
+        let expected =
+            [("/properties/Years", "out_of_range"), ("/properties/Support", "not_a_choice")];
+        assert_eq!(faults(&refused), pairs(&expected));
+        let support = json!({ "property": "Support", "value": "chat", "reason": "A friend" });
+        set(&app, &app.token, &customer, support).await?.expect(200)?;
+        let said = json!({ "quantity": 2, "properties": { "Years": 3 } });
+        app.send(&app.token, Method::POST, &change, Some(said)).await?.expect(200)?;
+        app.send(&app.token, Method::POST, &change, Some(more)).await?.expect(200)?;
         app.finish().await?;
     }
     Ok(())

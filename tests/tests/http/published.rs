@@ -51,6 +51,13 @@ pub(crate) fn resolved(schema: &'static Value) -> &'static Value {
     }
 }
 
+/// Whether a list is a value of it.
+pub(crate) fn takes_list(schema: &'static Value) -> bool {
+    let schema = resolved(schema);
+    let choices = schema["oneOf"].as_array().into_iter().flatten();
+    choices.chain([schema]).any(|choice| choice["type"].to_string().contains("array"))
+}
+
 /// Every route.
 pub(crate) fn routes() -> Result<Vec<Route>> {
     let mut routes = Vec::new();
