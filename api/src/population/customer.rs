@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use commands::usecase::definition::ValueDocument;
+use commands::usecase::definition::{InputDocument, ValueDocument};
 use commands::usecase::organizations::{Because, CreateOrganization};
 use commands::usecase::overrides::{OverridePrice, OverrideProperty};
 use commands::usecase::subscriptions::{ChangeSubscription, Deprovision, Provision};
@@ -123,7 +123,7 @@ struct Wish<'a> {
     plan: &'a str,
     quantity: Option<i64>,
     instance: Option<String>,
-    properties: BTreeMap<String, ValueDocument>,
+    properties: BTreeMap<String, InputDocument>,
     effective_at: Option<String>,
 }
 
@@ -140,8 +140,9 @@ impl<'a> Wish<'a> {
             ("AdminEmailAddress", format!("backup@customer-{number}.example")),
             ("ContractDuration", (1 + number % 3).to_string()),
         ];
-        let properties =
-            properties.map(|(key, value)| (key.to_owned(), ValueDocument::Text(value))).into();
+        let properties = properties
+            .map(|(key, value)| (key.to_owned(), InputDocument::Value(ValueDocument::Text(value))))
+            .into();
         Self { properties, ..Self::new("backup", plan) }
     }
 

@@ -26,7 +26,7 @@ const WORD_MAX_CHARS: usize = 100;
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct DefinitionDocument {
     /// Where an editor finds what can be written here; it says nothing about the service.
-    #[serde(default, rename = "$schema", skip_serializing)]
+    #[serde(default, rename = "$schema", skip_serializing_if = "Option::is_none")]
     #[schema(rename = "$schema")]
     pub schema: Option<String>,
     /// Names the service; must be the key in the address where it is given.
@@ -255,8 +255,27 @@ pub enum ValueDocument {
     Text(String),
     /// Several texts.
     List(Vec<String>),
-    /// None: `null`.
+}
+
+/// A value that is filled in.
+#[derive(Clone, Debug, PartialEq, Deserialize, ToSchema)]
+#[serde(untagged)]
+pub enum InputDocument {
+    /// It.
+    Value(ValueDocument),
+    /// `null`: none, or not any more.
     Nothing,
+}
+
+impl InputDocument {
+    /// It, if there is one.
+    #[must_use]
+    pub fn value(&self) -> Option<&ValueDocument> {
+        match self {
+            Self::Value(value) => Some(value),
+            Self::Nothing => None,
+        }
+    }
 }
 
 /// One of the values that can be chosen.
@@ -344,17 +363,11 @@ impl From<&ValueDocument> for Given {
             ValueDocument::Number(number) => Self::Number(number.to_string()),
             ValueDocument::Text(text) => Self::Text(text.clone()),
             ValueDocument::List(items) => Self::List(items.clone()),
-            ValueDocument::Nothing => Self::Text(String::new()),
         }
     }
 }
 
 impl ValueDocument {
-    /// Whether it says that there is no value.
-    pub(crate) fn is_nothing(&self) -> bool {
-        *self == Self::Nothing
-    }
-
     /// As a text, which of every value there is.
     #[must_use]
     pub fn text(&self) -> String {
@@ -363,7 +376,6 @@ impl ValueDocument {
             Self::Number(number) => number.to_string(),
             Self::Text(text) => text.trim().to_owned(),
             Self::List(items) => items.join("\n"),
-            Self::Nothing => String::new(),
         }
     }
 }
@@ -598,8 +610,7 @@ impl PlanDocument {
         let negative = price.is_some_and(|price| price.minor < 0);
         faults.ensure(!negative, &at_price, "negative", "A price is not negative.");
         let mut values = BTreeMap::new();
-        let given = self.properties.iter().filter(|(_, it)| !it.is_nothing());
-        for (text, document) in given {
+        for (text, document) in &self.properties {
             let at = format!("{at}/properties/{}", pointer_token(text));
             let Some(key) = property_key(text, &at, faults) else { continue };
             let value = match properties.iter().find(|property| property.key == key) {

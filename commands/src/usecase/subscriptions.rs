@@ -23,7 +23,7 @@ use projections::views::{Holder, SubscriptionView};
 use serde::Deserialize;
 use utoipa::ToSchema;
 
-use super::definition::{ValueDocument, pointer_token};
+use super::definition::{InputDocument, pointer_token};
 use super::organizations::ensure_active;
 use super::overrides::Above;
 use super::services::Sold;
@@ -51,7 +51,7 @@ pub struct Provision {
     pub instance: Option<String>,
     /// What is filled in: a value for each of the service's inputs.
     #[serde(default)]
-    pub properties: BTreeMap<String, ValueDocument>,
+    pub properties: BTreeMap<String, InputDocument>,
     /// A time, or a date, which means its first moment at the seller; now where it is left out.
     pub effective_at: Option<String>,
     /// Kept with the events.
@@ -68,7 +68,7 @@ pub struct ChangeSubscription {
     pub quantity: Option<i64>,
     /// Inputs that are filled in anew; `null` takes one back.
     #[serde(default)]
-    pub properties: BTreeMap<String, ValueDocument>,
+    pub properties: BTreeMap<String, InputDocument>,
     /// A time, or a date, which means its first moment at the seller; now where it is left out.
     pub effective_at: Option<String>,
     /// Kept with the events.
@@ -226,8 +226,7 @@ impl Recipient {
     ) {
         let property = effective.property;
         let at = format!("/properties/{}", pointer_token(property.key.as_str()));
-        let is_wished = wished.get(property.key.as_str()).is_some_and(|it| !it.is_nothing());
-        if is_wished {
+        if wished.get(property.key.as_str()).is_some_and(|it| it.value().is_some()) {
             let is_locked = effective.lock_above(effective::Level::Subscription).is_some();
             faults.ensure(
                 !(is_locked && self.fills_in(property)),
@@ -290,10 +289,10 @@ impl Recipient {
                 faults.add(&at, "not_an_input", detail);
                 continue;
             };
-            if value.is_nothing() {
+            let Some(value) = value.value() else {
                 inputs.remove(&property.key);
                 continue;
-            }
+            };
             let parsed = property.parse(&Given::from(value), &definition.validations);
             let Some(value) = faults.take(&at, parsed) else { continue };
             let is_new = inputs.get(&property.key).is_none_or(|input| input.value != value);
@@ -316,7 +315,7 @@ struct Wish<'a> {
 }
 
 /// What the caller wants to be filled in, by property.
-type Wishes = BTreeMap<String, ValueDocument>;
+type Wishes = BTreeMap<String, InputDocument>;
 
 /// What was filled in, by property.
 type Inputs = BTreeMap<PropertyKey, FilledIn>;
