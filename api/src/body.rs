@@ -65,6 +65,14 @@ fn faults(validator: &Validator, value: &Value) -> ShapeFault {
                 let detail = format!("This must be {}.", type_name(kind));
                 faults.push(Fault { pointer: at, code: "wrong_type", detail });
             }
+            ValidationErrorKind::OneOfNotValid { .. } => {
+                shape_is_right = false;
+                faults.push(Fault {
+                    pointer: at,
+                    code: "wrong_type",
+                    detail: "This has none of the forms that are known here.".to_owned(),
+                });
+            }
             _ => faults.push(Fault {
                 pointer: at,
                 code: "invalid",

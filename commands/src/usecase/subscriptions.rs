@@ -161,7 +161,10 @@ impl Recipient {
         let of_plan = |effective: &&Effective<'_>| effective.property.scope == Scope::Plan;
         let (of_plan, others): (Vec<_>, Vec<_>) = resolved.iter().partition(of_plan);
         let properties = |resolved: Vec<&Effective<'_>>| {
-            resolved.into_iter().filter_map(ResolvedProperty::of).collect()
+            let mut properties: Vec<_> =
+                resolved.into_iter().filter_map(ResolvedProperty::of).collect();
+            properties.sort_by(|a, b| a.key.cmp(&b.key));
+            properties
         };
         let customer = unit.load::<Organization>(self.customer);
         let customer = customer.founded()?;
