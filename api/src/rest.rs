@@ -70,6 +70,7 @@ fn routes() -> OpenApiRouter<App> {
         .routes(routes!(users::get_user, users::edit_user))
         .routes(routes!(users::disable_user))
         .routes(routes!(users::enable_user))
+        .routes(routes!(users::erase_user))
         .routes(routes!(users::assign_roles))
         .routes(routes!(users::list_tokens, users::create_token))
         .routes(routes!(users::delete_token))

@@ -83,6 +83,13 @@ pub enum Command {
         /// Why.
         body: Input<organizations::Because>,
     },
+    /// Forget who a user is, for good.
+    EraseUser {
+        /// Whom.
+        id: String,
+        /// Why.
+        body: Input<organizations::Because>,
+    },
     /// Give a user exactly these roles.
     AssignRoles {
         /// Whom.
@@ -215,6 +222,7 @@ impl Command {
             Self::EditUser { id, body, if_match } => users::edit(unit, &id, body, if_match),
             Self::DisableUser { id, body } => users::disable(unit, &id, body),
             Self::EnableUser { id, body } => users::enable(unit, &id, body),
+            Self::EraseUser { id, body } => users::erase(unit, &id, body),
             Self::AssignRoles { id, body } => users::assign_roles(unit, &id, body),
             Self::CreateToken { user, body, token } => {
                 users::create_token(unit, &user, body, token)

@@ -3,17 +3,19 @@
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
-use domain::OrganizationId;
 use domain::billing::{Overridden, PriceOverride, Setting};
 use domain::event::Actor;
 use domain::organization::{Kind, Status};
 use domain::overrides::Overriding;
+use domain::permission::Role;
+use domain::seal::Identity;
 use domain::service::{Definition, Instancing, Level};
-use domain::user::Credential;
+use domain::user::{Credential, ERASED, Person};
+use domain::{OrganizationId, UserId};
 use projections::views::{
     Holder, OrganizationView, OverrideView, RequestView, ServiceView, SubscriptionView, UserView,
 };
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
@@ -79,39 +81,88 @@ pub struct UserResource {
     pub id: Uuid,
     /// Whose user.
     pub organization_id: Uuid,
-    /// First name.
+    /// First name; `Erased` of somebody who was erased.
     pub first_name: String,
-    /// Last name.
+    /// Last name; `user` of somebody who was erased.
     pub last_name: String,
-    /// Mail address.
-    pub email: String,
-    /// Unique name to sign in with.
-    pub login: String,
+    /// Mail address; none of somebody who was erased.
+    pub email: Option<String>,
+    /// Unique name to sign in with; none of somebody who was erased.
+    pub login: Option<String>,
     /// What he may do.
     #[schema(value_type = Vec<String>)]
-    pub roles: Vec<domain::permission::Role>,
+    pub roles: Vec<Role>,
     /// `active` or `disabled`.
     #[schema(value_type = String)]
     pub status: Status,
     /// When he was added.
     pub created_at: DateTime<Utc>,
+    /// When he was erased.
+    pub erased_at: Option<DateTime<Utc>>,
     /// The `ETag`.
     pub version: u64,
 }
 
-impl From<&UserView> for UserResource {
+/// The same as commands answer it and answers are kept: with the person sealed. Whoever shows it opens it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SealedUserResource {
+    /// The user's id.
+    pub id: UserId,
+    /// Whose user.
+    pub organization_id: OrganizationId,
+    /// Who it is; none: he was erased.
+    pub person: Option<Identity>,
+    /// What he may do.
+    pub roles: Vec<Role>,
+    /// Whether he may sign in.
+    pub status: Status,
+    /// When he was added.
+    pub created_at: DateTime<Utc>,
+    /// When he was erased.
+    pub erased_at: Option<DateTime<Utc>>,
+    /// The `ETag`.
+    pub version: u64,
+}
+
+impl From<&UserView> for SealedUserResource {
     fn from(view: &UserView) -> Self {
         Self {
-            id: view.id.0,
-            organization_id: view.organization.0,
-            first_name: view.person.first_name.clone(),
-            last_name: view.person.last_name.clone(),
-            email: view.person.email.to_string(),
-            login: view.person.login.to_string(),
+            id: view.id,
+            organization_id: view.organization,
+            person: view.person.clone(),
             roles: view.roles.clone(),
             status: view.status,
             created_at: view.created_at,
+            erased_at: view.erased_at,
             version: view.version,
+        }
+    }
+}
+
+impl SealedUserResource {
+    /// As it is shown, with the person; none where nobody can open it any more.
+    #[must_use]
+    pub fn show(self, person: Option<Person>) -> UserResource {
+        let (erased_first, erased_last) = ERASED.split_once(' ').unwrap_or((ERASED, ""));
+        let (first_name, last_name, email, login) = match person {
+            Some(Person { email, first_name, last_name, login }) => {
+                (first_name, last_name, Some(email.to_string()), Some(login.to_string()))
+            }
+            None => (erased_first.to_owned(), erased_last.to_owned(), None, None),
+        };
+        UserResource {
+            id: self.id.0,
+            organization_id: self.organization_id.0,
+            first_name,
+            last_name,
+            email,
+            login,
+            roles: self.roles,
+            status: self.status,
+            created_at: self.created_at,
+            erased_at: self.erased_at,
+            version: self.version,
         }
     }
 }
@@ -343,9 +394,9 @@ pub struct RequestResource {
     pub status: projections::views::RequestStatus,
     /// Of which subscription.
     pub subscription_id: Uuid,
-    /// Everything it was built from; none for a deprovisioning.
+    /// Everything it was built from; none for a deprovisioning. Its user's `person` is none if he was erased.
     #[schema(value_type = Option<Object>)]
-    pub ingredients: Option<domain::subscription::Request>,
+    pub ingredients: Option<serde_json::Value>,
     /// Who asked: `user:<id>` or `system`.
     pub requested_by: String,
     /// Why.
@@ -361,9 +412,9 @@ pub struct RequestResource {
 }
 
 impl RequestResource {
-    /// A request, and what it was built from.
+    /// A request, and what it was built from, with the person opened.
     #[must_use]
-    pub fn new(view: &RequestView, ingredients: Option<domain::subscription::Request>) -> Self {
+    pub fn new(view: &RequestView, ingredients: Option<serde_json::Value>) -> Self {
         Self {
             id: view.id.0,
             verb: view.verb,

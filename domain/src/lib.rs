@@ -13,6 +13,7 @@ mod path;
 pub mod permission;
 mod planted;
 mod refusal;
+pub mod seal;
 pub mod service;
 pub mod subscription;
 pub mod text;

@@ -6,9 +6,9 @@ use serde::{Deserialize, Serialize};
 use crate::billing::{Change, Fact, Holding, Timeline};
 use crate::decider::Decider;
 use crate::overrides::ResolvedProperty;
+use crate::seal::Sealed;
 use crate::service::Level;
 use crate::text::Code;
-use crate::user::Person;
 use crate::{CommandId, OrganizationId, PlanKey, Refusal, ServiceKey, SubscriptionId, UserId};
 
 /// Most units of one subscription.
@@ -87,8 +87,8 @@ pub struct RequestService {
 pub struct RequestUser {
     /// Id.
     pub id: UserId,
-    /// Who it is.
-    pub person: Person,
+    /// Who it was then.
+    pub person: Sealed,
 }
 
 /// A wish about a subscription.

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::decider::Decider;
 use crate::organization::Status;
 use crate::permission::Role;
+use crate::seal::Identity;
 use crate::text::Address;
 use crate::{OrganizationId, Refusal, TokenId, UserId};
 
@@ -14,8 +15,12 @@ pub const TOKENS_MAX: usize = 50;
 /// Most sessions that a user may have at a time; signing in once more ends the oldest.
 pub const SESSIONS_MAX: usize = 20;
 
-/// What identifies a person: everything personal that Atrium keeps of a user.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// How a user is called whose person was erased.
+pub const ERASED: &str = "Erased user";
+
+/// What identifies a person: everything personal that Atrium keeps of a user. It is stored sealed, and never
+/// printed.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Person {
     /// Mail address.
@@ -26,6 +31,12 @@ pub struct Person {
     pub last_name: String,
     /// Unique name to sign in with (UPN).
     pub login: Address,
+}
+
+impl std::fmt::Debug for Person {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Person(***)")
+    }
 }
 
 impl Person {
@@ -58,14 +69,16 @@ pub enum UserCommand {
         /// Whose user.
         organization: OrganizationId,
         /// Who it is.
-        person: Person,
+        person: Identity,
         /// What he may do.
         roles: Vec<Role>,
         /// How he signs in; none: he cannot yet.
         password: Option<Proof>,
     },
     /// Change who it is.
-    Edit(Person),
+    Edit(Identity),
+    /// Forget who it is, for good.
+    Erase,
     /// Stop sign-in, sessions and tokens.
     Disable,
     /// Undo that.
@@ -114,7 +127,7 @@ pub enum UserEvent {
         /// Whose user.
         organization: OrganizationId,
         /// Who it is.
-        person: Person,
+        person: Identity,
         /// What he may do.
         roles: Vec<Role>,
     },
@@ -122,8 +135,11 @@ pub enum UserEvent {
     #[serde(rename = "user.edited")]
     Edited {
         /// All of it, as it is now.
-        person: Person,
+        person: Identity,
     },
+    /// Who it is was forgotten: the key that opens what was stored of him is gone.
+    #[serde(rename = "user.erased")]
+    Erased {},
     /// Sign-in, sessions and tokens stopped.
     #[serde(rename = "user.disabled")]
     Disabled {},
@@ -181,8 +197,8 @@ pub struct Known {
     pub id: UserId,
     /// Whose user.
     pub organization: OrganizationId,
-    /// Who it is.
-    pub person: Person,
+    /// Who it is; none: he was erased.
+    pub person: Option<Identity>,
 }
 
 impl User {
@@ -193,6 +209,18 @@ impl User {
     pub fn known(&self) -> Result<&Known, Refusal> {
         self.known.as_ref().ok_or_else(Refusal::not_found)
     }
+
+    /// Who it is.
+    ///
+    /// # Errors
+    /// Not found where there was never such a user; a conflict where he was erased.
+    pub fn person(&self) -> Result<&Identity, Refusal> {
+        self.known()?.person.as_ref().ok_or_else(erased)
+    }
+}
+
+fn erased() -> Refusal {
+    Refusal::conflict("erased", "This user was erased; nothing can be done with him any more.")
 }
 
 /// The sessions after one more: expired ones go, and the oldest where there are too many.
@@ -226,7 +254,10 @@ impl Decider for User {
                 Err(Refusal::conflict("exists", "This user exists already."))
             }
             (None, _) => Err(Refusal::not_found()),
-            (Some(known), C::Edit(person)) if known.person == person => Ok(vec![]),
+            (Some(Known { person: None, .. }), C::Erase) => Ok(vec![]),
+            (Some(Known { person: None, .. }), _) => Err(erased()),
+            (Some(_), C::Erase) => Ok(vec![E::Erased {}]),
+            (Some(known), C::Edit(person)) if known.person.as_ref() == Some(&person) => Ok(vec![]),
             (Some(_), C::Edit(person)) => Ok(vec![E::Edited { person }]),
             (Some(_), C::Disable) if self.status == Status::Disabled => Ok(vec![]),
             (Some(_), C::Disable) => Ok(vec![E::Disabled {}]),
@@ -257,14 +288,21 @@ impl Decider for User {
     fn evolve(mut self, event: &Self::Event, _effective_at: DateTime<Utc>) -> Self {
         match event {
             UserEvent::Created { id, organization, person, roles } => {
-                let (id, organization, person) = (*id, *organization, person.clone());
+                let (id, organization, person) = (*id, *organization, Some(person.clone()));
                 self.known = Some(Known { id, organization, person });
                 self.roles.clone_from(roles);
             }
             UserEvent::Edited { person } => {
                 if let Some(known) = &mut self.known {
-                    known.person = person.clone();
+                    known.person = Some(person.clone());
                 }
+            }
+            UserEvent::Erased {} => {
+                self.known = self.known.map(|known| Known { person: None, ..known });
+                self.status = Status::Disabled;
+                self.roles.clear();
+                self.tokens.clear();
+                self.sessions.clear();
             }
             UserEvent::Disabled {} => self.status = Status::Disabled,
             UserEvent::Enabled {} => self.status = Status::Active,
@@ -285,20 +323,33 @@ mod tests {
 
     use super::*;
     use crate::decider::testing::{given, november};
+    use crate::seal::{PersonKey, Vault};
 
-    fn person() -> Person {
+    const ANN: UserId = UserId(Uuid::from_u128(7));
+
+    fn named(last_name: &str) -> Person {
         Person {
             email: Address::parse("ann@example.com").unwrap(),
             first_name: "Ann".to_owned(),
-            last_name: "Lee".to_owned(),
+            last_name: last_name.to_owned(),
             login: Address::parse("ann@example.com").unwrap(),
         }
     }
 
+    fn sealed(person: &Person) -> Identity {
+        Identity {
+            login: Vault::new([1; 32], [2; 32]).login(&person.login),
+            sealed: PersonKey::new([3; 32]).seal(ANN, person, [4; 32]),
+        }
+    }
+
+    fn person() -> Identity {
+        sealed(&named("Lee"))
+    }
+
     fn created() -> (u32, UserEvent) {
-        let id = UserId(Uuid::from_u128(7));
         let organization = OrganizationId(Uuid::from_u128(30));
-        (1, UserEvent::Created { id, organization, person: person(), roles: vec![] })
+        (1, UserEvent::Created { id: ANN, organization, person: person(), roles: vec![] })
     }
 
     fn credential(id: u128) -> Credential {
@@ -345,7 +396,7 @@ mod tests {
     #[test]
     fn a_user_is_created_once_with_a_password_or_without() {
         let create = |password| UserCommand::Create {
-            id: UserId(Uuid::from_u128(7)),
+            id: ANN,
             organization: OrganizationId(Uuid::from_u128(30)),
             person: person(),
             roles: vec![],
@@ -364,13 +415,13 @@ mod tests {
         given::<User>([]).when(1, UserCommand::Disable).then_refused("not_found");
         assert_eq!(User::default().known().err(), Some(Refusal::not_found()));
         let known = User::default().evolve(&created().1, november(1));
-        assert_eq!(known.known().unwrap().person.full_name(), "Ann Lee");
+        assert_eq!(known.person(), Ok(&person()));
+        assert_eq!(named("Lee").full_name(), "Ann Lee");
     }
 
     #[test]
     fn editing_without_a_difference_is_no_fact() {
-        let mut married = person();
-        married.last_name = "Poe".to_owned();
+        let married = sealed(&named("Poe"));
         let user = || given::<User>([created()]);
         user().when(2, UserCommand::Edit(person())).then_nothing();
         let edited = UserEvent::Edited { person: married.clone() };
@@ -459,5 +510,44 @@ mod tests {
     fn a_proof_is_not_printed() {
         let printed = format!("{:?}", UserEvent::TokenCreated(credential(1)));
         assert!(!printed.contains("00\"") && printed.contains("proof: Proof(***)"), "{printed}");
+    }
+
+    #[test]
+    fn a_user_is_erased_once_and_is_somebody_no_more() {
+        let erased = (5, UserEvent::Erased {});
+        given::<User>([created()]).when(2, UserCommand::Erase).then([UserEvent::Erased {}]);
+        given::<User>([created(), erased.clone()]).when(6, UserCommand::Erase).then_nothing();
+        given::<User>([]).when(1, UserCommand::Erase).then_refused("not_found");
+        let history = [
+            created().1,
+            UserEvent::RolesAssigned { roles: vec![Role::CustomerAdministrator] },
+            UserEvent::TokenCreated(credential(1)),
+            UserEvent::SignedIn(credential(2)),
+            erased.1,
+        ];
+        let user =
+            history.iter().fold(User::default(), |user, fact| user.evolve(fact, november(1)));
+        assert_eq!(user.person().unwrap_err().code, "erased");
+        assert_eq!((user.roles.len(), user.tokens.len(), user.sessions.len()), (0, 0, 0));
+        assert_eq!(user.status, Status::Disabled);
+    }
+
+    #[test]
+    fn nothing_but_erasing_is_done_with_whom_was_erased() {
+        for command in [
+            UserCommand::Edit(person()),
+            UserCommand::Enable,
+            UserCommand::Disable,
+            UserCommand::AssignRoles(vec![Role::CustomerAdministrator]),
+            UserCommand::SetPassword(Proof("argon".to_owned())),
+            UserCommand::CreateToken(credential(1)),
+            UserCommand::DeleteToken(credential(1).id),
+            UserCommand::SignIn(credential(2)),
+            UserCommand::SignOut(credential(2).id),
+        ] {
+            given::<User>([created(), (2, UserEvent::Erased {})])
+                .when(3, command)
+                .then_refused("erased");
+        }
     }
 }

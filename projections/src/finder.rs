@@ -4,13 +4,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use domain::event::{Event, KINDS, Recorded};
+use domain::seal::Vault;
 use domain::subscription::SubscriptionEvent;
-use domain::{Bug, CommandId, TenantPath, planted};
-use eventstore::{Database, Engine, Error, ROW_EVENTS_MAX, Row, Stored, Value, failpoint};
+use domain::text::Address;
+use domain::{Bug, CommandId, TenantPath, UserId, planted};
+use eventstore::{Database, Engine, Error, ROW_EVENTS_MAX, Row, Source, Stored, Value, failpoint};
 
 use crate::document::{Documents, View};
 use crate::tables;
-use crate::views::{NameView, OrganizationView, RequestView};
+use crate::views::{
+    NameView, OrganizationView, RequestView, SubscriptionView, UserView, login_key,
+};
 
 /// Most documents that a list gives at once.
 pub const LIST_MAX: usize = 500;
@@ -107,6 +111,47 @@ pub async fn find_name(database: &Database, key: &str) -> Result<Option<Arc<Name
     let mut documents = Documents::<NameView>::default();
     tables::load(&mut &*database, &mut documents, &BTreeSet::from([key.to_owned()]), "").await?;
     Ok(documents.get(key).cloned().flatten())
+}
+
+/// The user who has a login now, whoever he is: for signing in, and for whoever may see him.
+///
+/// # Errors
+/// What the database says.
+pub async fn find_login(
+    database: &Database,
+    vault: &Vault,
+    login: &Address,
+) -> Result<Option<Arc<UserView>>, Error> {
+    let hashes = vault.logins(login);
+    let mut names = Documents::<NameView>::default();
+    let keys = hashes.iter().map(login_key).collect();
+    tables::load(&mut &*database, &mut names, &keys, "").await?;
+    let owners = names.iter().map(|(_, name)| UserId(name.owner).to_string()).collect();
+    let users = find_many::<UserView>(database, &Scope::catalogue(), owners).await?;
+    // The last who took it may have given it up since.
+    let has_it = |user: &Arc<UserView>| {
+        user.person.as_ref().is_some_and(|person| hashes.contains(&person.login))
+    };
+    Ok(users.into_values().find(has_it))
+}
+
+/// The keys of the subscriptions of some holders, also of those that have ended: each with its holder's id.
+///
+/// # Errors
+/// What the database says.
+pub async fn held_by(
+    source: &mut impl Source,
+    holders: Vec<String>,
+) -> Result<Vec<(String, String)>, Error> {
+    let owners = source.engine().each_of(1, "owners", "id");
+    let sql = format!(
+        "select owners.id, key from {owners} cross join {} where owner = owners.id and {}",
+        SubscriptionView::TABLE,
+        key_of::<SubscriptionView>("owners.id")
+    );
+    failpoint("projections::finder::held_by")?;
+    let rows = source.rows(&sql, &[Value::Texts(holders)]).await?;
+    rows.iter().map(|row| Ok((row.text(0)?.to_owned(), row.text(1)?.to_owned()))).collect()
 }
 
 /// The organisation of a number, if it is in scope. Its path ends with it.

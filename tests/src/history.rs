@@ -297,7 +297,8 @@ impl History {
             }
             235..310 => self.create_user(),
             310..350 => self.edit_user(),
-            350..370 => Command::DisableUser { id: self.user(), body: self.because() },
+            350..364 => Command::DisableUser { id: self.user(), body: self.because() },
+            364..370 => Command::EraseUser { id: self.user(), body: self.because() },
             370..410 => Command::EnableUser { id: self.user(), body: self.because() },
             410..450 => self.assign_roles(),
             450..490 => self.create_token(),

@@ -127,6 +127,7 @@ impl TestApp {
         provider.password = proof;
         let (writer, thread) = commands::Writer::start(
             database.clone(),
+            crate::world::vault(),
             ambient.clone(),
             commands::WriterSettings::default(),
             Box::new(|_| ()),

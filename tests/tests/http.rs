@@ -12,6 +12,7 @@ mod http {
     mod fields;
     mod hostile;
     mod permissions;
+    mod privacy;
     mod published;
     mod rates;
     mod refusals;

@@ -179,7 +179,7 @@ impl Organization {
         list_of(reading(context), self.0.id, &slice).await
     }
 
-    /// Its users, by name.
+    /// Its users, in the order in which they were added.
     #[graphql(complexity = "page_cost(first, last, child_complexity)")]
     async fn users(
         &self,

@@ -6,7 +6,7 @@ use axum::extract::State;
 use axum::http::{HeaderValue, StatusCode, header};
 use chrono::{DateTime, Utc};
 use commands::Command;
-use commands::resource::{TokenResource, UserResource};
+use commands::resource::{SealedUserResource, TokenResource, UserResource};
 use commands::usecase::organizations::Because;
 use commands::usecase::users::{AssignRoles, CreateToken, CreateUser, EditUser, NewCredential};
 use domain::organization::Kind;
@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::call::{Answer, Call, Reader, json_response, resource};
+use super::call::{Answer, Call, Reader, json_response, resource, respond};
 use super::list::{ListParameters, ListResource, page};
 use super::{Parameters, Path};
 use crate::app::App;
@@ -38,6 +38,22 @@ async fn find_organization(
     found.ok_or_else(Problem::not_found)
 }
 
+/// A user as he is shown.
+async fn show(app: &App, user: SealedUserResource) -> Result<UserResource, Problem> {
+    let opened = app.persons().open(app.database(), [user.id]).await?;
+    let person = opened.person(user.id, user.person.as_ref());
+    Ok(user.show(person))
+}
+
+/// Has a command about a user carried out, and answers with him as he is shown. Answers are kept sealed: one
+/// that is given again after he was erased does not bring him back.
+async fn command(app: &App, call: Call, command: Command) -> Answer {
+    let committed = call.commit(app, command).await?;
+    let kept = serde_json::from_str(committed.reply.body.get()).map_err(|_| Problem::internal())?;
+    let shown = serde_json::to_string(&show(app, kept).await?);
+    Ok(respond(committed, shown.expect("resources have text keys only")))
+}
+
 async fn list(
     app: &App,
     reader: &Reader,
@@ -50,7 +66,12 @@ async fn list(
     let mut query = parameters.take()?.query()?;
     query.owner = Some(organization.id.to_string());
     let found = finder::list::<UserView>(app.database(), &reader.0.scope(), &query).await?;
-    Ok(page(&found, |view| UserResource::from(view)))
+    let users = found.items.iter().map(|(_, user)| user.id);
+    let opened = app.persons().open(app.database(), users).await?;
+    Ok(page(&found, |view| {
+        let person = opened.person(view.id, view.person.as_ref());
+        SealedUserResource::from(view).show(person)
+    }))
 }
 
 async fn create(app: &App, organization: String, kind: Option<Kind>, call: Call) -> Answer {
@@ -64,7 +85,7 @@ async fn create(app: &App, organization: String, kind: Option<Kind>, call: Call)
         Some(password) if password.is_acceptable() => Some(app.passwords().hash(password).await?),
         _ => None,
     };
-    call.command(app, Command::CreateUser { organization, body, password }).await
+    command(app, call, Command::CreateUser { organization, body, password }).await
 }
 
 /// Shows a user. Everybody sees himself.
@@ -76,7 +97,7 @@ pub async fn get_user(State(app): State<App>, reader: Reader, Path(id): Path<Str
     if view.id != reader.0.user {
         reader.0.permit(Permission::ViewUsers, &view.path)?;
     }
-    Ok(resource(&UserResource::from(view.as_ref()), view.version))
+    Ok(resource(&show(&app, view.as_ref().into()).await?, view.version))
 }
 
 /// Changes who a user is; what is left out stays as it is.
@@ -85,7 +106,7 @@ pub async fn get_user(State(app): State<App>, reader: Reader, Path(id): Path<Str
     responses((status = 200, body = UserResource)))]
 pub async fn edit_user(State(app): State<App>, Path(id): Path<String>, call: Call) -> Answer {
     let (body, if_match) = (call.input()?, call.if_match);
-    call.command(&app, Command::EditUser { id, body, if_match }).await
+    command(&app, call, Command::EditUser { id, body, if_match }).await
 }
 
 /// Stops a user's sign-in, sessions and tokens; felt within a second.
@@ -94,7 +115,7 @@ pub async fn edit_user(State(app): State<App>, Path(id): Path<String>, call: Cal
     responses((status = 200, body = UserResource)))]
 pub async fn disable_user(State(app): State<App>, Path(id): Path<String>, call: Call) -> Answer {
     let body = call.input()?;
-    call.command(&app, Command::DisableUser { id, body }).await
+    command(&app, call, Command::DisableUser { id, body }).await
 }
 
 /// Undoes that.
@@ -103,7 +124,19 @@ pub async fn disable_user(State(app): State<App>, Path(id): Path<String>, call: 
     responses((status = 200, body = UserResource)))]
 pub async fn enable_user(State(app): State<App>, Path(id): Path<String>, call: Call) -> Answer {
     let body = call.input()?;
-    call.command(&app, Command::EnableUser { id, body }).await
+    command(&app, call, Command::EnableUser { id, body }).await
+}
+
+/// Forgets who a user is, for good. He must hold no services any more.
+///
+/// Names, mail address and login cannot be read any more, not in history either; the login is free. Sessions and
+/// tokens end, and the password is gone. What was charged for him stays as it is. It cannot be undone.
+#[utoipa::path(post, path = "/api/v2/users/{id}/erase", tag = "Users",
+    params(("id" = String, Path)), request_body = Because,
+    responses((status = 200, body = UserResource)))]
+pub async fn erase_user(State(app): State<App>, Path(id): Path<String>, call: Call) -> Answer {
+    let body = call.input()?;
+    command(&app, call, Command::EraseUser { id, body }).await
 }
 
 /// Gives a user exactly these roles.
@@ -112,7 +145,7 @@ pub async fn enable_user(State(app): State<App>, Path(id): Path<String>, call: C
     responses((status = 200, body = UserResource)))]
 pub async fn assign_roles(State(app): State<App>, Path(id): Path<String>, call: Call) -> Answer {
     let body = call.input()?;
-    call.command(&app, Command::AssignRoles { id, body }).await
+    command(&app, call, Command::AssignRoles { id, body }).await
 }
 
 /// A user's tokens.
@@ -197,7 +230,7 @@ pub async fn delete_token(
     call.command(&app, Command::DeleteToken { user, token }).await
 }
 
-/// Lists the users of a customer, by name.
+/// Lists the users of a customer, in the order in which they were added.
 #[utoipa::path(get, path = "/api/v2/customers/{id}/users", tag = "Users",
     params(("id" = String, Path), ListParameters),
     responses((status = 200, body = ListResource<UserResource>)))]
@@ -222,7 +255,7 @@ pub async fn create_in_customer(
     create(&app, id, Some(Kind::Customer), call).await
 }
 
-/// Lists the users of a reseller, by name.
+/// Lists the users of a reseller, in the order in which they were added.
 #[utoipa::path(get, path = "/api/v2/resellers/{id}/users", tag = "Users",
     params(("id" = String, Path), ListParameters),
     responses((status = 200, body = ListResource<UserResource>)))]
@@ -247,7 +280,7 @@ pub async fn create_in_reseller(
     create(&app, id, Some(Kind::Reseller), call).await
 }
 
-/// Lists the users of an organisation, by name.
+/// Lists the users of an organisation, in the order in which they were added.
 #[utoipa::path(get, path = "/api/v2/organizations/{id}/users", tag = "Users",
     params(("id" = String, Path), ListParameters),
     responses((status = 200, body = ListResource<UserResource>)))]

@@ -11,7 +11,7 @@ use projections::views::{NameView, PROVIDER_KEY, UserView};
 
 use crate::Reply;
 use crate::error::Stop;
-use crate::resource::UserResource;
+use crate::resource::SealedUserResource;
 use crate::unit::Unit;
 
 /// The number of the provider.
@@ -62,16 +62,17 @@ pub(crate) fn install(unit: &mut Unit<'_>, install: Install) -> Result<Reply, St
 
     let id = UserId(unit.id());
     unit.begin::<User>(id);
+    let person = unit.seal_anew(id, &install.administrator);
     let command = UserCommand::Create {
         id,
         organization,
-        person: install.administrator,
+        person,
         roles: vec![Role::ProviderAdministrator, Role::ServiceProviderDeveloper],
         password: Some(install.password),
     };
     unit.execute::<User>(id, &path, command)?;
     let view = unit.view::<UserView>(&id.to_string()).ok_or_else(Refusal::not_found)?;
-    let resource = UserResource::from(view.as_ref());
+    let resource = SealedUserResource::from(view.as_ref());
     Ok(Reply::created(format!("/users/{id}"), &resource, resource.version))
 }
 

@@ -148,7 +148,7 @@ impl Recipient {
         let user = match self.holder {
             Holder::Customer(_) => None,
             Holder::User(id) => {
-                let person = unit.load::<User>(id).known()?.person.clone();
+                let person = unit.load::<User>(id).person()?.sealed.clone();
                 Some(RequestUser { id, person })
             }
         };

@@ -74,6 +74,13 @@ impl View for AccessView {
             UserEvent::Disabled {} => view.status = Status::Disabled,
             UserEvent::Enabled {} => view.status = Status::Active,
             UserEvent::RolesAssigned { roles } => view.roles.clone_from(roles),
+            UserEvent::Erased {} => {
+                view.status = Status::Disabled;
+                view.roles.clear();
+                view.password = None;
+                view.tokens.clear();
+                view.sessions.clear();
+            }
             UserEvent::PasswordSet { proof } => {
                 view.password = Some(proof.clone());
                 view.sessions.clear();

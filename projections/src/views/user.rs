@@ -4,7 +4,8 @@ use chrono::{DateTime, Utc};
 use domain::event::{Event, Recorded};
 use domain::organization::Status;
 use domain::permission::Role;
-use domain::user::{Person, UserEvent};
+use domain::seal::{Identity, Sealed};
+use domain::user::UserEvent;
 use domain::{OrganizationId, TenantPath, UserId};
 use serde::{Deserialize, Serialize};
 
@@ -21,15 +22,18 @@ pub struct UserView {
     pub organization: OrganizationId,
     /// That organisation's place in the tree.
     pub path: TenantPath,
-    /// Who it is.
-    #[serde(flatten)]
-    pub person: Person,
+    /// The position of the event that added him: what lists are sorted by.
+    pub added: u64,
+    /// Who it is, sealed; none: he was erased.
+    pub person: Option<Identity>,
     /// What he may do.
     pub roles: Vec<Role>,
     /// Whether he may sign in.
     pub status: Status,
     /// When he was added.
     pub created_at: DateTime<Utc>,
+    /// When he was erased.
+    pub erased_at: Option<DateTime<Utc>>,
     /// Of the stream; its `ETag`.
     pub version: u64,
 }
@@ -39,6 +43,7 @@ fn shows(event: &UserEvent) -> bool {
     match event {
         UserEvent::Created { .. }
         | UserEvent::Edited { .. }
+        | UserEvent::Erased {}
         | UserEvent::Disabled {}
         | UserEvent::Enabled {}
         | UserEvent::RolesAssigned { .. } => true,
@@ -53,6 +58,7 @@ fn shows(event: &UserEvent) -> bool {
 impl View for UserView {
     const TABLE: &'static str = "view_user";
     const INDEXES: &'static [&'static str] = &["owner, sort, key", "path, sort, key"];
+    const SORT_STAYS: bool = true;
     held_in!(users);
 
     fn touched(event: &Recorded) -> Vec<Touch> {
@@ -73,17 +79,25 @@ impl View for UserView {
                 id: *id,
                 organization: *organization,
                 path: event.path.clone(),
-                person: person.clone(),
+                added: event.position,
+                person: Some(person.clone()),
                 roles: roles.clone(),
                 status: Status::Active,
                 created_at: event.effective_at,
+                erased_at: None,
                 version: event.version,
             });
         }
         let mut view = before?;
         view.version = event.version;
         match happened {
-            UserEvent::Edited { person } => view.person = person.clone(),
+            UserEvent::Edited { person } => view.person = Some(person.clone()),
+            UserEvent::Erased {} => {
+                view.person = None;
+                view.erased_at = Some(event.recorded_at);
+                view.status = Status::Disabled;
+                view.roles.clear();
+            }
             UserEvent::Disabled {} => view.status = Status::Disabled,
             UserEvent::Enabled {} => view.status = Status::Active,
             UserEvent::RolesAssigned { roles } => view.roles.clone_from(roles),
@@ -101,7 +115,13 @@ impl View for UserView {
         Index {
             path: self.path.to_string(),
             owner: self.organization.to_string(),
-            sort: self.person.full_name().to_lowercase(),
+            kind: match self.person.as_ref().map(|person| &person.sealed) {
+                Some(Sealed::Text(_)) => "sealed",
+                Some(Sealed::Clear(_)) => "clear",
+                None => "erased",
+            }
+            .to_owned(),
+            sort: format!("{:020}", self.added),
             ..Index::default()
         }
     }

@@ -209,6 +209,9 @@ const ROUTES: &[Row] = &[
     row("PATCH /api/v2/users/{id}", About::Himself, "users.manage", [400, 400, 400, 403, 403]),
     row("POST /api/v2/users/{id}/disable", About::User, "users.manage", [400, 400, 400, 403, 403]),
     row("POST /api/v2/users/{id}/enable", About::User, "users.manage", [400, 400, 400, 403, 403]),
+    row("POST /api/v2/users/{id}/erase", About::User, "users.manage", [400, 400, 400, 403, 403]),
+    // Nobody erases himself.
+    row("POST /api/v2/users/{id}/erase", About::Himself, "users.manage", [409, 409, 409, 403, 403]),
     row("PUT /api/v2/users/{id}/roles", About::User, "users.manage", [400, 400, 400, 403, 403]),
     row("PUT /api/v2/users/{id}/roles", About::Himself, "users.manage", [400, 400, 400, 403, 403]),
     row(

@@ -95,7 +95,8 @@ pub(crate) async fn start(
     ambient: &Arc<TestAmbient>,
 ) -> Result<(Writer, std::thread::JoinHandle<()>)> {
     let settings = WriterSettings::default();
-    Ok(Writer::start(database.clone(), ambient.clone(), settings, Box::new(|_| ())).await?)
+    let vault = atrium_tests::world::vault();
+    Ok(Writer::start(database.clone(), vault, ambient.clone(), settings, Box::new(|_| ())).await?)
 }
 
 /// How many events the log has.
