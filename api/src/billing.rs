@@ -241,7 +241,8 @@ pub async fn detail(
 ) -> Answer {
     let Wanted { filter, period, question, settings } =
         Wanted::parse(&app, &reader.0, &end_date, parameters).await?;
-    let mut parts = Parts::begin(app.database(), app.persons(), &question, &settings, &[period]).await?;
+    let mut parts =
+        Parts::begin(app.database(), app.persons(), &question, &settings, &[period]).await?;
     // One more than is given, so that it is known whether there are more.
     let most = filter.limit.map(|limit| filter.after.saturating_add(limit + 1));
     let mut rows: Vec<DetailResource> = Vec::new();

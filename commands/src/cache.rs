@@ -21,8 +21,8 @@ pub(crate) struct Layer {
     pub replies: HashMap<String, Option<KeptReply>>,
     /// What persons are sealed under, itself sealed.
     pub keys: HashMap<UserId, Option<SealedKey>>,
-    /// The keys of the subscriptions that holders have in the database. Never remembered beyond a batch.
-    pub held: HashMap<String, Vec<String>>,
+    /// The keys of documents that lists had in the database. Never remembered beyond a batch.
+    pub lists: HashMap<String, Vec<String>>,
 }
 
 /// A person's key as it is stored.
@@ -44,7 +44,7 @@ impl Layer {
         self.views.absorb(newer.views);
         self.replies.extend(newer.replies);
         self.keys.extend(newer.keys);
-        self.held.extend(newer.held);
+        self.lists.extend(newer.lists);
     }
 
     fn len(&self) -> usize {
@@ -79,7 +79,7 @@ impl Cache {
     pub(crate) fn remember(&mut self, mut layer: Layer) {
         // That a key was not used can be untrue a moment later, and no event would say so.
         layer.replies.retain(|_, kept| kept.is_some() || planted(Bug::UnusedKeyRemembered));
-        layer.held.clear();
+        layer.lists.clear();
         self.young.absorb(layer);
         if self.young.len() > GENERATION_MAX {
             self.old = std::mem::take(&mut self.young);

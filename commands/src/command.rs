@@ -1,12 +1,15 @@
 //! Every command there is, and where it is carried out.
 
 use domain::SubscriptionId;
+use domain::lifecycle::Transition;
 use domain::organization::Kind;
 use domain::user::Proof;
 
 use crate::error::Stop;
 use crate::unit::Unit;
-use crate::usecase::{installation, organizations, overrides, services, subscriptions, users};
+use crate::usecase::{
+    installation, lifecycle, organizations, overrides, services, subscriptions, users,
+};
 use crate::{Input, Reply};
 
 /// A wish, as it comes from the edge. Ids are as the caller wrote them: one that is none is simply
@@ -33,21 +36,14 @@ pub enum Command {
         /// The version that the caller has seen.
         if_match: Option<u64>,
     },
-    /// Block an organisation and all below it.
-    DisableOrganization {
+    /// Take an organisation to its next status.
+    TransitionOrganization {
         /// Which.
         id: String,
         /// What the caller takes it for.
         kind: Kind,
-        /// Why.
-        body: Input<organizations::Because>,
-    },
-    /// Undo that.
-    EnableOrganization {
-        /// Which.
-        id: String,
-        /// What the caller takes it for.
-        kind: Kind,
+        /// Where to.
+        step: Transition,
         /// Why.
         body: Input<organizations::Because>,
     },
@@ -69,17 +65,12 @@ pub enum Command {
         /// The version that the caller has seen.
         if_match: Option<u64>,
     },
-    /// Stop a user's sign-in, sessions and tokens.
-    DisableUser {
+    /// Take a user to his next status.
+    TransitionUser {
         /// Which.
         id: String,
-        /// Why.
-        body: Input<organizations::Because>,
-    },
-    /// Undo that.
-    EnableUser {
-        /// Which.
-        id: String,
+        /// Where to.
+        step: Transition,
         /// Why.
         body: Input<organizations::Because>,
     },
@@ -207,21 +198,14 @@ impl Command {
             Self::EditOrganization { id, kind, body, if_match } => {
                 organizations::edit(unit, &id, kind, body, if_match)
             }
-
-            Self::DisableOrganization { id, kind, body } => {
-                organizations::disable(unit, &id, kind, body)
+            Self::TransitionOrganization { id, kind, step, body } => {
+                lifecycle::organization(unit, &id, kind, step, body)
             }
-
-            Self::EnableOrganization { id, kind, body } => {
-                organizations::enable(unit, &id, kind, body)
-            }
-
             Self::CreateUser { organization, body, password } => {
                 users::create(unit, &organization, body, password)
             }
             Self::EditUser { id, body, if_match } => users::edit(unit, &id, body, if_match),
-            Self::DisableUser { id, body } => users::disable(unit, &id, body),
-            Self::EnableUser { id, body } => users::enable(unit, &id, body),
+            Self::TransitionUser { id, step, body } => lifecycle::user(unit, &id, step, body),
             Self::EraseUser { id, body } => users::erase(unit, &id, body),
             Self::AssignRoles { id, body } => users::assign_roles(unit, &id, body),
             Self::CreateToken { user, body, token } => {

@@ -45,11 +45,13 @@ pub struct OrganizationResource {
     pub contact: domain::organization::Contact,
     /// The seller above.
     pub parent_id: Option<Uuid>,
-    /// `active` or `disabled`.
+    /// `active`, `disabled`, `deprovisioned` or `deleted`.
     #[schema(value_type = String)]
     pub status: Status,
     /// When it was founded.
     pub created_at: DateTime<Utc>,
+    /// When it was deleted, where it is.
+    pub deleted_at: Option<DateTime<Utc>>,
     /// Its `ETag`.
     pub version: u64,
 }
@@ -68,6 +70,7 @@ impl From<&OrganizationView> for OrganizationResource {
             parent_id: view.parent.map(|id| id.0),
             status: view.status,
             created_at: view.created_at,
+            deleted_at: view.deleted_at,
             version: view.version,
         }
     }
@@ -92,13 +95,15 @@ pub struct UserResource {
     /// What he may do.
     #[schema(value_type = Vec<String>)]
     pub roles: Vec<Role>,
-    /// `active` or `disabled`.
+    /// `active`, `disabled`, `deprovisioned` or `deleted`.
     #[schema(value_type = String)]
     pub status: Status,
     /// When he was added.
     pub created_at: DateTime<Utc>,
     /// When he was erased.
     pub erased_at: Option<DateTime<Utc>>,
+    /// When he was deleted, where he is.
+    pub deleted_at: Option<DateTime<Utc>>,
     /// The `ETag`.
     pub version: u64,
 }
@@ -121,6 +126,8 @@ pub struct SealedUserResource {
     pub created_at: DateTime<Utc>,
     /// When he was erased.
     pub erased_at: Option<DateTime<Utc>>,
+    /// When he was deleted, where he is.
+    pub deleted_at: Option<DateTime<Utc>>,
     /// The `ETag`.
     pub version: u64,
 }
@@ -135,6 +142,7 @@ impl From<&UserView> for SealedUserResource {
             status: view.status,
             created_at: view.created_at,
             erased_at: view.erased_at,
+            deleted_at: view.deleted_at,
             version: view.version,
         }
     }
@@ -162,6 +170,7 @@ impl SealedUserResource {
             status: self.status,
             created_at: self.created_at,
             erased_at: self.erased_at,
+            deleted_at: self.deleted_at,
             version: self.version,
         }
     }

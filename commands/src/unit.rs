@@ -102,6 +102,8 @@ pub(crate) const REPLIES: &str = "reply";
 pub(crate) const PERSON_KEYS: &str = eventstore::PERSON_KEYS;
 /// The name under which it is wanted which subscriptions somebody has; no table is called that.
 pub(crate) const HELD: &str = "held";
+/// The name under which it is wanted which documents a tenant and those below it have: `table path`.
+pub(crate) const BELOW: &str = "below";
 
 impl<'a> Unit<'a> {
     pub(crate) fn new(ground: Ground<'a>, caller: Caller) -> Self {
@@ -326,18 +328,35 @@ impl<'a> Unit<'a> {
 
     /// What somebody has or had, as it is after what has been decided so far.
     pub(crate) fn held_by(&mut self, id: UserId) -> Vec<Arc<SubscriptionView>> {
-        let holder = id.to_string();
+        let is_his = |view: &SubscriptionView| view.holder == Holder::User(id);
+        self.listed(HELD, &id.to_string(), is_his)
+    }
+
+    /// All documents of a view that a tenant and those below it have, as they are after what has been decided
+    /// so far.
+    pub(crate) fn below<V: View>(&mut self, path: &TenantPath) -> Vec<Arc<V>> {
+        let is_below = |view: &V| view.index().path.starts_with(path.as_str());
+        self.listed(BELOW, &format!("{} {path}", V::TABLE), is_below)
+    }
+
+    /// The documents of a list: those that it has in the database, and those that are known to belong to it.
+    fn listed<V: View>(
+        &mut self,
+        list: &'static str,
+        of: &str,
+        belongs: impl Fn(&V) -> bool,
+    ) -> Vec<Arc<V>> {
         let mut keys = BTreeSet::new();
-        match self.ground.known().find_map(|layer| layer.held.get(&holder)) {
+        match self.ground.known().find_map(|layer| layer.lists.get(of)) {
             Some(stored) => keys.extend(stored.iter().cloned()),
-            None => self.wants.add(HELD, &holder),
+            None => self.wants.add(list, of),
         }
-        for layer in self.ground.known() {
-            let known = SubscriptionView::of(&layer.views).iter();
-            let his = known.filter(|(_, view)| view.holder == Holder::User(id));
-            keys.extend(his.map(|(key, _)| key.clone()));
+        for layer in self.ground.known().chain([&self.top]) {
+            let known = V::of(&layer.views).iter().filter(|(_, view)| belongs(view));
+            keys.extend(known.map(|(key, _)| key.clone()));
         }
-        keys.iter().filter_map(|key| self.view::<SubscriptionView>(key)).collect()
+        let documents = keys.iter().filter_map(|key| self.view::<V>(key));
+        documents.collect()
     }
 
     /// What the caller holds, as it is now; the caller and every organisation above are in use.

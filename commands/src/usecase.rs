@@ -1,6 +1,7 @@
 //! Use cases: each reads as a recipe, *open, look, decide, commit*; the writer opens and commits.
 
 pub mod installation;
+pub(crate) mod lifecycle;
 pub mod organizations;
 pub mod overrides;
 pub mod services;

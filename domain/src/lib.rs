@@ -6,6 +6,7 @@ pub mod billing_calendar;
 pub mod decider;
 pub mod event;
 mod ids;
+pub mod lifecycle;
 pub mod money;
 pub mod organization;
 pub mod overrides;

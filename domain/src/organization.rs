@@ -4,9 +4,12 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use crate::decider::Decider;
+use crate::lifecycle::deleted;
 use crate::overrides::Overriding;
 use crate::text::{Address, Code};
 use crate::{OrganizationId, Refusal, TenantPath};
+
+pub use crate::lifecycle::{Status, Transition};
 
 /// What an organisation is in the tree.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -43,17 +46,6 @@ pub enum Purpose {
     Test,
     /// To show things.
     Demo,
-}
-
-/// Whether somebody or something is in use.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub enum Status {
-    /// In use.
-    #[default]
-    Active,
-    /// Nobody signs in here or below; services are frozen and still billed.
-    Disabled,
 }
 
 /// How to reach an organisation.
@@ -109,10 +101,8 @@ pub enum OrganizationCommand {
     },
     /// Change its details.
     Edit(Details),
-    /// Block sign-in and changes, here and below.
-    Disable,
-    /// Undo that.
-    Enable,
+    /// Take a step of its life.
+    Transition(Transition),
     /// Override a price or a plan's property, or clear such an override.
     Override(Overriding),
 }
@@ -150,9 +140,44 @@ pub enum OrganizationEvent {
     /// It was enabled again.
     #[serde(rename = "organization.enabled")]
     Enabled {},
+    /// Its services and those of its users were taken away.
+    #[serde(rename = "organization.deprovisioned")]
+    Deprovisioned {},
+    /// It was hidden.
+    #[serde(rename = "organization.deleted")]
+    Deleted {},
+    /// It was restored.
+    #[serde(rename = "organization.restored")]
+    Restored {},
     /// A price or property was overridden for it and all below, from the event's effective time.
     #[serde(rename = "organization.overridden")]
     Overridden(Overriding),
+}
+
+impl OrganizationEvent {
+    /// Where it leaves the organisation in its life.
+    #[must_use]
+    pub fn status(&self, before: Status) -> Status {
+        match self {
+            Self::Created { .. } | Self::Enabled {} => Status::Active,
+            Self::Disabled {} => Status::Disabled,
+            Self::Deprovisioned {} | Self::Restored {} => Status::Deprovisioned,
+            Self::Deleted {} => Status::Deleted,
+            Self::Edited { .. } | Self::Overridden(_) => before,
+        }
+    }
+}
+
+impl From<Transition> for OrganizationEvent {
+    fn from(step: Transition) -> Self {
+        match step {
+            Transition::Disable => Self::Disabled {},
+            Transition::Enable => Self::Enabled {},
+            Transition::Deprovision => Self::Deprovisioned {},
+            Transition::Delete => Self::Deleted {},
+            Transition::Restore => Self::Restored {},
+        }
+    }
 }
 
 /// An organisation as its stream tells.
@@ -212,23 +237,26 @@ impl Decider for Organization {
                 Err(Refusal::conflict("exists", "This organisation exists already."))
             }
             (None, _) => Err(Refusal::not_found()),
+            (Some(_), C::Edit(_) | C::Override(_)) if self.status == Status::Deleted => {
+                Err(deleted())
+            }
             (Some(founded), C::Edit(details)) if founded.details == details => Ok(vec![]),
             (Some(_), C::Edit(details)) => Ok(vec![E::Edited { details }]),
-            (Some(founded), C::Disable) if founded.kind == Kind::Provider => {
+            (Some(founded), C::Transition(_)) if founded.kind == Kind::Provider => {
                 Err(Refusal::conflict(
                     "provider_stays",
-                    "The provider itself cannot be disabled: nobody could enable it again.",
+                    "The provider itself stays in use: nobody could undo it.",
                 ))
             }
-            (Some(_), C::Disable) if self.status == Status::Disabled => Ok(vec![]),
-            (Some(_), C::Disable) => Ok(vec![E::Disabled {}]),
-            (Some(_), C::Enable) if self.status == Status::Active => Ok(vec![]),
-            (Some(_), C::Enable) => Ok(vec![E::Enabled {}]),
+            (Some(_), C::Transition(step)) => {
+                Ok(self.status.after(step)?.map(|_| step.into()).into_iter().collect())
+            }
             (Some(_), C::Override(overriding)) => Ok(vec![E::Overridden(overriding)]),
         }
     }
 
     fn evolve(mut self, event: &Self::Event, effective_at: DateTime<Utc>) -> Self {
+        self.status = event.status(self.status);
         match event {
             OrganizationEvent::Created { details, id, kind, number, parent, path } => {
                 self.founded = Some(Founded {
@@ -245,11 +273,14 @@ impl Decider for Organization {
                     founded.details = details.clone();
                 }
             }
-            OrganizationEvent::Disabled {} => self.status = Status::Disabled,
-            OrganizationEvent::Enabled {} => self.status = Status::Active,
             OrganizationEvent::Overridden(fact) => {
                 self.overrides.push((effective_at, fact.clone()))
             }
+            OrganizationEvent::Disabled {}
+            | OrganizationEvent::Enabled {}
+            | OrganizationEvent::Deprovisioned {}
+            | OrganizationEvent::Deleted {}
+            | OrganizationEvent::Restored {} => {}
         }
         self
     }
@@ -298,27 +329,29 @@ pub(crate) mod tests {
     fn disabling_twice_is_one_fact_and_enabling_undoes_it() {
         let customer = (1, created(Kind::Customer));
         given::<Organization>([customer.clone()])
-            .when(2, OrganizationCommand::Disable)
+            .when(2, OrganizationCommand::Transition(Transition::Disable))
             .then([OrganizationEvent::Disabled {}]);
         let disabled = (2, OrganizationEvent::Disabled {});
         given::<Organization>([customer.clone(), disabled.clone()])
-            .when(3, OrganizationCommand::Disable)
+            .when(3, OrganizationCommand::Transition(Transition::Disable))
             .then_nothing();
         given::<Organization>([customer, disabled])
-            .when(3, OrganizationCommand::Enable)
+            .when(3, OrganizationCommand::Transition(Transition::Enable))
             .then([OrganizationEvent::Enabled {}]);
     }
 
     #[test]
     fn the_provider_cannot_be_disabled() {
         given::<Organization>([(1, created(Kind::Provider))])
-            .when(2, OrganizationCommand::Disable)
+            .when(2, OrganizationCommand::Transition(Transition::Disable))
             .then_refused("provider_stays");
     }
 
     #[test]
     fn nothing_happens_to_an_organisation_that_was_never_founded() {
-        given::<Organization>([]).when(2, OrganizationCommand::Disable).then_refused("not_found");
+        given::<Organization>([])
+            .when(2, OrganizationCommand::Transition(Transition::Disable))
+            .then_refused("not_found");
         assert_eq!(Organization::default().founded().err(), Some(Refusal::not_found()));
     }
 
@@ -352,14 +385,14 @@ pub(crate) mod tests {
     fn enabling_what_is_in_use_is_no_fact_and_disabling_again_is_one() {
         let customer = (1, created(Kind::Customer));
         given::<Organization>([customer.clone()])
-            .when(2, OrganizationCommand::Enable)
+            .when(2, OrganizationCommand::Transition(Transition::Enable))
             .then_nothing();
         given::<Organization>([
             customer,
             (2, OrganizationEvent::Disabled {}),
             (3, OrganizationEvent::Enabled {}),
         ])
-        .when(4, OrganizationCommand::Disable)
+        .when(4, OrganizationCommand::Transition(Transition::Disable))
         .then([OrganizationEvent::Disabled {}]);
     }
 

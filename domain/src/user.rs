@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use crate::decider::Decider;
-use crate::organization::Status;
+use crate::lifecycle::{Status, Transition, deleted};
 use crate::permission::Role;
 use crate::seal::Identity;
 use crate::text::Address;
@@ -79,10 +79,8 @@ pub enum UserCommand {
     Edit(Identity),
     /// Forget who it is, for good.
     Erase,
-    /// Stop sign-in, sessions and tokens.
-    Disable,
-    /// Undo that.
-    Enable,
+    /// Take a step of his life.
+    Transition(Transition),
     /// Give exactly these roles.
     AssignRoles(Vec<Role>),
     /// Change how he signs in; ends his sessions.
@@ -146,6 +144,15 @@ pub enum UserEvent {
     /// They work again.
     #[serde(rename = "user.enabled")]
     Enabled {},
+    /// His services were taken away.
+    #[serde(rename = "user.deprovisioned")]
+    Deprovisioned {},
+    /// He was hidden.
+    #[serde(rename = "user.deleted")]
+    Deleted {},
+    /// He was restored.
+    #[serde(rename = "user.restored")]
+    Restored {},
     /// The roles were replaced.
     #[serde(rename = "user.roles_assigned")]
     RolesAssigned {
@@ -176,6 +183,40 @@ pub enum UserEvent {
         /// Which.
         id: TokenId,
     },
+}
+
+impl UserEvent {
+    /// Where it leaves the user in his life.
+    #[must_use]
+    pub fn status(&self, before: Status) -> Status {
+        match self {
+            Self::Created { .. } | Self::Enabled {} => Status::Active,
+            Self::Disabled {} => Status::Disabled,
+            Self::Deprovisioned {} | Self::Restored {} => Status::Deprovisioned,
+            Self::Deleted {} => Status::Deleted,
+            Self::Erased {} if before == Status::Active => Status::Disabled,
+            Self::Erased {}
+            | Self::Edited { .. }
+            | Self::RolesAssigned { .. }
+            | Self::PasswordSet { .. }
+            | Self::TokenCreated(_)
+            | Self::TokenDeleted { .. }
+            | Self::SignedIn(_)
+            | Self::SignedOut { .. } => before,
+        }
+    }
+}
+
+impl From<Transition> for UserEvent {
+    fn from(step: Transition) -> Self {
+        match step {
+            Transition::Disable => Self::Disabled {},
+            Transition::Enable => Self::Enabled {},
+            Transition::Deprovision => Self::Deprovisioned {},
+            Transition::Delete => Self::Deleted {},
+            Transition::Restore => Self::Restored {},
+        }
+    }
 }
 
 /// A user as the stream tells.
@@ -217,6 +258,10 @@ impl User {
     pub fn person(&self) -> Result<&Identity, Refusal> {
         self.known()?.person.as_ref().ok_or_else(erased)
     }
+
+    fn step(&self, step: Transition) -> Result<Vec<UserEvent>, Refusal> {
+        Ok(self.status.after(step)?.map(|_| step.into()).into_iter().collect())
+    }
 }
 
 fn erased() -> Refusal {
@@ -254,15 +299,19 @@ impl Decider for User {
                 Err(Refusal::conflict("exists", "This user exists already."))
             }
             (None, _) => Err(Refusal::not_found()),
+            (
+                Some(_),
+                C::Transition(
+                    step @ (Transition::Deprovision | Transition::Delete | Transition::Restore),
+                ),
+            ) => self.step(step),
             (Some(Known { person: None, .. }), C::Erase) => Ok(vec![]),
             (Some(Known { person: None, .. }), _) => Err(erased()),
             (Some(_), C::Erase) => Ok(vec![E::Erased {}]),
+            (Some(_), C::Transition(step)) => self.step(step),
+            (Some(_), _) if self.status == Status::Deleted => Err(deleted()),
             (Some(known), C::Edit(person)) if known.person.as_ref() == Some(&person) => Ok(vec![]),
             (Some(_), C::Edit(person)) => Ok(vec![E::Edited { person }]),
-            (Some(_), C::Disable) if self.status == Status::Disabled => Ok(vec![]),
-            (Some(_), C::Disable) => Ok(vec![E::Disabled {}]),
-            (Some(_), C::Enable) if self.status == Status::Active => Ok(vec![]),
-            (Some(_), C::Enable) => Ok(vec![E::Enabled {}]),
             (Some(_), C::AssignRoles(roles)) if self.roles == roles => Ok(vec![]),
             (Some(_), C::AssignRoles(roles)) => Ok(vec![E::RolesAssigned { roles }]),
             (Some(_), C::SetPassword(proof)) => Ok(vec![E::PasswordSet { proof }]),
@@ -286,6 +335,7 @@ impl Decider for User {
     }
 
     fn evolve(mut self, event: &Self::Event, _effective_at: DateTime<Utc>) -> Self {
+        self.status = event.status(self.status);
         match event {
             UserEvent::Created { id, organization, person, roles } => {
                 let (id, organization, person) = (*id, *organization, Some(person.clone()));
@@ -299,13 +349,15 @@ impl Decider for User {
             }
             UserEvent::Erased {} => {
                 self.known = self.known.map(|known| Known { person: None, ..known });
-                self.status = Status::Disabled;
                 self.roles.clear();
                 self.tokens.clear();
                 self.sessions.clear();
             }
-            UserEvent::Disabled {} => self.status = Status::Disabled,
-            UserEvent::Enabled {} => self.status = Status::Active,
+            UserEvent::Disabled {}
+            | UserEvent::Enabled {}
+            | UserEvent::Deprovisioned {}
+            | UserEvent::Deleted {}
+            | UserEvent::Restored {} => {}
             UserEvent::RolesAssigned { roles } => self.roles.clone_from(roles),
             UserEvent::PasswordSet { .. } => self.sessions.clear(),
             UserEvent::TokenCreated(token) => self.tokens.push(token.clone()),
@@ -412,7 +464,9 @@ mod tests {
 
     #[test]
     fn nothing_happens_to_a_user_who_was_never_created() {
-        given::<User>([]).when(1, UserCommand::Disable).then_refused("not_found");
+        given::<User>([])
+            .when(1, UserCommand::Transition(Transition::Disable))
+            .then_refused("not_found");
         assert_eq!(User::default().known().err(), Some(Refusal::not_found()));
         let known = User::default().evolve(&created().1, november(1));
         assert_eq!(known.person(), Ok(&person()));
@@ -433,14 +487,20 @@ mod tests {
     fn disabling_twice_is_one_fact_and_enabling_undoes_it() {
         let disabled = (2, UserEvent::Disabled {});
         let enabled = (3, UserEvent::Enabled {});
-        given::<User>([created()]).when(2, UserCommand::Disable).then([UserEvent::Disabled {}]);
-        given::<User>([created()]).when(2, UserCommand::Enable).then_nothing();
-        given::<User>([created(), disabled.clone()]).when(3, UserCommand::Disable).then_nothing();
+        given::<User>([created()])
+            .when(2, UserCommand::Transition(Transition::Disable))
+            .then([UserEvent::Disabled {}]);
+        given::<User>([created()])
+            .when(2, UserCommand::Transition(Transition::Enable))
+            .then_nothing();
         given::<User>([created(), disabled.clone()])
-            .when(3, UserCommand::Enable)
+            .when(3, UserCommand::Transition(Transition::Disable))
+            .then_nothing();
+        given::<User>([created(), disabled.clone()])
+            .when(3, UserCommand::Transition(Transition::Enable))
             .then([UserEvent::Enabled {}]);
         given::<User>([created(), disabled, enabled])
-            .when(4, UserCommand::Disable)
+            .when(4, UserCommand::Transition(Transition::Disable))
             .then([UserEvent::Disabled {}]);
     }
 
@@ -536,8 +596,8 @@ mod tests {
     fn nothing_but_erasing_is_done_with_whom_was_erased() {
         for command in [
             UserCommand::Edit(person()),
-            UserCommand::Enable,
-            UserCommand::Disable,
+            UserCommand::Transition(Transition::Enable),
+            UserCommand::Transition(Transition::Disable),
             UserCommand::AssignRoles(vec![Role::CustomerAdministrator]),
             UserCommand::SetPassword(Proof("argon".to_owned())),
             UserCommand::CreateToken(credential(1)),

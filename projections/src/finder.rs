@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use domain::event::{Event, KINDS, Recorded};
+use domain::lifecycle::Status;
 use domain::seal::Vault;
 use domain::subscription::SubscriptionEvent;
 use domain::text::Address;
@@ -13,7 +14,7 @@ use eventstore::{Database, Engine, Error, ROW_EVENTS_MAX, Row, Source, Stored, V
 use crate::document::{Documents, View};
 use crate::tables;
 use crate::views::{
-    NameView, OrganizationView, RequestView, SubscriptionView, UserView, login_key,
+    DELETED, NameView, OrganizationView, RequestView, SubscriptionView, UserView, login_key,
 };
 
 /// Most documents that a list gives at once.
@@ -245,7 +246,14 @@ impl Conditions {
             let parameter = self.bind(owner.as_str());
             self.text.push_str(&format!(" and {}", key_of::<V>(&format!("${parameter}"))));
         }
-        self.equal("kind", query.kind.as_ref());
+        let deleted = query.status.as_deref() == Some(Status::Deleted.name());
+        match &query.kind {
+            Some(kind) if deleted => self.equal("kind", Some(&format!("{DELETED}{kind}"))),
+            None if V::CAN_BE_DELETED && !deleted => {
+                self.text.push_str(&format!(" and kind not like '{DELETED}%'"));
+            }
+            kind => self.equal("kind", kind.as_ref()),
+        }
         self.equal(field(database, "document", "status"), query.status.as_ref());
     }
 

@@ -6,6 +6,7 @@ use std::sync::Once;
 use chrono::{DateTime, Duration, Utc};
 use commands::usecase::users::NewCredential;
 use commands::{Caller, Command, Committed, Error, Idempotency, Input, ShapeFault, Submission};
+use domain::lifecycle::Transition;
 use domain::organization::Kind;
 use domain::user::Proof;
 use domain::{Fault, Reason, TokenId, UserId};
@@ -283,23 +284,43 @@ impl History {
         }
     }
 
+    fn step_down(&mut self) -> Transition {
+        match self.rng.random_range(0..10) {
+            0..6 => Transition::Disable,
+            6..8 => Transition::Deprovision,
+            _ => Transition::Delete,
+        }
+    }
+
+    fn step_up(&mut self) -> Transition {
+        if self.rng.random_bool(0.2) { Transition::Restore } else { Transition::Enable }
+    }
+
     fn command(&mut self) -> Command {
         match self.rng.random_range(0..1_000) {
             0..100 => self.create_organization(),
             100..160 => self.edit_organization(),
             160..185 => {
                 let (id, kind, body) = self.organization_and_reason();
-                Command::DisableOrganization { id, kind, body }
+                Command::TransitionOrganization { step: self.step_down(), id, kind, body }
             }
             185..235 => {
                 let (id, kind, body) = self.organization_and_reason();
-                Command::EnableOrganization { id, kind, body }
+                Command::TransitionOrganization { step: self.step_up(), id, kind, body }
             }
             235..310 => self.create_user(),
             310..350 => self.edit_user(),
-            350..364 => Command::DisableUser { id: self.user(), body: self.because() },
+            350..364 => Command::TransitionUser {
+                step: self.step_down(),
+                id: self.user(),
+                body: self.because(),
+            },
             364..370 => Command::EraseUser { id: self.user(), body: self.because() },
-            370..410 => Command::EnableUser { id: self.user(), body: self.because() },
+            370..410 => Command::TransitionUser {
+                step: self.step_up(),
+                id: self.user(),
+                body: self.because(),
+            },
             410..450 => self.assign_roles(),
             450..490 => self.create_token(),
             490..515 => {

@@ -14,6 +14,7 @@ use commands::{Command, Committed, Error, Reply, Submission, Writer, WriterSetti
 use domain::TenantPath;
 use domain::billing::Period;
 use domain::event::{Actor, Recorded};
+use domain::lifecycle::Transition;
 use domain::organization::Status;
 use eventstore::{Chain, Database, Engine, Hash, Log};
 use projections::finder::{self, Cursor, End, EventQuery, Query, Scope};
@@ -361,7 +362,11 @@ impl Simulation {
     ) -> Result<Bounds> {
         let mut bounds = Bounds::default();
         let enables = |it: &Submission| {
-            matches!(it.command, Command::EnableUser { .. } | Command::EnableOrganization { .. })
+            matches!(
+                it.command,
+                Command::TransitionUser { step: Transition::Enable, .. }
+                    | Command::TransitionOrganization { step: Transition::Enable, .. }
+            )
         };
         let may_be_enabled = asked.iter().any(enables);
         for (submission, answer) in asked.iter().zip(answers) {

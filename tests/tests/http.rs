@@ -11,6 +11,7 @@ mod http {
     mod feeds;
     mod fields;
     mod hostile;
+    mod lifecycle;
     mod permissions;
     mod privacy;
     mod published;

@@ -15,6 +15,7 @@ use atrium_tests::world::{Place, TestDatabase, World, at_once, body, vault};
 use chrono::DateTime;
 use commands::{Caller, Command, Error, Idempotency, Submission, Writer, WriterSettings};
 use domain::billing::{Change, Fact, Timeline};
+use domain::lifecycle::Transition;
 use domain::money::Ratio;
 use domain::organization::Kind;
 use domain::{Bug, PlanKey, TenantPath};
@@ -203,10 +204,22 @@ async fn a_refusal_is_judged_on_what_is_there_now() -> Result<()> {
     };
     submit(&other, as_ann("by Ann")).await?;
     let because = || body(json!({}));
-    let disable = system(Command::DisableUser { id: id.clone(), body: because() });
+    let disable = system(Command::TransitionUser {
+        step: Transition::Disable,
+        id: id.clone(),
+        body: because(),
+    });
     submit(&world.writer, disable).await?;
     assert!(matches!(other.submit(as_ann("by nobody")).await, Err(Error::Unauthenticated)));
-    submit(&world.writer, system(Command::EnableUser { id: id.clone(), body: because() })).await?;
+    submit(
+        &world.writer,
+        system(Command::TransitionUser {
+            step: Transition::Enable,
+            id: id.clone(),
+            body: because(),
+        }),
+    )
+    .await?;
     submit(&other, as_ann("by Ann again")).await?;
     Ok(())
 }
@@ -279,7 +292,12 @@ async fn who_belongs_to_a_disabled_organization_is_nobody() -> Result<()> {
     let ann = ann["id"].as_str().context("an id")?.parse()?;
     let by_ann = || Submission { caller: Caller::user(ann), ..create(&id, "by Ann") };
     submit(&world.writer, by_ann()).await?;
-    let disable = Command::DisableOrganization { id: id.clone(), kind, body: body(json!({})) };
+    let disable = Command::TransitionOrganization {
+        step: Transition::Disable,
+        id: id.clone(),
+        kind,
+        body: body(json!({})),
+    };
     submit(&world.writer, system(disable)).await?;
     let answer = world.writer.submit(by_ann()).await;
     assert!(matches!(answer, Err(Error::Unauthenticated)), "{answer:?}");
@@ -353,7 +371,11 @@ async fn who_is_disabled_is_not_let_in_any_more() -> Result<()> {
         Box::new(|_| ()),
     )
     .await?;
-    let disable = Command::DisableUser { id: app.administrator.clone(), body: body(json!({})) };
+    let disable = Command::TransitionUser {
+        step: Transition::Disable,
+        id: app.administrator.clone(),
+        body: body(json!({})),
+    };
     submit(&writer, system(disable)).await?;
     drop(writer);
     tokio::task::spawn_blocking(move || thread.join()).await?.map_err(|_| anyhow!("a panic"))?;

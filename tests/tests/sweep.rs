@@ -24,6 +24,7 @@ use commands::usecase::users::NewCredential;
 use commands::{
     Caller, Command, Committed, Error, Idempotency, Submission, Writer, WriterSettings,
 };
+use domain::lifecycle::Transition;
 use domain::organization::Kind;
 use domain::seal::Vault;
 use domain::user::Proof;
@@ -490,8 +491,22 @@ fn changes(made: &BTreeMap<&'static str, Value>) -> Vec<(&'static str, Command)>
             },
         ),
         ("deprovision", Command::Deprovision { id: id(made, "mail"), body: body(json!({})) }),
-        ("disable ben", Command::DisableUser { id: id(made, "ben"), body: because() }),
-        ("enable ben", Command::EnableUser { id: id(made, "ben"), body: because() }),
+        (
+            "disable ben",
+            Command::TransitionUser {
+                step: Transition::Disable,
+                id: id(made, "ben"),
+                body: because(),
+            },
+        ),
+        (
+            "enable ben",
+            Command::TransitionUser {
+                step: Transition::Enable,
+                id: id(made, "ben"),
+                body: because(),
+            },
+        ),
         (
             "edit ben",
             Command::EditUser {
@@ -505,8 +520,24 @@ fn changes(made: &BTreeMap<&'static str, Value>) -> Vec<(&'static str, Command)>
             "delete token",
             Command::DeleteToken { user: text(&made["provider"], "id"), token: TOKEN.to_string() },
         ),
-        ("disable", Command::DisableOrganization { id: customer.clone(), kind, body: because() }),
-        ("enable", Command::EnableOrganization { id: customer, kind, body: because() }),
+        (
+            "disable",
+            Command::TransitionOrganization {
+                step: Transition::Disable,
+                id: customer.clone(),
+                kind,
+                body: because(),
+            },
+        ),
+        (
+            "enable",
+            Command::TransitionOrganization {
+                step: Transition::Enable,
+                id: customer,
+                kind,
+                body: because(),
+            },
+        ),
     ]
 }
 

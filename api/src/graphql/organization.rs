@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use async_graphql::{Context, Enum, ID, InputObject, Object, SimpleObject};
 use chrono::{DateTime, Utc};
-use domain::organization::{Contact as Reached, Kind, Purpose, Status as InUse};
+use domain::lifecycle::Status as InUse;
+use domain::organization::{Contact as Reached, Kind, Purpose};
 use domain::permission::Permission;
 use projections::finder::{self, Query as Wanted, Scope};
 use projections::views::{OrganizationView, OverrideView, SubscriptionView, UserView};
@@ -44,7 +45,7 @@ pub(crate) enum OrganizationPurpose {
     Demo,
 }
 
-/// Whether somebody or something is in use.
+/// Where somebody or something is in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Enum)]
 #[graphql(remote = "InUse")]
 pub(crate) enum Status {
@@ -52,15 +53,16 @@ pub(crate) enum Status {
     Active,
     /// Nobody signs in here or below; services are frozen and still billed.
     Disabled,
+    /// Its services are gone; the record is kept.
+    Deprovisioned,
+    /// Hidden from lists, and can be restored.
+    Deleted,
 }
 
 impl Status {
     /// As views write it.
     pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::Active => "active",
-            Self::Disabled => "disabled",
-        }
+        InUse::from(self).name()
     }
 }
 
@@ -154,6 +156,11 @@ impl Organization {
         self.0.created_at
     }
 
+    /// When it was deleted, where it is.
+    async fn deleted_at(&self) -> Option<DateTime<Utc>> {
+        self.0.deleted_at
+    }
+
     /// Its `ETag` in the REST API.
     async fn version(&self) -> u64 {
         self.0.version
@@ -243,7 +250,7 @@ impl Organization {
 /// Which organisations.
 #[derive(Clone, Debug, Default, InputObject)]
 pub(crate) struct OrganizationFilter {
-    /// Only those of this status.
+    /// Only those of this status; where it is left out, all but those deleted.
     status: Option<Status>,
     /// Only those below this seller, directly or not: its id here, in the REST or in the billing API.
     seller_id: Option<ID>,

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use async_graphql::{Context, Enum, ID, InputObject, Object};
 use chrono::{DateTime, Utc};
 use domain::UserId;
+use domain::lifecycle::Status as InUse;
 use domain::permission::{Permission, Role};
 use domain::text::Address;
 use domain::user::ERASED;
@@ -86,7 +87,7 @@ impl User {
         self.0.roles.iter().map(|role| role.name()).collect()
     }
 
-    /// Whether this user may sign in.
+    /// Where this user is in his life; he signs in where he is active.
     async fn status(&self) -> Status {
         self.0.status.into()
     }
@@ -99,6 +100,11 @@ impl User {
     /// When this user was erased.
     async fn erased_at(&self) -> Option<DateTime<Utc>> {
         self.0.erased_at
+    }
+
+    /// When this user was deleted, where he is.
+    async fn deleted_at(&self) -> Option<DateTime<Utc>> {
+        self.0.deleted_at
     }
 
     /// The `ETag` in the REST API.
@@ -130,7 +136,7 @@ impl User {
 pub(crate) struct UserFilter {
     /// Only those of this very organisation.
     organization_id: Option<ID>,
-    /// Only those of this status.
+    /// Only those of this status; where it is left out, all but those deleted.
     status: Option<Status>,
     /// Only those whose first and last name has this in it, upper and lower case alike. Among at most 2,000 users.
     name: Option<String>,
@@ -231,10 +237,13 @@ impl User {
         let (database, vault) = (reading.app.database(), reading.app.persons().vault());
         let found = finder::find_login(database, vault, &login).await?;
         let is_wanted = |user: &Arc<UserView>| {
-            let status = Status::from(user.status).name();
+            let status = user.status.name();
             reading.scope().0.contains(&user.path)
                 && among.owner.as_ref().is_none_or(|it| *it == user.organization.to_string())
-                && among.status.as_ref().is_none_or(|it| it == status)
+                && match &among.status {
+                    Some(wanted) => wanted == status,
+                    None => user.status != InUse::Deleted,
+                }
         };
         Ok(found.into_iter().filter(is_wanted).collect())
     }

@@ -9,6 +9,7 @@ use commands::Command;
 use commands::resource::{SealedUserResource, TokenResource, UserResource};
 use commands::usecase::organizations::Because;
 use commands::usecase::users::{AssignRoles, CreateToken, CreateUser, EditUser, NewCredential};
+use domain::lifecycle::Transition;
 use domain::organization::Kind;
 use domain::permission::Permission;
 use domain::{TokenId, UserId};
@@ -88,6 +89,11 @@ async fn create(app: &App, organization: String, kind: Option<Kind>, call: Call)
     command(app, call, Command::CreateUser { organization, body, password }).await
 }
 
+async fn step(app: App, id: String, step: Transition, call: Call) -> Answer {
+    let body = call.input()?;
+    command(&app, call, Command::TransitionUser { id, step, body }).await
+}
+
 /// Shows a user. Everybody sees himself.
 #[utoipa::path(get, path = "/api/v2/users/{id}", tag = "Users",
     params(("id" = String, Path)), responses((status = 200, body = UserResource)))]
@@ -114,17 +120,42 @@ pub async fn edit_user(State(app): State<App>, Path(id): Path<String>, call: Cal
     params(("id" = String, Path)), request_body = Because,
     responses((status = 200, body = UserResource)))]
 pub async fn disable_user(State(app): State<App>, Path(id): Path<String>, call: Call) -> Answer {
-    let body = call.input()?;
-    command(&app, call, Command::DisableUser { id, body }).await
+    step(app, id, Transition::Disable, call).await
 }
 
-/// Undoes that.
+/// Has a user in use again who was disabled or deprovisioned.
 #[utoipa::path(post, path = "/api/v2/users/{id}/enable", tag = "Users",
     params(("id" = String, Path)), request_body = Because,
     responses((status = 200, body = UserResource)))]
 pub async fn enable_user(State(app): State<App>, Path(id): Path<String>, call: Call) -> Answer {
-    let body = call.input()?;
-    command(&app, call, Command::EnableUser { id, body }).await
+    step(app, id, Transition::Enable, call).await
+}
+
+/// Takes a user's services away, now and those that are to begin later. The record is kept.
+#[utoipa::path(post, path = "/api/v2/users/{id}/deprovision", tag = "Users",
+    params(("id" = String, Path)), request_body = Because,
+    responses((status = 200, body = UserResource)))]
+pub async fn deprovision_user(
+    State(app): State<App>,
+    Path(id): Path<String>,
+    call: Call,
+) -> Answer {
+    step(app, id, Transition::Deprovision, call).await
+}
+
+/// Restores a user who was deleted; he is deprovisioned then.
+#[utoipa::path(post, path = "/api/v2/users/{id}/restore", tag = "Users",
+    params(("id" = String, Path)), request_body = Because,
+    responses((status = 200, body = UserResource)))]
+pub async fn restore_user(State(app): State<App>, Path(id): Path<String>, call: Call) -> Answer {
+    step(app, id, Transition::Restore, call).await
+}
+
+/// Deletes a user who is deprovisioned: lists leave him out, and he can be restored.
+#[utoipa::path(delete, path = "/api/v2/users/{id}", tag = "Users",
+    params(("id" = String, Path)), responses((status = 200, body = UserResource)))]
+pub async fn delete_user(State(app): State<App>, Path(id): Path<String>, call: Call) -> Answer {
+    step(app, id, Transition::Delete, call).await
 }
 
 /// Forgets who a user is, for good. He must hold no services any more.

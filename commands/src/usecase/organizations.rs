@@ -13,7 +13,7 @@ use serde::Deserialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::{ensure_seen, optional_reason};
+use super::ensure_seen;
 use crate::body::present;
 use crate::error::Stop;
 use crate::resource::OrganizationResource;
@@ -126,7 +126,7 @@ impl ContactText {
 }
 
 /// The permission to manage organisations of a kind.
-fn manage(kind: Kind) -> Permission {
+pub(crate) fn manage(kind: Kind) -> Permission {
     match kind {
         Kind::Provider | Kind::Reseller => Permission::ManageResellers,
         Kind::Customer => Permission::ManageCustomers,
@@ -154,6 +154,7 @@ pub(crate) fn create(
     if parent.founded()?.kind == Kind::Customer {
         faults.add("/parentId", "not_a_seller", "A customer has no organisations below it.");
     }
+    let above = super::lineage(unit, parent_id)?;
     if parent_path.depth() >= DEPTH_MAX {
         faults.add("/parentId", "too_deep", "The tree of organisations is too deep here.");
     }
@@ -174,6 +175,7 @@ pub(crate) fn create(
     });
     let contact = body.contact.clone().unwrap_or_default().parse(&mut faults);
     faults.check()?;
+    ensure_active(unit, &above)?;
     let (Some(name), Some(code)) = (name, code) else { unreachable!("checked above") };
     let purpose = body.purpose.map_or(Purpose::Standard, Purpose::from);
     let details = Details { billing_identifier, code, contact, name, purpose };
@@ -235,53 +237,12 @@ pub(crate) fn edit(
     done(unit, id)
 }
 
-pub(crate) fn disable(
-    unit: &mut Unit<'_>,
-    id: &str,
-    kind: Kind,
-    body: Input<Because>,
-) -> Result<Reply, Stop> {
-    let (_, path) = find(unit, id, kind)?;
-    unit.permit(manage(kind), &path)?;
-    if unit.authority()?.is_some_and(|authority| authority.path == path) {
-        return Err(Refusal::conflict(
-            "yourself",
-            "You cannot disable your own organisation: nobody in it could enable it again.",
-        )
-        .into());
-    }
-    set_status(unit, id, kind, body, OrganizationCommand::Disable)
-}
-
-pub(crate) fn enable(
-    unit: &mut Unit<'_>,
-    id: &str,
-    kind: Kind,
-    body: Input<Because>,
-) -> Result<Reply, Stop> {
-    set_status(unit, id, kind, body, OrganizationCommand::Enable)
-}
-
-fn set_status(
-    unit: &mut Unit<'_>,
-    id: &str,
-    kind: Kind,
-    body: Input<Because>,
-    command: OrganizationCommand,
-) -> Result<Reply, Stop> {
-    let (id, path) = find(unit, id, kind)?;
-    unit.permit(manage(kind), &path)?;
-    let body = unit.take(body)?;
-    let mut faults = Faults::default();
-    let reason = optional_reason(&mut faults, body.reason.as_deref());
-    faults.check()?;
-    unit.because(None, reason);
-    unit.execute::<Organization>(id, &path, command)?;
-    done(unit, id)
-}
-
 /// The organisation of this id, if it is of this kind.
-fn find(unit: &mut Unit<'_>, id: &str, kind: Kind) -> Result<(OrganizationId, TenantPath), Stop> {
+pub(crate) fn find(
+    unit: &mut Unit<'_>,
+    id: &str,
+    kind: Kind,
+) -> Result<(OrganizationId, TenantPath), Stop> {
     let id: OrganizationId = id.parse().map_err(|_| Refusal::not_found())?;
     let organization = unit.load::<Organization>(id);
     let founded = organization.founded()?;
@@ -366,7 +327,7 @@ fn resource(unit: &mut Unit<'_>, id: OrganizationId) -> Result<OrganizationResou
     Ok(OrganizationResource::from(view.ok_or_else(Refusal::not_found)?.as_ref()))
 }
 
-fn done(unit: &mut Unit<'_>, id: OrganizationId) -> Result<Reply, Stop> {
+pub(crate) fn done(unit: &mut Unit<'_>, id: OrganizationId) -> Result<Reply, Stop> {
     let resource = resource(unit, id)?;
     Ok(Reply::done(&resource, resource.version))
 }
@@ -376,13 +337,18 @@ fn location(resource: &OrganizationResource) -> String {
     format!("/{plural}/{}", resource.id)
 }
 
-/// Whether an organisation is in use.
+/// Whether organisations are in use.
 pub(crate) fn ensure_active(unit: &mut Unit<'_>, ids: &[OrganizationId]) -> Result<(), Stop> {
     for id in ids {
-        if unit.load::<Organization>(*id).status != Status::Active {
+        let status = unit.load::<Organization>(*id).status;
+        if status != Status::Active {
+            let undo = if status == Status::Deleted { "restore and enable" } else { "enable" };
             return Err(Refusal::conflict(
                 "organization_disabled",
-                "The organisation, or one above it, is disabled; enable it first.",
+                format!(
+                    "The organisation, or one above it, is {}; {undo} it first.",
+                    status.name()
+                ),
             )
             .into());
         }

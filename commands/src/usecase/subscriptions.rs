@@ -1,5 +1,7 @@
 //! Provisioning, changing and deprovisioning.
 
+use chrono::{DateTime, Utc};
+use domain::billing::{Change, Fact};
 use domain::organization::{Kind, Organization};
 use domain::overrides::{Level as OverrideLevel, resolve};
 use domain::permission::Permission;
@@ -11,7 +13,8 @@ use domain::subscription::{
 use domain::text::line;
 use domain::user::User;
 use domain::{
-    Faults, OrganizationId, PlanKey, Refusal, ServiceKey, SubscriptionId, TenantPath, UserId,
+    CommandId, Faults, OrganizationId, PlanKey, Refusal, ServiceKey, SubscriptionId, TenantPath,
+    UserId,
 };
 use projections::views::{Holder, SubscriptionView};
 use serde::Deserialize;
@@ -370,6 +373,41 @@ pub(crate) fn deprovision(
     let command = SubscriptionCommand::Deprovision(unit.command_id());
     unit.execute::<Subscription>(id, &recipient.path, command)?;
     done(unit, id)
+}
+
+/// The moments at which a subscription has to be ended, so that nothing is held any more, now or later.
+fn ends(unit: &mut Unit<'_>, view: &SubscriptionView) -> Vec<DateTime<Utc>> {
+    let now = unit.now();
+    let subscription = unit.load::<Subscription>(view.id);
+    let begins =
+        |fact: &&Fact| fact.effective_at > now && matches!(fact.change, Change::Provisioned { .. });
+    let later = subscription.timeline.facts().iter().filter(begins).map(|fact| fact.effective_at);
+    let mut moments: Vec<_> =
+        subscription.held_at(now).map(|_| now).into_iter().chain(later).collect();
+    moments.dedup();
+    moments
+}
+
+/// Whether anything is held, or is to be held later.
+pub(crate) fn is_to_end(unit: &mut Unit<'_>, view: &SubscriptionView) -> bool {
+    !ends(unit, view).is_empty()
+}
+
+/// Takes away what is held and what is to be held later, each by a request of its own.
+pub(crate) fn end(
+    unit: &mut Unit<'_>,
+    view: &SubscriptionView,
+    reason: Option<&String>,
+) -> Result<(), Stop> {
+    for moment in ends(unit, view) {
+        unit.because(Some(moment), reason.cloned());
+        // Where it ended before that by a change of plans, there is nothing to take away.
+        if unit.load::<Subscription>(view.id).held_at(moment).is_some() {
+            let command = SubscriptionCommand::Deprovision(CommandId(unit.id()));
+            unit.execute::<Subscription>(view.id, &view.path, command)?;
+        }
+    }
+    Ok(())
 }
 
 /// A subscription, the latest request that says what it is, and who holds it.

@@ -245,25 +245,6 @@ pub(crate) fn edit(
     done(unit, id)
 }
 
-pub(crate) fn disable(unit: &mut Unit<'_>, id: &str, body: Input<Because>) -> Result<Reply, Stop> {
-    let (id, path) = find(unit, id)?;
-    unit.permit(Permission::ManageUsers, &path)?;
-    if unit.caller().actor == Actor::User(id) {
-        return Err(Refusal::conflict(
-            "yourself",
-            "You cannot disable yourself: you could not enable yourself again.",
-        )
-        .into());
-    }
-    set_status(unit, id, &path, body, UserCommand::Disable)
-}
-
-pub(crate) fn enable(unit: &mut Unit<'_>, id: &str, body: Input<Because>) -> Result<Reply, Stop> {
-    let (id, path) = find(unit, id)?;
-    unit.permit(Permission::ManageUsers, &path)?;
-    set_status(unit, id, &path, body, UserCommand::Enable)
-}
-
 /// Forgets who somebody is, for good: what is stored of him can be read no more, and what he held stays in the
 /// ledger as it is.
 pub(crate) fn erase(unit: &mut Unit<'_>, id: &str, body: Input<Because>) -> Result<Reply, Stop> {
@@ -314,22 +295,6 @@ fn ensure_holds_nothing(unit: &mut Unit<'_>, id: UserId) -> Result<(), Stop> {
         ),
     )
     .into())
-}
-
-fn set_status(
-    unit: &mut Unit<'_>,
-    id: UserId,
-    path: &TenantPath,
-    body: Input<Because>,
-    command: UserCommand,
-) -> Result<Reply, Stop> {
-    let body = unit.take(body)?;
-    let mut faults = Faults::default();
-    let reason = optional_reason(&mut faults, body.reason.as_deref());
-    faults.check()?;
-    unit.because(None, reason);
-    unit.execute::<User>(id, path, command)?;
-    done(unit, id)
 }
 
 pub(crate) fn assign_roles(
@@ -460,7 +425,7 @@ fn resource(unit: &mut Unit<'_>, id: UserId) -> Result<SealedUserResource, Stop>
     Ok(SealedUserResource::from(view.ok_or_else(Refusal::not_found)?.as_ref()))
 }
 
-fn done(unit: &mut Unit<'_>, id: UserId) -> Result<Reply, Stop> {
+pub(crate) fn done(unit: &mut Unit<'_>, id: UserId) -> Result<Reply, Stop> {
     let resource = resource(unit, id)?;
     Ok(Reply::done(&resource, resource.version))
 }
@@ -472,5 +437,7 @@ pub(crate) fn ensure_user_active(unit: &mut Unit<'_>, id: UserId) -> Result<(), 
     if user.status == Status::Active {
         return Ok(());
     }
-    Err(Refusal::conflict("user_disabled", "The user is disabled; enable him first.").into())
+    let undo = if user.status == Status::Deleted { "restore and enable" } else { "enable" };
+    let detail = format!("The user is {}; {undo} him first.", user.status.name());
+    Err(Refusal::conflict("user_disabled", detail).into())
 }

@@ -7,9 +7,9 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use domain::seal::Vault;
 use domain::subscription::Subscription;
-use domain::{Bug, UserId, planted};
+use domain::{Bug, TenantPath, UserId, planted};
 use eventstore::{Connection, Database, Engine, Error as StoreError, Head, Log, Value, failpoint};
-use projections::{Wants, finder};
+use projections::{Views, Wants, finder};
 use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinError, JoinHandle};
 
@@ -20,7 +20,7 @@ use super::{
 };
 use crate::cache::{self, Cache, KeptReply, Layer};
 use crate::error::{Error, Stop};
-use crate::unit::{Ground, HELD, PERSON_KEYS, REPLIES, STREAMS, Unit, stream};
+use crate::unit::{BELOW, Ground, HELD, PERSON_KEYS, REPLIES, STREAMS, Unit, stream};
 use crate::usecase::organizations::DEPTH_MAX;
 
 /// Rounds of loading what a command needs before it is given up: what one load shows may name the
@@ -528,10 +528,16 @@ impl Worker {
         }
         if let Some(holders) = wants.0.get(HELD) {
             let holders: Vec<_> = holders.iter().cloned().collect();
-            layer.held.extend(holders.iter().map(|holder| (holder.clone(), Vec::new())));
+            layer.lists.extend(holders.iter().map(|holder| (holder.clone(), Vec::new())));
             for (holder, key) in finder::held_by(connection, holders).await? {
-                layer.held.entry(holder).or_default().push(key);
+                layer.lists.entry(holder).or_default().push(key);
             }
+        }
+        for list in wants.0.get(BELOW).into_iter().flatten() {
+            let (table, path) = list.split_once(' ').expect("a table and a path");
+            let path = TenantPath::parse(path).expect("an organisation's path");
+            let keys = Views::keys_below(connection, table, &path).await?;
+            layer.lists.insert(list.clone(), keys);
         }
         layer.views.load(connection, wants, "").await
     }

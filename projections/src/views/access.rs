@@ -70,12 +70,10 @@ impl View for AccessView {
             });
         }
         let mut view = before?;
+        view.status = happened.status(view.status);
         match happened {
-            UserEvent::Disabled {} => view.status = Status::Disabled,
-            UserEvent::Enabled {} => view.status = Status::Active,
             UserEvent::RolesAssigned { roles } => view.roles.clone_from(roles),
             UserEvent::Erased {} => {
-                view.status = Status::Disabled;
                 view.roles.clear();
                 view.password = None;
                 view.tokens.clear();
@@ -89,7 +87,13 @@ impl View for AccessView {
             UserEvent::TokenDeleted { id } => view.tokens.retain(|token| token.id != *id),
             UserEvent::SignedIn(session) => begin_session(&mut view.sessions, session.clone()),
             UserEvent::SignedOut { id } => view.sessions.retain(|session| session.id != *id),
-            UserEvent::Created { .. } | UserEvent::Edited { .. } => {}
+            UserEvent::Created { .. }
+            | UserEvent::Edited { .. }
+            | UserEvent::Disabled {}
+            | UserEvent::Enabled {}
+            | UserEvent::Deprovisioned {}
+            | UserEvent::Deleted {}
+            | UserEvent::Restored {} => {}
         }
         Some(view)
     }

@@ -9,7 +9,7 @@ use domain::user::UserEvent;
 use domain::{OrganizationId, TenantPath, UserId};
 use serde::{Deserialize, Serialize};
 
-use super::held_in;
+use super::{deleted_at, held_in, kept_as};
 use crate::document::{Index, Touch, View};
 
 /// A person who belongs to an organisation.
@@ -34,6 +34,8 @@ pub struct UserView {
     pub created_at: DateTime<Utc>,
     /// When he was erased.
     pub erased_at: Option<DateTime<Utc>>,
+    /// When he was deleted, where he is.
+    pub deleted_at: Option<DateTime<Utc>>,
     /// Of the stream; its `ETag`.
     pub version: u64,
 }
@@ -46,6 +48,9 @@ fn shows(event: &UserEvent) -> bool {
         | UserEvent::Erased {}
         | UserEvent::Disabled {}
         | UserEvent::Enabled {}
+        | UserEvent::Deprovisioned {}
+        | UserEvent::Deleted {}
+        | UserEvent::Restored {}
         | UserEvent::RolesAssigned { .. } => true,
         UserEvent::PasswordSet { .. }
         | UserEvent::TokenCreated(_)
@@ -59,6 +64,7 @@ impl View for UserView {
     const TABLE: &'static str = "view_user";
     const INDEXES: &'static [&'static str] = &["owner, sort, key", "path, sort, key"];
     const SORT_STAYS: bool = true;
+    const CAN_BE_DELETED: bool = true;
     held_in!(users);
 
     fn touched(event: &Recorded) -> Vec<Touch> {
@@ -85,23 +91,28 @@ impl View for UserView {
                 status: Status::Active,
                 created_at: event.effective_at,
                 erased_at: None,
+                deleted_at: None,
                 version: event.version,
             });
         }
         let mut view = before?;
         view.version = event.version;
+        view.status = happened.status(view.status);
+        view.deleted_at = deleted_at(view.status, view.deleted_at, event);
         match happened {
             UserEvent::Edited { person } => view.person = Some(person.clone()),
             UserEvent::Erased {} => {
                 view.person = None;
                 view.erased_at = Some(event.recorded_at);
-                view.status = Status::Disabled;
                 view.roles.clear();
             }
-            UserEvent::Disabled {} => view.status = Status::Disabled,
-            UserEvent::Enabled {} => view.status = Status::Active,
             UserEvent::RolesAssigned { roles } => view.roles.clone_from(roles),
             UserEvent::Created { .. }
+            | UserEvent::Disabled {}
+            | UserEvent::Enabled {}
+            | UserEvent::Deprovisioned {}
+            | UserEvent::Deleted {}
+            | UserEvent::Restored {}
             | UserEvent::PasswordSet { .. }
             | UserEvent::TokenCreated(_)
             | UserEvent::TokenDeleted { .. }
@@ -115,12 +126,14 @@ impl View for UserView {
         Index {
             path: self.path.to_string(),
             owner: self.organization.to_string(),
-            kind: match self.person.as_ref().map(|person| &person.sealed) {
-                Some(Sealed::Text(_)) => "sealed",
-                Some(Sealed::Clear(_)) => "clear",
-                None => "erased",
-            }
-            .to_owned(),
+            kind: kept_as(
+                match self.person.as_ref().map(|person| &person.sealed) {
+                    Some(Sealed::Text(_)) => "sealed",
+                    Some(Sealed::Clear(_)) => "clear",
+                    None => "erased",
+                },
+                self.status,
+            ),
             sort: format!("{:020}", self.added),
             ..Index::default()
         }

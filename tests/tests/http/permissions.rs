@@ -82,6 +82,9 @@ const ROUTES: &[Row] = &[
         "customers.manage",
         [400, 400, 403, 403, 403],
     ),
+    row("DELETE /api/v2/customers/{id}", About::Customer, "customers.manage", [400, 400, 403, 403, 403]),
+    row("POST /api/v2/customers/{id}/deprovision", About::Customer, "customers.manage", [400, 400, 403, 403, 403]),
+    row("POST /api/v2/customers/{id}/restore", About::Customer, "customers.manage", [400, 400, 403, 403, 403]),
     row(
         "GET /api/v2/customers/{id}/subscriptions",
         About::Customer,
@@ -157,6 +160,9 @@ const ROUTES: &[Row] = &[
     // Nobody shuts himself out.
     row("POST /api/v2/resellers/{id}/disable", About::Reseller, "", [400, 409, 404, 404, 404]),
     row("POST /api/v2/resellers/{id}/enable", About::Reseller, "", [400, 400, 404, 404, 404]),
+    row("POST /api/v2/resellers/{id}/deprovision", About::Reseller, "", [400, 409, 404, 404, 404]),
+    row("DELETE /api/v2/resellers/{id}", About::Reseller, "", [400, 409, 404, 404, 404]),
+    row("POST /api/v2/resellers/{id}/restore", About::Reseller, "", [400, 400, 404, 404, 404]),
     row("GET /api/v2/resellers/{id}/users", About::Reseller, "", [200, 200, 404, 404, 404]),
     row("POST /api/v2/resellers/{id}/users", About::Reseller, "", [400, 400, 404, 404, 404]),
     row("GET /api/v2/services", About::Nothing, "services.view", [200, 200, 200, 403, 403]),
@@ -209,6 +215,9 @@ const ROUTES: &[Row] = &[
     row("PATCH /api/v2/users/{id}", About::Himself, "users.manage", [400, 400, 400, 403, 403]),
     row("POST /api/v2/users/{id}/disable", About::User, "users.manage", [400, 400, 400, 403, 403]),
     row("POST /api/v2/users/{id}/enable", About::User, "users.manage", [400, 400, 400, 403, 403]),
+    row("DELETE /api/v2/users/{id}", About::User, "users.manage", [400, 400, 400, 403, 403]),
+    row("POST /api/v2/users/{id}/deprovision", About::User, "users.manage", [400, 400, 400, 403, 403]),
+    row("POST /api/v2/users/{id}/restore", About::User, "users.manage", [400, 400, 400, 403, 403]),
     row("POST /api/v2/users/{id}/erase", About::User, "users.manage", [400, 400, 400, 403, 403]),
     // Nobody erases himself.
     row("POST /api/v2/users/{id}/erase", About::Himself, "users.manage", [409, 409, 409, 403, 403]),
