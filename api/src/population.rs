@@ -421,7 +421,8 @@ impl Story {
             let key = key.to_owned();
             let draft =
                 Command::DraftService { key: key.clone(), body: Ok(document), if_match: None };
-            let publish = Command::PublishService { key, body: Ok(PublishService::default()) };
+            let body = PublishService { roll_out: Some(true), ..PublishService::default() };
+            let publish = Command::PublishService { key, body: Ok(body) };
             for command in [draft, publish] {
                 self.carry_out(vec![Deed::new(self.administrator, command)]).await?;
             }

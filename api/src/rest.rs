@@ -4,6 +4,7 @@ pub mod call;
 pub mod events;
 pub mod feed;
 pub mod list;
+pub mod offers;
 pub mod organizations;
 pub mod overrides;
 pub mod services;
@@ -98,6 +99,8 @@ fn routes() -> OpenApiRouter<App> {
         .routes(routes!(subscriptions::change_subscription))
         .routes(routes!(subscriptions::deprovision_subscription))
         .routes(routes!(subscriptions::get_request))
+        .routes(routes!(offers::list_offers))
+        .routes(routes!(offers::offer_service, offers::withdraw_offer))
         .routes(routes!(overrides::list_overrides))
         .routes(routes!(overrides::override_property))
         .routes(routes!(overrides::override_price))

@@ -8,7 +8,7 @@ use domain::user::Proof;
 use crate::error::Stop;
 use crate::unit::Unit;
 use crate::usecase::{
-    installation, lifecycle, organizations, overrides, services, subscriptions, users,
+    installation, lifecycle, offers, organizations, overrides, services, subscriptions, users,
 };
 use crate::{Input, Reply};
 
@@ -158,6 +158,24 @@ pub enum Command {
         /// What was sent.
         body: Input<subscriptions::Deprovision>,
     },
+    /// Offer a service to an organisation, or to those below it.
+    OfferService {
+        /// To whom.
+        organization: String,
+        /// Which.
+        service: String,
+        /// What was sent.
+        body: Input<offers::OfferService>,
+    },
+    /// Offer it no more.
+    WithdrawOffer {
+        /// To whom.
+        organization: String,
+        /// Which.
+        service: String,
+        /// Why.
+        body: Input<organizations::Because>,
+    },
     /// Set a plan's property otherwise for an organisation, or clear that.
     OverrideProperty {
         /// For whom.
@@ -226,6 +244,12 @@ impl Command {
             }
             Self::ChangeSubscription { id, body } => subscriptions::change(unit, &id, body),
             Self::Deprovision { id, body } => subscriptions::deprovision(unit, &id, body),
+            Self::OfferService { organization, service, body } => {
+                offers::offer(unit, &organization, &service, body)
+            }
+            Self::WithdrawOffer { organization, service, body } => {
+                offers::withdraw(unit, &organization, &service, body)
+            }
             Self::OverrideProperty { organization, service, body } => {
                 overrides::property(unit, &organization, &service, body)
             }

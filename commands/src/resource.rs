@@ -5,11 +5,13 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, Utc};
 use domain::billing::{Overridden, PriceOverride, Setting};
 use domain::event::Actor;
-use domain::organization::{Kind, Status};
+use domain::lifecycle::Status;
+use domain::offer::{Offer, Plans};
+use domain::organization::Kind;
 use domain::overrides::Overriding;
 use domain::permission::Role;
 use domain::seal::Identity;
-use domain::service::{Definition, Instancing, Level};
+use domain::service::{Definition, Instancing, Level, Plan};
 use domain::user::{Credential, ERASED, Person};
 use domain::{OrganizationId, UserId};
 use projections::views::{
@@ -436,6 +438,50 @@ impl RequestResource {
             effective_at: view.effective_at,
             started_at: view.started_at,
             completed_at: view.completed_at,
+        }
+    }
+}
+
+/// How it stands with a service at an organisation.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct OfferResource {
+    /// Where.
+    pub organization_id: Uuid,
+    /// The service's key.
+    pub service: String,
+    /// The service's name.
+    pub name: String,
+    /// The keys of the plans that can be had here now, in the service's order. Empty: none of them.
+    pub plans: Vec<String>,
+    /// Whether it is offered here by name; otherwise it comes from what was rolled out above, if it comes at all.
+    pub is_own: bool,
+    /// Whether it was withdrawn here.
+    pub is_withdrawn: bool,
+    /// Whether it is offered from here to all below.
+    pub is_rolled_out: bool,
+}
+
+impl OfferResource {
+    /// The resource of what is said here about a service, and of the plans that reach the organisation.
+    #[must_use]
+    pub fn new(
+        organization: OrganizationId,
+        service: &Definition,
+        offer: Option<&Offer>,
+        reaching: Option<&Plans>,
+    ) -> Self {
+        let reaches = |plan: &&Plan| {
+            !plan.retired && reaching.is_some_and(|reaching| reaching.contain(&plan.key))
+        };
+        Self {
+            organization_id: organization.0,
+            service: service.key.to_string(),
+            name: service.name.clone(),
+            plans: service.plans.iter().filter(reaches).map(|plan| plan.key.to_string()).collect(),
+            is_own: offer.is_some_and(|offer| offer.own.is_some()),
+            is_withdrawn: offer.is_some_and(|offer| offer.is_withdrawn),
+            is_rolled_out: offer.is_some_and(|offer| offer.below.is_some()),
         }
     }
 }

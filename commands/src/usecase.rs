@@ -2,6 +2,7 @@
 
 pub mod installation;
 pub(crate) mod lifecycle;
+pub mod offers;
 pub mod organizations;
 pub mod overrides;
 pub mod services;

@@ -371,6 +371,8 @@ pub const KINDS: &[&str] = &[
     "organization.disabled",
     "organization.edited",
     "organization.enabled",
+    "organization.offer_withdrawn",
+    "organization.offered",
     "organization.overridden",
     "organization.restored",
     "service.drafted",

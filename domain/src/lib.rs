@@ -8,6 +8,7 @@ pub mod event;
 mod ids;
 pub mod lifecycle;
 pub mod money;
+pub mod offer;
 pub mod organization;
 pub mod overrides;
 mod path;

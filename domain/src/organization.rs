@@ -1,13 +1,16 @@
 //! Organisations: the provider, its resellers, their customers.
 
+use std::collections::BTreeMap;
+
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use crate::decider::Decider;
 use crate::lifecycle::deleted;
+use crate::offer::{Offer, Offering, Plans, Reach, Withdrawal};
 use crate::overrides::Overriding;
 use crate::text::{Address, Code};
-use crate::{OrganizationId, Refusal, TenantPath};
+use crate::{OrganizationId, Refusal, ServiceKey, TenantPath};
 
 pub use crate::lifecycle::{Status, Transition};
 
@@ -105,6 +108,12 @@ pub enum OrganizationCommand {
     Transition(Transition),
     /// Override a price or a plan's property, or clear such an override.
     Override(Overriding),
+    /// Offer it a service, or those below it.
+    Offer(Offering),
+    /// Add plans to the offers that name theirs.
+    AddPlans(ServiceKey, Plans),
+    /// Offer it a service no more.
+    Withdraw(Withdrawal),
 }
 
 /// A fact about an organisation.
@@ -152,6 +161,12 @@ pub enum OrganizationEvent {
     /// A price or property was overridden for it and all below, from the event's effective time.
     #[serde(rename = "organization.overridden")]
     Overridden(Overriding),
+    /// A service was offered to it, or to those below it.
+    #[serde(rename = "organization.offered")]
+    Offered(Offering),
+    /// An offer was withdrawn.
+    #[serde(rename = "organization.offer_withdrawn")]
+    OfferWithdrawn(Withdrawal),
 }
 
 impl OrganizationEvent {
@@ -163,7 +178,10 @@ impl OrganizationEvent {
             Self::Disabled {} => Status::Disabled,
             Self::Deprovisioned {} | Self::Restored {} => Status::Deprovisioned,
             Self::Deleted {} => Status::Deleted,
-            Self::Edited { .. } | Self::Overridden(_) => before,
+            Self::Edited { .. }
+            | Self::Overridden(_)
+            | Self::Offered(_)
+            | Self::OfferWithdrawn(_) => before,
         }
     }
 }
@@ -188,6 +206,8 @@ pub struct Organization {
     pub status: Status,
     /// Overrides set here, with when each is from, in the order of recording.
     pub overrides: Vec<(DateTime<Utc>, Overriding)>,
+    /// How it stands with the services here.
+    pub offers: BTreeMap<ServiceKey, Offer>,
 }
 
 /// What is known since its founding.
@@ -237,9 +257,10 @@ impl Decider for Organization {
                 Err(Refusal::conflict("exists", "This organisation exists already."))
             }
             (None, _) => Err(Refusal::not_found()),
-            (Some(_), C::Edit(_) | C::Override(_)) if self.status == Status::Deleted => {
-                Err(deleted())
-            }
+            (
+                Some(_),
+                C::Edit(_) | C::Override(_) | C::Offer(_) | C::AddPlans(..) | C::Withdraw(_),
+            ) if self.status == Status::Deleted => Err(deleted()),
             (Some(founded), C::Edit(details)) if founded.details == details => Ok(vec![]),
             (Some(_), C::Edit(details)) => Ok(vec![E::Edited { details }]),
             (Some(founded), C::Transition(_)) if founded.kind == Kind::Provider => {
@@ -252,6 +273,30 @@ impl Decider for Organization {
                 Ok(self.status.after(step)?.map(|_| step.into()).into_iter().collect())
             }
             (Some(_), C::Override(overriding)) => Ok(vec![E::Overridden(overriding)]),
+            (Some(_), C::Offer(offering)) => {
+                let before = self.offers.get(&offering.service).cloned().unwrap_or_default();
+                let mut after = before.clone();
+                after.extend(&offering);
+                Ok(if after == before { vec![] } else { vec![E::Offered(offering)] })
+            }
+            (Some(_), C::AddPlans(service, plans)) => {
+                let offer = self.offers.get(&service).cloned().unwrap_or_default();
+                let more = |old: Option<Plans>, reach| {
+                    let new = old
+                        .as_ref()
+                        .map(|old| old.or(&plans))
+                        .filter(|new| Some(new) != old.as_ref());
+                    new.map(|plans| E::Offered(Offering { plans, reach, service: service.clone() }))
+                };
+                let both = [more(offer.own, Reach::Itself), more(offer.below, Reach::Below)];
+                Ok(both.into_iter().flatten().collect())
+            }
+            (Some(_), C::Withdraw(withdrawal)) => {
+                let before = self.offers.get(&withdrawal.service).cloned().unwrap_or_default();
+                let mut after = before.clone();
+                after.withdraw(withdrawal.reach);
+                Ok(if after == before { vec![] } else { vec![E::OfferWithdrawn(withdrawal)] })
+            }
         }
     }
 
@@ -275,6 +320,12 @@ impl Decider for Organization {
             }
             OrganizationEvent::Overridden(fact) => {
                 self.overrides.push((effective_at, fact.clone()))
+            }
+            OrganizationEvent::Offered(offering) => {
+                self.offers.entry(offering.service.clone()).or_default().extend(offering);
+            }
+            OrganizationEvent::OfferWithdrawn(Withdrawal { reach, service }) => {
+                self.offers.entry(service.clone()).or_default().withdraw(*reach);
             }
             OrganizationEvent::Disabled {}
             | OrganizationEvent::Enabled {}
@@ -409,6 +460,38 @@ pub(crate) mod tests {
             .then([event.clone()]);
         let kept = Organization::default().evolve(&event, november(2));
         assert_eq!(kept.overrides, [(november(2), cleared)]);
+    }
+
+    #[test]
+    fn offering_the_same_again_is_no_fact_and_a_new_plan_joins_what_names_its_plans() {
+        let service = || ServiceKey::parse("backup").unwrap();
+        let plans = |keys: &[&str]| {
+            Plans(Some(keys.iter().map(|key| crate::PlanKey::parse(key).unwrap()).collect()))
+        };
+        let offering = |reach, plans| Offering { plans, reach, service: service() };
+        let offered = |reach, plans| OrganizationEvent::Offered(offering(reach, plans));
+        let customer = (1, created(Kind::Customer));
+        let standing = (2, offered(Reach::Subtree, plans(&["a"])));
+        let reseller = || given::<Organization>([customer.clone(), standing.clone()]);
+        reseller()
+            .when(3, OrganizationCommand::Offer(offering(Reach::Itself, plans(&["a"]))))
+            .then_nothing();
+        reseller().when(3, OrganizationCommand::AddPlans(service(), plans(&["a"]))).then_nothing();
+        reseller().when(3, OrganizationCommand::AddPlans(service(), plans(&["b"]))).then([
+            offered(Reach::Itself, plans(&["a", "b"])),
+            offered(Reach::Below, plans(&["a", "b"])),
+        ]);
+        let withdrawal = Withdrawal { reach: Reach::Subtree, service: service() };
+        let withdrawn = OrganizationEvent::OfferWithdrawn(withdrawal.clone());
+        reseller()
+            .when(3, OrganizationCommand::Withdraw(withdrawal.clone()))
+            .then([withdrawn.clone()]);
+        given::<Organization>([customer.clone(), standing.clone(), (3, withdrawn)])
+            .when(4, OrganizationCommand::Withdraw(withdrawal))
+            .then_nothing();
+        let all =
+            || given::<Organization>([customer.clone(), (2, offered(Reach::Itself, Plans::ALL))]);
+        all().when(3, OrganizationCommand::AddPlans(service(), plans(&["b"]))).then_nothing();
     }
 
     #[test]

@@ -14,7 +14,8 @@ use eventstore::{Database, Engine, Error, ROW_EVENTS_MAX, Row, Source, Stored, V
 use crate::document::{Documents, View};
 use crate::tables;
 use crate::views::{
-    DELETED, NameView, OrganizationView, RequestView, SubscriptionView, UserView, login_key,
+    DELETED, NameView, OfferView, OrganizationView, RequestView, SubscriptionView, UserView,
+    login_key,
 };
 
 /// Most documents that a list gives at once.
@@ -153,6 +154,31 @@ pub async fn held_by(
     failpoint("projections::finder::held_by")?;
     let rows = source.rows(&sql, &[Value::Texts(holders)]).await?;
     rows.iter().map(|row| Ok((row.text(0)?.to_owned(), row.text(1)?.to_owned()))).collect()
+}
+
+/// What is said about offers at some organisations and at those above them: by service, and by the place in the
+/// tree.
+///
+/// # Errors
+/// What the database says.
+pub async fn offers_on_the_way_to(
+    database: &Database,
+    paths: impl IntoIterator<Item = &TenantPath>,
+) -> Result<BTreeMap<String, BTreeMap<TenantPath, Arc<OfferView>>>, Error> {
+    let places: BTreeSet<_> = paths.into_iter().flat_map(TenantPath::lineage).collect();
+    let places = places.iter().map(ToString::to_string).collect();
+    let sql = format!(
+        "select key, document from {} where {}",
+        OfferView::TABLE,
+        database.engine().any_of("path", 1)
+    );
+    failpoint("projections::finder::offers")?;
+    let mut found = BTreeMap::<_, BTreeMap<_, _>>::new();
+    for row in database.fetch(&sql, &[Value::Texts(places)]).await? {
+        let view: Arc<OfferView> = tables::read(row.text(0)?, row.bytes(1)?)?;
+        found.entry(view.service.to_string()).or_default().insert(view.path.clone(), view);
+    }
+    Ok(found)
 }
 
 /// The organisation of a number, if it is in scope. Its path ends with it.

@@ -5,6 +5,7 @@ mod activity;
 mod calendar;
 mod name;
 mod number;
+mod offer;
 mod organization;
 mod overriding;
 mod request;
@@ -23,6 +24,7 @@ pub use activity::ActivityView;
 pub use calendar::CalendarView;
 pub use name::{NameView, PROVIDER_KEY, billing_identifier_key, code_key, login_key};
 pub use number::{NumberView, ORGANIZATION_NUMBERS};
+pub use offer::OfferView;
 pub use organization::OrganizationView;
 pub use overriding::OverrideView;
 pub use request::{RequestStatus, RequestView, Verb};
@@ -138,6 +140,7 @@ views! {
     calendars: CalendarView,
     names: NameView,
     numbers: NumberView,
+    offers: OfferView,
     organizations: OrganizationView,
     overrides: OverrideView,
     requests: RequestView,

@@ -119,7 +119,10 @@ impl History {
         let submissions = match self.steps {
             1 => vec![system(self.install())],
             2 => SERVICES.iter().map(|key| system(draft(key, first_plans(key)))).collect(),
-            3 => SERVICES.iter().map(|key| system(publish(key, Value::Null))).collect(),
+            3 => SERVICES
+                .iter()
+                .map(|key| system(publish(key, json!({ "rollOut": true }))))
+                .collect(),
             4 => self.first_organizations(),
             5 => self.first_users(),
             _ => {
@@ -345,7 +348,8 @@ impl History {
                 Command::Deprovision { id: self.subscription(), body: self.perhaps(body) }
             }
             930..955 => self.override_property(),
-            955..985 => self.override_price(),
+            955..975 => self.override_price(),
+            975..985 => self.offer(),
             985..993 => Command::PanicForTests,
             _ => self.install(),
         }
@@ -614,6 +618,22 @@ impl History {
         Command::ChangeSubscription { id: self.subscription(), body: self.perhaps(body) }
     }
 
+    fn offer(&mut self) -> Command {
+        let (organization, service) = (self.organization().0, self.service().to_owned());
+        if self.rng.random_bool(0.25) {
+            return Command::WithdrawOffer { organization, service, body: self.because() };
+        }
+        let plans = match self.rng.random_range(0..3) {
+            0 => Value::Null,
+            1 => json!([self.one_of(&["basic", "plus", "none"])]),
+            _ => json!(["basic", "plus"]),
+        };
+        let named = if self.rng.random_bool(0.3) { "addPlans" } else { "plans" };
+        let body =
+            json!({ named: plans, "subtree": self.rng.random_bool(0.5), "reason": self.reason() });
+        Command::OfferService { organization, service, body: self.perhaps(body) }
+    }
+
     fn override_property(&mut self) -> Command {
         let body = json!({
             "plan": self.perhaps_of(0.5, &["basic", "plus", "none"]),
@@ -682,7 +702,6 @@ fn draft(key: &str, body: Value) -> Command {
 }
 
 fn publish(key: &str, body: Value) -> Command {
-    let body = if body.is_null() { json!({}) } else { body };
     Command::PublishService { key: key.to_owned(), body: input(body) }
 }
 

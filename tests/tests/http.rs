@@ -12,6 +12,7 @@ mod http {
     mod fields;
     mod hostile;
     mod lifecycle;
+    mod offers;
     mod permissions;
     mod privacy;
     mod published;

@@ -393,7 +393,7 @@ fn draft(key: &str, level: &str) -> Command {
 }
 
 fn publish(key: &str) -> Command {
-    Command::PublishService { key: key.to_owned(), body: body(json!({})) }
+    Command::PublishService { key: key.to_owned(), body: body(json!({ "rollOut": true })) }
 }
 
 fn first_organizations(made: &BTreeMap<&'static str, Value>) -> Vec<(&'static str, Command)> {

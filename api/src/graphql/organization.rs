@@ -15,6 +15,7 @@ use super::activity::{Activity, ActivityConnection};
 use super::connection::{Order, Slice, ViewConnection, list, list_of};
 use super::id::GlobalId;
 use super::limits::page_cost;
+use super::offer::Offer;
 use super::overriding::Override;
 use super::reading::{Reading, Resolved, reading};
 use super::subscription::Subscription;
@@ -214,6 +215,15 @@ impl Organization {
         reading(context).permit(Permission::ViewSubscriptions, &self.0.path)?;
         let slice = Slice { first, after, last, before };
         list_of(reading(context), self.0.id, &slice).await
+    }
+
+    /// How it stands here with every service that is sold: what can be had, and why.
+    #[graphql(complexity = "PAGE_DEFAULT * child_complexity")]
+    async fn offers(&self, context: &Context<'_>) -> Resolved<Option<Vec<Offer>>> {
+        let reading = reading(context);
+        reading.permit(Permission::ViewServices, &self.0.path)?;
+        let offers = reading.offers_at(self.0.id, &self.0.path).await?;
+        Ok(Some(offers.iter().cloned().map(Offer).collect()))
     }
 
     /// What it has set otherwise, and cleared, in the order of recording.

@@ -15,11 +15,12 @@ use std::time::Duration;
 use async_graphql::Context;
 use async_graphql::dataloader::{DataLoader, HashMapCache, Loader};
 use chrono::{DateTime, Utc};
-use domain::TenantPath;
+use commands::resource::OfferResource;
 use domain::billing::{BillingSettings, Period};
 use domain::overrides::ResolvedProperty;
 use domain::permission::Permission;
 use domain::user::Person;
+use domain::{OrganizationId, TenantPath};
 use futures_util::future::BoxFuture;
 use futures_util::task::AtomicWaker;
 use projections::View;
@@ -32,6 +33,7 @@ use crate::app::App;
 use crate::auth::Principal;
 use crate::problem::Problem;
 use crate::rest::events::shown_request;
+use crate::rest::offers::{self, Place};
 
 /// What a field gives: never an error that was not meant for callers.
 pub(crate) type Resolved<T> = Result<T, Problem>;
@@ -144,6 +146,16 @@ impl Reading {
         Ok(self.loader.load_one(At(path.clone())).await?.unwrap_or_default())
     }
 
+    /// How it stands with every service at an organisation; at many organisations at a time.
+    pub(crate) async fn offers_at(
+        &self,
+        organization: OrganizationId,
+        path: &TenantPath,
+    ) -> Resolved<Arc<Vec<OfferResource>>> {
+        let key = OffersAt((organization, path.clone()));
+        Ok(self.loader.load_one(key).await?.unwrap_or_default())
+    }
+
     /// The statement of a period; many periods in one pass.
     pub(crate) async fn statement(&self, key: StatementKey) -> Resolved<Arc<Statement>> {
         self.loader.load_one(key).await?.ok_or_else(Problem::internal)
@@ -192,6 +204,10 @@ pub(crate) struct Owner(String);
 /// At which organisation something happened.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct At(TenantPath);
+
+/// At which organisation something is offered.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct OffersAt(Place);
 
 /// Which statement.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -272,6 +288,17 @@ impl<V: View> Loader<(Of<V>, Owner)> for Source {
         let scope = self.scope_of::<V>();
         let counts = finder::count_of_owners::<V>(self.app.database(), &scope, owners).await?;
         Ok(counts.into_iter().map(|(owner, count)| ((Of::ALL, Owner(owner)), count)).collect())
+    }
+}
+
+impl Loader<OffersAt> for Source {
+    type Value = Arc<Vec<OfferResource>>;
+    type Error = Problem;
+
+    async fn load(&self, keys: &[OffersAt]) -> Result<HashMap<OffersAt, Self::Value>, Problem> {
+        let places: Vec<_> = keys.iter().map(|key| key.0.clone()).collect();
+        let found = offers::at(&self.app, &places).await?;
+        Ok(found.into_iter().map(|(place, offers)| (OffersAt(place), Arc::new(offers))).collect())
     }
 }
 

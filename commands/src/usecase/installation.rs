@@ -76,8 +76,14 @@ pub(crate) fn install(unit: &mut Unit<'_>, install: Install) -> Result<Reply, St
     Ok(Reply::created(format!("/users/{id}"), &resource, resource.version))
 }
 
+/// The provider's id.
+pub(crate) fn provider(unit: &mut Unit<'_>) -> Result<OrganizationId, Stop> {
+    let provider = unit.view::<NameView>(PROVIDER_KEY).ok_or_else(Refusal::not_found)?;
+    Ok(OrganizationId(provider.owner))
+}
+
 /// The provider's billing settings.
 pub(crate) fn settings(unit: &mut Unit<'_>) -> Result<BillingSettings, Stop> {
-    let provider = unit.view::<NameView>(PROVIDER_KEY).ok_or_else(Refusal::not_found)?;
-    super::billing_settings(unit, OrganizationId(provider.owner))
+    let provider = provider(unit)?;
+    super::billing_settings(unit, provider)
 }

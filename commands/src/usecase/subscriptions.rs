@@ -22,7 +22,7 @@ use utoipa::ToSchema;
 
 use super::organizations::ensure_active;
 use super::users::ensure_user_active;
-use super::{billing_settings, lineage, optional_moment, optional_reason};
+use super::{billing_settings, lineage, offers, optional_moment, optional_reason};
 use crate::error::Stop;
 use crate::resource::SubscriptionResource;
 use crate::unit::Unit;
@@ -121,6 +121,36 @@ impl Recipient {
             Holder::User(id) => ensure_user_active(unit, id),
             Holder::Customer(_) => Ok(()),
         }
+    }
+
+    /// The service and its plan reach him through an unbroken chain of offers.
+    fn ensure_offered(
+        &self,
+        unit: &mut Unit<'_>,
+        sold: &Sold,
+        plan: Option<&Plan>,
+        faults: &mut Faults,
+    ) -> Result<(), Stop> {
+        match offers::plans_reaching(unit, &self.lineage, &sold.definition.key)? {
+            None => {
+                let detail =
+                    "This service is not offered here: each organisation above has to offer it on.";
+                faults.add("/service", "not_offered", detail);
+            }
+            Some(plans) if plan.is_some_and(|plan| !plans.contain(&plan.key)) => {
+                let offered = sold.on_sale().filter(|plan| plans.contain(&plan.key));
+                let offered: Vec<_> = offered.map(|plan| plan.key.as_str()).collect();
+                let detail = match &offered[..] {
+                    [] => "No plan of this service is offered here.".to_owned(),
+                    offered => {
+                        format!("This plan is not offered here; these are: {}.", offered.join(", "))
+                    }
+                };
+                faults.add("/plan", "plan_not_offered", detail);
+            }
+            Some(_) => {}
+        }
+        Ok(())
     }
 
     /// Packages all that a wish is built from.
@@ -300,6 +330,12 @@ fn provision(unit: &mut Unit<'_>, holder: Holder, body: Input<Provision>) -> Res
     }
     let plan = sold.plan(&body.plan, &mut faults).cloned();
     let instance = sold.instance(body.instance.as_deref(), &mut faults);
+    let slot = SubscriptionId::of_slot(holder.id(), &sold.definition.key, instance.as_deref());
+    let held = unit.load::<Subscription>(slot);
+    let held = held.held_at(from.unwrap_or(unit.now()));
+    if held.map(|held| held.plan) != plan.as_ref().map(|plan| &plan.key) {
+        recipient.ensure_offered(unit, &sold, plan.as_ref(), &mut faults)?;
+    }
     faults.check()?;
     let plan = plan.expect("an unknown plan is a fault");
     recipient.ensure_can_hold(unit)?;
@@ -345,6 +381,10 @@ pub(crate) fn change(
         faults.add("", "nothing_to_change", "Say which plan or quantity it is to be.");
     }
     let plan = plan.cloned();
+    // What runs goes on, whoever has withdrawn what.
+    if now_held.map(|held| held.plan) != plan.as_ref().map(|plan| &plan.key) {
+        recipient.ensure_offered(unit, &sold, plan.as_ref(), &mut faults)?;
+    }
     faults.check()?;
     let plan = plan.ok_or_else(Refusal::not_found)?;
     recipient.ensure_can_hold(unit)?;

@@ -47,7 +47,11 @@ impl View for OrganizationView {
 
     fn touched(event: &Recorded) -> Vec<Touch> {
         match &event.event {
-            Event::Organization(OrganizationEvent::Overridden(_)) => vec![],
+            Event::Organization(
+                OrganizationEvent::Overridden(_)
+                | OrganizationEvent::Offered(_)
+                | OrganizationEvent::OfferWithdrawn(_),
+            ) => vec![],
             Event::Organization(_) => match event.stream.split_once('-') {
                 Some((_, id)) => vec![Touch::own(id, event)],
                 None => vec![],

@@ -79,7 +79,10 @@ const OPEN: &[(&str, &str)] = &[
          thisMonthCount amount lastMonthAmount resultCount",
     ),
     ("UnitPrice", "amount exact"),
-    ("User", "id uuid name firstName lastName email login roles status createdAt erasedAt deletedAt version"),
+    (
+        "User",
+        "id uuid name firstName lastName email login roles status createdAt erasedAt deletedAt version",
+    ),
     ("Viewer", "roles permissions"),
 ];
 

@@ -47,11 +47,13 @@ async fn a_customer_goes_with_all_that_it_has_and_comes_back_without() -> Result
         let customer = app.customer("Aanimals Inc", None).await?;
         let (ann, session) = app.user(&customer, "ann@example.com", &[]).await?;
         let (ben, _) = app.user(&customer, "ben@example.com", &[]).await?;
-        let (at, of_ann) = (format!("/api/v2/customers/{customer}"), format!("/api/v2/users/{ann}"));
+        let (at, of_ann) =
+            (format!("/api/v2/customers/{customer}"), format!("/api/v2/users/{ann}"));
         let backup = provision(&app, &at, json!({ "service": "backup", "plan": "BU001" })).await?;
         let mailbox = json!({ "service": "mailbox", "plan": "standard" });
         let held = provision(&app, &of_ann, mailbox.clone()).await?;
-        let to_come = json!({ "service": "mailbox", "plan": "standard", "effectiveAt": "2019-12-01" });
+        let to_come =
+            json!({ "service": "mailbox", "plan": "standard", "effectiveAt": "2019-12-01" });
         let to_come = provision(&app, &format!("/api/v2/users/{ben}"), to_come).await?;
 
         let refused = act(&app, &at, "delete").await?;
@@ -64,7 +66,11 @@ async fn a_customer_goes_with_all_that_it_has_and_comes_back_without() -> Result
         let listed = app.send(&session, Method::GET, &of_ann, None).await?;
         assert_eq!(listed.problem(401)?, "unauthenticated");
         app.ambient.set("2019-12-15T00:00:00Z");
-        assert_eq!(status_of(&app, &to_come).await?, "NotProvisioned", "what was to come is gone too");
+        assert_eq!(
+            status_of(&app, &to_come).await?,
+            "NotProvisioned",
+            "what was to come is gone too"
+        );
 
         // The users' services first, then the customer's, then the users, then itself.
         let told = history(&app).await?;
@@ -77,7 +83,10 @@ async fn a_customer_goes_with_all_that_it_has_and_comes_back_without() -> Result
             "user.deprovisioned",
             "organization.deprovisioned",
         ];
-        assert!(told.iter().zip(expected).all(|(told, expected)| told.ends_with(expected)), "{told:?}");
+        assert!(
+            told.iter().zip(expected).all(|(told, expected)| told.ends_with(expected)),
+            "{told:?}"
+        );
         assert_eq!(told.len(), expected.len());
         let bill = app.get("/api/Billing/2019-11-30/detail").await?;
         assert!(bill.to_string().contains("Aanimals Inc"), "what was charged stays: {bill}");
@@ -112,7 +121,10 @@ async fn a_customer_goes_with_all_that_it_has_and_comes_back_without() -> Result
         assert_eq!(bill_again, bill, "the ledger does not notice");
 
         let restored = act(&app, &at, "restore").await?.expect(200)?;
-        assert_eq!((&restored["status"], &restored["deletedAt"]), (&json!("deprovisioned"), &Value::Null));
+        assert_eq!(
+            (&restored["status"], &restored["deletedAt"]),
+            (&json!("deprovisioned"), &Value::Null)
+        );
         assert_eq!(ids(&app.get(&format!("{at}/users")).await?).len(), 2);
         let refused = json!({ "service": "backup", "plan": "BU001" });
         let path = format!("{at}/subscriptions");
@@ -134,7 +146,8 @@ async fn a_reseller_goes_after_those_below_it() -> Result<()> {
         let app = TestApp::new(engine, NOW).await?;
         let reseller = app.reseller("Contoso").await?;
         let customer = app.customer("Aanimals Inc", Some(&reseller)).await?;
-        let (_, session) = app.user(&reseller, "rae@example.com", &["Reseller Administrator"]).await?;
+        let (_, session) =
+            app.user(&reseller, "rae@example.com", &["Reseller Administrator"]).await?;
         let at = format!("/api/v2/resellers/{reseller}");
         let below = format!("/api/v2/customers/{customer}");
         let refused = act(&app, &at, "deprovision").await?;
@@ -159,18 +172,21 @@ async fn a_reseller_goes_after_those_below_it() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_user_who_was_deleted_before_stays_deleted_when_his_organisation_comes_back() -> Result<()> {
+async fn a_user_who_was_deleted_before_stays_deleted_when_his_organisation_comes_back() -> Result<()>
+{
     for engine in BOTH {
         let app = TestApp::new(engine, NOW).await?;
         let customer = app.customer("Aanimals Inc", None).await?;
         let (ann, _) = app.user(&customer, "ann@example.com", &[]).await?;
         let (ben, _) = app.user(&customer, "ben@example.com", &[]).await?;
-        let (at, of_ben) = (format!("/api/v2/customers/{customer}"), format!("/api/v2/users/{ben}"));
+        let (at, of_ben) =
+            (format!("/api/v2/customers/{customer}"), format!("/api/v2/users/{ben}"));
         assert_eq!(act(&app, &of_ben, "delete").await?.problem(409)?, "not_deprovisioned");
         act(&app, &of_ben, "deprovision").await?.expect(200)?;
         act(&app, &of_ben, "delete").await?.expect(200)?;
         let sent = json!({ "roles": [] });
-        let roles = app.send(&app.token, Method::PUT, &format!("{of_ben}/roles"), Some(sent)).await?;
+        let roles =
+            app.send(&app.token, Method::PUT, &format!("{of_ben}/roles"), Some(sent)).await?;
         assert_eq!(roles.problem(409)?, "deleted");
         app.ambient.set("2019-11-02T00:00:00Z");
         act(&app, &at, "deprovision").await?.expect(200)?;

@@ -82,9 +82,24 @@ const ROUTES: &[Row] = &[
         "customers.manage",
         [400, 400, 403, 403, 403],
     ),
-    row("DELETE /api/v2/customers/{id}", About::Customer, "customers.manage", [400, 400, 403, 403, 403]),
-    row("POST /api/v2/customers/{id}/deprovision", About::Customer, "customers.manage", [400, 400, 403, 403, 403]),
-    row("POST /api/v2/customers/{id}/restore", About::Customer, "customers.manage", [400, 400, 403, 403, 403]),
+    row(
+        "DELETE /api/v2/customers/{id}",
+        About::Customer,
+        "customers.manage",
+        [400, 400, 403, 403, 403],
+    ),
+    row(
+        "POST /api/v2/customers/{id}/deprovision",
+        About::Customer,
+        "customers.manage",
+        [400, 400, 403, 403, 403],
+    ),
+    row(
+        "POST /api/v2/customers/{id}/restore",
+        About::Customer,
+        "customers.manage",
+        [400, 400, 403, 403, 403],
+    ),
     row(
         "GET /api/v2/customers/{id}/subscriptions",
         About::Customer,
@@ -216,7 +231,12 @@ const ROUTES: &[Row] = &[
     row("POST /api/v2/users/{id}/disable", About::User, "users.manage", [400, 400, 400, 403, 403]),
     row("POST /api/v2/users/{id}/enable", About::User, "users.manage", [400, 400, 400, 403, 403]),
     row("DELETE /api/v2/users/{id}", About::User, "users.manage", [400, 400, 400, 403, 403]),
-    row("POST /api/v2/users/{id}/deprovision", About::User, "users.manage", [400, 400, 400, 403, 403]),
+    row(
+        "POST /api/v2/users/{id}/deprovision",
+        About::User,
+        "users.manage",
+        [400, 400, 400, 403, 403],
+    ),
     row("POST /api/v2/users/{id}/restore", About::User, "users.manage", [400, 400, 400, 403, 403]),
     row("POST /api/v2/users/{id}/erase", About::User, "users.manage", [400, 400, 400, 403, 403]),
     // Nobody erases himself.

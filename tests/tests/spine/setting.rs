@@ -62,7 +62,7 @@ pub(crate) async fn sell(world: &World, key: &str, level: &str) -> Result<()> {
     let key = key.to_owned();
     let draft = Command::DraftService { key: key.clone(), body: body(sent), if_match: None };
     world.system(draft).await?;
-    world.system(Command::PublishService { key, body: body(json!({})) }).await?;
+    world.system(Command::PublishService { key, body: body(json!({ "rollOut": true })) }).await?;
     Ok(())
 }
 
