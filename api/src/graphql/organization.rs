@@ -218,7 +218,7 @@ impl Organization {
     }
 
     /// How it stands here with every service that is sold: what can be had, and why.
-    #[graphql(complexity = "PAGE_DEFAULT * child_complexity")]
+    #[graphql(complexity = "page_cost(None, None, child_complexity)")]
     async fn offers(&self, context: &Context<'_>) -> Resolved<Option<Vec<Offer>>> {
         let reading = reading(context);
         reading.permit(Permission::ViewServices, &self.0.path)?;

@@ -43,9 +43,10 @@ const OPEN: &[(&str, &str)] = &[
     ("Money", "amount minor currency"),
     (
         "Organization",
-        "id uuid kind number code name status type billingIdentifier contact createdAt version \
-         children",
+        "id uuid kind number code name status type billingIdentifier contact createdAt deletedAt \
+         version children",
     ),
+    ("Offer", "serviceKey planKeys isOwn isWithdrawn isRolledOut"),
     (
         "Override",
         "id position serviceKey planKey property value price percent cleared effectiveFrom \
@@ -171,6 +172,18 @@ const GUARDED: &[Row] = &[
         "Organization.subscriptions",
         "organization(id: $organization) { subscriptions { totalCount } }",
         "/organization/subscriptions",
+        ADMINISTRATORS,
+    ),
+    row(
+        "Organization.offers",
+        "organization(id: $organization) { offers { serviceKey } }",
+        "/organization/offers",
+        ADMINISTRATORS,
+    ),
+    row(
+        "Offer.service",
+        "organization(id: $organization) { offers { service { id } } }",
+        "/organization/offers/0/service",
         ADMINISTRATORS,
     ),
     row(

@@ -132,6 +132,24 @@ const ROUTES: &[Row] = &[
         [200, 200, 200, 403, 403],
     ),
     row(
+        "GET /api/v2/organizations/{id}/offers",
+        About::Customer,
+        "services.view",
+        [200, 200, 200, 403, 403],
+    ),
+    row(
+        "PUT /api/v2/organizations/{id}/offers/{service}",
+        About::Customer,
+        "services.offer",
+        [400, 400, 403, 403, 403],
+    ),
+    row(
+        "DELETE /api/v2/organizations/{id}/offers/{service}",
+        About::Customer,
+        "services.offer",
+        [400, 400, 403, 403, 403],
+    ),
+    row(
         "GET /api/v2/organizations/{id}/overrides",
         About::Customer,
         "billing.view",
