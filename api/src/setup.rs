@@ -44,12 +44,7 @@ pub async fn first(
     let install = Install {
         name: "Service Provider".to_owned(),
         settings: billing.clone(),
-        administrator: Person {
-            email: address()?,
-            first_name: "First".to_owned(),
-            last_name: "Administrator".to_owned(),
-            login: address()?,
-        },
+        administrator: Person::new("First", "Administrator", address()?, address()?),
         password: proof,
     };
     submit(app, Caller::SYSTEM, Command::Install(Box::new(install))).await?;

@@ -45,6 +45,8 @@ pub struct OrganizationResource {
     /// How to reach it.
     #[schema(value_type = BTreeMap<String, String>)]
     pub contact: domain::organization::Contact,
+    /// What your own systems keep of it.
+    pub custom_fields: BTreeMap<String, String>,
     /// The seller above.
     pub parent_id: Option<Uuid>,
     /// `active`, `disabled`, `deprovisioned` or `deleted`.
@@ -69,6 +71,7 @@ impl From<&OrganizationView> for OrganizationResource {
             billing_identifier: view.details.billing_identifier.clone(),
             purpose: view.details.purpose,
             contact: view.details.contact.clone(),
+            custom_fields: view.details.custom_fields.all().clone(),
             parent_id: view.parent.map(|id| id.0),
             status: view.status,
             created_at: view.created_at,
@@ -94,6 +97,12 @@ pub struct UserResource {
     pub email: Option<String>,
     /// Unique name to sign in with; none of somebody who was erased.
     pub login: Option<String>,
+    /// Where in the organisation.
+    pub department: Option<String>,
+    /// Where in the world.
+    pub location: Option<String>,
+    /// What your own systems keep of the user.
+    pub custom_fields: BTreeMap<String, String>,
     /// What he may do.
     #[schema(value_type = Vec<String>)]
     pub roles: Vec<Role>,
@@ -155,19 +164,18 @@ impl SealedUserResource {
     #[must_use]
     pub fn show(self, person: Option<Person>) -> UserResource {
         let (erased_first, erased_last) = ERASED.split_once(' ').unwrap_or((ERASED, ""));
-        let (first_name, last_name, email, login) = match person {
-            Some(Person { email, first_name, last_name, login }) => {
-                (first_name, last_name, Some(email.to_string()), Some(login.to_string()))
-            }
-            None => (erased_first.to_owned(), erased_last.to_owned(), None, None),
-        };
+        let person = person.as_ref();
+        let text = |of: fn(&Person) -> String| person.map(of);
         UserResource {
             id: self.id.0,
             organization_id: self.organization_id.0,
-            first_name,
-            last_name,
-            email,
-            login,
+            first_name: text(|it| it.first_name.clone()).unwrap_or(erased_first.to_owned()),
+            last_name: text(|it| it.last_name.clone()).unwrap_or(erased_last.to_owned()),
+            email: text(|it| it.email.to_string()),
+            login: text(|it| it.login.to_string()),
+            department: person.and_then(|it| it.department.clone()),
+            location: person.and_then(|it| it.location.clone()),
+            custom_fields: person.map(|it| it.custom_fields.all().clone()).unwrap_or_default(),
             roles: self.roles,
             status: self.status,
             created_at: self.created_at,

@@ -3,6 +3,7 @@
 
 pub mod billing;
 pub mod billing_calendar;
+pub mod custom_fields;
 pub mod decider;
 pub mod event;
 mod ids;

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
+use crate::custom_fields::CustomFields;
 use crate::decider::Decider;
 use crate::lifecycle::deleted;
 use crate::offer::{Offer, Offering, Plans, Reach, Withdrawal};
@@ -77,6 +78,9 @@ pub struct Details {
     pub code: Code,
     /// How to reach it.
     pub contact: Contact,
+    /// What the installation keeps of it beside that.
+    #[serde(default, skip_serializing_if = "CustomFields::is_empty")]
+    pub custom_fields: CustomFields,
     /// Its name.
     pub name: String,
     /// Why it is there.
@@ -351,6 +355,7 @@ pub(crate) mod tests {
             billing_identifier: None,
             code: Code::proposed(name, None),
             contact: Contact::default(),
+            custom_fields: CustomFields::default(),
             name: name.to_owned(),
             purpose: Purpose::Standard,
         }

@@ -264,12 +264,9 @@ mod tests {
     const BEN: UserId = UserId(Uuid::from_u128(8));
 
     fn person() -> Person {
-        Person {
-            email: Address::parse("ann@example.com").unwrap(),
-            first_name: "Ann \u{e9} \"quoted\"".to_owned(),
-            last_name: "Lee".to_owned(),
-            login: Address::parse("Ann.Lee@example.com").unwrap(),
-        }
+        let address = |text| Address::parse(text).unwrap();
+        let (email, login) = (address("ann@example.com"), address("Ann.Lee@example.com"));
+        Person::new("Ann \u{e9} \"quoted\"", "Lee", email, login)
     }
 
     fn vault() -> Vault {

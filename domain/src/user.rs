@@ -3,6 +3,7 @@
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
+use crate::custom_fields::CustomFields;
 use crate::decider::Decider;
 use crate::lifecycle::{Status, Transition, deleted};
 use crate::permission::Role;
@@ -23,12 +24,21 @@ pub const ERASED: &str = "Erased user";
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Person {
+    /// What the installation keeps of the person beside that.
+    #[serde(default, skip_serializing_if = "CustomFields::is_empty")]
+    pub custom_fields: CustomFields,
+    /// Where in the organisation.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub department: Option<String>,
     /// Mail address.
     pub email: Address,
     /// First name.
     pub first_name: String,
     /// Last name.
     pub last_name: String,
+    /// Where in the world.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub location: Option<String>,
     /// Unique name to sign in with (UPN).
     pub login: Address,
 }
@@ -40,6 +50,20 @@ impl std::fmt::Debug for Person {
 }
 
 impl Person {
+    /// A person of whom nothing else is known.
+    #[must_use]
+    pub fn new(first_name: &str, last_name: &str, email: Address, login: Address) -> Self {
+        Self {
+            custom_fields: CustomFields::default(),
+            department: None,
+            email,
+            first_name: first_name.to_owned(),
+            last_name: last_name.to_owned(),
+            location: None,
+            login,
+        }
+    }
+
     /// First and last name.
     #[must_use]
     pub fn full_name(&self) -> String {
@@ -380,12 +404,8 @@ mod tests {
     const ANN: UserId = UserId(Uuid::from_u128(7));
 
     fn named(last_name: &str) -> Person {
-        Person {
-            email: Address::parse("ann@example.com").unwrap(),
-            first_name: "Ann".to_owned(),
-            last_name: last_name.to_owned(),
-            login: Address::parse("ann@example.com").unwrap(),
-        }
+        let address = || Address::parse("ann@example.com").unwrap();
+        Person::new("Ann", last_name, address(), address())
     }
 
     fn sealed(person: &Person) -> Identity {

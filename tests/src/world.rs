@@ -293,12 +293,7 @@ pub fn install() -> Command {
             rule: CalendarRule::CalendarMonth,
             zone: chrono_tz::UTC,
         },
-        administrator: Person {
-            email: address(),
-            first_name: "Ada".to_owned(),
-            last_name: "Admin".to_owned(),
-            login: address(),
-        },
+        administrator: Person::new("Ada", "Admin", address(), address()),
         password: Proof("no password".to_owned()),
     }))
 }

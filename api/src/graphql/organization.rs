@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use async_graphql::{Context, Enum, ID, InputObject, Object, SimpleObject};
 use chrono::{DateTime, Utc};
+use domain::custom_fields::CustomFields;
 use domain::lifecycle::Status as InUse;
 use domain::organization::{Contact as Reached, Kind, Purpose};
 use domain::permission::Permission;
@@ -64,6 +65,22 @@ impl Status {
     /// As views write it.
     pub(crate) fn name(self) -> &'static str {
         InUse::from(self).name()
+    }
+}
+
+/// What an installation keeps of an organisation or a user for its own systems.
+#[derive(Clone, Debug, SimpleObject)]
+pub(crate) struct CustomField {
+    /// The field's name.
+    name: String,
+    /// Its value.
+    value: String,
+}
+
+impl CustomField {
+    pub(crate) fn all(fields: &CustomFields) -> Vec<Self> {
+        let fields = fields.all().iter();
+        fields.map(|(name, value)| Self { name: name.clone(), value: value.clone() }).collect()
     }
 }
 
@@ -150,6 +167,11 @@ impl Organization {
     /// How to reach it.
     async fn contact(&self) -> Contact {
         (&self.0.details.contact).into()
+    }
+
+    /// What the installation keeps of it for its own systems, by name.
+    async fn custom_fields(&self) -> Vec<CustomField> {
+        CustomField::all(&self.0.details.custom_fields)
     }
 
     /// When it was founded.

@@ -19,7 +19,7 @@ use super::connection::{
 };
 use super::id::GlobalId;
 use super::limits::page_cost;
-use super::organization::{Organization, Status, find as find_organization};
+use super::organization::{CustomField, Organization, Status, find as find_organization};
 use super::reading::{Reading, Resolved, reading};
 use super::subscription::Subscription;
 use crate::problem::Problem;
@@ -80,6 +80,24 @@ impl User {
     async fn login(&self, context: &Context<'_>) -> Resolved<Option<String>> {
         let person = reading(context).person(&self.0).await?;
         Ok(person.map(|person| person.login.to_string()))
+    }
+
+    /// Where in the organisation; none of somebody who was erased.
+    async fn department(&self, context: &Context<'_>) -> Resolved<Option<String>> {
+        let person = reading(context).person(&self.0).await?;
+        Ok(person.and_then(|person| person.department.clone()))
+    }
+
+    /// Where in the world; none of somebody who was erased.
+    async fn location(&self, context: &Context<'_>) -> Resolved<Option<String>> {
+        let person = reading(context).person(&self.0).await?;
+        Ok(person.and_then(|person| person.location.clone()))
+    }
+
+    /// What the installation keeps of this user for its own systems, by name; none of somebody who was erased.
+    async fn custom_fields(&self, context: &Context<'_>) -> Resolved<Option<Vec<CustomField>>> {
+        let person = reading(context).person(&self.0).await?;
+        Ok(person.map(|person| CustomField::all(&person.custom_fields)))
     }
 
     /// What this user may do.

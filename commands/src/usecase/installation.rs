@@ -2,6 +2,7 @@
 
 use domain::billing::BillingSettings;
 use domain::billing_calendar::{BillingCalendar, BillingCalendarCommand};
+use domain::custom_fields::CustomFields;
 use domain::organization::{Contact, Details, Kind, Organization, OrganizationCommand, Purpose};
 use domain::permission::Role;
 use domain::text::Code;
@@ -40,6 +41,7 @@ pub(crate) fn install(unit: &mut Unit<'_>, install: Install) -> Result<Reply, St
         billing_identifier: None,
         code: Code::proposed(&install.name, None),
         contact: Contact::default(),
+        custom_fields: CustomFields::default(),
         name: install.name,
         purpose: Purpose::Standard,
     };

@@ -1,5 +1,8 @@
 //! Resellers and customers.
 
+use std::collections::BTreeMap;
+
+use domain::custom_fields::CustomFields;
 use domain::organization::{
     Contact, Details, Kind, Organization, OrganizationCommand, Purpose, Status,
 };
@@ -44,6 +47,8 @@ pub struct CreateOrganization {
     pub purpose: Option<PurposeText>,
     /// How to reach it.
     pub contact: Option<ContactText>,
+    /// What your own systems keep of it: up to 50 texts by the names of their fields.
+    pub custom_fields: Option<CustomFieldsText>,
     /// ISO 4217. Everybody bills in the provider's currency so far.
     pub currency: Option<String>,
 }
@@ -65,6 +70,22 @@ pub struct EditOrganization {
     pub purpose: Option<PurposeText>,
     /// How to reach it.
     pub contact: Option<ContactText>,
+    /// These fields are set; `null` removes one, and the others stay as they are.
+    pub custom_fields: Option<CustomFieldsText>,
+}
+
+/// Texts by the names of their fields.
+pub type CustomFieldsText = BTreeMap<String, Option<String>>;
+
+/// Sets and removes the custom fields that a body names.
+pub(crate) fn change_fields(
+    fields: &mut CustomFields,
+    changes: Option<&CustomFieldsText>,
+    faults: &mut Faults,
+) {
+    if let Some(changes) = changes {
+        fields.change(faults, "/customFields", changes);
+    }
 }
 
 /// Why an organisation is there.
@@ -174,11 +195,13 @@ pub(crate) fn create(
         faults.take("/billingIdentifier", line(text, BILLING_IDENTIFIER_MAX_CHARS))
     });
     let contact = body.contact.clone().unwrap_or_default().parse(&mut faults);
+    let mut custom_fields = CustomFields::default();
+    change_fields(&mut custom_fields, body.custom_fields.as_ref(), &mut faults);
     faults.check()?;
     ensure_active(unit, &above)?;
     let (Some(name), Some(code)) = (name, code) else { unreachable!("checked above") };
     let purpose = body.purpose.map_or(Purpose::Standard, Purpose::from);
-    let details = Details { billing_identifier, code, contact, name, purpose };
+    let details = Details { billing_identifier, code, contact, custom_fields, name, purpose };
 
     let id = OrganizationId(unit.id());
     unit.begin::<Organization>(id);
@@ -231,6 +254,7 @@ pub(crate) fn edit(
     if let Some(contact) = &body.contact {
         details.contact = contact.parse(&mut faults);
     }
+    change_fields(&mut details.custom_fields, body.custom_fields.as_ref(), &mut faults);
     faults.check()?;
     ensure_names_are_free(unit, id, &details)?;
     unit.execute::<Organization>(id, &path, OrganizationCommand::Edit(details))?;

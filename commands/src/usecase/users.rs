@@ -1,6 +1,7 @@
 //! Users, their roles, tokens and sessions.
 
 use chrono::{DateTime, Utc};
+use domain::custom_fields::CustomFields;
 use domain::event::Actor;
 use domain::organization::{Organization, Status};
 use domain::permission::{Permission, Role};
@@ -14,8 +15,9 @@ use projections::views::{
 use serde::Deserialize;
 use utoipa::ToSchema;
 
-use super::organizations::{Because, ensure_active, taken};
+use super::organizations::{Because, CustomFieldsText, change_fields, ensure_active, taken};
 use super::{ensure_seen, optional_reason};
+use crate::body::present;
 use crate::error::Stop;
 use crate::resource::{SealedUserResource, TokenResource};
 use crate::unit::Unit;
@@ -42,6 +44,12 @@ pub struct CreateUser {
     pub email: String,
     /// Unique name to sign in with; the mail address where it is left out.
     pub login: Option<String>,
+    /// Where in the organisation.
+    pub department: Option<String>,
+    /// Where in the world.
+    pub location: Option<String>,
+    /// What your own systems keep of the user: up to 50 texts by the names of their fields.
+    pub custom_fields: Option<CustomFieldsText>,
     /// What he may do, by the roles' names. The first user of a customer is its administrator
     /// where this is left out.
     pub roles: Option<Vec<String>>,
@@ -61,6 +69,16 @@ pub struct EditUser {
     pub email: Option<String>,
     /// Unique name to sign in with.
     pub login: Option<String>,
+    /// Where in the organisation; `null` removes it.
+    #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Option<String>)]
+    pub department: Option<Option<String>>,
+    /// Where in the world; `null` removes it.
+    #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Option<String>)]
+    pub location: Option<Option<String>>,
+    /// These fields are set; `null` removes one, and the others stay as they are.
+    pub custom_fields: Option<CustomFieldsText>,
 }
 
 /// What would be printed of a person ends up in a log.
@@ -166,6 +184,10 @@ pub(crate) fn create(
         Some(login) => faults.take("/login", Address::parse(login)),
         None => email.clone(),
     };
+    let department = optional_line(&mut faults, "/department", body.department.as_deref());
+    let location = optional_line(&mut faults, "/location", body.location.as_deref());
+    let mut custom_fields = CustomFields::default();
+    change_fields(&mut custom_fields, body.custom_fields.as_ref(), &mut faults);
     let roles = match &body.roles {
         Some(names) => roles(names, unit, kind, &mut faults)?,
         None => first_users_roles(unit, organization, kind)?,
@@ -179,7 +201,12 @@ pub(crate) fn create(
     else {
         unreachable!("checked above")
     };
-    let person = Person { email, first_name, last_name, login };
+    let person = Person {
+        department,
+        location,
+        custom_fields,
+        ..Person::new(&first_name, &last_name, email, login)
+    };
 
     let id = UserId(unit.id());
     unit.begin::<User>(id);
@@ -204,6 +231,11 @@ fn first_users_roles(
     } else {
         vec![]
     })
+}
+
+/// A line of a body's field, if it has one.
+fn optional_line(faults: &mut Faults, pointer: &str, text: Option<&str>) -> Option<String> {
+    text.and_then(|text| faults.take(pointer, name(text)))
 }
 
 pub(crate) fn edit(
@@ -237,6 +269,13 @@ pub(crate) fn edit(
     };
     set(&mut person.email, "/email", &body.email);
     set(&mut person.login, "/login", &body.login);
+    if let Some(department) = &body.department {
+        person.department = optional_line(&mut faults, "/department", department.as_deref());
+    }
+    if let Some(location) = &body.location {
+        person.location = optional_line(&mut faults, "/location", location.as_deref());
+    }
+    change_fields(&mut person.custom_fields, body.custom_fields.as_ref(), &mut faults);
     faults.check()?;
     ensure_login_is_free(unit, id, &person.login)?;
     // Sealed once more, the same person would look like another one.

@@ -3,6 +3,7 @@
 
 use chrono::{DateTime, Duration, Utc};
 use domain::billing::{Change, Timeline};
+use domain::custom_fields::CustomFields;
 use domain::event::{Actor, Event, Recorded};
 use domain::organization::{Contact, Details, Kind, OrganizationEvent, Purpose, Status};
 use domain::permission::Role;
@@ -277,12 +278,8 @@ fn credential(id: u128, from: i64, until: i64) -> Credential {
 }
 
 fn person(login: &str) -> Person {
-    Person {
-        email: Address::parse(login).expect("an address"),
-        first_name: "Ann".to_owned(),
-        last_name: "Lee".to_owned(),
-        login: Address::parse(login).expect("an address"),
-    }
+    let login = || Address::parse(login).expect("an address");
+    Person::new("Ann", "Lee", login(), login())
 }
 
 fn edited(login: &str) -> UserEvent {
@@ -420,6 +417,7 @@ fn details(name: &str, code: &str) -> Details {
         billing_identifier: None,
         code: Code::parse(code).expect("a code"),
         contact: Contact::default(),
+        custom_fields: CustomFields::default(),
         name: name.to_owned(),
         purpose: Purpose::Standard,
     }
