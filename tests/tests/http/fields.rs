@@ -31,6 +31,7 @@ const OPEN: &[(&str, &str)] = &[
     ("ActivityCount", "category count"),
     ("BillingPeriod", "id endDate startDate state totals entryCount quarantinedCount quarantined"),
     ("Contact", "email name phone"),
+    ("CustomField", "name value"),
     ("Event", "id position kind stream effectiveAt recordedAt actor reason commandId payload"),
     (
         "LedgerEntry",
@@ -43,8 +44,8 @@ const OPEN: &[(&str, &str)] = &[
     ("Money", "amount minor currency"),
     (
         "Organization",
-        "id uuid kind number code name status type billingIdentifier contact createdAt deletedAt \
-         version children",
+        "id uuid kind number code name status type billingIdentifier contact customFields createdAt \
+         deletedAt version children",
     ),
     ("Offer", "serviceKey planKeys isOwn isWithdrawn isRolledOut"),
     (
@@ -82,7 +83,7 @@ const OPEN: &[(&str, &str)] = &[
     ("UnitPrice", "amount exact"),
     (
         "User",
-        "id uuid name firstName lastName email login roles status createdAt erasedAt deletedAt version",
+        "id uuid name firstName lastName email login department location customFields roles status createdAt erasedAt deletedAt version",
     ),
     ("Viewer", "roles permissions"),
 ];

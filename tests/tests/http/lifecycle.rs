@@ -201,3 +201,55 @@ async fn a_user_who_was_deleted_before_stays_deleted_when_his_organisation_comes
     }
     Ok(())
 }
+
+#[tokio::test]
+async fn what_other_systems_know_is_kept_with_organisations_and_users() -> Result<()> {
+    for engine in BOTH {
+        let app = TestApp::new(engine, NOW).await?;
+        let sent =
+            json!({ "name": "Aanimals Inc", "customFields": { "crmId": "42", "tier": "gold" } });
+        let made = app.post("/api/v2/customers", sent).await?;
+        assert_eq!(made["customFields"], json!({ "crmId": "42", "tier": "gold" }));
+        let customer = made["id"].as_str().context("an id")?;
+        let at = format!("/api/v2/customers/{customer}");
+        let sent = json!({ "customFields": { "tier": null, "region": "eu" } });
+        let edited = app.send(&app.token, Method::PATCH, &at, Some(sent)).await?.expect(200)?;
+        assert_eq!(edited["customFields"], json!({ "crmId": "42", "region": "eu" }));
+        assert_eq!(edited["name"], "Aanimals Inc");
+
+        let sent = json!({
+            "firstName": "Ann", "lastName": "Lee", "email": "ann@example.com", "department": "Sales",
+            "location": "Oslo", "customFields": { "badge": "7" },
+        });
+        let ann = app.post(&format!("{at}/users"), sent).await?;
+        assert_eq!(
+            (&ann["department"], &ann["customFields"]["badge"]),
+            (&json!("Sales"), &json!("7"))
+        );
+        let path = format!("/api/v2/users/{}", ann["id"].as_str().context("an id")?);
+        let sent = json!({ "department": null, "customFields": { "badge": "8" } });
+        let moved = app.send(&app.token, Method::PATCH, &path, Some(sent)).await?.expect(200)?;
+        assert_eq!((&moved["department"], &moved["location"]), (&Value::Null, &json!("Oslo")));
+        assert_eq!(moved["customFields"], json!({ "badge": "8" }));
+        let query = format!(
+            "{{ organization(id: \"{customer}\") {{ customFields {{ name value }} \
+             users {{ nodes {{ department location customFields {{ name value }} }} }} }} }}"
+        );
+        let shown = app.post("/graphql", json!({ "query": query })).await?;
+        let shown = &shown["data"]["organization"];
+        assert_eq!(shown["customFields"][1], json!({ "name": "region", "value": "eu" }));
+        let user = json!({
+            "department": null, "location": "Oslo", "customFields": [{ "name": "badge", "value": "8" }],
+        });
+        assert_eq!(shown["users"]["nodes"][0], user);
+
+        let bad = json!({ "customFields": { "a/b": "two\nlines", "": "x" }, "code": "much too long a code" });
+        let refused = app.send(&app.token, Method::PATCH, &at, Some(bad)).await?;
+        let faults = refused.body["errors"].as_array().cloned().unwrap_or_default();
+        let pointers: Vec<_> = faults.iter().filter_map(|it| it["pointer"].as_str()).collect();
+        assert_eq!(pointers, ["/code", "/customFields/", "/customFields/a~1b"]);
+        assert_eq!(refused.problem(422)?, "invalid");
+        app.finish().await?;
+    }
+    Ok(())
+}
