@@ -441,6 +441,7 @@ impl Story {
             purpose: None,
             contact: None,
             currency: None,
+            custom_fields: None,
         };
         let command = Command::CreateOrganization { kind: Kind::Reseller, body: Ok(body) };
         Deed::new(self.administrator, command).then(Then::ResellerFounded(number))
@@ -471,6 +472,9 @@ impl Story {
 fn person(first_name: &str, last_name: &str, domain: &str, namesakes: usize) -> CreateUser {
     let number = if namesakes == 0 { String::new() } else { (namesakes + 1).to_string() };
     CreateUser {
+        custom_fields: None,
+        department: None,
+        location: None,
         first_name: first_name.to_owned(),
         last_name: last_name.to_owned(),
         email: format!("{first_name}.{last_name}{number}@{domain}").to_lowercase(),

@@ -182,6 +182,7 @@ impl Story {
             purpose: None,
             contact: None,
             currency: None,
+            custom_fields: None,
         };
         let command = Command::CreateOrganization { kind: Kind::Customer, body: Ok(body) };
         Deed::new(seller, command).then(Then::CustomerFounded(number))

@@ -1,7 +1,5 @@
 //! Provisioning, changing and deprovisioning.
 
-use chrono::{DateTime, Utc};
-use domain::billing::{Change, Fact};
 use domain::organization::{Kind, Organization};
 use domain::overrides::{Level as OverrideLevel, resolve};
 use domain::permission::Permission;
@@ -415,22 +413,9 @@ pub(crate) fn deprovision(
     done(unit, id)
 }
 
-/// The moments at which a subscription has to be ended, so that nothing is held any more, now or later.
-fn ends(unit: &mut Unit<'_>, view: &SubscriptionView) -> Vec<DateTime<Utc>> {
-    let now = unit.now();
-    let subscription = unit.load::<Subscription>(view.id);
-    let begins =
-        |fact: &&Fact| fact.effective_at > now && matches!(fact.change, Change::Provisioned { .. });
-    let later = subscription.timeline.facts().iter().filter(begins).map(|fact| fact.effective_at);
-    let mut moments: Vec<_> =
-        subscription.held_at(now).map(|_| now).into_iter().chain(later).collect();
-    moments.dedup();
-    moments
-}
-
 /// Whether anything is held, or is to be held later.
 pub(crate) fn is_to_end(unit: &mut Unit<'_>, view: &SubscriptionView) -> bool {
-    !ends(unit, view).is_empty()
+    !unit.load::<Subscription>(view.id).ends_from(unit.now()).is_empty()
 }
 
 /// Takes away what is held and what is to be held later, each by a request of its own.
@@ -439,7 +424,7 @@ pub(crate) fn end(
     view: &SubscriptionView,
     reason: Option<&String>,
 ) -> Result<(), Stop> {
-    for moment in ends(unit, view) {
+    for moment in unit.load::<Subscription>(view.id).ends_from(unit.now()) {
         unit.because(Some(moment), reason.cloned());
         // Where it ended before that by a change of plans, there is nothing to take away.
         if unit.load::<Subscription>(view.id).held_at(moment).is_some() {
