@@ -7,35 +7,43 @@ use serde::{Deserialize, Serialize};
 
 use crate::{PlanKey, ServiceKey};
 
-/// Some plans of a service: these, or all that there are and will be.
+/// Some plans of a service.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct Plans(pub Option<BTreeSet<PlanKey>>);
+#[serde(rename_all = "camelCase")]
+pub enum Plans {
+    /// All that there are and will be.
+    #[default]
+    All,
+    /// These.
+    These(BTreeSet<PlanKey>),
+}
 
 impl Plans {
-    /// All of them.
-    pub const ALL: Self = Self(None);
-
     /// Whether a plan is one of them.
     #[must_use]
     pub fn contain(&self, plan: &PlanKey) -> bool {
-        self.0.as_ref().is_none_or(|plans| plans.contains(plan))
+        match self {
+            Self::All => true,
+            Self::These(plans) => plans.contains(plan),
+        }
     }
 
     /// Those that are among both.
     #[must_use]
     pub fn and(&self, other: &Self) -> Self {
-        match (&self.0, &other.0) {
-            (None, _) => other.clone(),
-            (_, None) => self.clone(),
-            (Some(ours), Some(theirs)) => Self(Some(ours & theirs)),
+        match (self, other) {
+            (Self::All, plans) | (plans, Self::All) => plans.clone(),
+            (Self::These(ours), Self::These(theirs)) => Self::These(ours & theirs),
         }
     }
 
     /// Those that are among either.
     #[must_use]
     pub fn or(&self, other: &Self) -> Self {
-        Self(self.0.as_ref().zip(other.0.as_ref()).map(|(ours, theirs)| ours | theirs))
+        match (self, other) {
+            (Self::All, _) | (_, Self::All) => Self::All,
+            (Self::These(ours), Self::These(theirs)) => Self::These(ours | theirs),
+        }
     }
 }
 
@@ -75,7 +83,7 @@ pub struct Withdrawal {
 }
 
 fn is_all(plans: &Plans) -> bool {
-    *plans == Plans::ALL
+    *plans == Plans::All
 }
 
 /// How it stands with a service at one organisation.
@@ -116,7 +124,7 @@ impl Offer {
 
 /// The plans that reach the last of these organisations, the provider first; none: the service does not.
 pub fn reaching<'a>(chain: impl IntoIterator<Item = Option<&'a Offer>>) -> Option<Plans> {
-    let mut plans = Plans::ALL;
+    let mut plans = Plans::All;
     let mut rolled_out: Option<&Plans> = None;
     for (depth, offer) in chain.into_iter().enumerate() {
         if depth > 0 {
@@ -137,7 +145,7 @@ mod tests {
     use super::*;
 
     fn plans(keys: &[&str]) -> Plans {
-        Plans(Some(keys.iter().map(|key| PlanKey::parse(key).unwrap()).collect()))
+        Plans::These(keys.iter().map(|key| PlanKey::parse(key).unwrap()).collect())
     }
 
     fn offer(reach: Reach, plans: Plans) -> Offer {
@@ -149,10 +157,10 @@ mod tests {
 
     #[test]
     fn the_provider_has_everything_and_nobody_else_has_anything_unasked() {
-        assert_eq!(reaching([None]), Some(Plans::ALL));
+        assert_eq!(reaching([None]), Some(Plans::All));
         assert_eq!(reaching([None, None]), None);
-        let own = offer(Reach::Itself, Plans::ALL);
-        assert_eq!(reaching([None, Some(&own)]), Some(Plans::ALL));
+        let own = offer(Reach::Itself, Plans::All);
+        assert_eq!(reaching([None, Some(&own)]), Some(Plans::All));
         assert_eq!(reaching([None, Some(&own), None]), None, "it was not offered on");
         assert_eq!(reaching([None, None, Some(&own)]), None, "the chain is broken above");
     }
@@ -166,34 +174,34 @@ mod tests {
 
     #[test]
     fn what_is_rolled_out_reaches_all_below_who_are_offered_nothing_else() {
-        let everywhere = offer(Reach::Below, Plans::ALL);
+        let everywhere = offer(Reach::Below, Plans::All);
         let (own, nearer) =
             (offer(Reach::Itself, plans(&["a"])), offer(Reach::Subtree, plans(&["b"])));
-        assert_eq!(reaching([Some(&everywhere), None, None]), Some(Plans::ALL));
+        assert_eq!(reaching([Some(&everywhere), None, None]), Some(Plans::All));
         assert_eq!(reaching([Some(&everywhere), Some(&own), None]), Some(plans(&["a"])));
         assert_eq!(reaching([Some(&everywhere), Some(&nearer), None]), Some(plans(&["b"])));
     }
 
     #[test]
     fn what_is_withdrawn_does_not_come_from_above_until_it_is_offered_again() {
-        let everywhere = offer(Reach::Below, Plans::ALL);
-        let mut withdrawn = offer(Reach::Subtree, Plans::ALL);
+        let everywhere = offer(Reach::Below, Plans::All);
+        let mut withdrawn = offer(Reach::Subtree, Plans::All);
         withdrawn.withdraw(Reach::Subtree);
         assert_eq!(reaching([Some(&everywhere), Some(&withdrawn)]), None);
         assert_eq!(reaching([Some(&everywhere), Some(&withdrawn), Some(&everywhere)]), None);
         let service = ServiceKey::parse("backup").unwrap();
         withdrawn.extend(&Offering { plans: plans(&["a"]), reach: Reach::Itself, service });
         assert_eq!(reaching([Some(&everywhere), Some(&withdrawn)]), Some(plans(&["a"])));
-        let mut not_below = offer(Reach::Subtree, Plans::ALL);
+        let mut not_below = offer(Reach::Subtree, Plans::All);
         not_below.withdraw(Reach::Below);
-        assert_eq!(reaching([None, Some(&not_below)]), Some(Plans::ALL));
+        assert_eq!(reaching([None, Some(&not_below)]), Some(Plans::All));
         assert_eq!(reaching([None, Some(&not_below), None]), None);
     }
 
     fn any_offer() -> impl Strategy<Value = Option<Offer>> {
         let some =
             proptest::option::of(proptest::collection::btree_set("[abc]", 0..3).prop_map(|keys| {
-                Plans(Some(keys.iter().map(|key| PlanKey::parse(key).unwrap()).collect()))
+                Plans::These(keys.iter().map(|key| PlanKey::parse(key).unwrap()).collect())
             }));
         let offer = (some.clone(), some, any::<bool>())
             .prop_map(|(own, below, is_withdrawn)| Offer { own, below, is_withdrawn });

@@ -471,7 +471,7 @@ pub(crate) mod tests {
     fn offering_the_same_again_is_no_fact_and_a_new_plan_joins_what_names_its_plans() {
         let service = || ServiceKey::parse("backup").unwrap();
         let plans = |keys: &[&str]| {
-            Plans(Some(keys.iter().map(|key| crate::PlanKey::parse(key).unwrap()).collect()))
+            Plans::These(keys.iter().map(|key| crate::PlanKey::parse(key).unwrap()).collect())
         };
         let offering = |reach, plans| Offering { plans, reach, service: service() };
         let offered = |reach, plans| OrganizationEvent::Offered(offering(reach, plans));
@@ -495,7 +495,7 @@ pub(crate) mod tests {
             .when(4, OrganizationCommand::Withdraw(withdrawal))
             .then_nothing();
         let all =
-            || given::<Organization>([customer.clone(), (2, offered(Reach::Itself, Plans::ALL))]);
+            || given::<Organization>([customer.clone(), (2, offered(Reach::Itself, Plans::All))]);
         all().when(3, OrganizationCommand::AddPlans(service(), plans(&["b"]))).then_nothing();
     }
 

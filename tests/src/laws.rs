@@ -111,7 +111,7 @@ async fn timelines_are_the_logs(database: &Database, events: &[Recorded]) -> Res
 
 /// Who is sealed has a key; who was erased has none, and nobody else has.
 async fn persons_have_keys(database: &Database) -> Result<()> {
-    let sql = "select key from view_user where kind = 'sealed' order by key";
+    let sql = "select key from view_user where kind in ('sealed', 'deleted sealed') order by key";
     let sealed = database.fetch(sql, &[]).await?;
     let keys = database.fetch("select user_id from person_key order by user_id", &[]).await?;
     let ids = |rows: &[eventstore::Row]| {

@@ -112,11 +112,15 @@ pub(crate) fn offer(
     unit.because(None, reason);
     match more {
         None => {
-            let offering = Offering { plans: Plans(exactly), reach, service: key.clone() };
+            let offering = Offering {
+                plans: exactly.map_or(Plans::All, Plans::These),
+                reach,
+                service: key.clone(),
+            };
             let command = OrganizationCommand::Offer(offering);
             unit.execute::<Organization>(place.id, &place.path, command)?;
         }
-        Some(more) => add_plans(unit, &place, &key, &Plans(Some(more)), subtree)?,
+        Some(more) => add_plans(unit, &place, &key, &Plans::These(more), subtree)?,
     }
     done(unit, place.id, &key)
 }
@@ -198,7 +202,7 @@ pub(crate) fn withdraw(
 /// Offers a service to everybody, also to those who come later.
 pub(crate) fn roll_out(unit: &mut Unit<'_>, service: &ServiceKey) -> Result<(), Stop> {
     let provider = installation::provider(unit)?;
-    let offering = Offering { plans: Plans::ALL, reach: Reach::Below, service: service.clone() };
+    let offering = Offering { plans: Plans::All, reach: Reach::Below, service: service.clone() };
     let command = OrganizationCommand::Offer(offering);
     unit.execute::<Organization>(provider, &TenantPath::provider(), command)
 }

@@ -184,7 +184,7 @@ const GUARDED: &[Row] = &[
     row(
         "Offer.service",
         "organization(id: $organization) { offers { service { id } } }",
-        "/organization/offers/0/service",
+        "/organization/offers/*/service",
         ADMINISTRATORS,
     ),
     row(

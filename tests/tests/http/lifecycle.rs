@@ -155,7 +155,7 @@ async fn a_reseller_goes_after_those_below_it() -> Result<()> {
         assert_eq!(refused.problem(409)?, "has_organizations");
         assert!(detail.contains("Aanimals Inc"), "{detail}");
         let own = app.send(&session, Method::POST, &format!("{at}/deprovision"), None).await?;
-        assert_eq!(own.problem(403)?, "forbidden");
+        assert_eq!(own.problem(409)?, "yourself");
         act(&app, &below, "deprovision").await?.expect(200)?;
         act(&app, &at, "deprovision").await?.expect(200)?;
         assert_eq!(act(&app, &at, "delete").await?.problem(409)?, "has_organizations");

@@ -86,7 +86,7 @@ const ROUTES: &[Row] = &[
         "DELETE /api/v2/customers/{id}",
         About::Customer,
         "customers.manage",
-        [400, 400, 403, 403, 403],
+        [409, 409, 403, 403, 403],
     ),
     row(
         "POST /api/v2/customers/{id}/deprovision",
@@ -147,7 +147,7 @@ const ROUTES: &[Row] = &[
         "DELETE /api/v2/organizations/{id}/offers/{service}",
         About::Customer,
         "services.offer",
-        [400, 400, 403, 403, 403],
+        [200, 200, 403, 403, 403],
     ),
     row(
         "GET /api/v2/organizations/{id}/overrides",
@@ -194,7 +194,7 @@ const ROUTES: &[Row] = &[
     row("POST /api/v2/resellers/{id}/disable", About::Reseller, "", [400, 409, 404, 404, 404]),
     row("POST /api/v2/resellers/{id}/enable", About::Reseller, "", [400, 400, 404, 404, 404]),
     row("POST /api/v2/resellers/{id}/deprovision", About::Reseller, "", [400, 409, 404, 404, 404]),
-    row("DELETE /api/v2/resellers/{id}", About::Reseller, "", [400, 409, 404, 404, 404]),
+    row("DELETE /api/v2/resellers/{id}", About::Reseller, "", [409, 409, 404, 404, 404]),
     row("POST /api/v2/resellers/{id}/restore", About::Reseller, "", [400, 400, 404, 404, 404]),
     row("GET /api/v2/resellers/{id}/users", About::Reseller, "", [200, 200, 404, 404, 404]),
     row("POST /api/v2/resellers/{id}/users", About::Reseller, "", [400, 400, 404, 404, 404]),
@@ -248,7 +248,7 @@ const ROUTES: &[Row] = &[
     row("PATCH /api/v2/users/{id}", About::Himself, "users.manage", [400, 400, 400, 403, 403]),
     row("POST /api/v2/users/{id}/disable", About::User, "users.manage", [400, 400, 400, 403, 403]),
     row("POST /api/v2/users/{id}/enable", About::User, "users.manage", [400, 400, 400, 403, 403]),
-    row("DELETE /api/v2/users/{id}", About::User, "users.manage", [400, 400, 400, 403, 403]),
+    row("DELETE /api/v2/users/{id}", About::User, "users.manage", [409, 409, 409, 403, 403]),
     row(
         "POST /api/v2/users/{id}/deprovision",
         About::User,
