@@ -393,7 +393,8 @@ impl Wishes {
         let stream = Some(format!("service-{service}"));
         if kind == Kind::Publish {
             let path = format!("/api/v2/services/{service}/publish");
-            return self.wish(kind, "", stream, ("POST", path), |key| json!({ "reason": key }));
+            let body = |key: &str| json!({ "reason": key, "rollOut": true });
+            return self.wish(kind, "", stream, ("POST", path), body);
         }
         let path = format!("/api/v2/services/{service}/draft");
         let text = SERVICES.iter().find(|it| it.0 == service).map_or("{}", |it| it.1);

@@ -46,10 +46,12 @@ async fn a_copy_has_whom_was_erased_only_if_it_was_made_before() -> Result<()> {
 
         site.run(&["verify"]).await?.well()?;
         let healthy = site.run(&["doctor", "--deep"]).await?;
-        ensure!(
-            healthy.code == Some(0) && healthy.out.contains("sealed, each with a key"),
-            "{healthy:?}"
-        );
+        ensure!(healthy.out.contains("sealed, each with a key"), "{healthy:?}");
+        let checks: Value = serde_json::from_str(&healthy.out)?;
+        let mut checks = checks["checks"].as_array().into_iter().flatten();
+        // A throw-away PostgreSQL is not durable, and doctor says so.
+        let trouble = checks.find(|it| it["verdict"] == "fault" && it["check"] != "durability");
+        ensure!(trouble.is_none(), "{trouble:?}");
         site.check().await?;
         for file in [&before, &after, &export] {
             let bytes = std::fs::read(file)?.to_ascii_lowercase();
