@@ -302,7 +302,7 @@ impl<'a> Unit<'a> {
             return Ok(person.as_ref().clone());
         }
         let key = self.person_key(id).ok_or_else(Refusal::not_found)?;
-        let person = key.open(id, sealed);
+        let person = key.unseal(id, sealed);
         Ok(person.expect("what is in the log was sealed under the key that is kept for it"))
     }
 

@@ -128,7 +128,7 @@ impl PersonKey {
     ///
     /// # Errors
     /// Where it is not what this key has sealed for that user.
-    pub fn open(&self, user: UserId, sealed: &Sealed) -> Result<Person, Unopened> {
+    pub fn unseal(&self, user: UserId, sealed: &Sealed) -> Result<Person, Unopened> {
         match sealed {
             Sealed::Clear(person) => Ok(person.as_ref().clone()),
             Sealed::Text(text) => {
@@ -277,19 +277,19 @@ mod tests {
     fn a_person_opens_with_its_own_key_and_as_itself_only() {
         let (hers, his) = (PersonKey::new([3; RANDOM_BYTES]), PersonKey::new([4; RANDOM_BYTES]));
         let sealed = hers.seal(ANN, &person(), [5; RANDOM_BYTES]);
-        assert_eq!(hers.open(ANN, &sealed), Ok(person()));
-        assert_eq!(his.open(ANN, &sealed), Err(Unopened));
-        assert_eq!(hers.open(BEN, &sealed), Err(Unopened));
+        assert_eq!(hers.unseal(ANN, &sealed), Ok(person()));
+        assert_eq!(his.unseal(ANN, &sealed), Err(Unopened));
+        assert_eq!(hers.unseal(BEN, &sealed), Err(Unopened));
         let Sealed::Text(text) = &sealed else { panic!("it is sealed") };
         for (place, _) in text.char_indices() {
             let mut other = text.clone();
             let is_a = &text[place..=place] == "A";
             other.replace_range(place..=place, if is_a { "B" } else { "A" });
             // The last digit has bits that mean nothing; base64 refuses them.
-            assert_eq!(hers.open(ANN, &Sealed::Text(other)), Err(Unopened), "{place}");
+            assert_eq!(hers.unseal(ANN, &Sealed::Text(other)), Err(Unopened), "{place}");
         }
         for short in ["", "AAAA", &text[..40]] {
-            assert_eq!(hers.open(ANN, &Sealed::Text(short.to_owned())), Err(Unopened), "{short}");
+            assert_eq!(hers.unseal(ANN, &Sealed::Text(short.to_owned())), Err(Unopened), "{short}");
         }
     }
 
@@ -301,7 +301,7 @@ mod tests {
                       2UtefnLCPaGXegg9k5NXhmlUVR5E/btg9qSQ/WRKV3rgoLBGCZ0";
         let key = PersonKey::new([3; RANDOM_BYTES]);
         assert_eq!(key.seal(ANN, &person(), [5; RANDOM_BYTES]), Sealed::Text(sealed.to_owned()));
-        assert_eq!(key.open(ANN, &Sealed::Text(sealed.to_owned())), Ok(person()));
+        assert_eq!(key.unseal(ANN, &Sealed::Text(sealed.to_owned())), Ok(person()));
     }
 
     #[test]

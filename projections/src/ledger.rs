@@ -558,7 +558,7 @@ impl Names {
             .filter_map(|fact| fact.actor.strip_prefix("user:").map(str::to_owned));
         let people = holders.chain(actors).collect();
         let users = finder::find_many::<UserView>(database, scope, people).await?;
-        let opened = persons.open(database, users.values().map(|user| user.id)).await?;
+        let opened = persons.unlock(database, users.values().map(|user| user.id)).await?;
         let users = users.into_iter().map(|(key, user)| {
             let name = opened.name(user.id, user.person.as_ref());
             (key, (user, name))

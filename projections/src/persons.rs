@@ -51,7 +51,7 @@ impl Persons {
     ///
     /// # Errors
     /// What the database says; where a key is not what this installation has sealed.
-    pub async fn open(
+    pub async fn unlock(
         &self,
         database: &Database,
         users: impl IntoIterator<Item = UserId>,
@@ -121,7 +121,7 @@ impl Opened {
         match sealed {
             Sealed::Clear(_) => None,
             Sealed::Text(_) => {
-                let opened = self.0.get(&user)?.open(user, sealed);
+                let opened = self.0.get(&user)?.unseal(user, sealed);
                 opened
                     .inspect_err(|error| {
                         tracing::error!(%user, %error, "a person cannot be opened");

@@ -4,6 +4,7 @@
 use std::sync::Once;
 
 use chrono::{DateTime, Duration, Utc};
+use commands::usecase::organizations::Because;
 use commands::usecase::users::NewCredential;
 use commands::{Caller, Command, Committed, Error, Idempotency, Input, ShapeFault, Submission};
 use domain::lifecycle::Transition;
@@ -19,6 +20,8 @@ use uuid::Uuid;
 
 use crate::world::install;
 
+/// The step in which some go all the way down and come back.
+const LIVES_END: usize = 24;
 /// Most commands that are handed over at once.
 const BURST_MAX: usize = 24;
 /// The same in a simulation.
@@ -125,6 +128,7 @@ impl History {
                 .collect(),
             4 => self.first_organizations(),
             5 => self.first_users(),
+            LIVES_END => self.lives(),
             _ => {
                 self.turn_the_clock();
                 let most = if self.zone.is_some() { WILD_BURST_MAX } else { BURST_MAX };
@@ -209,6 +213,23 @@ impl History {
             [user("ann", json!([role, "Service Provider Developer"])), user("ben", json!([]))]
         });
         users.collect()
+    }
+
+    /// A user and a customer are taken all the way down, and come back.
+    fn lives(&mut self) -> Vec<Submission> {
+        let (user, customers) = (self.user(), self.organizations.clone());
+        let mut customers = customers.into_iter().filter(|(_, kind)| *kind == Kind::Customer);
+        let customer = customers.next().map(|(id, _)| id).unwrap_or_default();
+        let steps =
+            [Transition::Deprovision, Transition::Delete, Transition::Restore, Transition::Enable];
+        let lives = steps.into_iter().flat_map(|step| {
+            let (id, kind) = (customer.clone(), Kind::Customer);
+            [
+                Command::TransitionUser { id: user.clone(), step, body: Ok(Because::default()) },
+                Command::TransitionOrganization { id, kind, step, body: Ok(Because::default()) },
+            ]
+        });
+        lives.map(system).collect()
     }
 
     fn install(&self) -> Command {
@@ -396,7 +417,7 @@ impl History {
         self.perhaps_of(0.4, &["asked by phone", " ", "ticket\t\"42\"\n", "bad\u{1}"])
     }
 
-    fn because(&mut self) -> Input<commands::usecase::organizations::Because> {
+    fn because(&mut self) -> Input<Because> {
         let body = json!({ "reason": self.reason() });
         self.perhaps(body)
     }
@@ -448,9 +469,7 @@ impl History {
         self.one_of(&SERVICES)
     }
 
-    fn organization_and_reason(
-        &mut self,
-    ) -> (String, Kind, Input<commands::usecase::organizations::Because>) {
+    fn organization_and_reason(&mut self) -> (String, Kind, Input<Because>) {
         let (id, kind) = self.organization();
         let kind = if self.rng.random_bool(0.05) { Kind::Customer } else { kind };
         (id, kind, self.because())

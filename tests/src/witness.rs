@@ -637,7 +637,7 @@ pub async fn read(database: &Database, persons: &Persons) -> Result<Vec<Effect>>
         }
         let events = page.iter().map(eventstore::Stored::decode).collect::<Result<Vec<_>, _>>()?;
         let users = events.iter().filter_map(|event| event.person()).map(|(user, _)| user);
-        let opened = persons.open(database, users).await?;
+        let opened = persons.unlock(database, users).await?;
         effects.extend(events.iter().map(|event| Effect::new(event, &opened)));
     }
 }

@@ -339,7 +339,7 @@ impl Loader<Ingredients> for Source {
         let requests = keys.iter().map(|key| key.0.as_ref());
         let found = finder::ingredients(self.app.database(), requests).await?;
         let holders = found.values().filter_map(|request| Some(request.user.as_ref()?.id));
-        let opened = self.app.persons().open(self.app.database(), holders).await?;
+        let opened = self.app.persons().unlock(self.app.database(), holders).await?;
         let built = |key: &Ingredients| {
             let request = found.get(&key.0.id)?;
             let shown = shown_request(request, &opened);
@@ -373,7 +373,7 @@ impl Loader<Who> for Source {
 
     async fn load(&self, keys: &[Who]) -> Result<HashMap<Who, Self::Value>, Problem> {
         let users = keys.iter().map(|key| key.0.id);
-        let opened = self.app.persons().open(self.app.database(), users).await?;
+        let opened = self.app.persons().unlock(self.app.database(), users).await?;
         let person = |user: &UserView| opened.person(user.id, user.person.as_ref()).map(Arc::new);
         Ok(keys.iter().map(|key| (key.clone(), person(&key.0))).collect())
     }

@@ -228,7 +228,7 @@ impl User {
             None => Self::all(reading, query).await?,
         };
         let opened = reading.app.persons();
-        let opened = opened.open(reading.app.database(), users.iter().map(|it| it.id)).await?;
+        let opened = opened.unlock(reading.app.database(), users.iter().map(|it| it.id)).await?;
         let wanted = filter.name.map(|name| name.to_lowercase());
         let mut found = Vec::new();
         for user in users {

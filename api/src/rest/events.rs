@@ -125,7 +125,7 @@ fn show_person(shown: &mut Value, place: &str, user: UserId, sealed: &Sealed, op
 /// What the database says.
 pub async fn shown_events(app: &App, events: &[Recorded]) -> Result<Vec<CloudEvent>, Error> {
     let users = events.iter().filter_map(|event| event.person()).map(|(user, _)| user);
-    let opened = app.persons().open(app.database(), users).await?;
+    let opened = app.persons().unlock(app.database(), users).await?;
     Ok(events.iter().map(|event| CloudEvent::new(event, &opened)).collect())
 }
 

@@ -149,7 +149,7 @@ pub async fn get_request(State(app): State<App>, reader: Reader, Path(id): Path<
         None => None,
         Some(request) => {
             let holder = request.user.as_ref().map(|user| user.id);
-            let opened = app.persons().open(app.database(), holder).await?;
+            let opened = app.persons().unlock(app.database(), holder).await?;
             Some(shown_request(&request, &opened))
         }
     };

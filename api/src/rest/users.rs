@@ -41,7 +41,7 @@ async fn find_organization(
 
 /// A user as he is shown.
 async fn show(app: &App, user: SealedUserResource) -> Result<UserResource, Problem> {
-    let opened = app.persons().open(app.database(), [user.id]).await?;
+    let opened = app.persons().unlock(app.database(), [user.id]).await?;
     let person = opened.person(user.id, user.person.as_ref());
     Ok(user.show(person))
 }
@@ -68,7 +68,7 @@ async fn list(
     query.owner = Some(organization.id.to_string());
     let found = finder::list::<UserView>(app.database(), &reader.0.scope(), &query).await?;
     let users = found.items.iter().map(|(_, user)| user.id);
-    let opened = app.persons().open(app.database(), users).await?;
+    let opened = app.persons().unlock(app.database(), users).await?;
     Ok(page(&found, |view| {
         let person = opened.person(view.id, view.person.as_ref());
         SealedUserResource::from(view).show(person)

@@ -17,8 +17,8 @@ use domain::user::UserEvent;
 use eventstore::{Chain, Database, Engine, Log};
 use projections::View;
 use projections::views::{
-    AccessView, ActivityView, CalendarView, NameView, NumberView, OrganizationView, OverrideView,
-    RequestView, ServiceView, SubscriptionView, TABLES, UserView,
+    AccessView, ActivityView, CalendarView, NameView, NumberView, OfferView, OrganizationView,
+    OverrideView, RequestView, ServiceView, SubscriptionView, TABLES, UserView,
 };
 use uuid::Uuid;
 
@@ -66,7 +66,7 @@ fn with_person_opened(event: &Recorded, keys: &PersonKeys) -> Recorded {
     let sealed = match keys.get(&user) {
         None => Sealed::Text("erased".to_owned()),
         Some(key) => {
-            let person = key.open(user, sealed).expect("it was sealed under this key");
+            let person = key.unseal(user, sealed).expect("it was sealed under this key");
             Sealed::Clear(Box::new(person))
         }
     };
@@ -211,12 +211,13 @@ fn fold<V: View>(events: &[Recorded]) -> BTreeSet<Line> {
 
 /// Every table that queries read has exactly the rows that its pure fold gives.
 async fn views_are_folded_from(database: &Database, events: &[Recorded]) -> Result<()> {
-    let folds: [(&str, BTreeSet<Line>); 11] = [
+    let folds: [(&str, BTreeSet<Line>); 12] = [
         (AccessView::TABLE, fold::<AccessView>(events)),
         (ActivityView::TABLE, fold::<ActivityView>(events)),
         (CalendarView::TABLE, fold::<CalendarView>(events)),
         (NameView::TABLE, fold::<NameView>(events)),
         (NumberView::TABLE, fold::<NumberView>(events)),
+        (OfferView::TABLE, fold::<OfferView>(events)),
         (OrganizationView::TABLE, fold::<OrganizationView>(events)),
         (OverrideView::TABLE, fold::<OverrideView>(events)),
         (RequestView::TABLE, fold::<RequestView>(events)),
