@@ -355,7 +355,10 @@ impl History {
             550..575 => Command::SignOut { session: self.credential().1 },
             575..605 => self.draft(),
             605..630 => {
-                let body = json!({ "effectiveAt": self.moment(), "reason": self.reason() });
+                let body = json!({
+                    "effectiveAt": self.moment(), "reason": self.reason(),
+                    "rollOut": self.rng.random_bool(0.5),
+                });
                 publish(self.service(), body)
             }
             630..720 => Command::ProvisionToCustomer {
@@ -639,7 +642,7 @@ impl History {
 
     fn offer(&mut self) -> Command {
         let (organization, service) = (self.organization().0, self.service().to_owned());
-        if self.rng.random_bool(0.25) {
+        if self.rng.random_bool(0.1) {
             return Command::WithdrawOffer { organization, service, body: self.because() };
         }
         let plans = match self.rng.random_range(0..3) {

@@ -533,9 +533,25 @@ fn changes(made: &BTreeMap<&'static str, Value>) -> Vec<(&'static str, Command)>
             "enable",
             Command::TransitionOrganization {
                 step: Transition::Enable,
-                id: customer,
+                id: customer.clone(),
                 kind,
                 body: because(),
+            },
+        ),
+        (
+            "offer",
+            Command::OfferService {
+                organization: customer,
+                service: "backup".to_owned(),
+                body: body(json!({ "plans": ["basic"] })),
+            },
+        ),
+        (
+            "roll a plan out",
+            Command::OfferService {
+                organization: text(&made["provider"], "organizationId"),
+                service: "backup".to_owned(),
+                body: body(json!({ "addPlans": ["plus"], "subtree": true })),
             },
         ),
     ]
@@ -569,6 +585,8 @@ async fn read(database: &Database, persons: &Persons) -> Result<()> {
     let slots = finder::list::<SubscriptionView>(database, &scope, &query).await?;
     ensure!(slots.items.len() == 2);
     let paths = [customer.path.clone()];
+    let offers = finder::offers_on_the_way_to(database, &paths).await?;
+    ensure!(offers["backup"].len() == 2, "the provider's, and the customer's");
     projections::activity::days(database, &scope, &paths, &query).await?;
     projections::activity::count_days(database, &scope, &paths).await?;
     let settings = ledger::settings(database).await?;

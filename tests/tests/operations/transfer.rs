@@ -119,10 +119,18 @@ const DAMAGES: &[Damage] = &[
     ("half of it", |text| text[..text.len() / 2].to_owned(), "cut off"),
     ("all but the end", |text| without_line(text, |line| line.starts_with("{\"end\"")), "cut off"),
     ("all but the last byte", |text| text[..text.len() - 1].to_owned(), "cut off"),
-    ("a changed event", |text| text.replacen("Witness", "Nobody", 1), "was changed"),
+    (
+        "a changed event",
+        |text| text.replacen("Service Provider", "Service Nobody", 1),
+        "was changed",
+    ),
     (
         "a removed row",
-        |text| without_line(text, |line| line.starts_with("{\"row\"") && line.contains("Witness")),
+        |text| {
+            without_line(text, |line| {
+                line.starts_with("{\"row\"") && line.contains("Service Provider")
+            })
+        },
         "is missing",
     ),
     (
