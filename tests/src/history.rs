@@ -363,9 +363,9 @@ impl History {
             }
             630..720 => Command::ProvisionToCustomer {
                 customer: self.organization().0,
-                body: self.provision(),
+                body: self.provision(false),
             },
-            720..810 => Command::ProvisionToUser { user: self.user(), body: self.provision() },
+            720..810 => Command::ProvisionToUser { user: self.user(), body: self.provision(true) },
             810..880 => self.change(),
             880..930 => {
                 let body = json!({ "effectiveAt": self.moment(), "reason": self.reason() });
@@ -616,8 +616,12 @@ impl History {
         }
     }
 
-    fn provision(&mut self) -> Input<commands::usecase::subscriptions::Provision> {
-        let service = self.service();
+    /// Mostly of a service that is provisioned to users, or is not.
+    fn provision(&mut self, to_user: bool) -> Input<commands::usecase::subscriptions::Provision> {
+        let mut service = self.service();
+        if is_of_users(service) != to_user && self.rng.random_bool(0.9) {
+            service = if to_user { "mail" } else { "backup" };
+        }
         let chance = if is_multi(service) { 0.9 } else { 0.05 };
         let body = json!({
             "service": service,
@@ -702,6 +706,10 @@ fn is_multi(service: &str) -> bool {
     matches!(service, "crm" | "router")
 }
 
+fn is_of_users(service: &str) -> bool {
+    matches!(service, "mail" | "desktop" | "crm")
+}
+
 fn first_plans(key: &str) -> Value {
     let plan = |plan: &str, price: &str| {
         json!({
@@ -712,7 +720,7 @@ fn first_plans(key: &str) -> Value {
     };
     json!({
         "name": key,
-        "level": if matches!(key, "mail" | "desktop" | "crm") { "user" } else { "customer" },
+        "level": if is_of_users(key) { "user" } else { "customer" },
         "instancing": if is_multi(key) { "multi" } else { "single" },
         "properties": [{ "key": PROPERTIES[0] }, { "key": PROPERTIES[1], "label": "Region" }],
         "plans": [plan(PLANS[0], "10.00"), plan(PLANS[1], "20.00"), plan(PLANS[2], "5.00")],

@@ -147,7 +147,7 @@ const DAMAGES: &[Damage] = &[
         "a changed answer",
         |text| {
             let at = text.find("{\"reply\"").expect("there are answers");
-            format!("{}{}", &text[..at], text[at..].replacen("Witness", "Nobody", 1))
+            format!("{}{}", &text[..at], text[at..].replacen("active", "absent", 1))
         },
         "something above it was changed",
     ),
