@@ -15,10 +15,12 @@ use commands::Caller;
 use domain::event::{Event, Recorded};
 use domain::organization::{OrganizationEvent, Status};
 use domain::permission::{Authority, Permission};
+use domain::seal::Vault;
 use domain::user::Credential;
 use domain::{Bug, OrganizationId, TenantPath, TokenId, UserId, planted};
 use eventstore::{Database, Error, Log, failpoint};
 use moka::sync::Cache;
+use projections::Persons;
 use projections::finder::{self, Scope};
 use projections::views::{AccessView, OrganizationView};
 use tokio::sync::watch;
@@ -136,27 +138,35 @@ struct Access {
     enabled: bool,
 }
 
-/// Remembers who may come in, and forgets at once what has changed.
+/// Remembers who may come in, and what persons are opened with; forgets at once what has changed.
 #[derive(Debug)]
 pub struct Gate {
     known: Cache<UserId, Arc<Access>>,
+    persons: Persons,
     /// Grows with every change, so that what was read before it is not remembered after it.
     changes: AtomicU64,
     /// Where the log ends, as far as is known.
     end: watch::Sender<u64>,
 }
 
-impl Default for Gate {
-    fn default() -> Self {
+impl Gate {
+    /// That of an installation with these keys.
+    #[must_use]
+    pub fn new(vault: Vault) -> Self {
         Self {
             known: Cache::new(REMEMBERED_MAX),
+            persons: Persons::new(vault),
             changes: AtomicU64::new(0),
             end: watch::Sender::new(0),
         }
     }
-}
 
-impl Gate {
+    /// Opens persons.
+    #[must_use]
+    pub fn persons(&self) -> &Persons {
+        &self.persons
+    }
+
     /// Hears what this process has committed, and forgets what has changed by it.
     pub fn hear(&self, events: &[Recorded]) {
         events.iter().for_each(|event| self.forget(event));
@@ -202,6 +212,7 @@ impl Gate {
     fn forget_user(&self, id: UserId) {
         self.changes.fetch_add(1, Ordering::SeqCst);
         self.known.invalidate(&id);
+        self.persons.forget(id);
     }
 
     fn forget_all(&self) {
@@ -252,6 +263,7 @@ impl Gate {
                     // What cannot be followed must not be trusted.
                     tracing::warn!(%error, "the log cannot be followed");
                     self.forget_all();
+                    self.persons.forget_all();
                 }
             }
         }

@@ -2,6 +2,8 @@
 
 pub mod definition;
 pub mod installation;
+pub(crate) mod lifecycle;
+pub mod offers;
 pub mod organizations;
 pub mod overrides;
 pub mod services;

@@ -10,6 +10,7 @@ use serde_json::value::RawValue;
 
 use crate::billing_calendar::BillingCalendarEvent;
 use crate::organization::OrganizationEvent;
+use crate::seal::Sealed;
 use crate::service::ServiceEvent;
 use crate::subscription::SubscriptionEvent;
 use crate::upcast::Upcasters;
@@ -272,6 +273,27 @@ impl Recorded {
         StoredForm { body, kind: shape.kind, schema: shape.schema }
     }
 
+    /// The person that it tells of, if it does: whose it is, and as it was then.
+    #[must_use]
+    pub fn person(&self) -> Option<(UserId, &Sealed)> {
+        match &self.event {
+            Event::User(UserEvent::Created { id, person, .. }) => Some((*id, &person.sealed)),
+            Event::User(UserEvent::Edited { person }) => {
+                let id = self.stream.split_once('-')?.1.parse().ok()?;
+                Some((id, &person.sealed))
+            }
+            Event::Subscription(
+                SubscriptionEvent::ProvisionRequested { request }
+                | SubscriptionEvent::ChangeRequested { request },
+            ) => request.user.as_ref().map(|user| (user.id, &user.person)),
+            Event::Organization(_)
+            | Event::User(_)
+            | Event::Service(_)
+            | Event::Subscription(_)
+            | Event::BillingCalendar(_) => None,
+        }
+    }
+
     /// Reads what [`Recorded::to_stored`] wrote, at any time in the past.
     ///
     /// # Errors
@@ -344,10 +366,15 @@ pub fn readable(kind: &str, schema: u32) -> Result<(), Undecodable> {
 pub const KINDS: &[&str] = &[
     "billing_calendar.set",
     "organization.created",
+    "organization.deleted",
+    "organization.deprovisioned",
     "organization.disabled",
     "organization.edited",
     "organization.enabled",
+    "organization.offer_withdrawn",
+    "organization.offered",
     "organization.overridden",
+    "organization.restored",
     "service.drafted",
     "service.published",
     "subscription.change_requested",
@@ -360,10 +387,14 @@ pub const KINDS: &[&str] = &[
     "subscription.provision_started",
     "subscription.provisioned",
     "user.created",
+    "user.deleted",
+    "user.deprovisioned",
     "user.disabled",
     "user.edited",
     "user.enabled",
+    "user.erased",
     "user.password_set",
+    "user.restored",
     "user.roles_assigned",
     "user.signed_in",
     "user.signed_out",

@@ -3,11 +3,14 @@
 
 pub mod billing;
 pub mod billing_calendar;
+pub mod custom_fields;
 pub mod decider;
 pub mod effective;
 pub mod event;
 mod ids;
+pub mod lifecycle;
 pub mod money;
+pub mod offer;
 pub mod organization;
 pub mod overrides;
 mod path;
@@ -15,6 +18,7 @@ pub mod permission;
 mod planted;
 pub mod property;
 mod refusal;
+pub mod seal;
 pub mod service;
 pub mod subscription;
 pub mod text;

@@ -24,6 +24,8 @@ pub enum Permission {
     ViewServices,
     /// Draft and publish services: the provider's.
     PublishServices,
+    /// Offer services to those below, and withdraw offers.
+    OfferServices,
     /// See who has what.
     ViewSubscriptions,
     /// Provision, change and deprovision what customers hold.
@@ -54,6 +56,7 @@ impl Permission {
             Self::ManageUsers => "users.manage",
             Self::ViewServices => "services.view",
             Self::PublishServices => "services.publish",
+            Self::OfferServices => "services.offer",
             Self::ViewSubscriptions => "subscriptions.view",
             Self::ProvisionToCustomers => "subscriptions.provision_to_customers",
             Self::ProvisionToUsers => "subscriptions.provision_to_users",
@@ -122,6 +125,7 @@ impl Role {
                 P::ManageUsers,
                 P::ViewServices,
                 P::PublishServices,
+                P::OfferServices,
                 P::ViewSubscriptions,
                 P::ProvisionToCustomers,
                 P::ProvisionToUsers,
@@ -138,6 +142,7 @@ impl Role {
                 P::ViewUsers,
                 P::ManageUsers,
                 P::ViewServices,
+                P::OfferServices,
                 P::ViewSubscriptions,
                 P::ProvisionToCustomers,
                 P::ProvisionToUsers,

@@ -5,6 +5,7 @@ mod activity;
 mod calendar;
 mod name;
 mod number;
+mod offer;
 mod organization;
 mod overriding;
 mod request;
@@ -12,7 +13,10 @@ mod service;
 mod subscription;
 mod user;
 
+use chrono::{DateTime, Utc};
+use domain::TenantPath;
 use domain::event::Recorded;
+use domain::lifecycle::Status;
 use eventstore::{Rows, Source};
 
 pub use access::AccessView;
@@ -20,6 +24,7 @@ pub use activity::ActivityView;
 pub use calendar::CalendarView;
 pub use name::{NameView, PROVIDER_KEY, billing_identifier_key, code_key, login_key};
 pub use number::{NumberView, ORGANIZATION_NUMBERS};
+pub use offer::OfferView;
 pub use organization::OrganizationView;
 pub use overriding::OverrideView;
 pub use request::{RequestStatus, RequestView, Verb};
@@ -95,6 +100,21 @@ macro_rules! views {
                 $(self.$field.write_down();)*
             }
 
+            /// The keys of all documents of a tenant and of those below it, in a view's table.
+            ///
+            /// # Errors
+            /// What the database says.
+            pub async fn keys_below(
+                source: &mut impl Source,
+                table: &str,
+                path: &TenantPath,
+            ) -> Result<Vec<String>, eventstore::Error> {
+                $(if table == $view::TABLE {
+                    return tables::keys_below::<$view>(source, path).await;
+                })*
+                Ok(Vec::new())
+            }
+
             /// Loads what is wanted: one statement for each table that anything is wanted of.
             ///
             /// # Errors
@@ -120,12 +140,30 @@ views! {
     calendars: CalendarView,
     names: NameView,
     numbers: NumberView,
+    offers: OfferView,
     organizations: OrganizationView,
     overrides: OverrideView,
     requests: RequestView,
     services: ServiceView,
     subscriptions: SubscriptionView,
     users: UserView,
+}
+
+/// In front of the kind of what is deleted: lists leave it out where they are not asked for it.
+pub const DELETED: &str = "deleted ";
+
+/// The kind under which something is kept.
+fn kept_as(kind: &str, status: Status) -> String {
+    if status == Status::Deleted { format!("{DELETED}{kind}") } else { kind.to_owned() }
+}
+
+/// When something was deleted that has this status after an event.
+fn deleted_at(
+    status: Status,
+    before: Option<DateTime<Utc>>,
+    event: &Recorded,
+) -> Option<DateTime<Utc>> {
+    (status == Status::Deleted).then(|| before.unwrap_or(event.recorded_at))
 }
 
 /// The two methods that find a view's documents among all.

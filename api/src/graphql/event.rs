@@ -12,7 +12,7 @@ use super::id::GlobalId;
 use super::reading::{Reading, Resolved, reading};
 use super::scalar::Position;
 use crate::problem::Problem;
-use crate::rest::events::CloudEvent;
+use crate::rest::events::{CloudEvent, shown_events};
 
 /// Most kinds that are asked for at once.
 const KINDS_MAX: usize = 50;
@@ -25,9 +25,11 @@ pub(crate) struct Event {
 }
 
 impl Event {
-    fn new(reading: &Reading, event: &Recorded) -> Self {
-        let shown = CloudEvent::shown_to(&reading.principal, event);
-        Self { position: event.position, shown }
+    /// Events as the caller is shown them, with their persons opened.
+    async fn shown(reading: &Reading, events: &[Recorded]) -> Resolved<Vec<Self>> {
+        let shown = shown_events(&reading.app, &reading.principal, events).await?.into_iter();
+        let events = events.iter().zip(shown);
+        Ok(events.map(|(event, shown)| Self { position: event.position, shown }).collect())
     }
 }
 
@@ -79,7 +81,8 @@ impl Event {
         &self.shown.commandid
     }
 
-    /// What happened. Never with what proves a secret; with what services hide only for those who publish them.
+    /// What happened. Never with what proves a secret; a `person` in it is null if he was erased since; with what
+    /// services hide only for those who publish them.
     async fn payload(&self) -> Json<&serde_json::Value> {
         Json(&self.shown.data)
     }
@@ -125,8 +128,7 @@ impl Event {
         };
         let database = reading.app.database();
         let found = finder::list_events(database, &reading.scope(), &query).await?;
-        let found = found.items.first().map(|event| Self::new(reading, event));
-        found.ok_or_else(Problem::not_found)
+        Self::shown(reading, &found.items).await?.pop().ok_or_else(Problem::not_found)
     }
 
     /// The events in scope, in the order of the log.
@@ -155,10 +157,8 @@ impl Event {
         let (has_previous, has_next) = has_more(&window, page.more);
         let counted = CountedEvents { kinds: query.kinds, after: after_position.unwrap_or(0) };
         let mut connection = Connection::with_additional_fields(has_previous, has_next, counted);
-        let edges = page
-            .items
-            .iter()
-            .map(|event| Edge::new(OpaqueCursor(event.position), Event::new(reading, event)));
+        let edges = Self::shown(reading, &page.items).await?.into_iter();
+        let edges = edges.map(|event| Edge::new(OpaqueCursor(event.position), event));
         connection.edges.extend(edges);
         Ok(Some(connection))
     }

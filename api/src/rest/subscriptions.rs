@@ -6,11 +6,11 @@ use commands::resource::{RequestResource, SubscriptionResource};
 use commands::usecase::subscriptions::{ChangeSubscription, Deprovision, Provision};
 use domain::organization::Kind;
 use domain::permission::Permission;
-use domain::subscription::Request;
 use projections::finder;
 use projections::views::{OrganizationView, RequestView, SubscriptionView, UserView};
 
 use super::call::{Answer, Call, CommandParameters, Reader, resource};
+use super::events::shown_request;
 use super::list::{ListParameters, ListResource, page};
 use super::{Parameters, Path};
 use crate::app::App;
@@ -145,9 +145,16 @@ pub async fn get_request(State(app): State<App>, reader: Reader, Path(id): Path<
     let view = found.ok_or_else(Problem::not_found)?;
     reader.0.permit(Permission::ViewSubscriptions, &view.path)?;
     let mut ingredients = finder::ingredients(app.database(), [view.as_ref()]).await?;
-    let mut ingredients = ingredients.remove(&view.id);
-    if !reader.0.sees_hidden() {
-        ingredients = ingredients.map(Request::without_hidden);
-    }
+    let ingredients = match ingredients.remove(&view.id) {
+        None => None,
+        Some(mut request) => {
+            if !reader.0.sees_hidden() {
+                request = request.without_hidden();
+            }
+            let holder = request.user.as_ref().map(|user| user.id);
+            let opened = app.persons().unlock(app.database(), holder).await?;
+            Some(shown_request(&request, &opened))
+        }
+    };
     Ok(resource(&RequestResource::new(&view, ingredients), 1))
 }

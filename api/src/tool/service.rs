@@ -23,7 +23,7 @@ use super::{ToolArguments, ensure_is_there, open, settings_of};
 ///
 /// The document is checked first, and everything that is wrong with it is told at once, each with where it stands. A server on the same data may go on meanwhile. The same definition again changes nothing. `docs/service.schema.json` lets editors complete it; `services/` has examples.
 ///
-/// Exit code 0: it is sold now; with --draft, it is drafted. 2: it is not, and why; a definition that can be read and not be sold is kept as the draft.
+/// Exit code 0: it is sold now, to those who are offered it; with --draft, it is drafted. 2: it is not, and why; a definition that can be read and not be sold is kept as the draft.
 #[derive(Args)]
 pub(crate) struct ImportServiceArguments {
     /// The definition, as JSON
@@ -33,6 +33,10 @@ pub(crate) struct ImportServiceArguments {
     /// Only draft it
     #[arg(long)]
     draft: bool,
+
+    /// Offer it to everybody, with all its plans, also those who come later
+    #[arg(long, conflicts_with = "draft")]
+    roll_out: bool,
 
     #[command(flatten)]
     tool: ToolArguments,
@@ -53,7 +57,7 @@ pub(crate) async fn run(arguments: &ImportServiceArguments) -> Result<ExitCode> 
     let database = open(&settings).await?;
     let keys = Keys::derive(&master_key(&settings, &database).await?);
     let installation = Installation::start(database, keys, Arc::new(SystemAmbient), None).await?;
-    let imported = import(installation.app.writer(), &key, document, arguments.draft).await;
+    let imported = import(installation.app.writer(), &key, document, arguments).await;
     installation.close().await;
     let what = match imported? {
         Outcome::Published => "sold",
@@ -97,7 +101,7 @@ async fn import(
     writer: &Writer,
     key: &str,
     document: DefinitionDocument,
-    only_draft: bool,
+    arguments: &ImportServiceArguments,
 ) -> Result<Outcome> {
     let submit = async |command| {
         let submission = Submission { caller: Caller::SYSTEM, command, idempotency: None };
@@ -111,11 +115,14 @@ async fn import(
     if let Some(refusal) = submit(draft).await? {
         return Ok(Outcome::NotDrafted(refusal));
     }
-    if only_draft {
+    if arguments.draft {
         return Ok(Outcome::Drafted);
     }
-    let publish =
-        Command::PublishService { key: key.to_owned(), body: Ok(PublishService::default()) };
+    let body = PublishService {
+        roll_out: arguments.roll_out.then_some(true),
+        ..PublishService::default()
+    };
+    let publish = Command::PublishService { key: key.to_owned(), body: Ok(body) };
     Ok(submit(publish).await?.map_or(Outcome::Published, Outcome::NotPublished))
 }
 

@@ -70,10 +70,15 @@ impl View for AccessView {
             });
         }
         let mut view = before?;
+        view.status = happened.status(view.status);
         match happened {
-            UserEvent::Disabled {} => view.status = Status::Disabled,
-            UserEvent::Enabled {} => view.status = Status::Active,
             UserEvent::RolesAssigned { roles } => view.roles.clone_from(roles),
+            UserEvent::Erased {} => {
+                view.roles.clear();
+                view.password = None;
+                view.tokens.clear();
+                view.sessions.clear();
+            }
             UserEvent::PasswordSet { proof } => {
                 view.password = Some(proof.clone());
                 view.sessions.clear();
@@ -82,7 +87,13 @@ impl View for AccessView {
             UserEvent::TokenDeleted { id } => view.tokens.retain(|token| token.id != *id),
             UserEvent::SignedIn(session) => begin_session(&mut view.sessions, session.clone()),
             UserEvent::SignedOut { id } => view.sessions.retain(|session| session.id != *id),
-            UserEvent::Created { .. } | UserEvent::Edited { .. } => {}
+            UserEvent::Created { .. }
+            | UserEvent::Edited { .. }
+            | UserEvent::Disabled {}
+            | UserEvent::Enabled {}
+            | UserEvent::Deprovisioned {}
+            | UserEvent::Deleted {}
+            | UserEvent::Restored {} => {}
         }
         Some(view)
     }

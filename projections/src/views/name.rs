@@ -3,7 +3,8 @@
 use domain::TenantPath;
 use domain::event::{Event, Recorded};
 use domain::organization::OrganizationEvent;
-use domain::text::{Address, Code};
+use domain::seal::LoginHash;
+use domain::text::Code;
 use domain::user::UserEvent;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -23,8 +24,8 @@ pub const PROVIDER_KEY: &str = "provider";
 
 /// The key of a login.
 #[must_use]
-pub fn login_key(login: &Address) -> String {
-    format!("login:{}", login.folded())
+pub fn login_key(login: &LoginHash) -> String {
+    format!("login:{}", login.as_str())
 }
 
 /// The key of an organisation's code.

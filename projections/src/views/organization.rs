@@ -7,7 +7,7 @@ use domain::user::UserEvent;
 use domain::{OrganizationId, TenantPath};
 use serde::{Deserialize, Serialize};
 
-use super::held_in;
+use super::{deleted_at, held_in, kept_as};
 use crate::document::{Index, Touch, View};
 
 /// A provider, reseller or customer.
@@ -33,6 +33,8 @@ pub struct OrganizationView {
     pub users_added: u32,
     /// When it was founded.
     pub created_at: DateTime<Utc>,
+    /// When it was deleted, where it is.
+    pub deleted_at: Option<DateTime<Utc>>,
     /// Of its stream; its `ETag`.
     pub version: u64,
 }
@@ -40,11 +42,16 @@ pub struct OrganizationView {
 impl View for OrganizationView {
     const TABLE: &'static str = "view_organization";
     const INDEXES: &'static [&'static str] = &["owner, sort, key", "path", "kind, sort, key"];
+    const CAN_BE_DELETED: bool = true;
     held_in!(organizations);
 
     fn touched(event: &Recorded) -> Vec<Touch> {
         match &event.event {
-            Event::Organization(OrganizationEvent::Overridden(_)) => vec![],
+            Event::Organization(
+                OrganizationEvent::Overridden(_)
+                | OrganizationEvent::Offered(_)
+                | OrganizationEvent::OfferWithdrawn(_),
+            ) => vec![],
             Event::Organization(_) => match event.stream.split_once('-') {
                 Some((_, id)) => vec![Touch::own(id, event)],
                 None => vec![],
@@ -79,6 +86,7 @@ impl View for OrganizationView {
                 status: Status::Active,
                 users_added: 0,
                 created_at: event.effective_at,
+                deleted_at: None,
                 version: event.version,
             });
         }
@@ -86,11 +94,10 @@ impl View for OrganizationView {
         match &event.event {
             Event::Organization(happened) => {
                 view.version = event.version;
-                match happened {
-                    OrganizationEvent::Edited { details } => view.details = details.clone(),
-                    OrganizationEvent::Disabled {} => view.status = Status::Disabled,
-                    OrganizationEvent::Enabled {} => view.status = Status::Active,
-                    OrganizationEvent::Created { .. } | OrganizationEvent::Overridden(_) => {}
+                view.status = happened.status(view.status);
+                view.deleted_at = deleted_at(view.status, view.deleted_at, event);
+                if let OrganizationEvent::Edited { details } = happened {
+                    view.details = details.clone();
                 }
             }
             Event::User(UserEvent::Created { .. }) => view.users_added += 1,
@@ -106,7 +113,7 @@ impl View for OrganizationView {
         Index {
             path: self.path.to_string(),
             owner: self.parent.map(|parent| parent.to_string()).unwrap_or_default(),
-            kind: self.kind.name().to_owned(),
+            kind: kept_as(self.kind.name(), self.status),
             sort: self.details.name.to_lowercase(),
             ..Index::default()
         }

@@ -147,7 +147,9 @@ async fn page(world: &World) -> Result<Vec<Question>> {
     let service = "service".to_owned();
     let draft = Command::DraftService { key: service.clone(), body: body(draft), if_match: None };
     world.system(draft).await?;
-    world.system(Command::PublishService { key: service, body: body(json!({})) }).await?;
+    world
+        .system(Command::PublishService { key: service, body: body(json!({ "rollOut": true })) })
+        .await?;
     let provider = finder::find_name(&world.database, PROVIDER_KEY).await?;
     let mut seller = provider.context("the world has a provider")?.owner.to_string();
     for depth in 1..DEPTH - 1 {

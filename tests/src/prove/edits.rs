@@ -162,6 +162,7 @@ impl Made {
         let end = log.head().await?.position + DAY_EVENTS;
         let (writer, thread) = Writer::start(
             database.clone(),
+            keys.vault(),
             ambient.clone(),
             WriterSettings::default(),
             Box::new(|_| ()),
@@ -253,10 +254,7 @@ impl Made {
         for day in self.days {
             day.remove().await?;
         }
-        match &self.living.place {
-            Place::Folder(_) => Ok(()),
-            Place::Url(_) => Replica { place: self.living.place.clone() }.remove().await,
-        }
+        Ok(())
     }
 }
 

@@ -85,6 +85,24 @@ const ROUTES: &[Row] = &[
         [400, 400, 403, 403, 403],
     ),
     row(
+        "DELETE /api/v2/customers/{id}",
+        About::Customer,
+        "customers.manage",
+        [409, 409, 403, 403, 403],
+    ),
+    row(
+        "POST /api/v2/customers/{id}/deprovision",
+        About::Customer,
+        "customers.manage",
+        [400, 400, 403, 403, 403],
+    ),
+    row(
+        "POST /api/v2/customers/{id}/restore",
+        About::Customer,
+        "customers.manage",
+        [400, 400, 403, 403, 403],
+    ),
+    row(
         "GET /api/v2/customers/{id}/subscriptions",
         About::Customer,
         "subscriptions.view",
@@ -114,6 +132,24 @@ const ROUTES: &[Row] = &[
         About::Customer,
         "organizations.view",
         [200, 200, 200, 403, 403],
+    ),
+    row(
+        "GET /api/v2/organizations/{id}/offers",
+        About::Customer,
+        "services.view",
+        [200, 200, 200, 403, 403],
+    ),
+    row(
+        "PUT /api/v2/organizations/{id}/offers/{service}",
+        About::Customer,
+        "services.offer",
+        [400, 400, 403, 403, 403],
+    ),
+    row(
+        "DELETE /api/v2/organizations/{id}/offers/{service}",
+        About::Customer,
+        "services.offer",
+        [200, 200, 403, 403, 403],
     ),
     row(
         "GET /api/v2/organizations/{id}/overrides",
@@ -159,6 +195,9 @@ const ROUTES: &[Row] = &[
     // Nobody shuts himself out.
     row("POST /api/v2/resellers/{id}/disable", About::Reseller, "", [400, 409, 404, 404, 404]),
     row("POST /api/v2/resellers/{id}/enable", About::Reseller, "", [400, 400, 404, 404, 404]),
+    row("POST /api/v2/resellers/{id}/deprovision", About::Reseller, "", [400, 409, 404, 404, 404]),
+    row("DELETE /api/v2/resellers/{id}", About::Reseller, "", [409, 409, 404, 404, 404]),
+    row("POST /api/v2/resellers/{id}/restore", About::Reseller, "", [400, 400, 404, 404, 404]),
     row("GET /api/v2/resellers/{id}/users", About::Reseller, "", [200, 200, 404, 404, 404]),
     row("POST /api/v2/resellers/{id}/users", About::Reseller, "", [400, 400, 404, 404, 404]),
     row("GET /api/v2/services", About::Nothing, "services.view", [200, 200, 200, 403, 403]),
@@ -217,6 +256,17 @@ const ROUTES: &[Row] = &[
     row("PATCH /api/v2/users/{id}", About::Himself, "users.manage", [400, 400, 400, 403, 403]),
     row("POST /api/v2/users/{id}/disable", About::User, "users.manage", [400, 400, 400, 403, 403]),
     row("POST /api/v2/users/{id}/enable", About::User, "users.manage", [400, 400, 400, 403, 403]),
+    row("DELETE /api/v2/users/{id}", About::User, "users.manage", [409, 409, 409, 403, 403]),
+    row(
+        "POST /api/v2/users/{id}/deprovision",
+        About::User,
+        "users.manage",
+        [400, 400, 400, 403, 403],
+    ),
+    row("POST /api/v2/users/{id}/restore", About::User, "users.manage", [400, 400, 400, 403, 403]),
+    row("POST /api/v2/users/{id}/erase", About::User, "users.manage", [400, 400, 400, 403, 403]),
+    // Nobody erases himself.
+    row("POST /api/v2/users/{id}/erase", About::Himself, "users.manage", [409, 409, 409, 403, 403]),
     row("PUT /api/v2/users/{id}/roles", About::User, "users.manage", [400, 400, 400, 403, 403]),
     row("PUT /api/v2/users/{id}/roles", About::Himself, "users.manage", [400, 400, 400, 403, 403]),
     row(

@@ -46,7 +46,7 @@ fn vault() -> Value {
 
 async fn sold(app: &TestApp) -> Result<()> {
     app.put("/api/v2/services/vault/draft", vault()).await?;
-    app.post("/api/v2/services/vault/publish", json!({})).await?;
+    app.post("/api/v2/services/vault/publish", json!({ "rollOut": true })).await?;
     Ok(())
 }
 
@@ -474,7 +474,7 @@ async fn the_provider_configures_a_single_subscription_and_others_change_the_res
             "plans": [{ "key": "one", "name": "One" }],
         });
         app.put("/api/v2/services/vault/draft", desk).await?;
-        app.post("/api/v2/services/vault/publish", json!({})).await?;
+        app.post("/api/v2/services/vault/publish", json!({ "rollOut": true })).await?;
         let customer = app.customer("Aanimals Inc", None).await?;
         let (user, _) = app.user(&customer, "uli@aanimals.test", &[]).await?;
         let (_, buyer) =
@@ -578,7 +578,7 @@ async fn what_is_not_acceptable_any_more_has_to_be_said_anew_before_anything_els
         next["properties"][1]["options"] = json!([{ "value": "mail" }, { "value": "chat" }]);
         next["plans"][1]["properties"]["Support"] = json!("chat");
         app.put("/api/v2/services/vault/draft", next).await?;
-        app.post("/api/v2/services/vault/publish", json!({})).await?;
+        app.post("/api/v2/services/vault/publish", json!({ "rollOut": true })).await?;
         let change = format!("/api/v2/subscriptions/{id}/change");
         let more = json!({ "quantity": 2 });
         let refused = app.send(&app.token, Method::POST, &change, Some(more.clone())).await?;

@@ -102,7 +102,7 @@ async fn a_server_may_go_on_meanwhile_and_sells_it_at_once() -> Result<()> {
     for engine in BOTH {
         let site = provider(engine).await?;
         let server = site.program()?.start().await?;
-        import(&site, &shipped("crm"), &[]).await?.well()?;
+        import(&site, &shipped("crm"), &["--roll-out"]).await?.well()?;
         let http = reqwest::Client::new();
         let draft = json!({ "name": "Acme" });
         let ask = async |path: &str, sent: &Value| -> Result<Value> {
