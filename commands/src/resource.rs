@@ -11,6 +11,7 @@ use domain::organization::Kind;
 use domain::overrides::Overriding;
 use domain::permission::Role;
 use domain::seal::Identity;
+use domain::service::{Definition, Plan};
 use domain::user::{Credential, ERASED, Person};
 use domain::{OrganizationId, UserId};
 use projections::views::{

@@ -363,8 +363,8 @@ impl Loader<Ingredients> for Source {
         let requests = keys.iter().map(|key| key.0.as_ref());
         let mut found = finder::ingredients(self.app.database(), requests).await?;
         if !self.sees_hidden {
-            let shown = |(id, request): (_, Request)| (id, request.without_hidden());
-            found = found.into_iter().map(shown).collect();
+            let all = found.into_iter();
+            found = all.map(|(id, request)| (id, request.without_hidden())).collect();
         }
         let holders = found.values().filter_map(|request| Some(request.user.as_ref()?.id));
         let opened = self.app.persons().unlock(self.app.database(), holders).await?;

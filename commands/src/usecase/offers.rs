@@ -1,6 +1,7 @@
 //! Offering services down the tree, and withdrawing offers.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use domain::offer::{Offering, Plans, Reach, Withdrawal, reaching};
 use domain::organization::{Organization, OrganizationCommand};
@@ -217,7 +218,7 @@ pub(crate) fn plans_reaching(
     Ok(reaching(organizations.iter().map(|organization| organization.offers.get(service))))
 }
 
-fn published(unit: &mut Unit<'_>, service: &str) -> Result<(ServiceKey, Definition), Stop> {
+fn published(unit: &mut Unit<'_>, service: &str) -> Result<(ServiceKey, Arc<Definition>), Stop> {
     let key = ServiceKey::parse(service).ok_or_else(Refusal::not_found)?;
     let published = unit.load::<Service>(&key).published.clone();
     let (_, definition) = published.ok_or_else(Refusal::not_found)?;
