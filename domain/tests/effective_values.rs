@@ -21,11 +21,11 @@ fn day(day: i64) -> DateTime<Utc> {
 }
 
 fn key(text: &str) -> PropertyKey {
-    PropertyKey::parse(text).unwrap()
+    PropertyKey::parse(text).expect("a key")
 }
 
 fn plan_key(text: &str) -> PlanKey {
-    PlanKey::parse(text).unwrap()
+    PlanKey::parse(text).expect("a key")
 }
 
 fn organization(depth: usize) -> OrganizationId {
@@ -52,7 +52,7 @@ fn definition() -> Definition {
         description: String::new(),
         icon: None,
         instancing: Instancing::Single,
-        key: ServiceKey::parse("backup").unwrap(),
+        key: ServiceKey::parse("backup").expect("a key"),
         level: service::Level::Customer,
         line_description: None,
         name: "Backup".to_owned(),

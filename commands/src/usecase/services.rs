@@ -58,7 +58,7 @@ pub(crate) fn draft(
     let mut faults = Faults::default();
     let definition = body.parse(key.clone(), &settings, &mut faults);
     faults.check()?;
-    let command = ServiceCommand::Draft(definition);
+    let command = ServiceCommand::Draft(Box::new(definition));
     unit.execute::<Service>(&key, &TenantPath::provider(), command)?;
     done(unit, &key)
 }

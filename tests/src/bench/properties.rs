@@ -104,7 +104,7 @@ fn key(number: usize) -> PropertyKey {
 fn definition(properties: usize) -> Definition {
     let property = |number: usize| Property {
         default: Some("default".to_owned()),
-        scope: if number % 2 == 0 { Scope::Plan } else { Scope::Customer },
+        scope: if number.is_multiple_of(2) { Scope::Plan } else { Scope::Customer },
         ..Property::of_plan(key(number), "A property")
     };
     let plan = Plan {
