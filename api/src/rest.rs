@@ -6,6 +6,7 @@ pub mod feed;
 pub mod list;
 pub mod organizations;
 pub mod overrides;
+pub mod roles;
 pub mod services;
 pub mod session;
 pub mod subscriptions;
@@ -73,6 +74,15 @@ fn routes() -> OpenApiRouter<App> {
         .routes(routes!(users::assign_roles))
         .routes(routes!(users::list_tokens, users::create_token))
         .routes(routes!(users::delete_token))
+        .routes(routes!(users::impersonate))
+        .routes(routes!(roles::list_roles, roles::create_role))
+        .routes(routes!(roles::get_role, roles::edit_role, roles::delete_role))
+        .routes(routes!(roles::copy_role))
+        .routes(routes!(roles::list_of_organization))
+        .routes(routes!(roles::give_role, roles::take_role))
+        .routes(routes!(roles::list_permissions))
+        .routes(routes!(roles::declare_permission))
+        .routes(routes!(roles::explain))
         .routes(routes!(services::list_services))
         .routes(routes!(services::get_service))
         .routes(routes!(services::draft_service))

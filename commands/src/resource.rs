@@ -3,15 +3,18 @@
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
-use domain::OrganizationId;
 use domain::billing::{Overridden, PriceOverride, Setting};
 use domain::event::Actor;
 use domain::organization::{Kind, Status};
 use domain::overrides::Overriding;
+use domain::permission::{AnyPermission, Permission};
+use domain::role::{DefaultRole, RoleRef, ServicePermission, ServiceRole};
 use domain::service::{Definition, Instancing, Level};
 use domain::user::Credential;
+use domain::{OrganizationId, ServiceKey};
 use projections::views::{
-    Holder, OrganizationView, OverrideView, RequestView, ServiceView, SubscriptionView, UserView,
+    Holder, OrganizationView, OverrideView, PermissionView, RequestView, RoleView, ServiceView,
+    SubscriptionView, UserView,
 };
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -87,9 +90,9 @@ pub struct UserResource {
     pub email: String,
     /// Unique name to sign in with.
     pub login: String,
-    /// What he may do.
+    /// What he may do: default roles by name, custom ones by id, those of services as `crm:agent`.
     #[schema(value_type = Vec<String>)]
-    pub roles: Vec<domain::permission::Role>,
+    pub roles: Vec<RoleRef>,
     /// `active` or `disabled`.
     #[schema(value_type = String)]
     pub status: Status,
@@ -141,6 +144,153 @@ impl From<&Credential> for TokenResource {
     }
 }
 
+/// Where a role comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum RoleKind {
+    /// It is part of Atrium: it cannot be edited, only copied.
+    Default,
+    /// An organisation made it.
+    Custom,
+    /// A service brings it; it acts on the customers that hold the service.
+    Service,
+}
+
+/// A set of permissions and of other roles.
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RoleResource {
+    /// What names it where roles are given: a default role's name, a custom role's id, `crm:agent` of a service.
+    pub id: String,
+    /// Its name.
+    pub name: String,
+    /// What it is for.
+    pub description: String,
+    /// `default`, `custom` or `service`.
+    #[schema(value_type = String)]
+    pub kind: RoleKind,
+    /// Who made it.
+    pub organization_id: Option<Uuid>,
+    /// The service that brings it.
+    pub service: Option<String>,
+    /// What its holder may do, apart from what comes with the roles that it includes.
+    pub permissions: Vec<String>,
+    /// Roles that are a part of it.
+    pub includes: Vec<String>,
+    /// The role that it was copied from.
+    pub copied_from: Option<String>,
+    /// The `ETag`; 1 for what cannot be edited here.
+    pub version: u64,
+}
+
+impl From<&RoleView> for RoleResource {
+    fn from(view: &RoleView) -> Self {
+        Self {
+            id: view.id.to_string(),
+            name: view.content.name.clone(),
+            description: view.content.description.clone(),
+            kind: RoleKind::Custom,
+            organization_id: Some(view.organization.0),
+            service: None,
+            permissions: view.content.permissions.iter().map(ToString::to_string).collect(),
+            includes: view.content.includes.iter().map(ToString::to_string).collect(),
+            copied_from: view.copied_from.as_ref().map(ToString::to_string),
+            version: view.version,
+        }
+    }
+}
+
+impl From<DefaultRole> for RoleResource {
+    fn from(role: DefaultRole) -> Self {
+        Self {
+            id: role.name().to_owned(),
+            name: role.name().to_owned(),
+            description: role.description().to_owned(),
+            kind: RoleKind::Default,
+            organization_id: None,
+            service: None,
+            permissions: role.permissions().iter().map(|it| it.name().to_owned()).collect(),
+            includes: vec![],
+            copied_from: None,
+            version: 1,
+        }
+    }
+}
+
+impl RoleResource {
+    /// A role that a service brings.
+    #[must_use]
+    pub fn of_service(service: &ServiceKey, role: &ServiceRole) -> Self {
+        let named = |key: &domain::RoleKey| RoleRef::OfService(service.clone(), key.clone());
+        Self {
+            id: named(&role.key).to_string(),
+            name: role.name.clone(),
+            description: String::new(),
+            kind: RoleKind::Service,
+            organization_id: None,
+            service: Some(service.to_string()),
+            permissions: role.permissions.iter().map(ToString::to_string).collect(),
+            includes: role.includes.iter().map(|key| named(key).to_string()).collect(),
+            copied_from: None,
+            version: 1,
+        }
+    }
+}
+
+/// A permission: what a role can hold.
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PermissionResource {
+    /// Names it.
+    pub key: String,
+    /// As people read it.
+    pub name: String,
+    /// What it lets somebody do.
+    pub description: String,
+    /// Whether the provider or a service declared it; otherwise Atrium itself asks for it.
+    pub custom: bool,
+    /// The service that declares it.
+    pub service: Option<String>,
+}
+
+impl From<&PermissionView> for PermissionResource {
+    fn from(view: &PermissionView) -> Self {
+        Self {
+            key: view.declaration.key.to_string(),
+            name: view.declaration.name.clone(),
+            description: view.declaration.description.clone(),
+            custom: true,
+            service: None,
+        }
+    }
+}
+
+impl From<Permission> for PermissionResource {
+    fn from(permission: Permission) -> Self {
+        Self {
+            key: permission.name().to_owned(),
+            name: permission.name().to_owned(),
+            description: permission.description().to_owned(),
+            custom: false,
+            service: None,
+        }
+    }
+}
+
+impl PermissionResource {
+    /// A permission that a service declares.
+    #[must_use]
+    pub fn of_service(service: &ServiceKey, permission: &ServicePermission) -> Self {
+        Self {
+            key: AnyPermission::OfService(service.clone(), permission.key.clone()).to_string(),
+            name: permission.name.clone(),
+            description: String::new(),
+            custom: true,
+            service: Some(service.to_string()),
+        }
+    }
+}
+
 /// A service: what is sold and what is being edited.
 #[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
@@ -179,6 +329,14 @@ pub struct DefinitionResource {
     pub properties: Vec<PropertyResource>,
     /// What can be bought.
     pub plans: Vec<PlanResource>,
+    /// Custom permissions that it declares.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(required = false)]
+    pub permissions: Vec<ServicePermissionResource>,
+    /// Roles that come with it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(required = false)]
+    pub roles: Vec<ServiceRoleResource>,
     /// Pattern of the line description.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub line_description: Option<String>,
@@ -214,6 +372,30 @@ pub struct PlanResource {
     pub retired: bool,
 }
 
+/// A custom permission that a service declares: `export` of the service `crm` is called `crm:export`.
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ServicePermissionResource {
+    /// Names it.
+    pub key: String,
+    /// As people read it.
+    pub name: String,
+}
+
+/// A role that comes with a service.
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ServiceRoleResource {
+    /// Names it.
+    pub key: String,
+    /// As people read it.
+    pub name: String,
+    /// What its holder may do where the service is held.
+    pub permissions: Vec<String>,
+    /// Other roles of the service that are a part of it.
+    pub includes: Vec<String>,
+}
+
 impl From<&Definition> for DefinitionResource {
     fn from(definition: &Definition) -> Self {
         let plans = definition.plans.iter().map(|plan| PlanResource {
@@ -232,6 +414,16 @@ impl From<&Definition> for DefinitionResource {
             key: property.key.to_string(),
             label: property.label.clone(),
         });
+        let permissions = definition
+            .permissions
+            .iter()
+            .map(|it| ServicePermissionResource { key: it.key.to_string(), name: it.name.clone() });
+        let roles = definition.roles.iter().map(|role| ServiceRoleResource {
+            key: role.key.to_string(),
+            name: role.name.clone(),
+            permissions: role.permissions.iter().map(ToString::to_string).collect(),
+            includes: role.includes.iter().map(ToString::to_string).collect(),
+        });
         Self {
             key: definition.key.to_string(),
             name: definition.name.clone(),
@@ -241,6 +433,8 @@ impl From<&Definition> for DefinitionResource {
             instancing: definition.instancing,
             properties: properties.collect(),
             plans: plans.collect(),
+            permissions: permissions.collect(),
+            roles: roles.collect(),
             line_description: definition.line_description.clone(),
             summary_description: definition.summary_description.clone(),
         }

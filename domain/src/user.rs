@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::decider::Decider;
 use crate::organization::Status;
-use crate::permission::Role;
+use crate::role::RoleRef;
 use crate::text::Address;
 use crate::{OrganizationId, Refusal, TokenId, UserId};
 
@@ -13,6 +13,8 @@ use crate::{OrganizationId, Refusal, TokenId, UserId};
 pub const TOKENS_MAX: usize = 50;
 /// Most sessions that a user may have at a time; signing in once more ends the oldest.
 pub const SESSIONS_MAX: usize = 20;
+/// Most people who may act as a user at a time; one more ends the oldest.
+pub const IMPERSONATIONS_MAX: usize = 20;
 
 /// What identifies a person: everything personal that Atrium keeps of a user.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -60,7 +62,7 @@ pub enum UserCommand {
         /// Who it is.
         person: Person,
         /// What he may do.
-        roles: Vec<Role>,
+        roles: Vec<RoleRef>,
         /// How he signs in; none: he cannot yet.
         password: Option<Proof>,
     },
@@ -71,7 +73,7 @@ pub enum UserCommand {
     /// Undo that.
     Enable,
     /// Give exactly these roles.
-    AssignRoles(Vec<Role>),
+    AssignRoles(Vec<RoleRef>),
     /// Change how he signs in; ends his sessions.
     SetPassword(Proof),
     /// Make an API token.
@@ -82,6 +84,10 @@ pub enum UserCommand {
     SignIn(Credential),
     /// End a session.
     SignOut(TokenId),
+    /// Let somebody act as him for a while.
+    Impersonate(Impersonation),
+    /// End that.
+    EndImpersonation(TokenId),
 }
 
 /// An API token or a session, as it is kept.
@@ -102,6 +108,18 @@ pub struct Credential {
     pub proof: Proof,
 }
 
+/// Somebody acts as a user.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Impersonation {
+    /// The token or session of his own with which he began; it must stay in force.
+    pub began_with: TokenId,
+    /// Who it is.
+    pub by: UserId,
+    /// The session in which he acts as the other.
+    pub credential: Credential,
+}
+
 /// A fact about a user.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all_fields = "camelCase")]
@@ -116,7 +134,7 @@ pub enum UserEvent {
         /// Who it is.
         person: Person,
         /// What he may do.
-        roles: Vec<Role>,
+        roles: Vec<RoleRef>,
     },
     /// Who it is was changed.
     #[serde(rename = "user.edited")]
@@ -134,7 +152,7 @@ pub enum UserEvent {
     #[serde(rename = "user.roles_assigned")]
     RolesAssigned {
         /// All of them, as they are now.
-        roles: Vec<Role>,
+        roles: Vec<RoleRef>,
     },
     /// The password was set; sessions ended.
     #[serde(rename = "user.password_set")]
@@ -160,6 +178,15 @@ pub enum UserEvent {
         /// Which.
         id: TokenId,
     },
+    /// Somebody began to act as him.
+    #[serde(rename = "user.impersonated")]
+    Impersonated(Impersonation),
+    /// Somebody stopped acting as him.
+    #[serde(rename = "user.impersonation_ended")]
+    ImpersonationEnded {
+        /// Which.
+        id: TokenId,
+    },
 }
 
 /// A user as the stream tells.
@@ -169,9 +196,10 @@ pub struct User {
     /// Whether he may sign in.
     pub status: Status,
     /// What he may do.
-    pub roles: Vec<Role>,
+    pub roles: Vec<RoleRef>,
     tokens: Vec<Credential>,
     sessions: Vec<Credential>,
+    impersonations: Vec<Impersonation>,
 }
 
 /// What is known since the user was added.
@@ -202,6 +230,15 @@ pub fn begin_session(sessions: &mut Vec<Credential>, session: Credential) {
         sessions.remove(0);
     }
     sessions.push(session);
+}
+
+/// Those who act as a user after one more: expired ones go, and the oldest where there are too many.
+pub fn begin_impersonation(all: &mut Vec<Impersonation>, new: Impersonation) {
+    all.retain(|old| old.credential.expires_at > new.credential.created_at);
+    if all.len() == IMPERSONATIONS_MAX {
+        all.remove(0);
+    }
+    all.push(new);
 }
 
 impl Decider for User {
@@ -251,6 +288,17 @@ impl Decider for User {
                 let open = self.sessions.iter().any(|session| session.id == id);
                 Ok(if open { vec![E::SignedOut { id }] } else { vec![] })
             }
+            (Some(_), C::Impersonate(_)) if self.status == Status::Disabled => {
+                Err(Refusal::conflict("user_disabled", "The user is disabled; enable him first."))
+            }
+            (Some(known), C::Impersonate(new)) if known.id == new.by => {
+                Err(Refusal::conflict("yourself", "You cannot act as yourself."))
+            }
+            (Some(_), C::Impersonate(new)) => Ok(vec![E::Impersonated(new)]),
+            (Some(_), C::EndImpersonation(id)) => {
+                let open = self.impersonations.iter().any(|it| it.credential.id == id);
+                Ok(if open { vec![E::ImpersonationEnded { id }] } else { vec![] })
+            }
         }
     }
 
@@ -269,11 +317,23 @@ impl Decider for User {
             UserEvent::Disabled {} => self.status = Status::Disabled,
             UserEvent::Enabled {} => self.status = Status::Active,
             UserEvent::RolesAssigned { roles } => self.roles.clone_from(roles),
-            UserEvent::PasswordSet { .. } => self.sessions.clear(),
+            UserEvent::PasswordSet { .. } => {
+                self.sessions.clear();
+                self.impersonations.clear();
+            }
             UserEvent::TokenCreated(token) => self.tokens.push(token.clone()),
             UserEvent::TokenDeleted { id } => self.tokens.retain(|token| token.id != *id),
             UserEvent::SignedIn(session) => begin_session(&mut self.sessions, session.clone()),
-            UserEvent::SignedOut { id } => self.sessions.retain(|session| session.id != *id),
+            UserEvent::SignedOut { id } => {
+                self.sessions.retain(|session| session.id != *id);
+                self.impersonations.clear();
+            }
+            UserEvent::Impersonated(new) => {
+                begin_impersonation(&mut self.impersonations, new.clone());
+            }
+            UserEvent::ImpersonationEnded { id } => {
+                self.impersonations.retain(|it| it.credential.id != *id);
+            }
         }
         self
     }
@@ -447,12 +507,61 @@ mod tests {
 
     #[test]
     fn the_same_roles_again_are_no_fact() {
-        let roles = vec![Role::CustomerAdministrator];
+        let roles = vec![crate::role::DefaultRole::CustomerAdministrator.into()];
         let assigned = UserEvent::RolesAssigned { roles: roles.clone() };
         given::<User>([created(), (2, assigned.clone())])
             .when(3, UserCommand::AssignRoles(roles.clone()))
             .then_nothing();
         given::<User>([created()]).when(2, UserCommand::AssignRoles(roles)).then([assigned]);
+    }
+
+    fn impersonation(id: u128) -> Impersonation {
+        let by = UserId(Uuid::from_u128(3));
+        let began_with = TokenId(Uuid::from_u128(70));
+        Impersonation { began_with, by, credential: credential(id) }
+    }
+
+    #[test]
+    fn somebody_acts_as_a_user_until_he_stops_or_the_user_signs_out() {
+        let begun = (2, UserEvent::Impersonated(impersonation(9)));
+        let id = credential(9).id;
+        given::<User>([created()])
+            .when(2, UserCommand::Impersonate(impersonation(9)))
+            .then([UserEvent::Impersonated(impersonation(9))]);
+        given::<User>([created(), begun.clone()])
+            .when(3, UserCommand::EndImpersonation(id))
+            .then([UserEvent::ImpersonationEnded { id }]);
+        for end in [
+            UserEvent::ImpersonationEnded { id },
+            UserEvent::SignedOut { id: credential(5).id },
+            UserEvent::PasswordSet { proof: Proof("argon".to_owned()) },
+        ] {
+            given::<User>([created(), begun.clone(), (3, end)])
+                .when(4, UserCommand::EndImpersonation(id))
+                .then_nothing();
+        }
+    }
+
+    #[test]
+    fn nobody_acts_as_himself_or_as_one_who_is_disabled() {
+        let own = Impersonation { by: UserId(Uuid::from_u128(7)), ..impersonation(9) };
+        given::<User>([created()]).when(2, UserCommand::Impersonate(own)).then_refused("yourself");
+        given::<User>([created(), (2, UserEvent::Disabled {})])
+            .when(3, UserCommand::Impersonate(impersonation(9)))
+            .then_refused("user_disabled");
+    }
+
+    #[test]
+    fn one_impersonation_more_than_allowed_ends_the_oldest() {
+        let mut all = Vec::new();
+        for n in 0..=IMPERSONATIONS_MAX as u128 {
+            begin_impersonation(&mut all, impersonation(n));
+        }
+        assert_eq!((all.len(), all[0].credential.id), (IMPERSONATIONS_MAX, credential(1).id));
+        let mut late = impersonation(99);
+        late.credential.created_at = november(21);
+        begin_impersonation(&mut all, late.clone());
+        assert_eq!(all, [late]);
     }
 
     #[test]

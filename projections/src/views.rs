@@ -3,11 +3,14 @@
 mod access;
 mod activity;
 mod calendar;
+mod holding;
 mod name;
 mod number;
 mod organization;
 mod overriding;
+mod permission;
 mod request;
+mod role;
 mod service;
 mod subscription;
 mod user;
@@ -18,11 +21,14 @@ use eventstore::{Rows, Source};
 pub use access::AccessView;
 pub use activity::ActivityView;
 pub use calendar::CalendarView;
+pub use holding::HoldingView;
 pub use name::{NameView, PROVIDER_KEY, billing_identifier_key, code_key, login_key};
 pub use number::{NumberView, ORGANIZATION_NUMBERS};
 pub use organization::OrganizationView;
 pub use overriding::OverrideView;
+pub use permission::PermissionView;
 pub use request::{RequestStatus, RequestView, Verb};
+pub use role::RoleView;
 pub use service::ServiceView;
 pub use subscription::{Holder, SubscriptionStatus, SubscriptionView};
 pub use user::UserView;
@@ -49,7 +55,11 @@ macro_rules! views {
             /// Folds an event into this layer. What nothing is known of is taken to be absent, and
             /// noted in `wants`: unless it really is absent, this layer has to be thrown away.
             pub fn fold(&mut self, event: &Recorded, below: &impl Below, wants: &mut Wants) {
-                $(fold::<$view>(event, self, below, wants);)*
+                // Looks at documents as they are before the event.
+                holding::fold(event, self, below, wants);
+                $(if $view::TABLE != HoldingView::TABLE {
+                    fold::<$view>(event, self, below, wants);
+                })*
             }
 
             /// Takes over what a newer layer knows.
@@ -118,11 +128,14 @@ views! {
     access: AccessView,
     activity: ActivityView,
     calendars: CalendarView,
+    holdings: HoldingView,
     names: NameView,
     numbers: NumberView,
     organizations: OrganizationView,
     overrides: OverrideView,
+    permissions: PermissionView,
     requests: RequestView,
+    roles: RoleView,
     services: ServiceView,
     subscriptions: SubscriptionView,
     users: UserView,

@@ -49,11 +49,12 @@ const REMEMBERED_MAX: usize = 64;
 const SERVICES: [&str; 5] = ["backup", "mail", "crm", "desktop", "router"];
 const PLANS: [&str; 3] = ["basic", "plus", "old"];
 const PROPERTIES: [&str; 2] = ["size", "region"];
-const ROLES: [&str; 5] = [
+const ROLES: [&str; 6] = [
     "Provider Administrator",
     "Reseller Administrator",
     "Customer Administrator",
     "Service Provider Developer",
+    "L1 Help Desk",
     "Root",
 ];
 
@@ -77,6 +78,9 @@ pub struct History {
     users: Vec<UserId>,
     subscriptions: Vec<String>,
     credentials: Vec<(UserId, TokenId)>,
+    roles: Vec<String>,
+    /// Who acts as somebody else, and in which session.
+    impersonations: Vec<(Caller, TokenId)>,
     remembered: Vec<Submission>,
     /// Where it is made for a simulation: the zone that everybody bills in.
     zone: Option<chrono_tz::Tz>,
@@ -98,6 +102,8 @@ impl History {
             users: Vec::new(),
             subscriptions: Vec::new(),
             credentials: Vec::new(),
+            roles: Vec::new(),
+            impersonations: Vec::new(),
             remembered: Vec::new(),
             zone: None,
         }
@@ -162,13 +168,19 @@ impl History {
                 let user = user.parse::<UserId>();
                 self.credentials.extend(user.ok().zip(token.parse().ok()));
             }
-            (["session"], domain::event::Actor::User(user)) => {
+            (["session"], domain::event::Actor::User(actor)) => {
                 let session = body["id"].as_str().and_then(|id| id.parse().ok());
-                self.credentials.extend(session.map(|session| (user, session)));
+                if let Command::Impersonate { user, .. } = &submission.command {
+                    let caller = user.parse().ok().map(|user| Caller::impersonating(actor, user));
+                    self.impersonations.extend(caller.zip(session));
+                } else {
+                    self.credentials.extend(session.map(|session| (actor, session)));
+                }
             }
             (["customers", id], _) => self.organizations.push(((*id).to_owned(), Kind::Customer)),
             (["resellers", id], _) => self.organizations.push(((*id).to_owned(), Kind::Reseller)),
             (["subscriptions", id], _) => self.subscriptions.push((*id).to_owned()),
+            (["roles", id], _) => self.roles.push((*id).to_owned()),
             _ => {}
         }
     }
@@ -244,8 +256,12 @@ impl History {
         if let Some(again) = self.again() {
             return again;
         }
-        let command = self.command();
-        let caller = self.caller();
+        let (command, caller) = match self.impersonations.choose(&mut self.rng).copied() {
+            Some((caller, session)) if self.rng.random_bool(0.03) => {
+                (Command::EndImpersonation { session }, caller)
+            }
+            _ => (self.command(), self.caller()),
+        };
         let idempotency =
             self.rng.random_bool(if self.zone.is_some() { 0.9 } else { 0.4 }).then(|| {
                 self.keys += 1;
@@ -275,6 +291,11 @@ impl History {
         if self.rng.random_bool(0.03) {
             return Caller::user(UserId(Uuid::from_u128(self.rng.random())));
         }
+        if self.rng.random_bool(0.05)
+            && let Some((caller, _)) = self.impersonations.choose(&mut self.rng)
+        {
+            return *caller;
+        }
         match self.users.choose(&mut self.rng) {
             Some(user) if self.rng.random_bool(if self.zone.is_some() { 0.35 } else { 0.6 }) => {
                 Caller::user(*user)
@@ -284,6 +305,9 @@ impl History {
     }
 
     fn command(&mut self) -> Command {
+        if self.rng.random_bool(0.1) {
+            return self.about_roles();
+        }
         match self.rng.random_range(0..1_000) {
             0..100 => self.create_organization(),
             100..160 => self.edit_organization(),
@@ -509,7 +533,79 @@ impl History {
 
     fn roles(&mut self) -> Value {
         let count = self.rng.random_range(0..3);
-        (0..count).map(|_| self.one_of(&ROLES)).collect::<Vec<_>>().into()
+        (0..count).map(|_| self.role()).collect::<Vec<_>>().into()
+    }
+
+    /// A default role, a custom one, one of a service, or none.
+    fn role(&mut self) -> String {
+        match self.rng.random_range(0..10) {
+            0..4 => self.roles.choose(&mut self.rng).cloned().unwrap_or_default(),
+            4 => self.one_of(&["mail:agent", "mail:lead", "crm:agent", "mail:none"]).to_owned(),
+            _ => self.one_of(&ROLES).to_owned(),
+        }
+    }
+
+    fn permissions(&mut self) -> Value {
+        const NAMES: [&str; 8] = [
+            "users.view",
+            "users.view",
+            "users.manage",
+            "users.impersonate",
+            "subscriptions.assign_to_users",
+            "reports.daily",
+            "mail:export",
+            "nonsense",
+        ];
+        let count = self.rng.random_range(0..4);
+        (0..count).map(|_| self.one_of(&NAMES)).collect::<Vec<_>>().into()
+    }
+
+    fn about_roles(&mut self) -> Command {
+        match self.rng.random_range(0..20) {
+            0..5 => {
+                let body = json!({
+                    "name": self.name(),
+                    "permissions": self.permissions(),
+                    "includes": self.roles(),
+                    "organizationId": self.organization().0,
+                });
+                Command::CreateRole { body: self.perhaps(body) }
+            }
+            5..8 => {
+                let mut body = json!({ "name": self.perhaps_of(0.3, &["Clerk", "Lead"]) });
+                if self.rng.random_bool(0.5) {
+                    body["permissions"] = self.permissions();
+                }
+                if self.rng.random_bool(0.5) {
+                    body["includes"] = self.roles();
+                }
+                let if_match = self.rng.random_bool(0.2).then(|| self.rng.random_range(1..4));
+                Command::EditRole { id: self.role(), body: self.perhaps(body), if_match }
+            }
+            8 => Command::DeleteRole { id: self.role() },
+            9..14 => Command::GiveRole {
+                organization: self.organization().0,
+                role: self.role(),
+                body: self.because(),
+            },
+            14 => Command::TakeRole { organization: self.organization().0, role: self.role() },
+            15 => {
+                let body = json!({ "name": self.name(), "organizationId": self.organization().0 });
+                Command::CopyRole { id: self.role(), body: self.perhaps(body) }
+            }
+            16 => {
+                let key = self.one_of(&["reports.daily", "reports.yearly", "users.view", "no key"]);
+                let body = json!({ "name": self.name() });
+                let body = self.perhaps(body);
+                Command::DeclarePermission { key: key.to_owned(), body }
+            }
+            _ => Command::Impersonate {
+                user: self.user(),
+                body: self.because(),
+                began_with: self.credential().1,
+                session: self.new_credential(),
+            },
+        }
     }
 
     fn assign_roles(&mut self) -> Command {
@@ -646,7 +742,20 @@ fn first_plans(key: &str) -> Value {
             "properties": { PROPERTIES[0]: "100 GB", PROPERTIES[1]: "de" },
         })
     };
+    // One of the services brings roles.
+    let (permissions, roles) = match key {
+        "mail" => (
+            json!([{ "key": "export" }]),
+            json!([
+                { "key": "agent", "permissions": ["users.view", "subscriptions.view"] },
+                { "key": "lead", "permissions": ["mail:export"], "includes": ["agent"] },
+            ]),
+        ),
+        _ => (json!([]), json!([])),
+    };
     json!({
+        "permissions": permissions,
+        "roles": roles,
         "name": key,
         "level": if matches!(key, "mail" | "desktop" | "crm") { "user" } else { "customer" },
         "instancing": if is_multi(key) { "multi" } else { "single" },

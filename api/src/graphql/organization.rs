@@ -189,7 +189,7 @@ impl Organization {
         last: Option<i32>,
         before: Option<String>,
     ) -> Resolved<Option<ViewConnection<UserView, User>>> {
-        reading(context).permit(Permission::ViewUsers, &self.0.path)?;
+        reading(context).permit(Permission::ViewUsers, &self.0.path).await?;
         let slice = Slice { first, after, last, before };
         list_of(reading(context), self.0.id, &slice).await
     }
@@ -204,7 +204,7 @@ impl Organization {
         last: Option<i32>,
         before: Option<String>,
     ) -> Resolved<Option<ViewConnection<SubscriptionView, Subscription>>> {
-        reading(context).permit(Permission::ViewSubscriptions, &self.0.path)?;
+        reading(context).permit(Permission::ViewSubscriptions, &self.0.path).await?;
         let slice = Slice { first, after, last, before };
         list_of(reading(context), self.0.id, &slice).await
     }
@@ -219,7 +219,7 @@ impl Organization {
         last: Option<i32>,
         before: Option<String>,
     ) -> Resolved<Option<ViewConnection<OverrideView, Override>>> {
-        reading(context).permit(Permission::ViewBilling, &self.0.path)?;
+        reading(context).permit(Permission::ViewBilling, &self.0.path).await?;
         let slice = Slice { first, after, last, before };
         list_of(reading(context), self.0.id, &slice).await
     }
@@ -234,7 +234,7 @@ impl Organization {
         last: Option<i32>,
         before: Option<String>,
     ) -> Resolved<Option<ActivityConnection>> {
-        reading(context).permit(Permission::ViewEvents, &self.0.path)?;
+        reading(context).permit(Permission::ViewEvents, &self.0.path).await?;
         let slice = Slice { first, after, last, before };
         Activity::list(reading(context), &self.0.path, &slice).await
     }
@@ -253,7 +253,7 @@ impl Organization {
     /// The organisation of an id, if the caller may see it.
     pub(crate) async fn get(reading: &Reading, id: &str) -> Resolved<Self> {
         let view = find(reading, id).await?;
-        reading.permit(Permission::ViewOrganizations, &view.path)?;
+        reading.permit(Permission::ViewOrganizations, &view.path).await?;
         Ok(Self(view))
     }
 

@@ -1,16 +1,21 @@
 //! Drafting and publishing services.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use domain::billing::BillingSettings;
 use domain::money::Money;
-use domain::permission::Permission;
+use domain::permission::{AnyPermission, Permission};
+use domain::role::{
+    DECLARED_MAX, INCLUDES_MAX, OF_SERVICE_MAX, PERMISSIONS_MAX, ServicePermission, ServiceRole,
+};
 use domain::service::{
     Definition, Instancing, Level, PLANS_MAX, PROPERTIES_MAX, Plan, Property, Service,
     ServiceCommand,
 };
-use domain::text::{line, name, note};
-use domain::{Faults, PlanKey, PropertyKey, Refusal, ServiceKey, TenantPath};
+use domain::text::{NAME_MAX_CHARS, line, name, note};
+use domain::{
+    Faults, PermissionKey, PlanKey, PropertyKey, Refusal, RoleKey, ServiceKey, TenantPath,
+};
 use projections::views::ServiceView;
 use serde::Deserialize;
 use utoipa::ToSchema;
@@ -47,6 +52,12 @@ pub struct DefinitionDocument {
     pub properties: Vec<PropertyDocument>,
     /// What can be bought.
     pub plans: Vec<PlanDocument>,
+    /// Custom permissions that it declares; the permission `export` of the service `crm` is called `crm:export`.
+    #[serde(default)]
+    pub permissions: Vec<ServicePermissionDocument>,
+    /// Roles that come with it, and act on the customers that hold it.
+    #[serde(default)]
+    pub roles: Vec<ServiceRoleDocument>,
     /// Pattern of the line description.
     pub line_description: Option<String>,
     /// Pattern of the summary description.
@@ -103,6 +114,32 @@ pub struct PlanDocument {
     pub retired: bool,
 }
 
+/// A custom permission that a service declares.
+#[derive(Clone, Debug, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ServicePermissionDocument {
+    /// Names it.
+    pub key: String,
+    /// As people read it; the key where it is left out.
+    pub name: Option<String>,
+}
+
+/// A role that comes with a service. The role `agent` of the service `crm` is called `crm:agent`.
+#[derive(Clone, Debug, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ServiceRoleDocument {
+    /// Names it.
+    pub key: String,
+    /// As people read it; the key where it is left out.
+    pub name: Option<String>,
+    /// What its holder may do where the service is held: permissions of Atrium and of this service.
+    #[serde(default)]
+    pub permissions: Vec<String>,
+    /// Keys of other roles of this service that are a part of it.
+    #[serde(default)]
+    pub includes: Vec<String>,
+}
+
 /// From when a publication's prices hold, and why.
 #[derive(Clone, Debug, Default, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -145,9 +182,31 @@ impl DefinitionDocument {
         let plans = self.plans.iter().enumerate().filter_map(|(index, document)| {
             document.parse(&format!("/plans/{index}"), settings, faults)
         });
+        let plans = plans.collect();
+        faults.ensure(
+            self.permissions.len() <= DECLARED_MAX,
+            "/permissions",
+            "too_many",
+            "These are too many permissions.",
+        );
+        faults.ensure(
+            self.roles.len() <= OF_SERVICE_MAX,
+            "/roles",
+            "too_many",
+            "These are too many roles.",
+        );
+        let permissions = self.permissions.iter().enumerate().filter_map(|(index, document)| {
+            document.parse(&format!("/permissions/{index}"), faults)
+        });
+        let permissions = permissions.collect();
+        let roles = self.roles.iter().enumerate();
+        let roles = roles.filter_map(|(index, document)| document.parse(index, faults));
+        let roles = roles.collect();
         Definition {
-            plans: plans.collect(),
+            permissions,
+            plans,
             properties,
+            roles,
             category: faults.take("/category", note(&self.category)).unwrap_or_default(),
             description: faults.take("/description", note(&self.description)).unwrap_or_default(),
             instancing: match self.instancing {
@@ -204,6 +263,78 @@ impl PlanDocument {
     }
 }
 
+impl ServicePermissionDocument {
+    fn parse(&self, at: &str, faults: &mut Faults) -> Option<ServicePermission> {
+        let key = PermissionKey::parse(&self.key);
+        faults.ensure(key.is_some(), &format!("{at}/key"), "not_a_key", KEY_RULE);
+        let name = self.name.as_deref().unwrap_or(&self.key);
+        let name = faults.take(&format!("{at}/name"), line(name, NAME_MAX_CHARS));
+        Some(ServicePermission { key: key?, name: name? })
+    }
+}
+
+impl ServiceRoleDocument {
+    fn parse(&self, index: usize, faults: &mut Faults) -> Option<ServiceRole> {
+        let at = format!("/roles/{index}");
+        let key = RoleKey::parse(&self.key);
+        faults.ensure(key.is_some(), &format!("{at}/key"), "not_a_key", KEY_RULE);
+        let name = self.name.as_deref().unwrap_or(&self.key);
+        let name = faults.take(&format!("{at}/name"), line(name, NAME_MAX_CHARS));
+        for (field, count, most) in [
+            ("permissions", self.permissions.len(), PERMISSIONS_MAX),
+            ("includes", self.includes.len(), INCLUDES_MAX),
+        ] {
+            faults.ensure(
+                count <= most,
+                &format!("{at}/{field}"),
+                "too_many",
+                "These are too many.",
+            );
+        }
+        let mut permissions = BTreeSet::new();
+        for (place, text) in self.permissions.iter().enumerate() {
+            let permission = AnyPermission::parse(text);
+            let at = format!("{at}/permissions/{place}");
+            faults.ensure(
+                permission.is_some(),
+                &at,
+                "not_a_permission",
+                "This names no permission.",
+            );
+            permissions.extend(permission);
+        }
+        let mut includes = BTreeSet::new();
+        for (place, text) in self.includes.iter().enumerate() {
+            let include = RoleKey::parse(text);
+            let at = format!("{at}/includes/{place}");
+            faults.ensure(include.is_some(), &at, "not_a_key", KEY_RULE);
+            includes.extend(include);
+        }
+        Some(ServiceRole { includes, key: key?, name: name?, permissions })
+    }
+}
+
+/// Nobody grants what he lacks: what is new in a service's roles, whoever drafts it has to hold.
+fn ensure_within_own(
+    unit: &mut Unit<'_>,
+    definition: &Definition,
+    faults: &mut Faults,
+) -> Result<(), Stop> {
+    let Some(authority) = unit.authority()? else { return Ok(()) };
+    let service = unit.load::<Service>(&definition.key);
+    let before = service.published.as_ref().map_or(&[][..], |(_, before)| &before.roles);
+    for (index, role) in definition.roles.iter().enumerate() {
+        let same = before.iter().find(|old| old.key == role.key);
+        let is_new = |it: &&AnyPermission| same.is_none_or(|old| !old.permissions.contains(it));
+        if let Some(lacking) = role.permissions.iter().filter(is_new).find(|it| authority.lacks(it))
+        {
+            let detail = format!("You cannot grant what you do not hold yourself: {lacking}.");
+            faults.add(&format!("/roles/{index}/permissions"), "beyond_your_own", detail);
+        }
+    }
+    Ok(())
+}
+
 /// A key as a part of a JSON pointer (RFC 6901, section 3).
 fn pointer_token(key: &str) -> String {
     key.replace('~', "~0").replace('/', "~1")
@@ -222,6 +353,7 @@ pub(crate) fn draft(
     let settings = installation::settings(unit)?;
     let mut faults = Faults::default();
     let definition = body.parse(key.clone(), &settings, &mut faults);
+    ensure_within_own(unit, &definition, &mut faults)?;
     faults.check()?;
     let command = ServiceCommand::Draft(definition);
     unit.execute::<Service>(&key, &TenantPath::provider(), command)?;

@@ -66,7 +66,9 @@ impl View for NameView {
             | Event::User(_)
             | Event::Service(_)
             | Event::Subscription(_)
-            | Event::BillingCalendar(_) => vec![],
+            | Event::BillingCalendar(_)
+            | Event::Role(_)
+            | Event::CustomPermission(_) => vec![],
         }
     }
 

@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use domain::event::{Event, Recorded};
 use domain::organization::Status;
-use domain::permission::Role;
+use domain::role::RoleRef;
 use domain::user::{Person, UserEvent};
 use domain::{OrganizationId, TenantPath, UserId};
 use serde::{Deserialize, Serialize};
@@ -25,7 +25,7 @@ pub struct UserView {
     #[serde(flatten)]
     pub person: Person,
     /// What he may do.
-    pub roles: Vec<Role>,
+    pub roles: Vec<RoleRef>,
     /// Whether he may sign in.
     pub status: Status,
     /// When he was added.
@@ -46,7 +46,9 @@ fn shows(event: &UserEvent) -> bool {
         | UserEvent::TokenCreated(_)
         | UserEvent::TokenDeleted { .. }
         | UserEvent::SignedIn(_)
-        | UserEvent::SignedOut { .. } => false,
+        | UserEvent::SignedOut { .. }
+        | UserEvent::Impersonated(_)
+        | UserEvent::ImpersonationEnded { .. } => false,
     }
 }
 
@@ -92,7 +94,9 @@ impl View for UserView {
             | UserEvent::TokenCreated(_)
             | UserEvent::TokenDeleted { .. }
             | UserEvent::SignedIn(_)
-            | UserEvent::SignedOut { .. } => {}
+            | UserEvent::SignedOut { .. }
+            | UserEvent::Impersonated(_)
+            | UserEvent::ImpersonationEnded { .. } => {}
         }
         Some(view)
     }
