@@ -24,7 +24,9 @@ use domain::{Bug, OrganizationId, TenantPath, TokenId, UserId, planted};
 use eventstore::{Database, Error, Log, failpoint};
 use moka::sync::Cache;
 use projections::finder::{self, Scope};
-use projections::views::{AccessView, HoldingView, OrganizationView, RoleView, ServiceView};
+use projections::views::{
+    AccessView, HoldingView, OrganizationView, PermissionView, RoleView, ServiceView,
+};
 use tokio::sync::watch;
 
 use crate::app::App;
@@ -239,13 +241,13 @@ impl Gate {
                 | OrganizationEvent::RoleTaken { .. },
             )
             | Event::Role(RoleEvent::Edited { .. } | RoleEvent::Deleted { .. })
-            | Event::Service(ServiceEvent::Published { .. }) => self.forget_all(),
+            | Event::Service(ServiceEvent::Published { .. })
+            | Event::CustomPermission(_) => self.forget_all(),
             Event::Subscription(_) => self.forget_holding(&event.path),
             Event::Organization(_)
             | Event::Role(RoleEvent::Created { .. })
             | Event::Service(ServiceEvent::Drafted { .. })
-            | Event::BillingCalendar(_)
-            | Event::CustomPermission(_) => {}
+            | Event::BillingCalendar(_) => {}
         }
     }
 
@@ -347,6 +349,7 @@ impl Gate {
             .fetch(
                 "select distinct stream from event where position > $1 and position <= $2 \
                  and ((stream >= 'organization-' and stream < 'organization.') \
+                 or (stream >= 'permission-' and stream < 'permission.') \
                  or (stream >= 'role-' and stream < 'role.') \
                  or (stream >= 'service-' and stream < 'service.') \
                  or (stream >= 'user-' and stream < 'user.'))",
@@ -495,7 +498,14 @@ async fn follow(
         for service in needs.services {
             let view = found.get(service.as_str());
             let published = view.and_then(|view| view.published.as_ref());
-            known.add_service(service, published.map_or(&[], |it| it.roles.as_slice()));
+            let roles = published.map_or(&[][..], |it| &it.roles);
+            known.add_service(service, roles, published.map_or(&[], |it| &it.permissions));
+        }
+        let keys = needs.permissions.iter().map(ToString::to_string).collect();
+        let found = finder::find_many::<PermissionView>(database, &everything, keys).await?;
+        for key in needs.permissions {
+            let is_declared = found.get(key.as_str()).is_some_and(|view| !view.withdrawn);
+            known.add_permission(key, is_declared);
         }
     }
 }

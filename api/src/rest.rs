@@ -81,7 +81,7 @@ fn routes() -> OpenApiRouter<App> {
         .routes(routes!(roles::list_of_organization))
         .routes(routes!(roles::give_role, roles::take_role))
         .routes(routes!(roles::list_permissions))
-        .routes(routes!(roles::declare_permission))
+        .routes(routes!(roles::declare_permission, roles::withdraw_permission))
         .routes(routes!(roles::explain))
         .routes(routes!(services::list_services))
         .routes(routes!(services::get_service))

@@ -183,6 +183,11 @@ pub enum Command {
         /// What was sent.
         body: Input<roles::DeclarePermission>,
     },
+    /// Withdraw a permission of the installation's own.
+    WithdrawPermission {
+        /// Which.
+        key: String,
+    },
     /// Replace a service's draft.
     DraftService {
         /// Which.
@@ -302,6 +307,7 @@ impl Command {
             }
             Self::TakeRole { organization, role } => roles::take(unit, &organization, &role),
             Self::DeclarePermission { key, body } => roles::declare(unit, &key, body),
+            Self::WithdrawPermission { key } => roles::withdraw(unit, &key),
             Self::DraftService { key, body, if_match } => {
                 services::draft(unit, &key, body, if_match)
             }

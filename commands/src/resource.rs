@@ -173,7 +173,8 @@ pub struct RoleResource {
     pub organization_id: Option<Uuid>,
     /// The service that brings it.
     pub service: Option<String>,
-    /// What its holder may do, apart from what comes with the roles that it includes.
+    /// What its holder may do, apart from what comes with the roles that it includes. A custom permission that
+    /// was withdrawn stays named, and nobody holds it.
     pub permissions: Vec<String>,
     /// Roles that are a part of it.
     pub includes: Vec<String>,

@@ -11,7 +11,9 @@ use domain::organization::{Organization, Status};
 use domain::permission::Permission;
 use domain::role::RoleRef;
 use domain::{Bug, CommandId, OrganizationId, Refusal, TenantPath, UserId, planted};
-use projections::views::{AccessView, HoldingView, OrganizationView, RoleView, ServiceView};
+use projections::views::{
+    AccessView, HoldingView, OrganizationView, PermissionView, RoleView, ServiceView,
+};
 use projections::{Below, View, Wants};
 use uuid::Uuid;
 
@@ -346,7 +348,12 @@ impl<'a> Unit<'a> {
             for service in needs.services {
                 let view = self.view::<ServiceView>(service.as_str());
                 let published = view.as_ref().and_then(|view| view.published.as_ref());
-                known.add_service(service, published.map_or(&[], |it| it.roles.as_slice()));
+                let roles = published.map_or(&[][..], |it| &it.roles);
+                known.add_service(service, roles, published.map_or(&[], |it| &it.permissions));
+            }
+            for key in needs.permissions {
+                let view = self.view::<PermissionView>(key.as_str());
+                known.add_permission(key, view.is_some_and(|view| !view.withdrawn));
             }
         }
     }

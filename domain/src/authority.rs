@@ -6,8 +6,11 @@ use std::sync::Arc;
 
 use crate::organization::Kind;
 use crate::permission::{AnyPermission, Permission};
-use crate::role::{DEPTH_MAX, DefaultRole, Made, RoleRef, ServiceRole};
-use crate::{Lacking, OrganizationId, Refusal, RoleId, RoleLacking, ServiceKey, TenantPath};
+use crate::role::{DEPTH_MAX, DefaultRole, Made, RoleRef, ServicePermission, ServiceRole};
+use crate::{
+    Bug, Lacking, OrganizationId, PermissionKey, Refusal, RoleId, RoleLacking, ServiceKey,
+    TenantPath, planted,
+};
 
 /// Most roles that are followed for one person; what lies beyond is not in force.
 const FOLLOWED_MAX: usize = 1_000;
@@ -23,14 +26,22 @@ pub struct Place {
     pub given: BTreeSet<RoleId>,
 }
 
-/// What roles are followed through: the organisations from the provider down to somebody's own, and the roles
-/// that have been looked up so far.
+/// What roles are followed through: the organisations from the provider down to somebody's own, and what has
+/// been looked up so far.
 #[derive(Clone, Debug)]
 pub struct Known {
     path: TenantPath,
     lineage: Vec<Place>,
     roles: BTreeMap<RoleId, Option<Arc<Made>>>,
-    services: BTreeMap<ServiceKey, Arc<[ServiceRole]>>,
+    services: BTreeMap<ServiceKey, Brought>,
+    declared: BTreeMap<PermissionKey, bool>,
+}
+
+/// What a service's definition brings.
+#[derive(Clone, Debug)]
+struct Brought {
+    roles: Arc<[ServiceRole]>,
+    permissions: BTreeSet<PermissionKey>,
 }
 
 /// What has to be looked up before roles can be followed to their ends.
@@ -38,15 +49,17 @@ pub struct Known {
 pub struct Needs {
     /// Custom roles.
     pub roles: BTreeSet<RoleId>,
-    /// Services, for the roles that they bring.
+    /// Services, for the roles and permissions that they bring.
     pub services: BTreeSet<ServiceKey>,
+    /// Permissions of the installation's own.
+    pub permissions: BTreeSet<PermissionKey>,
 }
 
 impl Needs {
     /// Whether nothing is missing.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.roles.is_empty() && self.services.is_empty()
+        self.roles.is_empty() && self.services.is_empty() && self.permissions.is_empty()
     }
 }
 
@@ -177,7 +190,8 @@ impl Known {
     /// Of somebody of the last of these organisations, the provider being the first.
     #[must_use]
     pub fn new(path: TenantPath, lineage: Vec<Place>) -> Self {
-        Self { path, lineage, roles: BTreeMap::new(), services: BTreeMap::new() }
+        let (roles, services) = (BTreeMap::new(), BTreeMap::new());
+        Self { path, lineage, roles, services, declared: BTreeMap::new() }
     }
 
     /// Notes a custom role that was looked up; none where it has ended or never was.
@@ -185,9 +199,20 @@ impl Known {
         self.roles.insert(id, made);
     }
 
-    /// Notes the roles that a service brings; none where it is not sold.
-    pub fn add_service(&mut self, service: ServiceKey, roles: &[ServiceRole]) {
-        self.services.insert(service, roles.into());
+    /// Notes what a service brings; nothing where it is not sold.
+    pub fn add_service(
+        &mut self,
+        service: ServiceKey,
+        roles: &[ServiceRole],
+        permissions: &[ServicePermission],
+    ) {
+        let permissions = permissions.iter().map(|it| it.key.clone()).collect();
+        self.services.insert(service, Brought { roles: roles.into(), permissions });
+    }
+
+    /// Notes whether a permission is declared: it never was, or it was withdrawn, where it is not.
+    pub fn add_permission(&mut self, key: PermissionKey, is_declared: bool) {
+        self.declared.insert(key, is_declared);
     }
 
     /// What these roles permit.
@@ -245,16 +270,13 @@ impl Known {
                 };
                 let gap =
                     (maker + 1..=level).find(|place| !self.lineage[*place].given.contains(id));
-                Some(match gap {
-                    Some(place) => Err(Dormant::NotGiven(self.number(place))),
-                    None => Ok(What::Made(made.clone(), maker)),
-                })
+                if let Some(place) = gap.filter(|_| !planted(Bug::RoleNotGiven)) {
+                    return Some(Err(Dormant::NotGiven(self.number(place))));
+                }
+                Some(Ok(What::Made(self.without_undeclared(made, needs)?, maker)))
             }
             RoleRef::OfService(service, key) => {
-                let Some(roles) = self.services.get(service) else {
-                    needs.services.insert(service.clone());
-                    return None;
-                };
+                let roles = &self.brought_by(service, needs)?.roles;
                 let place = roles.iter().position(|role| role.key == *key);
                 Some(match place {
                     Some(place) => Ok(What::OfService(roles.clone(), place)),
@@ -262,6 +284,50 @@ impl Known {
                 })
             }
         }
+    }
+
+    fn brought_by(&self, service: &ServiceKey, needs: &mut Needs) -> Option<&Brought> {
+        let brought = self.services.get(service);
+        if brought.is_none() {
+            needs.services.insert(service.clone());
+        }
+        brought
+    }
+
+    /// A role as it is in force: a permission that is not declared any more is held by nobody. None where a
+    /// document is missing.
+    fn without_undeclared(&self, made: &Arc<Made>, needs: &mut Needs) -> Option<Arc<Made>> {
+        let mut undeclared = Vec::new();
+        let mut is_missing = false;
+        for permission in &made.content.permissions {
+            let is_declared = match permission {
+                AnyPermission::Known(_) => Some(true),
+                AnyPermission::Declared(key) => {
+                    let is_declared = self.declared.get(key).copied();
+                    if is_declared.is_none() {
+                        needs.permissions.insert(key.clone());
+                    }
+                    is_declared
+                }
+                AnyPermission::OfService(service, key) => {
+                    let brought = self.brought_by(service, needs);
+                    brought.map(|brought| brought.permissions.contains(key))
+                }
+            };
+            is_missing |= is_declared.is_none();
+            if is_declared == Some(false) {
+                undeclared.push(permission);
+            }
+        }
+        if is_missing {
+            return None;
+        }
+        if undeclared.is_empty() {
+            return Some(made.clone());
+        }
+        let mut in_force = Made::clone(made);
+        in_force.content.permissions.retain(|it| !undeclared.contains(&it));
+        Some(Arc::new(in_force))
     }
 
     fn number(&self, level: usize) -> u32 {
@@ -348,7 +414,8 @@ impl Authority {
     /// The same, exercised by somebody who impersonates him.
     #[must_use]
     pub fn exercised_by(self, real: Self) -> Self {
-        Self { real: Some(Box::new(real)), ..self }
+        let real = Some(Box::new(real)).filter(|_| !planted(Bug::ImpersonatorUnbounded));
+        Self { real, ..self }
     }
 
     /// Whether he may act as somebody who may do this: strictly below his own organisation.
@@ -397,11 +464,9 @@ impl Authority {
     }
 
     fn has_where(&self, permission: &AnyPermission, held: &dyn Fn(&ServiceKey) -> bool) -> bool {
+        let acts = |service: &ServiceKey| held(service) || planted(Bug::ServiceRoleEverywhere);
         self.holds_any(permission)
-            || self
-                .reached
-                .iter()
-                .any(|it| it.service().is_some_and(|service| held(service)) && it.has(permission))
+            || self.reached.iter().any(|it| it.service().is_some_and(acts) && it.has(permission))
     }
 
     /// Whether he may do something at an organisation in his scope that holds these services.
@@ -522,6 +587,9 @@ impl Authority {
     /// allowed only where a service is held is covered by the same, too.
     #[must_use]
     pub fn lacks_of(&self, other: &Self) -> Option<String> {
+        if planted(Bug::GrantsWhatHeLacks) {
+            return None;
+        }
         let real = self.real.as_ref();
         for it in &other.reached {
             let lacking = it.permissions().into_iter().find(|permission| {
@@ -694,13 +762,13 @@ mod tests {
         let mut known = known(1, [&[], &[]]);
         let (crm, agent) = (ServiceKey::parse("crm").unwrap(), RoleKey::parse("agent").unwrap());
         let agent = RoleRef::OfService(crm.clone(), agent);
-        let needs = known.authority(&[agent.clone()], Begin::Given).unwrap_err();
+        let needs = known.authority(std::slice::from_ref(&agent), Begin::Given).unwrap_err();
         assert_eq!(needs.services, BTreeSet::from([crm.clone()]));
         let roles = [
             crate::role::tests::of_service("agent", &["users.view"], &["lead"]),
             crate::role::tests::of_service("lead", &["crm:export"], &[]),
         ];
-        known.add_service(crm.clone(), &roles);
+        known.add_service(crm.clone(), &roles, &[]);
         let authority = given(&known, std::slice::from_ref(&agent));
         assert!(!authority.holds(Permission::ViewUsers));
         assert!(authority.asks_for_services(&Permission::ViewUsers.into()));
@@ -712,9 +780,44 @@ mod tests {
         assert!(refused.detail.contains("only where crm is held"), "{refused}");
         assert_eq!(authority.ways(&export)[0].service, Some(crm.clone()));
         assert!(authority.permit(Permission::ViewBilling, &path(2), there).is_err());
-        known.add_service(crm, &[]);
+        known.add_service(crm, &[], &[]);
         let authority = given(&known, std::slice::from_ref(&agent));
         assert_eq!(authority.dormant(), [(agent, Dormant::Ended)]);
+    }
+
+    #[test]
+    fn a_permission_that_is_not_declared_any_more_is_held_by_nobody() {
+        let monthly = AnyPermission::parse("reports.monthly").unwrap();
+        let export = AnyPermission::parse("crm:export").unwrap();
+        let content = RoleContent {
+            permissions: BTreeSet::from([
+                monthly.clone(),
+                export.clone(),
+                Permission::ViewUsers.into(),
+            ]),
+            ..RoleContent::default()
+        };
+        let made = Arc::new(Made { organization: PROVIDER, content });
+        let (crm, key) =
+            (ServiceKey::parse("crm").unwrap(), |key| PermissionKey::parse(key).unwrap());
+        for (is_declared, brings) in [(true, true), (true, false), (false, true), (false, false)] {
+            let mut known = known(0, [&[], &[]]);
+            known.add_role(id(1), Some(made.clone()));
+            let needs = known.authority(&[custom(1)], Begin::Given).unwrap_err();
+            assert_eq!(needs.permissions, BTreeSet::from([key("reports.monthly")]));
+            assert_eq!(needs.services, BTreeSet::from([crm.clone()]));
+            known.add_permission(key("reports.monthly"), is_declared);
+            let export_of_crm = ServicePermission { key: key("export"), name: String::new() };
+            let brought = if brings { vec![export_of_crm] } else { vec![] };
+            known.add_service(crm.clone(), &[], &brought);
+            let authority = given(&known, &[custom(1)]);
+            let may = |permission: &AnyPermission| authority.may(permission, nowhere);
+            assert_eq!((may(&monthly), may(&export)), (is_declared, brings));
+            assert!(authority.holds(Permission::ViewUsers));
+            assert_eq!(authority.lacks(&monthly), !is_declared);
+            assert_eq!(authority.permissions().contains(&export), brings);
+            assert_eq!(authority.ways(&monthly).is_empty(), !is_declared);
+        }
     }
 
     #[test]

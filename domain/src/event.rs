@@ -361,6 +361,7 @@ pub const KINDS: &[&str] = &[
     "organization.role_given",
     "organization.role_taken",
     "permission.declared",
+    "permission.withdrawn",
     "role.created",
     "role.deleted",
     "role.edited",

@@ -226,6 +226,8 @@ impl<'de> Deserialize<'de> for AnyPermission {
 pub enum PermissionCommand {
     /// Declare it, or describe it anew.
     Declare(Declaration),
+    /// Withdraw it: nobody holds it any more.
+    Withdraw,
 }
 
 /// What a custom permission is.
@@ -250,12 +252,15 @@ pub enum PermissionEvent {
         /// As it is now.
         declaration: Declaration,
     },
+    /// It was withdrawn: whatever roles name it, nobody holds it until it is declared again.
+    #[serde(rename = "permission.withdrawn")]
+    Withdrawn {},
 }
 
 /// A permission of the installation's own, as its stream tells.
 #[derive(Clone, Debug, Default)]
 pub struct CustomPermission {
-    /// None: nobody has declared it.
+    /// None: nobody has declared it, or it was withdrawn.
     pub declaration: Option<Declaration>,
 }
 
@@ -269,14 +274,25 @@ impl Decider for CustomPermission {
         command: Self::Command,
         _effective_at: DateTime<Utc>,
     ) -> Result<Vec<Self::Event>, Refusal> {
-        let PermissionCommand::Declare(declaration) = command;
-        let is_so = self.declaration.as_ref() == Some(&declaration);
-        Ok(if is_so { vec![] } else { vec![PermissionEvent::Declared { declaration }] })
+        match (&self.declaration, command) {
+            (Some(known), PermissionCommand::Declare(declaration)) if *known == declaration => {
+                Ok(vec![])
+            }
+            (_, PermissionCommand::Declare(declaration)) => {
+                Ok(vec![PermissionEvent::Declared { declaration }])
+            }
+            (Some(_), PermissionCommand::Withdraw) => Ok(vec![PermissionEvent::Withdrawn {}]),
+            (None, PermissionCommand::Withdraw) => Err(Refusal::not_found()),
+        }
     }
 
     fn evolve(self, event: &Self::Event, _effective_at: DateTime<Utc>) -> Self {
-        let PermissionEvent::Declared { declaration } = event;
-        Self { declaration: Some(declaration.clone()) }
+        match event {
+            PermissionEvent::Declared { declaration } => {
+                Self { declaration: Some(declaration.clone()) }
+            }
+            PermissionEvent::Withdrawn {} => Self { declaration: None },
+        }
     }
 }
 
@@ -315,5 +331,25 @@ mod tests {
         let reports = || given::<CustomPermission>([(1, declared("Reports"))]);
         reports().when(2, declare("Reports")).then_nothing();
         reports().when(2, declare("Monthly")).then([declared("Monthly")]);
+    }
+
+    #[test]
+    fn a_permission_that_was_withdrawn_is_not_there_until_it_is_declared_again() {
+        let declaration = Declaration {
+            description: String::new(),
+            key: PermissionKey::parse("reports.monthly").unwrap(),
+            name: "Reports".to_owned(),
+        };
+        let declared = (1, PermissionEvent::Declared { declaration: declaration.clone() });
+        let withdrawn = (2, PermissionEvent::Withdrawn {});
+        let gone = || given::<CustomPermission>([declared.clone(), withdrawn.clone()]);
+        given::<CustomPermission>([declared.clone()])
+            .when(2, PermissionCommand::Withdraw)
+            .then([withdrawn.1.clone()]);
+        given::<CustomPermission>([])
+            .when(2, PermissionCommand::Withdraw)
+            .then_refused("not_found");
+        gone().when(3, PermissionCommand::Withdraw).then_refused("not_found");
+        gone().when(3, PermissionCommand::Declare(declaration)).then([declared.1.clone()]);
     }
 }

@@ -290,6 +290,8 @@ pub enum RoleEvent {
     Edited {
         /// All of it, as it is now.
         content: RoleContent,
+        /// Who had made it.
+        organization: OrganizationId,
     },
     /// It ended.
     #[serde(rename = "role.deleted")]
@@ -345,7 +347,9 @@ impl Decider for Role {
             }
             (None, C::Edit(_) | C::Delete) => Err(Refusal::not_found()),
             (Some(made), C::Edit(content)) if made.content == content => Ok(vec![]),
-            (Some(_), C::Edit(content)) => Ok(vec![RoleEvent::Edited { content }]),
+            (Some(made), C::Edit(content)) => {
+                Ok(vec![RoleEvent::Edited { content, organization: made.organization }])
+            }
             (Some(made), C::Delete) => {
                 Ok(vec![RoleEvent::Deleted { organization: made.organization }])
             }
@@ -359,7 +363,7 @@ impl Decider for Role {
                 let organization = *organization;
                 self.made = Some(Made { organization, content: content.clone() });
             }
-            RoleEvent::Edited { content } => {
+            RoleEvent::Edited { content, organization: _ } => {
                 if let Some(made) = &mut self.made {
                     made.content = content.clone();
                 }
@@ -528,7 +532,7 @@ pub(crate) mod tests {
     #[test]
     fn editing_without_a_difference_is_no_fact() {
         let edit = |name| RoleCommand::Edit(content(name));
-        let edited = RoleEvent::Edited { content: content("Scribe") };
+        let edited = RoleEvent::Edited { content: content("Scribe"), organization: MAKER };
         given::<Role>([created()]).when(2, edit("Clerk")).then_nothing();
         given::<Role>([created()]).when(2, edit("Scribe")).then([edited.clone()]);
         given::<Role>([created(), (2, edited)]).when(3, edit("Scribe")).then_nothing();

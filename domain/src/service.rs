@@ -207,7 +207,7 @@ impl Definition {
 #[derive(Clone, Debug)]
 pub enum ServiceCommand {
     /// Replace the draft.
-    Draft(Definition),
+    Draft(Box<Definition>),
     /// Make the draft the version that is sold.
     Publish,
 }
@@ -254,7 +254,7 @@ impl Decider for Service {
     ) -> Result<Vec<Self::Event>, Refusal> {
         let published = self.published.as_ref().map(|(_, definition)| definition);
         match (command, &self.draft) {
-            (ServiceCommand::Draft(definition), Some(draft)) if definition == *draft => Ok(vec![]),
+            (ServiceCommand::Draft(definition), Some(draft)) if *definition == *draft => Ok(vec![]),
             (ServiceCommand::Draft(definition), _) => {
                 Ok(vec![ServiceEvent::Drafted { definition }])
             }
@@ -358,7 +358,7 @@ mod tests {
     #[test]
     fn a_draft_without_a_difference_is_no_fact() {
         let drafted = ServiceEvent::Drafted { definition: backup() };
-        let draft = || ServiceCommand::Draft(backup());
+        let draft = || ServiceCommand::Draft(Box::new(backup()));
         given::<Service>([]).when(1, draft()).then([drafted.clone()]);
         given::<Service>([(1, drafted.clone())]).when(2, draft()).then_nothing();
         let mut renamed = backup();

@@ -22,7 +22,9 @@ pub use access::AccessView;
 pub use activity::ActivityView;
 pub use calendar::CalendarView;
 pub use holding::HoldingView;
-pub use name::{NameView, PROVIDER_KEY, billing_identifier_key, code_key, login_key};
+pub use name::{
+    NameView, PROVIDER_KEY, billing_identifier_key, code_key, login_key, role_name_key,
+};
 pub use number::{NumberView, ORGANIZATION_NUMBERS};
 pub use organization::OrganizationView;
 pub use overriding::OverrideView;
@@ -55,11 +57,9 @@ macro_rules! views {
             /// Folds an event into this layer. What nothing is known of is taken to be absent, and
             /// noted in `wants`: unless it really is absent, this layer has to be thrown away.
             pub fn fold(&mut self, event: &Recorded, below: &impl Below, wants: &mut Wants) {
-                // Looks at documents as they are before the event.
-                holding::fold(event, self, below, wants);
-                $(if $view::TABLE != HoldingView::TABLE {
-                    fold::<$view>(event, self, below, wants);
-                })*
+                holding::count(event, -1, self, below, wants);
+                $(fold::<$view>(event, self, below, wants);)*
+                holding::count(event, 1, self, below, wants);
             }
 
             /// Takes over what a newer layer knows.

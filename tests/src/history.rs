@@ -595,6 +595,9 @@ impl History {
             }
             16 => {
                 let key = self.one_of(&["reports.daily", "reports.yearly", "users.view", "no key"]);
+                if self.rng.random_bool(0.3) {
+                    return Command::WithdrawPermission { key: key.to_owned() };
+                }
                 let body = json!({ "name": self.name() });
                 let body = self.perhaps(body);
                 Command::DeclarePermission { key: key.to_owned(), body }

@@ -16,7 +16,7 @@ use super::limits::{STATEMENT_COST, page_cost};
 use super::organization::{Organization, OrganizationFilter};
 use super::overriding::{Override, OverrideFilter};
 use super::reading::{Resolved, reading};
-use super::role::Role;
+use super::role::{PermissionOfRoles, Role};
 use super::scalar::{Date, KnownAt};
 use super::service::Service;
 use super::subscription::{Request, RequestFilter, Subscription, SubscriptionFilter};
@@ -138,6 +138,12 @@ impl Query {
         organization: Option<ID>,
     ) -> Resolved<Option<Vec<Role>>> {
         Ok(Some(Role::list(reading(context), organization.as_ref()).await?))
+    }
+
+    /// Every permission there is: what roles can hold.
+    #[graphql(complexity = "page_cost(None, None, child_complexity)")]
+    async fn permissions(&self, context: &Context<'_>) -> Resolved<Option<Vec<PermissionOfRoles>>> {
+        Ok(Some(PermissionOfRoles::list(reading(context)).await?))
     }
 
     /// The subscriptions, by service and instance; also those that are not held any more.

@@ -3,14 +3,14 @@
 use std::sync::Arc;
 
 use async_graphql::{Enum, ID, SimpleObject};
-use commands::resource::{RoleKind as Kind, RoleResource};
+use commands::resource::{PermissionResource, RoleKind as Kind, RoleResource};
 use domain::permission::Permission;
 use projections::views::OrganizationView;
 use uuid::Uuid;
 
 use super::organization::find;
 use super::reading::{Reading, Resolved};
-use crate::rest::roles::{Explanation, explanation, had_by, own};
+use crate::rest::roles::{Explanation, explanation, had_by, own, permissions};
 
 /// Where a role comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Enum)]
@@ -63,6 +63,42 @@ impl From<RoleResource> for Role {
             copied_from: role.copied_from,
             version: role.version,
         }
+    }
+}
+
+/// What a role can hold: one thing that somebody may do.
+#[derive(Clone, Debug, SimpleObject)]
+#[graphql(name = "Permission")]
+pub(crate) struct PermissionOfRoles {
+    /// What names it in roles.
+    key: String,
+    /// Its name.
+    name: String,
+    /// What it lets somebody do.
+    description: String,
+    /// Whether the provider or a service declared it; otherwise Atrium itself asks for it.
+    custom: bool,
+    /// The key of the service that declares it.
+    service_key: Option<String>,
+}
+
+impl From<PermissionResource> for PermissionOfRoles {
+    fn from(permission: PermissionResource) -> Self {
+        Self {
+            key: permission.key,
+            name: permission.name,
+            description: permission.description,
+            custom: permission.custom,
+            service_key: permission.service,
+        }
+    }
+}
+
+impl PermissionOfRoles {
+    /// Every permission there is.
+    pub(crate) async fn list(reading: &Reading) -> Resolved<Vec<Self>> {
+        reading.require(Permission::ViewRoles)?;
+        Ok(permissions(&reading.app).await?.into_iter().map(Self::from).collect())
     }
 }
 

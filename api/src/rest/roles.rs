@@ -252,7 +252,8 @@ pub async fn take_role(
 /// Every permission there is: Atrium's own, those that the provider declared, those of services.
 pub(crate) async fn permissions(app: &App) -> Result<Vec<PermissionResource>, Problem> {
     let mut all: Vec<_> = Permission::ALL.into_iter().map(PermissionResource::from).collect();
-    let mut query = Query { limit: LIST_MAX, ..Query::default() };
+    let mut query =
+        Query { kind: Some("declared".to_owned()), limit: LIST_MAX, ..Query::default() };
     loop {
         let scope = Scope::catalogue();
         let page = finder::list::<PermissionView>(app.database(), &scope, &query).await?;
@@ -288,6 +289,18 @@ pub async fn declare_permission(
 ) -> Answer {
     let body = call.input()?;
     call.command(&app, Command::DeclarePermission { key, body }).await
+}
+
+/// Withdraws a permission of the installation's own: nobody holds it any more, at once. Roles keep its name, and
+/// hold it again if it is declared again.
+#[utoipa::path(delete, path = "/api/v2/permissions/{key}", tag = "Roles",
+    params(("key" = String, Path)), responses((status = 204)))]
+pub async fn withdraw_permission(
+    State(app): State<App>,
+    Path(key): Path<String>,
+    call: Call,
+) -> Answer {
+    call.command(&app, Command::WithdrawPermission { key }).await
 }
 
 /// Which permission, and where.

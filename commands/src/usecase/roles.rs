@@ -9,16 +9,18 @@ use domain::permission::{
     AnyPermission, CustomPermission, Declaration, Permission, PermissionCommand,
 };
 use domain::role::{
-    DEPTH_MAX, INCLUDES_MAX, MADE_MAX, PERMISSIONS_MAX, Role, RoleCommand, RoleContent, RoleRef,
-    longest_chain,
+    DEPTH_MAX, DefaultRole, INCLUDES_MAX, MADE_MAX, PERMISSIONS_MAX, Role, RoleCommand,
+    RoleContent, RoleRef, longest_chain,
 };
 use domain::text::{name, note};
 use domain::{Faults, OrganizationId, PermissionKey, Refusal, RoleId, RoleKey, TenantPath};
-use projections::views::{OrganizationView, PermissionView, RoleView, ServiceView};
+use projections::views::{
+    NameView, OrganizationView, PermissionView, RoleView, ServiceView, role_name_key,
+};
 use serde::Deserialize;
 use utoipa::ToSchema;
 
-use super::organizations::{Because, own_organization};
+use super::organizations::{Because, own_organization, taken};
 use super::{ensure_seen, optional_reason, parent};
 use crate::error::Stop;
 use crate::resource::{PermissionResource, RoleResource};
@@ -134,7 +136,9 @@ fn service_role(unit: &mut Unit<'_>, role: &RoleRef) -> Option<String> {
 fn is_declared(unit: &mut Unit<'_>, permission: &AnyPermission) -> bool {
     match permission {
         AnyPermission::Known(_) => true,
-        AnyPermission::Declared(key) => unit.view::<PermissionView>(key.as_str()).is_some(),
+        AnyPermission::Declared(key) => {
+            unit.view::<PermissionView>(key.as_str()).is_some_and(|view| !view.withdrawn)
+        }
         AnyPermission::OfService(service, key) => {
             let view = unit.view::<ServiceView>(service.as_str());
             let published = view.as_ref().and_then(|view| view.published.as_ref());
@@ -174,13 +178,16 @@ impl<'a> Wish<'a> {
         for (index, name) in names.iter().take(PERMISSIONS_MAX).enumerate() {
             let at = format!("/permissions/{index}");
             let parsed = AnyPermission::parse(name);
-            let Some(permission) = parsed.filter(|parsed| is_declared(unit, parsed)) else {
+            // What it names already may stay, also what was withdrawn meanwhile.
+            let has = |it: &AnyPermission| self.before.permissions.contains(it);
+            let parsed = parsed.filter(|parsed| has(parsed) || is_declared(unit, parsed));
+            let Some(permission) = parsed else {
                 let detail = "There is no such permission; GET /api/v2/permissions lists them.";
                 self.faults.add(&at, "unknown_permission", detail);
                 continue;
             };
             let lacks = self.authority.as_ref().is_some_and(|mine| mine.lacks(&permission));
-            if lacks && !self.before.permissions.contains(&permission) {
+            if lacks && !has(&permission) {
                 let detail =
                     format!("You cannot grant what you do not hold yourself: {permission}.");
                 self.faults.add(&at, "beyond_your_own", detail);
@@ -288,11 +295,36 @@ fn make(
         return Err(Refusal::conflict("too_many_roles", detail).into());
     }
     let id = RoleId(unit.id());
+    ensure_name_is_free(unit, id, organization, &content.name)?;
     unit.begin::<Role>(id);
     let command = RoleCommand::Create { copied_from, id, organization, content };
     unit.execute::<Role>(id, &path, command)?;
     let resource = resource(unit, id)?;
     Ok(Reply::created(format!("/roles/{id}"), &resource, resource.version))
+}
+
+/// Roles are told apart by their names: those that an organisation makes, and the default ones.
+fn ensure_name_is_free(
+    unit: &mut Unit<'_>,
+    id: RoleId,
+    organization: OrganizationId,
+    name: &str,
+) -> Result<(), Stop> {
+    let is_it = |other: &str| other.to_lowercase() == name.to_lowercase();
+    if DefaultRole::ALL.into_iter().any(|role| is_it(role.name())) {
+        return Err(taken("name", "A default role has this name."));
+    }
+    let Some(last) = unit.view::<NameView>(&role_name_key(organization, name)) else {
+        return Ok(());
+    };
+    let other = RoleId(last.owner);
+    let role = unit.load::<Role>(other);
+    if other != id && role.made().is_ok_and(|made| is_it(&made.content.name)) {
+        let detail = "Another role that this organisation made has this name; a role's name is its \
+                      own within the organisation that makes it.";
+        return Err(taken("name", detail));
+    }
+    Ok(())
 }
 
 pub(crate) fn create(unit: &mut Unit<'_>, body: Input<CreateRole>) -> Result<Reply, Stop> {
@@ -327,7 +359,8 @@ pub(crate) fn copy(unit: &mut Unit<'_>, id: &str, body: Input<CopyRole>) -> Resu
         }
         RoleRef::Custom(role) => {
             let content = &unit.load::<Role>(role).made()?.content.clone();
-            let permissions = content.permissions.iter().map(ToString::to_string).collect();
+            let declared = content.permissions.iter().filter(|it| is_declared(unit, it));
+            let permissions = declared.map(ToString::to_string).collect();
             let includes = content.includes.iter().map(ToString::to_string).collect();
             (content.description.clone(), permissions, includes)
         }
@@ -378,6 +411,7 @@ pub(crate) fn edit(
         content.includes = wish.includes(unit, names)?;
     }
     faults.check()?;
+    ensure_name_is_free(unit, id, organization, &content.name)?;
     unit.execute::<Role>(id, &path, RoleCommand::Edit(content))?;
     let resource = resource(unit, id)?;
     Ok(Reply::done(&resource, resource.version))
@@ -469,6 +503,14 @@ pub(crate) fn declare(
     unit.execute::<CustomPermission>(&key, &TenantPath::provider(), command)?;
     let view = unit.view::<PermissionView>(key.as_str()).ok_or_else(Refusal::not_found)?;
     Ok(Reply::done(&PermissionResource::from(view.as_ref()), view.version))
+}
+
+pub(crate) fn withdraw(unit: &mut Unit<'_>, key: &str) -> Result<Reply, Stop> {
+    unit.require(Permission::DeclarePermissions)?;
+    let key = PermissionKey::parse(key).ok_or_else(Refusal::not_found)?;
+    let command = PermissionCommand::Withdraw;
+    unit.execute::<CustomPermission>(&key, &TenantPath::provider(), command)?;
+    Ok(Reply::nothing())
 }
 
 fn resource(unit: &mut Unit<'_>, id: RoleId) -> Result<RoleResource, Stop> {

@@ -355,7 +355,7 @@ pub(crate) fn draft(
     let definition = body.parse(key.clone(), &settings, &mut faults);
     ensure_within_own(unit, &definition, &mut faults)?;
     faults.check()?;
-    let command = ServiceCommand::Draft(definition);
+    let command = ServiceCommand::Draft(Box::new(definition));
     unit.execute::<Service>(&key, &TenantPath::provider(), command)?;
     done(unit, &key)
 }

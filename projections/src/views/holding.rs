@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, Utc};
 use domain::event::{Event, Recorded};
 use domain::subscription::SubscriptionEvent;
-use domain::{ServiceKey, TenantPath};
+use domain::{Bug, ServiceKey, TenantPath, planted};
 use serde::{Deserialize, Serialize};
 
 use super::{SubscriptionView, Views, held_in};
@@ -15,8 +15,8 @@ use crate::document::{Below, Index, Touch, View, Wants};
 /// number of services and of what is still to come, not on how many hold them.
 ///
 /// It cannot be folded from its events alone: whether a provisioning adds to what is held depends on the slot.
-/// So its fold looks at the slot's own document ([`SubscriptionView`]) as it is before the event, and the
-/// events' names and keys are those that this one touches.
+/// So what the slot's own document ([`SubscriptionView`]) holds is taken out of the counts before the event and
+/// added after it ([`count`]).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct HoldingView {
@@ -63,52 +63,55 @@ impl HoldingView {
         }
     }
 
-    /// Goes on to a later moment, and forgets what is nothing.
+    /// Goes on to a later moment.
     fn go_on(&mut self, to: DateTime<Utc>) {
         self.as_of = self.as_of.max(to.timestamp_micros());
-        let as_of = self.as_of;
+        for count in self.services.values_mut() {
+            let later = count.changes.split_off(&(self.as_of + 1));
+            count.held += std::mem::replace(&mut count.changes, later).values().sum::<i64>();
+        }
+    }
+
+    /// Forgets what is nothing.
+    fn tidy(&mut self) {
         self.services.retain(|_, count| {
-            let past: i64 = count.changes.range(..=as_of).map(|(_, change)| change).sum();
-            count.held += past;
-            count.changes.retain(|moment, change| *moment > as_of && *change != 0);
+            count.changes.retain(|_, change| *change != 0);
             count.held != 0 || !count.changes.is_empty()
         });
     }
-
-    /// The document after an event, which the slot's own document was as it is before. Nothing where the event
-    /// does not change what is held.
-    fn after(
-        before: Option<Self>,
-        slot: Option<SubscriptionView>,
-        event: &Recorded,
-    ) -> Option<Self> {
-        let mut view = before.unwrap_or_else(|| Self {
-            path: event.path.clone(),
-            as_of: event.recorded_at.timestamp_micros(),
-            services: BTreeMap::new(),
-        });
-        if let Some(slot) = &slot {
-            view.count(slot, -1);
-        }
-        if let Some(slot) = SubscriptionView::evolve(slot, event) {
-            view.count(&slot, 1);
-        }
-        view.go_on(event.recorded_at);
-        Some(view)
-    }
 }
 
-/// Folds an event into a layer's documents, before the views that it looks at are.
-pub(super) fn fold(event: &Recorded, top: &mut Views, below: &impl Below, wants: &mut Wants) {
+/// Takes what a slot holds out of its customer's counts before the views are folded (`times` -1), or adds it
+/// after that (1).
+pub(super) fn count(
+    event: &Recorded,
+    times: i64,
+    top: &mut Views,
+    below: &impl Below,
+    wants: &mut Wants,
+) {
     for touch in HoldingView::touched(event) {
         let slot = SubscriptionView::touched(event).into_iter().next().and_then(|slot| {
             let known = SubscriptionView::of(top).get(&slot.key).cloned();
             // Where nothing is known of it, its own fold asks for it.
             known.or_else(|| below.document::<SubscriptionView>(&slot.key)).flatten()
         });
-        let slot = slot.map(std::sync::Arc::unwrap_or_clone);
         crate::document::fold_with::<HoldingView>(&touch, top, below, wants, |before| {
-            HoldingView::after(before, slot, event)
+            let mut view = before.unwrap_or_else(|| HoldingView {
+                path: event.path.clone(),
+                as_of: event.recorded_at.timestamp_micros(),
+                services: BTreeMap::new(),
+            });
+            view.go_on(event.recorded_at);
+            if let Some(slot) = &slot
+                && !(times < 0 && planted(Bug::HoldingCountsTwice))
+            {
+                view.count(slot, times);
+            }
+            if times > 0 {
+                view.tidy();
+            }
+            Some(view)
         });
     }
 }
@@ -127,7 +130,7 @@ impl View for HoldingView {
         }
     }
 
-    /// Not from the event alone: see [`fold`].
+    /// Not from the event alone: see [`count`].
     fn evolve(before: Option<Self>, _event: &Recorded) -> Option<Self> {
         before
     }

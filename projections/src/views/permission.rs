@@ -8,12 +8,14 @@ use serde::{Deserialize, Serialize};
 use super::held_in;
 use crate::document::{Index, Touch, View};
 
-/// A permission that the provider declared.
+/// A permission that the provider declared; kept after it was withdrawn.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PermissionView {
     /// What it is.
     #[serde(flatten)]
     pub declaration: Declaration,
+    /// Whether it was withdrawn: then nobody holds it.
+    pub withdrawn: bool,
     /// Of its stream; its `ETag`.
     pub version: u64,
 }
@@ -31,17 +33,24 @@ impl View for PermissionView {
     }
 
     fn evolve(before: Option<Self>, event: &Recorded) -> Option<Self> {
-        match &event.event {
-            Event::CustomPermission(PermissionEvent::Declared { declaration }) => {
-                Some(Self { declaration: declaration.clone(), version: event.version })
+        let Event::CustomPermission(happened) = &event.event else {
+            return before;
+        };
+        let version = event.version;
+        match happened {
+            PermissionEvent::Declared { declaration } => {
+                Some(Self { declaration: declaration.clone(), withdrawn: false, version })
             }
-            _ => before,
+            PermissionEvent::Withdrawn {} => {
+                before.map(|view| Self { withdrawn: true, version, ..view })
+            }
         }
     }
 
     fn index(&self) -> Index {
         Index {
             path: TenantPath::provider().to_string(),
+            kind: if self.withdrawn { "withdrawn" } else { "declared" }.to_owned(),
             sort: self.declaration.key.to_string(),
             ..Index::default()
         }

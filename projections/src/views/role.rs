@@ -73,7 +73,7 @@ impl View for RoleView {
         let mut view = before?;
         view.version = event.version;
         match happened {
-            RoleEvent::Edited { content } => view.content = content.clone(),
+            RoleEvent::Edited { content, .. } => view.content = content.clone(),
             RoleEvent::Deleted { .. } => view.ended = true,
             RoleEvent::Created { .. } => {}
         }

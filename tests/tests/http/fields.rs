@@ -56,6 +56,7 @@ const OPEN: &[(&str, &str)] = &[
          effectiveTo reason actor",
     ),
     ("PageInfo", "hasPreviousPage hasNextPage startCursor endCursor"),
+    ("Permission", "key name description custom serviceKey"),
     ("PermissionWay", "chain service"),
     ("Plan", "key name sku price properties retired"),
     ("PlanProperty", "key label value"),
@@ -160,6 +161,7 @@ const GUARDED: &[Row] = &[
     ),
     row("Query.events", "events { totalCount }", "/events", ADMINISTRATORS),
     row("Query.roles", "roles { key }", "/roles", ADMINISTRATORS),
+    row("Query.permissions", "permissions { key }", "/permissions", ADMINISTRATORS),
     row(
         "Viewer.may",
         "viewer { may(permission: \"users.view\", organization: $organization) { allowed } }",
@@ -385,7 +387,7 @@ fn takes(row: &Row) -> &'static str {
         | "Query.ledgerEntries"
         | "Organization.overrides" => "billing.view",
         "Query.events" | "Organization.activity" => "events.view",
-        "Query.roles" => "roles.view",
+        "Query.roles" | "Query.permissions" => "roles.view",
         "Service.draft" => "services.publish",
         _ => "",
     }

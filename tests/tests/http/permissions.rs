@@ -180,6 +180,12 @@ const ROUTES: &[Row] = &[
         [400, 403, 403, 403, 403],
     ),
     row(
+        "DELETE /api/v2/permissions/{key}",
+        About::Nothing,
+        "permissions.declare",
+        [404, 403, 403, 403, 403],
+    ),
+    row(
         "GET /api/v2/requests/{id}",
         About::Request,
         "subscriptions.view",

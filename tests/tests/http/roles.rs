@@ -715,6 +715,122 @@ async fn a_custom_permission_is_declared_held_and_asked_for() -> Result<()> {
         let reader = role(&app, &app.token, reader).await?;
         let (_, rea) = app.user(&seller, "rea@x.test", &[&reader]).await?;
         assert_eq!(may(&rea).await?, true);
+
+        // Withdrawn, nobody holds it any more, here and elsewhere; nobody else than the provider withdraws it.
+        let withdraw = async |token: &str| app.send(token, Method::DELETE, path, None).await;
+        assert_eq!(withdraw(&admin).await?.problem(403)?, "forbidden");
+        let (elsewhere, stop, served) = app.another().await?;
+        let holds = async |url: &str| -> Result<bool> {
+            let asked = json!({ "query": "{ viewer { permissions } }" });
+            let request = reqwest::Client::new().post(format!("{url}/graphql")).json(&asked);
+            let viewer = answer(request.bearer_auth(&rea)).await?.expect(200)?;
+            let held = &viewer["data"]["viewer"]["permissions"];
+            Ok(held.as_array().context("permissions")?.contains(&json!("reports.monthly")))
+        };
+        let is_felt = async |held: bool| -> Result<()> {
+            assert_eq!(holds(&app.url).await?, held);
+            let since = Instant::now();
+            while holds(&elsewhere).await? != held {
+                assert!(since.elapsed().as_millis() < 1_000, "it is not felt elsewhere");
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            Ok(())
+        };
+        is_felt(true).await?;
+        assert_eq!(withdraw(&app.token).await?.status, 204);
+        is_felt(false).await?;
+        assert_eq!(withdraw(&app.token).await?.problem(404)?, "not_found");
+        let explain = "/api/v2/explain?permission=reports.monthly";
+        for token in [&app.token, &rea] {
+            assert_eq!(get(&app, token, explain).await?.problem(400)?, "bad_parameter");
+        }
+        assert!(!app.get("/api/v2/permissions").await?.to_string().contains("reports.monthly"));
+        // No role can be given it; one that names it can be edited all the same, and a copy is without it.
+        let again = json!({ "name": "Again", "permissions": ["reports.monthly"] });
+        let told = post(&app, &app.token, "/api/v2/roles", again).await?;
+        assert_eq!(code(&told, "/permissions/0"), "unknown_permission", "{}", told.body);
+        let of_reader = format!("/api/v2/roles/{reader}");
+        let edited = json!({ "permissions": ["reports.monthly", "users.view"] });
+        let edited = app.send(&app.token, Method::PATCH, &of_reader, Some(edited)).await?;
+        assert_eq!(edited.expect(200)?["permissions"].as_array().map(Vec::len), Some(2));
+        let copied = json!({ "name": "Copy", "organizationId": seller });
+        let copied = post(&app, &admin, &format!("{of_reader}/copy"), copied).await?;
+        assert_eq!(copied.expect(201)?["permissions"], json!(["users.view"]));
+        is_felt(false).await?;
+        // Declared again, roles that name it have it again.
+        app.put(path, json!({ "name": "Monthly" })).await?;
+        is_felt(true).await?;
+        // What a service does not declare any more goes the same way.
+        let exporter = json!({ "name": "Exporter", "permissions": ["helper:export"] });
+        let exporter = role(&app, &app.token, exporter).await?;
+        let explain = "/api/v2/explain?permission=users.view";
+        let provider = text(&app.get(explain).await?["organizationId"])?;
+        let (_, exporter) = app.user(&provider, "exp@x.test", &[&exporter]).await?;
+        let has = async || -> Result<Value> {
+            let asked = json!({ "query": "{ viewer { permissions } }" });
+            let viewer = post(&app, &exporter, "/graphql", asked).await?.expect(200)?;
+            Ok(viewer["data"]["viewer"]["permissions"].clone())
+        };
+        assert_eq!(has().await?, json!(["helper:export"]));
+        let mut less = helper();
+        less["permissions"] = json!([]);
+        less["roles"] = json!([]);
+        app.put("/api/v2/services/helper/draft", less).await?;
+        app.post("/api/v2/services/helper/publish", json!({})).await?;
+        assert_eq!(has().await?, json!([]));
+        // GraphQL lists what there is, too.
+        let asked = json!({ "query": "{ permissions { key custom serviceKey } }" });
+        let listed = post(&app, &app.token, "/graphql", asked).await?.expect(200)?;
+        let listed = listed["data"]["permissions"].as_array().context("permissions")?;
+        let custom: Vec<_> = listed.iter().filter(|it| it["custom"] == true).collect();
+        let monthly = json!({ "key": "reports.monthly", "custom": true, "serviceKey": null });
+        assert_eq!(custom, [&monthly]);
+        let _ = stop.send(());
+        served.await??;
+        app.finish().await?;
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_roles_name_is_its_own_within_the_organisation_that_makes_it() -> Result<()> {
+    for engine in BOTH {
+        let app = TestApp::new(engine, NOW).await?;
+        let seller = app.reseller("Contoso").await?;
+        let (_, admin) = app.user(&seller, "a@x.test", &["Reseller Administrator"]).await?;
+        let make = async |token: &str, name: &str| {
+            post(&app, token, "/api/v2/roles", json!({ "name": name })).await
+        };
+        let clerk = text(&make(&admin, "Clerk").await?.expect(201)?["id"])?;
+        for (name, whose) in [("clerk", "this organisation made"), ("l1 help desk", "default role")]
+        {
+            let told = make(&admin, name).await?;
+            assert_eq!(code(&told, "/name"), "taken", "{}", told.body);
+            assert!(text(&told.body["errors"][0]["detail"])?.contains(whose), "{}", told.body);
+            assert_eq!(told.problem(409)?, "name_taken");
+        }
+        // Another organisation's are its own.
+        let theirs = text(&make(&app.token, "Clerk").await?.expect(201)?["id"])?;
+        let given = format!("/api/v2/organizations/{seller}/roles/{theirs}");
+        assert_eq!(put(&app, &app.token, &given, json!({})).await?.status, 204);
+        // A copy needs a name of its own, and an edit keeps to it.
+        let copy = format!("/api/v2/roles/{clerk}/copy");
+        let told = post(&app, &admin, &copy, json!({ "name": "CLERK" })).await?;
+        assert_eq!(told.problem(409)?, "name_taken");
+        let lead = text(&make(&admin, "Lead").await?.expect(201)?["id"])?;
+        let rename = async |role: &str, name: &str| {
+            let sent = Some(json!({ "name": name }));
+            app.send(&admin, Method::PATCH, &format!("/api/v2/roles/{role}"), sent).await
+        };
+        assert_eq!(rename(&lead, "clerk").await?.problem(409)?, "name_taken");
+        rename(&clerk, "CLERK").await?.expect(200)?;
+        // What was given up is free: by another name, and by the role's end.
+        rename(&clerk, "Scribe").await?.expect(200)?;
+        rename(&lead, "Clerk").await?.expect(200)?;
+        assert_eq!(rename(&clerk, "Clerk").await?.problem(409)?, "name_taken");
+        let path = format!("/api/v2/roles/{lead}");
+        assert_eq!(app.send(&admin, Method::DELETE, &path, None).await?.status, 204);
+        rename(&clerk, "Clerk").await?.expect(200)?;
         app.finish().await?;
     }
     Ok(())

@@ -6,8 +6,10 @@ use std::sync::Arc;
 use domain::authority::{Authority, Begin, Known, Place};
 use domain::organization::Kind;
 use domain::permission::{AnyPermission, Permission};
-use domain::role::{DEPTH_MAX, DefaultRole, Made, RoleContent, RoleRef, ServiceRole};
-use domain::{OrganizationId, Reason, RoleId, RoleKey, ServiceKey, TenantPath};
+use domain::role::{
+    DEPTH_MAX, DefaultRole, Made, RoleContent, RoleRef, ServicePermission, ServiceRole,
+};
+use domain::{OrganizationId, PermissionKey, Reason, RoleId, RoleKey, ServiceKey, TenantPath};
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom as _;
 use rand::{Rng as _, SeedableRng as _};
@@ -37,7 +39,7 @@ struct Organization {
 struct Custom {
     maker: usize,
     ended: bool,
-    has: Vec<Permission>,
+    has: Vec<AnyPermission>,
     includes: Vec<R>,
 }
 
@@ -46,7 +48,9 @@ struct World {
     organizations: Vec<Organization>,
     customs: Vec<Custom>,
     /// Of each service, its roles, with the places of those that they include.
-    services: Vec<Vec<(Vec<Permission>, Vec<usize>)>>,
+    services: Vec<Vec<(Vec<AnyPermission>, Vec<usize>)>>,
+    /// The custom permissions that there are; others were withdrawn.
+    declared: BTreeSet<AnyPermission>,
 }
 
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -89,19 +93,27 @@ impl World {
         own == meant || (is_part && own < meant)
     }
 
-    fn gives(&self, role: R, at: usize, asked: (Permission, usize), links: usize) -> bool {
+    fn is_there(&self, permission: &AnyPermission) -> bool {
+        matches!(permission, AnyPermission::Known(_)) || self.declared.contains(permission)
+    }
+
+    fn gives(&self, role: R, at: usize, asked: (&AnyPermission, usize), links: usize) -> bool {
         if links > DEPTH_MAX {
             return false;
         }
         let (permission, target) = asked;
         match role {
             R::Default(role) => {
-                self.is_for(role, at, links > 1) && role.permissions().contains(&permission)
+                let has = match permission {
+                    AnyPermission::Known(known) => role.permissions().contains(known),
+                    _ => role == DefaultRole::ProviderAdministrator,
+                };
+                has && self.is_for(role, at, links > 1)
             }
             R::Custom(number) => {
                 let custom = &self.customs[number];
                 self.has_custom(at, number)
-                    && (custom.has.contains(&permission)
+                    && ((custom.has.contains(permission) && self.is_there(permission))
                         || custom
                             .includes
                             .iter()
@@ -110,7 +122,7 @@ impl World {
             R::OfService(service, number) => {
                 let (has, includes) = &self.services[service][number];
                 self.organizations[target].holds.contains(&service)
-                    && (has.contains(&permission)
+                    && (has.contains(permission)
                         || includes.iter().any(|part| {
                             self.gives(R::OfService(service, *part), at, asked, links + 1)
                         }))
@@ -118,7 +130,7 @@ impl World {
         }
     }
 
-    fn says(&self, own: usize, roles: &[R], asked: (Permission, usize)) -> Says {
+    fn says(&self, own: usize, roles: &[R], asked: (&AnyPermission, usize)) -> Says {
         if !self.is_below_or_at(asked.1, own) {
             Says::NotFound
         } else if roles.iter().any(|role| self.gives(*role, own, asked, 1)) {
@@ -136,8 +148,19 @@ fn some<T: Clone>(rng: &mut StdRng, all: &[T], most: usize) -> Vec<T> {
     all.choose_multiple(rng, count).cloned().collect()
 }
 
+/// Of the installation's own, and one of each service.
+fn custom_permissions() -> [AnyPermission; 4] {
+    let named = |name| AnyPermission::parse(name).expect("a name");
+    ["reports.daily", "reports.yearly", "s0:export", "s1:export"].map(named)
+}
+
+fn all_permissions() -> Vec<AnyPermission> {
+    Permission::ALL.into_iter().map(AnyPermission::from).chain(custom_permissions()).collect()
+}
+
 fn world(rng: &mut StdRng) -> World {
-    let mut world = World::default();
+    let declared = some(rng, &custom_permissions(), 4).into_iter().collect();
+    let mut world = World { declared, ..World::default() };
     for number in 0..rng.random_range(1..14) {
         let sellers: Vec<_> = (0..number)
             .filter(|it: &usize| world.organizations[*it].kind != Kind::Customer)
@@ -154,11 +177,15 @@ fn world(rng: &mut StdRng) -> World {
         };
         world.organizations.push(Organization { above, kind, given: BTreeSet::new(), holds });
     }
-    for _ in 0..2 {
+    for service in 0..2 {
         let mut roles = Vec::new();
+        // A service's roles name permissions of Atrium and of the service.
+        let mut all = all_permissions();
+        all.truncate(Permission::ALL.len());
+        all.extend(world.declared.iter().filter(|it| is_of(service, it)).cloned());
         for number in 0..rng.random_range(0..4) {
             let before: Vec<_> = (0..number).collect();
-            roles.push((some(rng, &Permission::ALL, 3), some(rng, &before, 2)));
+            roles.push((some(rng, &all, 3), some(rng, &before, 2)));
         }
         world.services.push(roles);
     }
@@ -170,7 +197,7 @@ fn world(rng: &mut StdRng) -> World {
             // Longer chains than are followed.
             includes.push(R::Custom(number - 1));
         }
-        let (ended, has) = (rng.random_bool(0.1), some(rng, &Permission::ALL, 4));
+        let (ended, has) = (rng.random_bool(0.1), some(rng, &all_permissions(), 4));
         world.customs.push(Custom { maker, ended: ended && !long, has, includes });
     }
     for role in 0..world.customs.len() {
@@ -228,8 +255,8 @@ fn path(world: &World, organization: usize) -> TenantPath {
     below.fold(TenantPath::provider(), |path, it| path.child(u32::try_from(it).expect("few") + 1))
 }
 
-fn granted(permissions: &[Permission]) -> BTreeSet<AnyPermission> {
-    permissions.iter().map(|it| (*it).into()).collect()
+fn is_of(number: usize, permission: &AnyPermission) -> bool {
+    matches!(permission, AnyPermission::OfService(of, _) if *of == service(number))
 }
 
 /// What the real one makes of somebody's roles, asked as the unit and the gate ask it.
@@ -251,7 +278,7 @@ fn authority(world: &World, own: usize, roles: &[R]) -> Authority {
             if needs.roles.contains(&RoleId(id(number))) {
                 let content = RoleContent {
                     includes: custom.includes.iter().map(|it| named(*it)).collect(),
-                    permissions: granted(&custom.has),
+                    permissions: custom.has.iter().cloned().collect(),
                     ..RoleContent::default()
                 };
                 let made = Made { organization: OrganizationId(id(custom.maker)), content };
@@ -263,9 +290,18 @@ fn authority(world: &World, own: usize, roles: &[R]) -> Authority {
                 includes: includes.iter().map(|it| key(*it)).collect(),
                 key: key(place),
                 name: String::new(),
-                permissions: granted(has),
+                permissions: has.iter().cloned().collect(),
             });
-            known.add_service(service(number), &roles.collect::<Vec<_>>());
+            let declared = world.declared.iter().filter(|it| is_of(number, it)).map(|_| {
+                let key = PermissionKey::parse("export").expect("a key");
+                ServicePermission { key, name: String::new() }
+            });
+            let (roles, declared): (Vec<_>, Vec<_>) = (roles.collect(), declared.collect());
+            known.add_service(service(number), &roles, &declared);
+        }
+        for key in needs.permissions {
+            let is_declared = world.declared.contains(&AnyPermission::Declared(key.clone()));
+            known.add_permission(key, is_declared);
         }
     }
 }
@@ -273,6 +309,7 @@ fn authority(world: &World, own: usize, roles: &[R]) -> Authority {
 #[test]
 fn the_naive_authoriser_agrees_with_the_real_one() {
     let mut said = [0; 3];
+    let permissions = all_permissions();
     for seed in 0..WORLDS {
         let mut rng = StdRng::seed_from_u64(seed);
         let world = world(&mut rng);
@@ -281,12 +318,13 @@ fn the_naive_authoriser_agrees_with_the_real_one() {
             let own = *organizations.choose(&mut rng).expect("there is a provider");
             let roles = some(&mut rng, &all_roles(&world), 3);
             let target = *organizations.choose(&mut rng).expect("there is a provider");
-            let permission = *Permission::ALL.choose(&mut rng).expect("there are some");
+            let permission = permissions.choose(&mut rng).expect("there are some");
             let expected = world.says(own, &roles, (permission, target));
             let authority = authority(&world, own, &roles);
             let holds = &world.organizations[target].holds;
             let held = |asked: &ServiceKey| holds.iter().any(|it| service(*it) == *asked);
-            let found = match authority.permit(permission, &path(&world, target), held) {
+            let target_path = path(&world, target);
+            let found = match authority.permit(permission.clone(), &target_path, held) {
                 Ok(()) => Says::Yes,
                 Err(refusal) if refusal.reason == Reason::NotFound => Says::NotFound,
                 Err(_) => Says::Forbidden,
@@ -295,9 +333,9 @@ fn the_naive_authoriser_agrees_with_the_real_one() {
             assert_eq!(found, expected, "{}\n{world:#?}", place());
             // The same by the other questions that are asked of it.
             if expected != Says::NotFound {
-                let may = authority.may(&permission.into(), held);
+                let may = authority.may(permission, held);
                 assert_eq!(may, expected == Says::Yes, "{}", place());
-                let ways = authority.ways(&permission.into());
+                let ways = authority.ways(permission);
                 let acts = ways.iter().any(|way| way.service.as_ref().is_none_or(held));
                 assert_eq!(acts, expected == Says::Yes, "{}", place());
             }
