@@ -41,6 +41,9 @@ const SQLITE_FOLD_PAGES: i64 = 2_048;
 const SQLITE_ROWS_AHEAD: usize = 1_000;
 /// Prepared statements kept per connection: bulk inserts come in a few sizes for each table.
 const STATEMENTS_CACHED: usize = 400;
+/// Of every session. Compiling a statement takes longer than any of ours runs, and what decides about it is the estimated
+/// cost, which for a table that was filled a moment ago says nothing.
+const POSTGRES_OPTIONS: [(&str, &str); 2] = [("client_min_messages", "warning"), ("jit", "off")];
 /// Bounds on the writer's statements (design.md, section 3).
 const WRITER_TIMEOUTS: &str = "set statement_timeout = '60s'; set lock_timeout = '30s'; \
                                set idle_in_transaction_session_timeout = '60s'; \
@@ -369,7 +372,7 @@ impl Database {
     pub async fn connect_postgres(url: &str) -> Result<Self, Error> {
         let options = PgConnectOptions::from_str(url)?
             .application_name("atrium")
-            .options([("client_min_messages", "warning")])
+            .options(POSTGRES_OPTIONS)
             .statement_cache_capacity(STATEMENTS_CACHED)
             .disable_statement_logging();
         failpoint("eventstore::open::connect")?;
@@ -433,7 +436,8 @@ impl Database {
     pub async fn look_postgres(url: &str) -> Result<Self, Error> {
         let options = PgConnectOptions::from_str(url)?
             .application_name("atrium")
-            .options([("client_min_messages", "warning"), ("default_transaction_read_only", "on")])
+            .options(POSTGRES_OPTIONS)
+            .options([("default_transaction_read_only", "on")])
             .statement_cache_capacity(STATEMENTS_CACHED)
             .disable_statement_logging();
         failpoint("eventstore::look::postgres")?;
@@ -539,18 +543,22 @@ impl Database {
         }
     }
 
-    /// The same, for who writes batch after batch.
+    /// The same, for who looks up or writes a few rows at a time, batch after batch.
     ///
     /// # Errors
     /// See [`Database::writer_connection`].
-    pub async fn committer_connection(&self) -> Result<Connection, Error> {
+    pub async fn batch_connection(&self) -> Result<Connection, Error> {
         let mut connection = self.writer_connection().await?;
-        failpoint("eventstore::committer_connection")?;
-        if let Connection::Sqlite(_) = connection {
+        failpoint("eventstore::batch_connection")?;
+        let setting = match connection {
             // What would undo a single statement; else it goes into a new file with many a batch. (What makes an
             // index must not have it: it sorts more than memory holds.)
-            connection.execute("pragma temp_store = memory", &[]).await?;
-        }
+            Connection::Sqlite(_) => "pragma temp_store = memory",
+            // A table that was filled a moment ago is taken for a small one until it is analysed, and would be read
+            // from end to end for a few keys.
+            Connection::Postgres(_) => "set enable_seqscan = off",
+        };
+        connection.execute(setting, &[]).await?;
         Ok(connection)
     }
 

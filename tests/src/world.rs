@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use chrono::{DateTime, Utc};
@@ -20,6 +21,8 @@ use uuid::Uuid;
 
 /// Where `scripts/postgres run` says that its server is.
 pub const POSTGRES_VARIABLE: &str = "ATRIUM_TEST_POSTGRES";
+/// How long a test waits for its database to go.
+const REMOVAL_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Time and ids that depend on nothing but the test.
 #[derive(Debug)]
@@ -64,12 +67,48 @@ impl Ambient for TestAmbient {
     }
 }
 
-/// A database of its own: a SQLite file in a temporary folder, or a fresh PostgreSQL database.
+/// A database of its own: a SQLite file in a temporary folder, or a fresh PostgreSQL database. Goes when this is dropped.
 #[derive(Debug)]
 pub struct TestDatabase {
     /// For [`Database`] and the `atrium` binary: the folder, or the URL.
     pub place: Place,
-    folder: Option<TempDir>,
+    made: Option<Made>,
+}
+
+/// What was made for a test, and goes with it.
+#[derive(Debug)]
+enum Made {
+    Folder(TempDir),
+    Database(MadeDatabase),
+}
+
+/// A database that was made on the server with this URL.
+#[derive(Debug)]
+struct MadeDatabase {
+    server: String,
+    name: String,
+}
+
+impl MadeDatabase {
+    async fn remove(&self) -> Result<(), sqlx::Error> {
+        let mut connection = sqlx::PgConnection::connect(&self.server).await?;
+        let sql = format!("drop database if exists {} with (force)", self.name);
+        sqlx::raw_sql(sqlx::AssertSqlSafe(sql)).execute(&mut connection).await?;
+        connection.close().await
+    }
+}
+
+impl Drop for MadeDatabase {
+    /// Hundreds of tests on one server would fill its disk. Where the server is away already, so is the database.
+    fn drop(&mut self) {
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let removal = async { tokio::time::timeout(REMOVAL_PATIENCE, self.remove()).await };
+                let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+                runtime.map(|runtime| runtime.block_on(removal))
+            });
+        });
+    }
 }
 
 /// Where a database is.
@@ -103,7 +142,10 @@ impl TestDatabase {
         match engine {
             Engine::Sqlite => {
                 let folder = tempfile::Builder::new().prefix("atrium-test-").tempdir_in(folder)?;
-                Ok(Self { place: Place::Folder(folder.path().to_owned()), folder: Some(folder) })
+                Ok(Self {
+                    place: Place::Folder(folder.path().to_owned()),
+                    made: Some(Made::Folder(folder)),
+                })
             }
             Engine::Postgres => {
                 let server = std::env::var(POSTGRES_VARIABLE).with_context(|| {
@@ -116,7 +158,8 @@ impl TestDatabase {
                     .await?;
                 connection.close().await?;
                 let (base, _) = server.rsplit_once('/').context("the URL names a database")?;
-                Ok(Self { place: Place::Url(format!("{base}/{name}")), folder: None })
+                let place = Place::Url(format!("{base}/{name}"));
+                Ok(Self { place, made: Some(Made::Database(MadeDatabase { server, name })) })
             }
         }
     }
@@ -124,7 +167,7 @@ impl TestDatabase {
     /// One that is somewhere already, and stays there.
     #[must_use]
     pub fn at(place: Place) -> Self {
-        Self { place, folder: None }
+        Self { place, made: None }
     }
 
     /// Opens it.
@@ -140,10 +183,12 @@ impl TestDatabase {
         Ok(database)
     }
 
-    /// Keeps the folder when this is dropped, to look at it.
+    /// Keeps it when this is dropped, to look at it.
     pub fn keep(&mut self) {
-        if let Some(folder) = self.folder.take() {
-            let _ = folder.keep();
+        match self.made.take() {
+            Some(Made::Folder(folder)) => drop(folder.keep()),
+            Some(Made::Database(database)) => std::mem::forget(database),
+            None => {}
         }
     }
 }

@@ -87,7 +87,7 @@ impl Committer {
     /// # Errors
     /// Where the database cannot be reached, or does not promise durability.
     pub(crate) async fn connect(database: &Database) -> Result<Self, Error> {
-        let mut connection = database.committer_connection().await?;
+        let mut connection = database.batch_connection().await?;
         Ok(Self {
             database: database.clone(),
             head: connection.head().await?,

@@ -128,7 +128,7 @@ impl Worker {
         announce.send_replace(committer.head().position);
         Ok(Self {
             log: Log::new(database.clone()),
-            reader: Some(database.writer_connection().await?),
+            reader: Some(database.batch_connection().await?),
             database,
             ambient,
             settings,
@@ -512,7 +512,7 @@ impl Worker {
     /// Connects to a database that was away.
     async fn connect_again(&mut self) -> Result<(), StoreError> {
         if self.reader.is_none() {
-            self.reader = Some(self.database.writer_connection().await?);
+            self.reader = Some(self.database.batch_connection().await?);
         }
         if let Some(committer) = &mut self.committer
             && !committer.is_connected()

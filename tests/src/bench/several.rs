@@ -34,11 +34,11 @@ const SOON: Duration = Duration::from_secs(10);
 pub async fn several(size: Size, tell: &mut impl FnMut(Figure)) -> Result<()> {
     let engine = Engine::Postgres;
     let folders = [tempfile::tempdir()?, tempfile::tempdir()?];
+    let databases = [TestDatabase::new(engine).await?, TestDatabase::new(engine).await?];
     let mut programs = Vec::new();
-    for folder in &folders {
+    for (folder, database) in folders.iter().zip(&databases) {
         let binary = std::env::current_exe()?.with_file_name("atrium");
-        let place = TestDatabase::new(engine).await?.place;
-        let program = Program::new(binary, place, folder.path().to_owned());
+        let program = Program::new(binary, database.place.clone(), folder.path().to_owned());
         populate(&program, size.customers)?;
         programs.push(program);
     }

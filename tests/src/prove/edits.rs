@@ -253,10 +253,7 @@ impl Made {
         for day in self.days {
             day.remove().await?;
         }
-        match &self.living.place {
-            Place::Folder(_) => Ok(()),
-            Place::Url(_) => Replica { place: self.living.place.clone() }.remove().await,
-        }
+        Ok(())
     }
 }
 
