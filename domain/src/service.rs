@@ -256,7 +256,7 @@ impl Decider for Service {
         match (command, &self.draft) {
             (ServiceCommand::Draft(definition), Some(draft)) if *definition == *draft => Ok(vec![]),
             (ServiceCommand::Draft(definition), _) => {
-                Ok(vec![ServiceEvent::Drafted { definition }])
+                Ok(vec![ServiceEvent::Drafted { definition: *definition }])
             }
             (ServiceCommand::Publish, None) => Err(Refusal::not_found()),
             (ServiceCommand::Publish, Some(draft)) if published == Some(draft) => Ok(vec![]),
