@@ -79,6 +79,8 @@ pub struct History {
     subscriptions: Vec<String>,
     credentials: Vec<(UserId, TokenId)>,
     roles: Vec<String>,
+    /// To whom which role was to be given.
+    given: Vec<(String, String)>,
     /// Who acts as somebody else, and in which session.
     impersonations: Vec<(Caller, TokenId)>,
     remembered: Vec<Submission>,
@@ -103,6 +105,7 @@ impl History {
             subscriptions: Vec::new(),
             credentials: Vec::new(),
             roles: Vec::new(),
+            given: Vec::new(),
             impersonations: Vec::new(),
             remembered: Vec::new(),
             zone: None,
@@ -545,62 +548,87 @@ impl History {
         }
     }
 
+    /// A role that somebody made, most often.
+    fn made_role(&mut self) -> String {
+        match self.roles.choose(&mut self.rng) {
+            Some(role) if self.rng.random_bool(0.85) => role.clone(),
+            _ => self.role(),
+        }
+    }
+
+    /// Most are good.
     fn permissions(&mut self) -> Value {
-        const NAMES: [&str; 8] = [
-            "users.view",
+        const GOOD: [&str; 5] = [
             "users.view",
             "users.manage",
             "users.impersonate",
             "subscriptions.assign_to_users",
-            "reports.daily",
-            "mail:export",
-            "nonsense",
+            "events.view",
         ];
+        const OTHERS: [&str; 3] = ["reports.daily", "mail:export", "nonsense"];
         let count = self.rng.random_range(0..4);
-        (0..count).map(|_| self.one_of(&NAMES)).collect::<Vec<_>>().into()
+        let mut name = || match self.rng.random_bool(0.15) {
+            true => self.one_of(&OTHERS),
+            false => self.one_of(&GOOD),
+        };
+        (0..count).map(|_| name()).collect::<Vec<_>>().into()
+    }
+
+    /// Who makes a role: the provider, most often, whose roles can be given to everybody.
+    fn maker(&mut self) -> String {
+        match self.organizations.first() {
+            Some((provider, _)) if self.rng.random_bool(0.6) => provider.clone(),
+            _ => self.organization().0,
+        }
     }
 
     fn about_roles(&mut self) -> Command {
-        match self.rng.random_range(0..20) {
+        match self.rng.random_range(0..22) {
             0..5 => {
+                let includes = if self.rng.random_bool(0.3) { self.roles() } else { json!([]) };
                 let body = json!({
                     "name": self.name(),
                     "permissions": self.permissions(),
-                    "includes": self.roles(),
-                    "organizationId": self.organization().0,
+                    "includes": includes,
+                    "organizationId": self.maker(),
                 });
                 Command::CreateRole { body: self.perhaps(body) }
             }
-            5..8 => {
+            5..9 => {
                 let mut body = json!({ "name": self.perhaps_of(0.3, &["Clerk", "Lead"]) });
-                if self.rng.random_bool(0.5) {
+                if self.rng.random_bool(0.8) {
                     body["permissions"] = self.permissions();
                 }
-                if self.rng.random_bool(0.5) {
+                if self.rng.random_bool(0.3) {
                     body["includes"] = self.roles();
                 }
                 let if_match = self.rng.random_bool(0.2).then(|| self.rng.random_range(1..4));
-                Command::EditRole { id: self.role(), body: self.perhaps(body), if_match }
+                Command::EditRole { id: self.made_role(), body: self.perhaps(body), if_match }
             }
-            8 => Command::DeleteRole { id: self.role() },
-            9..14 => Command::GiveRole {
-                organization: self.organization().0,
-                role: self.role(),
-                body: self.because(),
-            },
-            14 => Command::TakeRole { organization: self.organization().0, role: self.role() },
-            15 => {
-                let body = json!({ "name": self.name(), "organizationId": self.organization().0 });
-                Command::CopyRole { id: self.role(), body: self.perhaps(body) }
+            9 => Command::DeleteRole { id: self.made_role() },
+            10..14 => {
+                let (organization, role) = (self.organization().0, self.made_role());
+                self.given.push((organization.clone(), role.clone()));
+                Command::GiveRole { organization, role, body: self.because() }
+            }
+            14..16 => {
+                let known = self.given.choose(&mut self.rng).cloned();
+                let (organization, role) =
+                    known.unwrap_or_else(|| (self.organization().0, self.made_role()));
+                Command::TakeRole { organization, role }
             }
             16 => {
-                let key = self.one_of(&["reports.daily", "reports.yearly", "users.view", "no key"]);
-                if self.rng.random_bool(0.3) {
-                    return Command::WithdrawPermission { key: key.to_owned() };
+                let body = json!({ "name": self.name(), "organizationId": self.maker() });
+                Command::CopyRole { id: self.role(), body: self.perhaps(body) }
+            }
+            17..19 => {
+                const KEYS: [&str; 4] = ["reports.daily", "reports.daily", "users.view", "no key"];
+                let key = self.one_of(&KEYS).to_owned();
+                if self.rng.random_bool(0.4) {
+                    return Command::WithdrawPermission { key };
                 }
                 let body = json!({ "name": self.name() });
-                let body = self.perhaps(body);
-                Command::DeclarePermission { key: key.to_owned(), body }
+                Command::DeclarePermission { key, body: self.perhaps(body) }
             }
             _ => Command::Impersonate {
                 user: self.user(),
