@@ -9,6 +9,7 @@ use chrono::{DateTime, Utc};
 use commands::{Ambient, Writer};
 use domain::billing::BillingSettings;
 use eventstore::{Database, Log};
+use projections::Persons;
 use tokio::sync::{OnceCell, OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 
 use crate::auth::Gate;
@@ -112,6 +113,12 @@ impl App {
     #[must_use]
     pub fn gate(&self) -> &Arc<Gate> {
         &self.inner.gate
+    }
+
+    /// Opens persons.
+    #[must_use]
+    pub fn persons(&self) -> &Persons {
+        self.inner.gate.persons()
     }
 
     /// Signs and verifies tokens.

@@ -18,11 +18,13 @@ use domain::event::{Event, Recorded};
 use domain::organization::{OrganizationEvent, Status};
 use domain::permission::{AnyPermission, Permission};
 use domain::role::{RoleEvent, RoleRef};
+use domain::seal::Vault;
 use domain::service::ServiceEvent;
 use domain::user::Credential;
 use domain::{Bug, OrganizationId, TenantPath, TokenId, UserId, planted};
 use eventstore::{Database, Error, Log, failpoint};
 use moka::sync::Cache;
+use projections::Persons;
 use projections::finder::{self, Scope};
 use projections::views::{
     AccessView, HoldingView, OrganizationView, PermissionView, RoleView, ServiceView,
@@ -172,12 +174,13 @@ struct Access {
     authority: Arc<Authority>,
 }
 
-/// Remembers who may come in, and forgets at once what has changed.
+/// Remembers who may come in, and what persons are opened with; forgets at once what has changed.
 #[derive(Debug)]
 pub struct Gate {
     known: Cache<UserId, Arc<Access>>,
     /// What customers hold, by path, for the roles of services.
     holdings: Cache<TenantPath, Option<Arc<HoldingView>>>,
+    persons: Persons,
     /// Grows with every change, so that what was read before it is not remembered after it.
     changes: AtomicU64,
     /// The same of what customers hold; it changes far more often.
@@ -188,20 +191,27 @@ pub struct Gate {
     end: watch::Sender<u64>,
 }
 
-impl Default for Gate {
-    fn default() -> Self {
+impl Gate {
+    /// That of an installation with these keys.
+    #[must_use]
+    pub fn new(vault: Vault) -> Self {
         Self {
             known: Cache::new(REMEMBERED_MAX),
             holdings: Cache::new(REMEMBERED_MAX),
+            persons: Persons::new(vault),
             changes: AtomicU64::new(0),
             holding_changes: AtomicU64::new(0),
             asks_holdings: AtomicBool::new(false),
             end: watch::Sender::new(0),
         }
     }
-}
 
-impl Gate {
+    /// Opens persons.
+    #[must_use]
+    pub fn persons(&self) -> &Persons {
+        &self.persons
+    }
+
     /// Hears what this process has committed, and forgets what has changed by it.
     pub fn hear(&self, events: &[Recorded]) {
         events.iter().for_each(|event| self.forget(event));
@@ -261,6 +271,7 @@ impl Gate {
     fn forget_user(&self, id: UserId) {
         self.changes.fetch_add(1, Ordering::SeqCst);
         self.known.invalidate(&id);
+        self.persons.forget(id);
     }
 
     fn forget_all(&self) {
@@ -333,6 +344,7 @@ impl Gate {
                     // What cannot be followed must not be trusted.
                     tracing::warn!(%error, "the log cannot be followed");
                     self.forget_all();
+                    self.persons.forget_all();
                 }
             }
         }

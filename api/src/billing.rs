@@ -241,7 +241,8 @@ pub async fn detail(
 ) -> Answer {
     let Wanted { filter, period, question, settings } =
         Wanted::parse(&app, &reader.0, &end_date, parameters).await?;
-    let mut parts = Parts::begin(app.database(), &question, &settings, &[period]).await?;
+    let mut parts =
+        Parts::begin(app.database(), app.persons(), &question, &settings, &[period]).await?;
     // One more than is given, so that it is known whether there are more.
     let most = filter.limit.map(|limit| filter.after.saturating_add(limit + 1));
     let mut rows: Vec<DetailResource> = Vec::new();
@@ -311,7 +312,7 @@ impl From<&Line> for DetailResource {
             customer_name: line.customer.details.name.clone(),
             customer_account_code: line.customer.details.billing_identifier.clone(),
             user_id: line.user.as_ref().map(|user| user.id.0),
-            user_name: line.user.as_ref().map(|user| user.person.full_name()),
+            user_name: line.user_name.clone(),
             service_name: line.service_name.clone(),
             plan_name: line.plan_name.clone(),
             instance_name: line.instance.clone(),
@@ -446,7 +447,9 @@ impl Bill {
     async fn load(app: &App, wanted: Wanted) -> Result<Self, Problem> {
         let Wanted { filter, period, question, settings } = wanted;
         let periods = [settings.rule.previous(period), period];
-        let statements = ledger::statements(app.database(), &question, &settings, &periods).await?;
+        let (database, persons) = (app.database(), app.persons());
+        let statements =
+            ledger::statements(database, persons, &question, &settings, &periods).await?;
         Ok(Self { filter, statements })
     }
 

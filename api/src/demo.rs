@@ -46,7 +46,7 @@ pub async fn make(
         proof: Some(proof(keys).await?),
         billing: billing.clone(),
     };
-    population::populate(database, plan, progress).await?;
+    population::populate(database, keys, plan, progress).await?;
     Ok(())
 }
 
@@ -55,7 +55,7 @@ pub async fn make(
 /// # Errors
 /// Where the database fails.
 pub async fn install(database: &Database, keys: &Keys, billing: &BillingSettings) -> Result<()> {
-    population::install(database, billing, proof(keys).await?).await
+    population::install(database, keys, billing, proof(keys).await?).await
 }
 
 async fn proof(keys: &Keys) -> Result<Proof> {

@@ -6,6 +6,7 @@ mod event;
 mod id;
 mod ledger;
 mod limits;
+mod offer;
 mod organization;
 mod overriding;
 mod query;

@@ -6,6 +6,7 @@ use anyhow::{Context, Result, bail};
 use aws_lc_rs::hkdf::{HKDF_SHA256, KeyType, Salt};
 use aws_lc_rs::hmac;
 use aws_lc_rs::rand::{SecureRandom, SystemRandom};
+use domain::seal::Vault;
 use eventstore::{Database, Value, failpoint};
 
 /// Bytes of the master key and of every derived key.
@@ -24,6 +25,12 @@ pub struct Keys {
     pub pepper: [u8; KEY_BYTES],
     /// Signs checkpoints: the seed of an Ed25519 key (RFC 8032).
     pub checkpoint: [u8; KEY_BYTES],
+    /// Seals the keys of persons.
+    person: [u8; KEY_BYTES],
+    /// Hashes logins.
+    login: [u8; KEY_BYTES],
+    /// The randomness of a made-up population.
+    pub story: [u8; KEY_BYTES],
     check: [u8; KEY_BYTES],
 }
 
@@ -59,8 +66,17 @@ impl Keys {
             jti: expand("jti"),
             pepper: expand("pepper"),
             checkpoint: expand("checkpoint"),
+            person: expand("person"),
+            login: expand("login"),
+            story: expand("story"),
             check: expand("check"),
         }
+    }
+
+    /// What seals the keys of persons, and hashes logins.
+    #[must_use]
+    pub fn vault(&self) -> Vault {
+        Vault::new(self.person, self.login)
     }
 
     /// The secret part of the token with this id.
@@ -203,6 +219,9 @@ mod tests {
         assert_ne!(ours.token, ours.pepper);
         assert_ne!(ours.checkpoint, theirs.checkpoint);
         assert_ne!(ours.checkpoint, ours.token);
+        assert_ne!(ours.person, ours.login);
+        assert_ne!(ours.person, theirs.person);
+        assert_ne!(ours.login, theirs.login);
         assert_eq!(ours.token, Keys::derive(&[1; 32]).token);
     }
 

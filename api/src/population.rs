@@ -1,9 +1,9 @@
 //! A population: a managed service provider, resellers at several levels, and customers of many sizes who
 //! live through months, made through the ordinary commands under a clock that runs ahead of the real one.
 //!
-//! The demo and `atrium seed` are both such a story. The same plan gives the same log, to the byte: all
-//! that happens follows from one sequence of random numbers, the clock stands still while commands are
-//! under way, and ids are made of the places in the log that they are needed at.
+//! The demo and `atrium seed` are both such a story. The same plan and the same master key give the same log, to
+//! the byte: all that happens follows from one sequence of random numbers, the clock stands still while commands
+//! are under way, and ids and keys are made of the places in the log that they are needed at.
 
 mod cast;
 mod customer;
@@ -23,6 +23,7 @@ use domain::UserId;
 use domain::billing::BillingSettings;
 use domain::organization::Kind;
 use domain::role::DefaultRole;
+use domain::seal::RANDOM_BYTES;
 use domain::user::Proof;
 use eventstore::Database;
 use rand::SeedableRng as _;
@@ -32,6 +33,7 @@ use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
 use self::customer::Customer;
+use crate::keys::Keys;
 pub use cast::{CUSTOMER_ADMINISTRATOR, PROVIDER_ADMINISTRATOR};
 
 /// The services that are shipped, as their authors wrote them.
@@ -111,10 +113,17 @@ pub struct Made {
 }
 
 /// Time that the story turns, and ids that follow from the seed and from where they are needed.
-#[derive(Debug)]
 struct StoryAmbient {
     micros: AtomicI64,
     seed: u64,
+    /// Without it nobody can tell what persons are sealed with.
+    secret: [u8; RANDOM_BYTES],
+}
+
+impl std::fmt::Debug for StoryAmbient {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("StoryAmbient(***)")
+    }
 }
 
 impl StoryAmbient {
@@ -147,22 +156,38 @@ impl Ambient for StoryAmbient {
         let millis = u64::try_from(self.now().timestamp_millis()).unwrap_or(0) + position % wave;
         uuid::Builder::from_unix_timestamp_millis(millis, &random).into_uuid()
     }
+
+    fn random_at(&self, position: u64, nth: u32) -> [u8; RANDOM_BYTES] {
+        let mut hash = Sha256::new();
+        hash.update(self.secret);
+        for part in [self.seed, position, u64::from(nth)] {
+            hash.update(part.to_be_bytes());
+        }
+        hash.finalize().into()
+    }
 }
 
 /// Makes a population in an empty database. `progress` hears of how many days have been lived through.
 ///
 /// # Errors
 /// Where the database fails.
-pub async fn populate(database: &Database, plan: Plan, progress: impl FnMut(u64)) -> Result<Made> {
+pub async fn populate(
+    database: &Database,
+    keys: &Keys,
+    plan: Plan,
+    progress: impl FnMut(u64),
+) -> Result<Made> {
     ensure!((1..=CUSTOMERS_MAX).contains(&plan.customers), "1 to {CUSTOMERS_MAX} customers");
     let first = plan.first()?;
-    let ambient =
-        StoryAmbient { micros: morning(first).timestamp_micros().into(), seed: plan.seed };
-    let ambient = Arc::new(ambient);
+    let ambient = Arc::new(StoryAmbient {
+        micros: morning(first).timestamp_micros().into(),
+        seed: plan.seed,
+        secret: keys.story,
+    });
     let settings = WriterSettings::default();
     let hears = Box::new(|_: &[_]| ());
     let (writer, thread) =
-        Writer::start(database.clone(), ambient.clone(), settings, hears).await?;
+        Writer::start(database.clone(), keys.vault(), ambient.clone(), settings, hears).await?;
     let mut story = Story {
         writer,
         ambient,
@@ -186,11 +211,16 @@ pub async fn populate(database: &Database, plan: Plan, progress: impl FnMut(u64)
 ///
 /// # Errors
 /// Where the database fails.
-pub async fn install(database: &Database, billing: &BillingSettings, proof: Proof) -> Result<()> {
+pub async fn install(
+    database: &Database,
+    keys: &Keys,
+    billing: &BillingSettings,
+    proof: Proof,
+) -> Result<()> {
     let ambient = Arc::new(commands::SystemAmbient);
     let settings = WriterSettings::default();
     let (writer, thread) =
-        Writer::start(database.clone(), ambient, settings, Box::new(|_| ())).await?;
+        Writer::start(database.clone(), keys.vault(), ambient, settings, Box::new(|_| ())).await?;
     let command = Command::Install(Box::new(cast::install(billing.clone(), proof)?));
     writer.submit(Submission { caller: Caller::SYSTEM, command, idempotency: None }).await?;
     drop(writer);
@@ -391,7 +421,8 @@ impl Story {
             let key = key.to_owned();
             let draft =
                 Command::DraftService { key: key.clone(), body: Ok(document), if_match: None };
-            let publish = Command::PublishService { key, body: Ok(PublishService::default()) };
+            let body = PublishService { roll_out: Some(true), ..PublishService::default() };
+            let publish = Command::PublishService { key, body: Ok(body) };
             for command in [draft, publish] {
                 self.carry_out(vec![Deed::new(self.administrator, command)]).await?;
             }
@@ -410,6 +441,7 @@ impl Story {
             purpose: None,
             contact: None,
             currency: None,
+            custom_fields: None,
         };
         let command = Command::CreateOrganization { kind: Kind::Reseller, body: Ok(body) };
         Deed::new(self.administrator, command).then(Then::ResellerFounded(number))
@@ -440,6 +472,9 @@ impl Story {
 fn person(first_name: &str, last_name: &str, domain: &str, namesakes: usize) -> CreateUser {
     let number = if namesakes == 0 { String::new() } else { (namesakes + 1).to_string() };
     CreateUser {
+        custom_fields: None,
+        department: None,
+        location: None,
         first_name: first_name.to_owned(),
         last_name: last_name.to_owned(),
         email: format!("{first_name}.{last_name}{number}@{domain}").to_lowercase(),

@@ -4,6 +4,7 @@ pub mod call;
 pub mod events;
 pub mod feed;
 pub mod list;
+pub mod offers;
 pub mod organizations;
 pub mod overrides;
 pub mod roles;
@@ -57,20 +58,35 @@ fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::with_openapi(Description::openapi())
         .routes(routes!(session::sign_in, session::sign_out))
         .routes(routes!(organizations::list_resellers, organizations::create_reseller))
-        .routes(routes!(organizations::get_reseller, organizations::edit_reseller))
+        .routes(routes!(
+            organizations::get_reseller,
+            organizations::edit_reseller,
+            organizations::delete_reseller
+        ))
         .routes(routes!(organizations::disable_reseller))
         .routes(routes!(organizations::enable_reseller))
+        .routes(routes!(organizations::deprovision_reseller))
+        .routes(routes!(organizations::restore_reseller))
         .routes(routes!(organizations::list_customers, organizations::create_customer))
-        .routes(routes!(organizations::get_customer, organizations::edit_customer))
+        .routes(routes!(
+            organizations::get_customer,
+            organizations::edit_customer,
+            organizations::delete_customer
+        ))
         .routes(routes!(organizations::disable_customer))
         .routes(routes!(organizations::enable_customer))
+        .routes(routes!(organizations::deprovision_customer))
+        .routes(routes!(organizations::restore_customer))
         .routes(routes!(organizations::get_organization))
         .routes(routes!(users::list_of_customer, users::create_in_customer))
         .routes(routes!(users::list_of_reseller, users::create_in_reseller))
         .routes(routes!(users::list_of_organization, users::create_in_organization))
-        .routes(routes!(users::get_user, users::edit_user))
+        .routes(routes!(users::get_user, users::edit_user, users::delete_user))
         .routes(routes!(users::disable_user))
         .routes(routes!(users::enable_user))
+        .routes(routes!(users::deprovision_user))
+        .routes(routes!(users::restore_user))
+        .routes(routes!(users::erase_user))
         .routes(routes!(users::assign_roles))
         .routes(routes!(users::list_tokens, users::create_token))
         .routes(routes!(users::delete_token))
@@ -93,6 +109,8 @@ fn routes() -> OpenApiRouter<App> {
         .routes(routes!(subscriptions::change_subscription))
         .routes(routes!(subscriptions::deprovision_subscription))
         .routes(routes!(subscriptions::get_request))
+        .routes(routes!(offers::list_offers))
+        .routes(routes!(offers::offer_service, offers::withdraw_offer))
         .routes(routes!(overrides::list_overrides))
         .routes(routes!(overrides::override_property))
         .routes(routes!(overrides::override_price))

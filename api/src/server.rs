@@ -139,10 +139,11 @@ impl Installation {
         requests_per_minute: Option<NonZeroU32>,
     ) -> Result<Self> {
         keys.check(&database).await?;
-        let gate = Arc::new(Gate::default());
+        let gate = Arc::new(Gate::new(keys.vault()));
         let hears = gate.clone();
         let (writer, writer_thread) = Writer::start(
             database.clone(),
+            keys.vault(),
             ambient,
             WriterSettings::default(),
             Box::new(move |events| hears.hear(events)),
@@ -166,7 +167,8 @@ impl Installation {
     ) -> Result<Self> {
         keys.belong_to(&database).await?;
         let writer = Writer::none(ambient, commands_at);
-        let app = App::new(database, writer, Arc::default(), keys, requests_per_minute);
+        let gate = Arc::new(Gate::new(keys.vault()));
+        let app = App::new(database, writer, gate, keys, requests_per_minute);
         Ok(Self { app, writer_thread: None })
     }
 

@@ -5,13 +5,13 @@ use chrono::Duration;
 use commands::usecase::installation::Install;
 use commands::usecase::users::{CreateToken, NewCredential};
 use commands::{Ambient as _, Caller, Command, Password, Submission, SystemAmbient};
+use domain::TokenId;
 use domain::billing::BillingSettings;
 use domain::text::Address;
 use domain::user::Person;
-use domain::{TokenId, UserId};
 use eventstore::{Database, Value, failpoint};
 use projections::finder::{self, Scope};
-use projections::views::{AccessView, PROVIDER_KEY, login_key};
+use projections::views::{AccessView, PROVIDER_KEY};
 
 use crate::app::App;
 use crate::demo;
@@ -44,12 +44,7 @@ pub async fn first(
     let install = Install {
         name: "Service Provider".to_owned(),
         settings: billing.clone(),
-        administrator: Person {
-            email: address()?,
-            first_name: "First".to_owned(),
-            last_name: "Administrator".to_owned(),
-            login: address()?,
-        },
+        administrator: Person::new("First", "Administrator", address()?, address()?),
         password: proof,
     };
     submit(app, Caller::SYSTEM, Command::Install(Box::new(install))).await?;
@@ -140,10 +135,8 @@ pub async fn demo_tokens(app: &App, empty: bool) -> Result<DemoTokens> {
 
 async fn demo_token(app: &App, login: &str) -> Result<Option<String>> {
     let login = Address::parse(login).map_err(|fault| anyhow::anyhow!(fault.detail))?;
-    let Some(name) = finder::find_name(app.database(), &login_key(&login)).await? else {
-        return Ok(None);
-    };
-    let user = UserId(name.owner);
+    let found = finder::find_login(app.database(), app.persons().vault(), &login).await?;
+    let Some(user) = found.map(|found| found.id) else { return Ok(None) };
     let (scope, key) = (Scope::catalogue(), user.to_string());
     let access = finder::find::<AccessView>(app.database(), &scope, &key).await?;
     for old in access.iter().flat_map(|access| &access.tokens) {

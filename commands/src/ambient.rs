@@ -1,6 +1,8 @@
 //! What the surroundings provide: time, ids and randomness, so that tests can provide others.
 
+use aws_lc_rs::rand::{SecureRandom as _, SystemRandom};
 use chrono::{DateTime, SubsecRound, Utc};
+use domain::seal::RANDOM_BYTES;
 use uuid::Uuid;
 
 /// Time, ids and randomness.
@@ -17,6 +19,10 @@ pub trait Ambient: Send + Sync + 'static {
     fn id_at(&self, _position: u64, _nth: u32) -> Uuid {
         self.id()
     }
+
+    /// The `nth` random bytes, from 0, that a command needs whose first event will be at `position`: for keys,
+    /// and for what is sealed with them. Nobody may be able to guess them who is not meant to read it.
+    fn random_at(&self, position: u64, nth: u32) -> [u8; RANDOM_BYTES];
 }
 
 /// The machine's own.
@@ -32,5 +38,11 @@ impl Ambient for SystemAmbient {
     #[expect(clippy::disallowed_methods, reason = "this is where ids come from")]
     fn id(&self) -> Uuid {
         Uuid::now_v7()
+    }
+
+    fn random_at(&self, _position: u64, _nth: u32) -> [u8; RANDOM_BYTES] {
+        let mut bytes = [0; RANDOM_BYTES];
+        SystemRandom::new().fill(&mut bytes).expect("the system has randomness");
+        bytes
     }
 }

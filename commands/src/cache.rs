@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use domain::event::Recorded;
-use domain::{Bug, planted};
+use domain::event::{Event, Recorded};
+use domain::{Bug, UserId, planted};
 use eventstore::Hash;
 use projections::{View, Views};
 
@@ -19,7 +19,14 @@ pub(crate) struct Layer {
     pub views: Views,
     /// Answers given under idempotency keys.
     pub replies: HashMap<String, Option<KeptReply>>,
+    /// What persons are sealed under, itself sealed.
+    pub keys: HashMap<UserId, Option<SealedKey>>,
+    /// The keys of documents that lists had in the database. Never remembered beyond a batch.
+    pub lists: HashMap<String, Vec<String>>,
 }
+
+/// A person's key as it is stored.
+pub(crate) type SealedKey = Arc<[u8]>;
 
 /// An answer that was given before.
 #[derive(Clone, Debug)]
@@ -36,16 +43,23 @@ impl Layer {
         self.states.absorb(newer.states);
         self.views.absorb(newer.views);
         self.replies.extend(newer.replies);
+        self.keys.extend(newer.keys);
+        self.lists.extend(newer.lists);
     }
 
     fn len(&self) -> usize {
-        self.states.len() + self.views.len() + self.replies.len()
+        self.states.len() + self.views.len() + self.replies.len() + self.keys.len()
     }
 
     /// Forgets all that an event changes.
     fn forget(&mut self, event: &Recorded) {
         self.states.forget(&event.stream);
         self.views.forget(event);
+        if let Event::User(_) = event.event
+            && let Some(Ok(id)) = event.stream.split_once('-').map(|(_, id)| id.parse())
+        {
+            self.keys.remove(&id);
+        }
     }
 }
 
@@ -65,6 +79,7 @@ impl Cache {
     pub(crate) fn remember(&mut self, mut layer: Layer) {
         // That a key was not used can be untrue a moment later, and no event would say so.
         layer.replies.retain(|_, kept| kept.is_some() || planted(Bug::UnusedKeyRemembered));
+        layer.lists.clear();
         self.young.absorb(layer);
         if self.young.len() > GENERATION_MAX {
             self.old = std::mem::take(&mut self.young);
@@ -105,6 +120,14 @@ pub(crate) fn document<'a, V: View>(
     key: &str,
 ) -> Option<&'a Option<Arc<V>>> {
     layers.into_iter().find_map(|layer| V::of(&layer.views).get(key))
+}
+
+/// The first thing that one of the layers knows of a person's key.
+pub(crate) fn person_key<'a>(
+    layers: impl IntoIterator<Item = &'a Layer>,
+    user: UserId,
+) -> Option<&'a Option<SealedKey>> {
+    layers.into_iter().find_map(|layer| layer.keys.get(&user))
 }
 
 /// The first thing that one of the layers knows of a kept answer.

@@ -1,13 +1,15 @@
 //! Every command there is, and where it is carried out.
 
 use domain::SubscriptionId;
+use domain::lifecycle::Transition;
 use domain::organization::Kind;
 use domain::user::Proof;
 
 use crate::error::Stop;
 use crate::unit::Unit;
 use crate::usecase::{
-    installation, organizations, overrides, roles, services, subscriptions, users,
+    installation, lifecycle, offers, organizations, overrides, roles, services, subscriptions,
+    users,
 };
 use crate::{Input, Reply};
 
@@ -35,21 +37,14 @@ pub enum Command {
         /// The version that the caller has seen.
         if_match: Option<u64>,
     },
-    /// Block an organisation and all below it.
-    DisableOrganization {
+    /// Take an organisation to its next status.
+    TransitionOrganization {
         /// Which.
         id: String,
         /// What the caller takes it for.
         kind: Kind,
-        /// Why.
-        body: Input<organizations::Because>,
-    },
-    /// Undo that.
-    EnableOrganization {
-        /// Which.
-        id: String,
-        /// What the caller takes it for.
-        kind: Kind,
+        /// Where to.
+        step: Transition,
         /// Why.
         body: Input<organizations::Because>,
     },
@@ -71,16 +66,18 @@ pub enum Command {
         /// The version that the caller has seen.
         if_match: Option<u64>,
     },
-    /// Stop a user's sign-in, sessions and tokens.
-    DisableUser {
+    /// Take a user to his next status.
+    TransitionUser {
         /// Which.
         id: String,
+        /// Where to.
+        step: Transition,
         /// Why.
         body: Input<organizations::Because>,
     },
-    /// Undo that.
-    EnableUser {
-        /// Which.
+    /// Forget who a user is, for good.
+    EraseUser {
+        /// Whom.
         id: String,
         /// Why.
         body: Input<organizations::Because>,
@@ -232,6 +229,24 @@ pub enum Command {
         /// What was sent.
         body: Input<subscriptions::Deprovision>,
     },
+    /// Offer a service to an organisation, or to those below it.
+    OfferService {
+        /// To whom.
+        organization: String,
+        /// Which.
+        service: String,
+        /// What was sent.
+        body: Input<offers::OfferService>,
+    },
+    /// Offer it no more.
+    WithdrawOffer {
+        /// To whom.
+        organization: String,
+        /// Which.
+        service: String,
+        /// Why.
+        body: Input<organizations::Because>,
+    },
     /// Set a plan's property otherwise for an organisation, or clear that.
     OverrideProperty {
         /// For whom.
@@ -272,21 +287,15 @@ impl Command {
             Self::EditOrganization { id, kind, body, if_match } => {
                 organizations::edit(unit, &id, kind, body, if_match)
             }
-
-            Self::DisableOrganization { id, kind, body } => {
-                organizations::disable(unit, &id, kind, body)
+            Self::TransitionOrganization { id, kind, step, body } => {
+                lifecycle::organization(unit, &id, kind, step, body)
             }
-
-            Self::EnableOrganization { id, kind, body } => {
-                organizations::enable(unit, &id, kind, body)
-            }
-
             Self::CreateUser { organization, body, password } => {
                 users::create(unit, &organization, body, password)
             }
             Self::EditUser { id, body, if_match } => users::edit(unit, &id, body, if_match),
-            Self::DisableUser { id, body } => users::disable(unit, &id, body),
-            Self::EnableUser { id, body } => users::enable(unit, &id, body),
+            Self::TransitionUser { id, step, body } => lifecycle::user(unit, &id, step, body),
+            Self::EraseUser { id, body } => users::erase(unit, &id, body),
             Self::AssignRoles { id, body } => users::assign_roles(unit, &id, body),
             Self::CreateToken { user, body, token } => {
                 users::create_token(unit, &user, body, token)
@@ -320,6 +329,12 @@ impl Command {
             }
             Self::ChangeSubscription { id, body } => subscriptions::change(unit, &id, body),
             Self::Deprovision { id, body } => subscriptions::deprovision(unit, &id, body),
+            Self::OfferService { organization, service, body } => {
+                offers::offer(unit, &organization, &service, body)
+            }
+            Self::WithdrawOffer { organization, service, body } => {
+                offers::withdraw(unit, &organization, &service, body)
+            }
             Self::OverrideProperty { organization, service, body } => {
                 overrides::property(unit, &organization, &service, body)
             }

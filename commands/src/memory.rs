@@ -4,12 +4,14 @@ use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
+use domain::UserId;
 use domain::event::Recorded;
+use domain::seal::Vault;
 use projections::{Below, View, Wants};
 
-use crate::cache::{KeptReply, Layer};
+use crate::cache::{KeptReply, Layer, SealedKey};
 use crate::error::Stop;
-use crate::unit::{Ground, Unit};
+use crate::unit::{Decided, Ground, Unit};
 use crate::writer::{Answer, Failure, answer, reply_key};
 use crate::{Ambient, Committed, Error, Submission};
 
@@ -26,15 +28,23 @@ impl Below for Nothing {
 /// batches, no caches, no races.
 pub struct MemoryWriter {
     ambient: Arc<dyn Ambient>,
+    vault: Vault,
     events: Vec<Recorded>,
     replies: HashMap<String, Option<KeptReply>>,
+    keys: HashMap<UserId, Option<SealedKey>>,
 }
 
 impl MemoryWriter {
     /// An empty log.
     #[must_use]
-    pub fn new(ambient: Arc<dyn Ambient>) -> Self {
-        Self { ambient, events: Vec::new(), replies: HashMap::new() }
+    pub fn new(vault: Vault, ambient: Arc<dyn Ambient>) -> Self {
+        let (replies, keys) = (HashMap::new(), HashMap::new());
+        Self { ambient, vault, events: Vec::new(), replies, keys }
+    }
+
+    /// The keys that persons are sealed under, themselves sealed, as the database would have them.
+    pub fn person_keys(&self) -> impl Iterator<Item = (UserId, &[u8])> {
+        self.keys.iter().filter_map(|(user, sealed)| Some((*user, sealed.as_deref()?)))
     }
 
     /// The log.
@@ -48,7 +58,8 @@ impl MemoryWriter {
     /// # Errors
     /// What the real writer says, but for what only a queue or a database can cause.
     pub fn submit(&mut self, submission: &Submission) -> Result<Committed, Error> {
-        let mut known = Layer { replies: self.replies.clone(), ..Layer::default() };
+        let (replies, keys) = (self.replies.clone(), self.keys.clone());
+        let mut known = Layer { replies, keys, ..Layer::default() };
         let mut wants = Wants::default();
         for event in &self.events {
             known.states.fold(event);
@@ -61,12 +72,15 @@ impl MemoryWriter {
             next_position: self.events.len() as u64 + 1,
             now,
             ambient: self.ambient.as_ref(),
+            vault: &self.vault,
         };
         // All that there is is known, so what the unit wants is really not there.
         let mut unit = Unit::new(ground, submission.caller);
         match catch_unwind(AssertUnwindSafe(|| answer(&mut unit, submission))) {
             Ok(Ok(Answer::New(reply))) => {
-                self.events.extend(unit.decided().events);
+                let Decided { layer, events } = unit.decided();
+                self.events.extend(events);
+                self.keys.extend(layer.keys);
                 if let Some(idempotency) = &submission.idempotency {
                     let answer = serde_json::to_vec(&reply).expect("a reply has a JSON form");
                     let kept = KeptReply { request: idempotency.request, answer: answer.into() };

@@ -5,18 +5,21 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, Utc};
 use domain::billing::{Overridden, PriceOverride, Setting};
 use domain::event::Actor;
-use domain::organization::{Kind, Status};
+use domain::lifecycle::Status;
+use domain::offer::{Offer, Plans};
+use domain::organization::Kind;
 use domain::overrides::Overriding;
 use domain::permission::{AnyPermission, Permission};
 use domain::role::{DefaultRole, RoleRef, ServicePermission, ServiceRole};
-use domain::service::{Definition, Instancing, Level};
-use domain::user::Credential;
-use domain::{OrganizationId, ServiceKey};
+use domain::seal::Identity;
+use domain::service::{Definition, Instancing, Level, Plan};
+use domain::user::{Credential, ERASED, Person};
+use domain::{OrganizationId, ServiceKey, UserId};
 use projections::views::{
     Holder, OrganizationView, OverrideView, PermissionView, RequestView, RoleView, ServiceView,
     SubscriptionView, UserView,
 };
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
@@ -44,13 +47,17 @@ pub struct OrganizationResource {
     /// How to reach it.
     #[schema(value_type = BTreeMap<String, String>)]
     pub contact: domain::organization::Contact,
+    /// What your own systems keep of it.
+    pub custom_fields: BTreeMap<String, String>,
     /// The seller above.
     pub parent_id: Option<Uuid>,
-    /// `active` or `disabled`.
+    /// `active`, `disabled`, `deprovisioned` or `deleted`.
     #[schema(value_type = String)]
     pub status: Status,
     /// When it was founded.
     pub created_at: DateTime<Utc>,
+    /// When it was deleted, where it is.
+    pub deleted_at: Option<DateTime<Utc>>,
     /// Its `ETag`.
     pub version: u64,
 }
@@ -66,9 +73,11 @@ impl From<&OrganizationView> for OrganizationResource {
             billing_identifier: view.details.billing_identifier.clone(),
             purpose: view.details.purpose,
             contact: view.details.contact.clone(),
+            custom_fields: view.details.custom_fields.all().clone(),
             parent_id: view.parent.map(|id| id.0),
             status: view.status,
             created_at: view.created_at,
+            deleted_at: view.deleted_at,
             version: view.version,
         }
     }
@@ -82,39 +91,99 @@ pub struct UserResource {
     pub id: Uuid,
     /// Whose user.
     pub organization_id: Uuid,
-    /// First name.
+    /// First name; `Erased` of somebody who was erased.
     pub first_name: String,
-    /// Last name.
+    /// Last name; `user` of somebody who was erased.
     pub last_name: String,
-    /// Mail address.
-    pub email: String,
-    /// Unique name to sign in with.
-    pub login: String,
+    /// Mail address; none of somebody who was erased.
+    pub email: Option<String>,
+    /// Unique name to sign in with; none of somebody who was erased.
+    pub login: Option<String>,
+    /// Where in the organisation.
+    pub department: Option<String>,
+    /// Where in the world.
+    pub location: Option<String>,
+    /// What your own systems keep of the user.
+    pub custom_fields: BTreeMap<String, String>,
     /// What he may do: default roles by name, custom ones by id, those of services as `crm:agent`.
     #[schema(value_type = Vec<String>)]
     pub roles: Vec<RoleRef>,
-    /// `active` or `disabled`.
+    /// `active`, `disabled`, `deprovisioned` or `deleted`.
     #[schema(value_type = String)]
     pub status: Status,
     /// When he was added.
     pub created_at: DateTime<Utc>,
+    /// When he was erased.
+    pub erased_at: Option<DateTime<Utc>>,
+    /// When he was deleted, where he is.
+    pub deleted_at: Option<DateTime<Utc>>,
     /// The `ETag`.
     pub version: u64,
 }
 
-impl From<&UserView> for UserResource {
+/// The same as commands answer it and answers are kept: with the person sealed. Whoever shows it opens it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SealedUserResource {
+    /// The user's id.
+    pub id: UserId,
+    /// Whose user.
+    pub organization_id: OrganizationId,
+    /// Who it is; none: he was erased.
+    pub person: Option<Identity>,
+    /// What he may do.
+    pub roles: Vec<RoleRef>,
+    /// Whether he may sign in.
+    pub status: Status,
+    /// When he was added.
+    pub created_at: DateTime<Utc>,
+    /// When he was erased.
+    pub erased_at: Option<DateTime<Utc>>,
+    /// When he was deleted, where he is.
+    pub deleted_at: Option<DateTime<Utc>>,
+    /// The `ETag`.
+    pub version: u64,
+}
+
+impl From<&UserView> for SealedUserResource {
     fn from(view: &UserView) -> Self {
         Self {
-            id: view.id.0,
-            organization_id: view.organization.0,
-            first_name: view.person.first_name.clone(),
-            last_name: view.person.last_name.clone(),
-            email: view.person.email.to_string(),
-            login: view.person.login.to_string(),
+            id: view.id,
+            organization_id: view.organization,
+            person: view.person.clone(),
             roles: view.roles.clone(),
             status: view.status,
             created_at: view.created_at,
+            erased_at: view.erased_at,
+            deleted_at: view.deleted_at,
             version: view.version,
+        }
+    }
+}
+
+impl SealedUserResource {
+    /// As it is shown, with the person; none where nobody can open it any more.
+    #[must_use]
+    pub fn show(self, person: Option<Person>) -> UserResource {
+        let (erased_first, erased_last) = ERASED.split_once(' ').unwrap_or((ERASED, ""));
+        let person = person.as_ref();
+        let text = |of: fn(&Person) -> String| person.map(of);
+        UserResource {
+            id: self.id.0,
+            organization_id: self.organization_id.0,
+            first_name: text(|it| it.first_name.clone()).unwrap_or(erased_first.to_owned()),
+            last_name: text(|it| it.last_name.clone()).unwrap_or(erased_last.to_owned()),
+            email: text(|it| it.email.to_string()),
+            login: text(|it| it.login.to_string()),
+            department: person.and_then(|it| it.department.clone()),
+            location: person.and_then(|it| it.location.clone()),
+            custom_fields: person.map(|it| it.custom_fields.all().clone()).unwrap_or_default(),
+            roles: self.roles,
+            status: self.status,
+            created_at: self.created_at,
+            erased_at: self.erased_at,
+            deleted_at: self.deleted_at,
+            version: self.version,
         }
     }
 }
@@ -538,9 +607,9 @@ pub struct RequestResource {
     pub status: projections::views::RequestStatus,
     /// Of which subscription.
     pub subscription_id: Uuid,
-    /// Everything it was built from; none for a deprovisioning.
+    /// Everything it was built from; none for a deprovisioning. Its user's `person` is none if he was erased.
     #[schema(value_type = Option<Object>)]
-    pub ingredients: Option<domain::subscription::Request>,
+    pub ingredients: Option<serde_json::Value>,
     /// Who asked: `user:<id>` or `system`.
     pub requested_by: String,
     /// Why.
@@ -556,9 +625,9 @@ pub struct RequestResource {
 }
 
 impl RequestResource {
-    /// A request, and what it was built from.
+    /// A request, and what it was built from, with the person opened.
     #[must_use]
-    pub fn new(view: &RequestView, ingredients: Option<domain::subscription::Request>) -> Self {
+    pub fn new(view: &RequestView, ingredients: Option<serde_json::Value>) -> Self {
         Self {
             id: view.id.0,
             verb: view.verb,
@@ -571,6 +640,50 @@ impl RequestResource {
             effective_at: view.effective_at,
             started_at: view.started_at,
             completed_at: view.completed_at,
+        }
+    }
+}
+
+/// How it stands with a service at an organisation.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct OfferResource {
+    /// Where.
+    pub organization_id: Uuid,
+    /// The service's key.
+    pub service: String,
+    /// The service's name.
+    pub name: String,
+    /// The keys of the plans that can be had here now, in the service's order. Empty: none of them.
+    pub plans: Vec<String>,
+    /// Whether it is offered here by name; otherwise it comes from what was rolled out above, if it comes at all.
+    pub is_own: bool,
+    /// Whether it was withdrawn here.
+    pub is_withdrawn: bool,
+    /// Whether it is offered from here to all below.
+    pub is_rolled_out: bool,
+}
+
+impl OfferResource {
+    /// The resource of what is said here about a service, and of the plans that reach the organisation.
+    #[must_use]
+    pub fn new(
+        organization: OrganizationId,
+        service: &Definition,
+        offer: Option<&Offer>,
+        reaching: Option<&Plans>,
+    ) -> Self {
+        let reaches = |plan: &&Plan| {
+            !plan.retired && reaching.is_some_and(|reaching| reaching.contain(&plan.key))
+        };
+        Self {
+            organization_id: organization.0,
+            service: service.key.to_string(),
+            name: service.name.clone(),
+            plans: service.plans.iter().filter(reaches).map(|plan| plan.key.to_string()).collect(),
+            is_own: offer.is_some_and(|offer| offer.own.is_some()),
+            is_withdrawn: offer.is_some_and(|offer| offer.is_withdrawn),
+            is_rolled_out: offer.is_some_and(|offer| offer.below.is_some()),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! One command's work: what it read, what it decided.
 
 use std::cell::Cell;
+use std::collections::BTreeSet;
 use std::fmt::Display;
 use std::sync::Arc;
 
@@ -10,9 +11,12 @@ use domain::event::{Actor, Event, Recorded};
 use domain::organization::{Organization, Status};
 use domain::permission::Permission;
 use domain::role::RoleRef;
+use domain::seal::{Identity, PersonKey, RANDOM_BYTES, Sealed, Vault};
+use domain::user::Person;
 use domain::{Bug, CommandId, OrganizationId, Refusal, TenantPath, UserId, planted};
 use projections::views::{
-    AccessView, HoldingView, OrganizationView, PermissionView, RoleView, ServiceView,
+    AccessView, Holder, HoldingView, OrganizationView, PermissionView, RoleView, ServiceView,
+    SubscriptionView,
 };
 use projections::{Below, View, Wants};
 use uuid::Uuid;
@@ -65,8 +69,10 @@ pub(crate) struct Ground<'a> {
     pub next_position: u64,
     /// The batch's time.
     pub now: DateTime<Utc>,
-    /// Ids.
+    /// Ids and randomness.
     pub ambient: &'a dyn Ambient,
+    /// Seals persons' keys.
+    pub vault: &'a Vault,
 }
 
 impl<'a> Ground<'a> {
@@ -93,6 +99,8 @@ pub(crate) struct Unit<'a> {
     command_id: CommandId,
     /// Ids that were made.
     ids: Cell<u32>,
+    /// How often randomness was taken.
+    randoms: Cell<u32>,
     effective_at: DateTime<Utc>,
     reason: Option<String>,
     top: Layer,
@@ -112,6 +120,12 @@ pub(crate) struct Decided {
 pub(crate) const STREAMS: &str = "event";
 /// The table under which kept answers are wanted.
 pub(crate) const REPLIES: &str = "reply";
+/// The table under which persons' keys are wanted.
+pub(crate) const PERSON_KEYS: &str = eventstore::PERSON_KEYS;
+/// The name under which it is wanted which subscriptions somebody has; no table is called that.
+pub(crate) const HELD: &str = "held";
+/// The name under which it is wanted which documents a tenant and those below it have: `table path`.
+pub(crate) const BELOW: &str = "below";
 
 impl<'a> Unit<'a> {
     pub(crate) fn new(ground: Ground<'a>, caller: Caller) -> Self {
@@ -119,6 +133,7 @@ impl<'a> Unit<'a> {
             caller,
             command_id: CommandId(ground.ambient.id_at(ground.next_position, 0)),
             ids: Cell::new(1),
+            randoms: Cell::new(0),
             effective_at: ground.now,
             reason: None,
             top: Layer::default(),
@@ -262,6 +277,110 @@ impl<'a> Unit<'a> {
                 None
             }
         }
+    }
+
+    /// Random bytes.
+    fn random(&self) -> [u8; RANDOM_BYTES] {
+        let nth = self.randoms.get();
+        self.randoms.set(nth + 1);
+        self.ground.ambient.random_at(self.ground.next_position, nth)
+    }
+
+    /// Seals persons' keys, and hashes logins.
+    pub(crate) fn vault(&self) -> &Vault {
+        self.ground.vault
+    }
+
+    /// Seals somebody who has no key yet: makes one.
+    pub(crate) fn seal_anew(&mut self, id: UserId, person: &Person) -> Identity {
+        let key = PersonKey::new(self.random());
+        let sealed = self.ground.vault.seal_key(id, &key, self.random());
+        self.top.keys.insert(id, Some(sealed.into()));
+        self.identity(&key, id, person)
+    }
+
+    /// Seals somebody under the key that he has. (Who was stored in clear so far has none.)
+    pub(crate) fn seal(&mut self, id: UserId, person: &Person) -> Identity {
+        match self.person_key(id) {
+            Some(key) => self.identity(&key, id, person),
+            None => self.seal_anew(id, person),
+        }
+    }
+
+    fn identity(&self, key: &PersonKey, id: UserId, person: &Person) -> Identity {
+        Identity {
+            login: self.ground.vault.login(&person.login),
+            sealed: match planted(Bug::PersonInClear) {
+                true => Sealed::Clear(Box::new(person.clone())),
+                false => key.seal(id, person, self.random()),
+            },
+        }
+    }
+
+    /// Who somebody is.
+    ///
+    /// # Errors
+    /// Not found where his key is not there.
+    pub(crate) fn open(&mut self, id: UserId, sealed: &Sealed) -> Result<Person, Stop> {
+        if let Sealed::Clear(person) = sealed {
+            return Ok(person.as_ref().clone());
+        }
+        let key = self.person_key(id).ok_or_else(Refusal::not_found)?;
+        let person = key.unseal(id, sealed);
+        Ok(person.expect("what is in the log was sealed under the key that is kept for it"))
+    }
+
+    /// Takes a person's key away: nobody can read any more what was sealed under it.
+    pub(crate) fn take_key_away(&mut self, id: UserId) {
+        self.top.keys.insert(id, None);
+    }
+
+    fn person_key(&mut self, id: UserId) -> Option<PersonKey> {
+        let own = self.top.keys.get(&id);
+        match own.or_else(|| cache::person_key(self.ground.known(), id)) {
+            Some(sealed) => sealed.as_ref().map(|sealed| {
+                let opened = self.ground.vault.open_key(id, sealed);
+                opened
+                    .expect("the master key is that of the database, which is checked at the start")
+            }),
+            None => {
+                self.wants.add(PERSON_KEYS, &id.to_string());
+                None
+            }
+        }
+    }
+
+    /// What somebody has or had, as it is after what has been decided so far.
+    pub(crate) fn held_by(&mut self, id: UserId) -> Vec<Arc<SubscriptionView>> {
+        let is_his = |view: &SubscriptionView| view.holder == Holder::User(id);
+        self.listed(HELD, &id.to_string(), is_his)
+    }
+
+    /// All documents of a view that a tenant and those below it have, as they are after what has been decided
+    /// so far.
+    pub(crate) fn below<V: View>(&mut self, path: &TenantPath) -> Vec<Arc<V>> {
+        let is_below = |view: &V| view.index().path.starts_with(path.as_str());
+        self.listed(BELOW, &format!("{} {path}", V::TABLE), is_below)
+    }
+
+    /// The documents of a list: those that it has in the database, and those that are known to belong to it.
+    fn listed<V: View>(
+        &mut self,
+        list: &'static str,
+        of: &str,
+        belongs: impl Fn(&V) -> bool,
+    ) -> Vec<Arc<V>> {
+        let mut keys = BTreeSet::new();
+        match self.ground.known().find_map(|layer| layer.lists.get(of)) {
+            Some(stored) => keys.extend(stored.iter().cloned()),
+            None => self.wants.add(list, of),
+        }
+        for layer in self.ground.known().chain([&self.top]) {
+            let known = V::of(&layer.views).iter().filter(|(_, view)| belongs(view));
+            keys.extend(known.map(|(key, _)| key.clone()));
+        }
+        let documents = keys.iter().filter_map(|key| self.view::<V>(key));
+        documents.collect()
     }
 
     /// What the caller may do, as it is now; the caller and every organisation above are in use. Where he acts as

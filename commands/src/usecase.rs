@@ -1,6 +1,8 @@
 //! Use cases: each reads as a recipe, *open, look, decide, commit*; the writer opens and commits.
 
 pub mod installation;
+pub(crate) mod lifecycle;
+pub mod offers;
 pub mod organizations;
 pub mod overrides;
 pub mod roles;

@@ -6,6 +6,7 @@ mod worker;
 use std::sync::Arc;
 
 use domain::event::Recorded;
+use domain::seal::Vault;
 use domain::{Bug, planted};
 use eventstore::{Database, Error as StoreError, Hash};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -108,6 +109,7 @@ impl Writer {
     /// Where the database cannot be reached.
     pub async fn start(
         database: Database,
+        vault: Vault,
         ambient: Arc<impl Ambient + std::fmt::Debug>,
         settings: WriterSettings,
         on_commit: OnCommit,
@@ -127,10 +129,15 @@ impl Writer {
                     .build()
                     .expect("a runtime needs nothing but memory");
                 runtime.block_on(async move {
-                    let worker =
-                        Worker::connect(database, worker_ambient, settings, on_commit, announce)
-                            .await;
-                    match worker {
+                    let worker = Worker::connect(
+                        database,
+                        vault,
+                        worker_ambient,
+                        settings,
+                        on_commit,
+                        announce,
+                    );
+                    match worker.await {
                         Ok(worker) => {
                             let _ = ready.send(Ok(()));
                             worker.run(jobs).await;
@@ -196,6 +203,7 @@ impl Writer {
     /// See [`Writer::start`].
     pub async fn start_here(
         database: Database,
+        vault: Vault,
         ambient: Arc<impl Ambient + std::fmt::Debug>,
         settings: WriterSettings,
         on_commit: OnCommit,
@@ -203,7 +211,8 @@ impl Writer {
         let (queue, jobs) = mpsc::channel(settings.queue_commands);
         let (announce, position) = watch::channel(0);
         let worker =
-            Worker::connect(database, ambient.clone(), settings, on_commit, announce).await?;
+            Worker::connect(database, vault, ambient.clone(), settings, on_commit, announce)
+                .await?;
         let writer = Self { queue: Queue::Open(queue), position, ambient };
         Ok((writer, tokio::spawn(worker.run(jobs))))
     }

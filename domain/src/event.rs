@@ -12,6 +12,7 @@ use crate::billing_calendar::BillingCalendarEvent;
 use crate::organization::OrganizationEvent;
 use crate::permission::PermissionEvent;
 use crate::role::RoleEvent;
+use crate::seal::Sealed;
 use crate::service::ServiceEvent;
 use crate::subscription::SubscriptionEvent;
 use crate::upcast::Upcasters;
@@ -282,6 +283,29 @@ impl Recorded {
         StoredForm { body, kind: shape.kind, schema: shape.schema }
     }
 
+    /// The person that it tells of, if it does: whose it is, and as it was then.
+    #[must_use]
+    pub fn person(&self) -> Option<(UserId, &Sealed)> {
+        match &self.event {
+            Event::User(UserEvent::Created { id, person, .. }) => Some((*id, &person.sealed)),
+            Event::User(UserEvent::Edited { person }) => {
+                let id = self.stream.split_once('-')?.1.parse().ok()?;
+                Some((id, &person.sealed))
+            }
+            Event::Subscription(
+                SubscriptionEvent::ProvisionRequested { request }
+                | SubscriptionEvent::ChangeRequested { request },
+            ) => request.user.as_ref().map(|user| (user.id, &user.person)),
+            Event::Organization(_)
+            | Event::User(_)
+            | Event::Service(_)
+            | Event::Subscription(_)
+            | Event::BillingCalendar(_)
+            | Event::Role(_)
+            | Event::CustomPermission(_) => None,
+        }
+    }
+
     /// Reads what [`Recorded::to_stored`] wrote, at any time in the past.
     ///
     /// # Errors
@@ -354,10 +378,15 @@ pub fn readable(kind: &str, schema: u32) -> Result<(), Undecodable> {
 pub const KINDS: &[&str] = &[
     "billing_calendar.set",
     "organization.created",
+    "organization.deleted",
+    "organization.deprovisioned",
     "organization.disabled",
     "organization.edited",
     "organization.enabled",
+    "organization.offer_withdrawn",
+    "organization.offered",
     "organization.overridden",
+    "organization.restored",
     "organization.role_given",
     "organization.role_taken",
     "permission.declared",
@@ -377,12 +406,16 @@ pub const KINDS: &[&str] = &[
     "subscription.provision_started",
     "subscription.provisioned",
     "user.created",
+    "user.deleted",
+    "user.deprovisioned",
     "user.disabled",
     "user.edited",
     "user.enabled",
+    "user.erased",
     "user.impersonated",
     "user.impersonation_ended",
     "user.password_set",
+    "user.restored",
     "user.roles_assigned",
     "user.signed_in",
     "user.signed_out",

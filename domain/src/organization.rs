@@ -1,15 +1,20 @@
 //! Organisations: the provider, its resellers, their customers.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
+use crate::custom_fields::CustomFields;
 use crate::decider::Decider;
+use crate::lifecycle::deleted;
+use crate::offer::{Offer, Offering, Plans, Reach, Withdrawal};
 use crate::overrides::Overriding;
 use crate::role::GIVEN_MAX;
 use crate::text::{Address, Code};
-use crate::{OrganizationId, Refusal, RoleId, TenantPath};
+use crate::{OrganizationId, Refusal, RoleId, ServiceKey, TenantPath};
+
+pub use crate::lifecycle::{Status, Transition};
 
 /// What an organisation is in the tree.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -48,17 +53,6 @@ pub enum Purpose {
     Demo,
 }
 
-/// Whether somebody or something is in use.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub enum Status {
-    /// In use.
-    #[default]
-    Active,
-    /// Nobody signs in here or below; services are frozen and still billed.
-    Disabled,
-}
-
 /// How to reach an organisation.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -85,6 +79,9 @@ pub struct Details {
     pub code: Code,
     /// How to reach it.
     pub contact: Contact,
+    /// What the installation keeps of it beside that.
+    #[serde(default, skip_serializing_if = "CustomFields::is_empty")]
+    pub custom_fields: CustomFields,
     /// Its name.
     pub name: String,
     /// Why it is there.
@@ -112,16 +109,20 @@ pub enum OrganizationCommand {
     },
     /// Change its details.
     Edit(Details),
-    /// Block sign-in and changes, here and below.
-    Disable,
-    /// Undo that.
-    Enable,
+    /// Take a step of its life.
+    Transition(Transition),
     /// Override a price or a plan's property, or clear such an override.
     Override(Overriding),
     /// Give it a role, for its people and for those below.
     GiveRole(RoleId),
     /// Take a role away from it, and from all below.
     TakeRole(RoleId),
+    /// Offer it a service, or those below it.
+    Offer(Offering),
+    /// Add plans to the offers that name theirs.
+    AddPlans(ServiceKey, Plans),
+    /// Offer it a service no more.
+    Withdraw(Withdrawal),
 }
 
 /// A fact about an organisation.
@@ -157,6 +158,15 @@ pub enum OrganizationEvent {
     /// It was enabled again.
     #[serde(rename = "organization.enabled")]
     Enabled {},
+    /// Its services and those of its users were taken away.
+    #[serde(rename = "organization.deprovisioned")]
+    Deprovisioned {},
+    /// It was hidden.
+    #[serde(rename = "organization.deleted")]
+    Deleted {},
+    /// It was restored.
+    #[serde(rename = "organization.restored")]
+    Restored {},
     /// A price or property was overridden for it and all below, from the event's effective time.
     #[serde(rename = "organization.overridden")]
     Overridden(Overriding),
@@ -172,6 +182,43 @@ pub enum OrganizationEvent {
         /// Which.
         role: RoleId,
     },
+    /// A service was offered to it, or to those below it.
+    #[serde(rename = "organization.offered")]
+    Offered(Offering),
+    /// An offer was withdrawn.
+    #[serde(rename = "organization.offer_withdrawn")]
+    OfferWithdrawn(Withdrawal),
+}
+
+impl OrganizationEvent {
+    /// Where it leaves the organisation in its life.
+    #[must_use]
+    pub fn status(&self, before: Status) -> Status {
+        match self {
+            Self::Created { .. } | Self::Enabled {} => Status::Active,
+            Self::Disabled {} => Status::Disabled,
+            Self::Deprovisioned {} | Self::Restored {} => Status::Deprovisioned,
+            Self::Deleted {} => Status::Deleted,
+            Self::Edited { .. }
+            | Self::Overridden(_)
+            | Self::Offered(_)
+            | Self::OfferWithdrawn(_)
+            | Self::RoleGiven { .. }
+            | Self::RoleTaken { .. } => before,
+        }
+    }
+}
+
+impl From<Transition> for OrganizationEvent {
+    fn from(step: Transition) -> Self {
+        match step {
+            Transition::Disable => Self::Disabled {},
+            Transition::Enable => Self::Enabled {},
+            Transition::Deprovision => Self::Deprovisioned {},
+            Transition::Delete => Self::Deleted {},
+            Transition::Restore => Self::Restored {},
+        }
+    }
 }
 
 /// An organisation as its stream tells.
@@ -184,6 +231,8 @@ pub struct Organization {
     pub overrides: Vec<(DateTime<Utc>, Overriding)>,
     /// Roles made above that it was given.
     pub given: BTreeSet<RoleId>,
+    /// How it stands with the services here.
+    pub offers: BTreeMap<ServiceKey, Offer>,
 }
 
 /// What is known since its founding.
@@ -233,18 +282,21 @@ impl Decider for Organization {
                 Err(Refusal::conflict("exists", "This organisation exists already."))
             }
             (None, _) => Err(Refusal::not_found()),
+            (
+                Some(_),
+                C::Edit(_) | C::Override(_) | C::Offer(_) | C::AddPlans(..) | C::Withdraw(_),
+            ) if self.status == Status::Deleted => Err(deleted()),
             (Some(founded), C::Edit(details)) if founded.details == details => Ok(vec![]),
             (Some(_), C::Edit(details)) => Ok(vec![E::Edited { details }]),
-            (Some(founded), C::Disable) if founded.kind == Kind::Provider => {
+            (Some(founded), C::Transition(_)) if founded.kind == Kind::Provider => {
                 Err(Refusal::conflict(
                     "provider_stays",
-                    "The provider itself cannot be disabled: nobody could enable it again.",
+                    "The provider itself stays in use: nobody could undo it.",
                 ))
             }
-            (Some(_), C::Disable) if self.status == Status::Disabled => Ok(vec![]),
-            (Some(_), C::Disable) => Ok(vec![E::Disabled {}]),
-            (Some(_), C::Enable) if self.status == Status::Active => Ok(vec![]),
-            (Some(_), C::Enable) => Ok(vec![E::Enabled {}]),
+            (Some(_), C::Transition(step)) => {
+                Ok(self.status.after(step)?.map(|_| step.into()).into_iter().collect())
+            }
             (Some(_), C::Override(overriding)) => Ok(vec![E::Overridden(overriding)]),
             (Some(_), C::GiveRole(role)) if self.given.contains(&role) => Ok(vec![]),
             (Some(_), C::GiveRole(_)) if self.given.len() >= GIVEN_MAX => Err(Refusal::conflict(
@@ -254,10 +306,35 @@ impl Decider for Organization {
             (Some(_), C::GiveRole(role)) => Ok(vec![E::RoleGiven { role }]),
             (Some(_), C::TakeRole(role)) if !self.given.contains(&role) => Ok(vec![]),
             (Some(_), C::TakeRole(role)) => Ok(vec![E::RoleTaken { role }]),
+            (Some(_), C::Offer(offering)) => {
+                let before = self.offers.get(&offering.service).cloned().unwrap_or_default();
+                let mut after = before.clone();
+                after.extend(&offering);
+                Ok(if after == before { vec![] } else { vec![E::Offered(offering)] })
+            }
+            (Some(_), C::AddPlans(service, plans)) => {
+                let offer = self.offers.get(&service).cloned().unwrap_or_default();
+                let more = |old: Option<Plans>, reach| {
+                    let new = old
+                        .as_ref()
+                        .map(|old| old.or(&plans))
+                        .filter(|new| Some(new) != old.as_ref());
+                    new.map(|plans| E::Offered(Offering { plans, reach, service: service.clone() }))
+                };
+                let both = [more(offer.own, Reach::Itself), more(offer.below, Reach::Below)];
+                Ok(both.into_iter().flatten().collect())
+            }
+            (Some(_), C::Withdraw(withdrawal)) => {
+                let before = self.offers.get(&withdrawal.service).cloned().unwrap_or_default();
+                let mut after = before.clone();
+                after.withdraw(withdrawal.reach);
+                Ok(if after == before { vec![] } else { vec![E::OfferWithdrawn(withdrawal)] })
+            }
         }
     }
 
     fn evolve(mut self, event: &Self::Event, effective_at: DateTime<Utc>) -> Self {
+        self.status = event.status(self.status);
         match event {
             OrganizationEvent::Created { details, id, kind, number, parent, path } => {
                 self.founded = Some(Founded {
@@ -274,8 +351,6 @@ impl Decider for Organization {
                     founded.details = details.clone();
                 }
             }
-            OrganizationEvent::Disabled {} => self.status = Status::Disabled,
-            OrganizationEvent::Enabled {} => self.status = Status::Active,
             OrganizationEvent::Overridden(fact) => {
                 self.overrides.push((effective_at, fact.clone()))
             }
@@ -285,6 +360,17 @@ impl Decider for Organization {
             OrganizationEvent::RoleTaken { role } => {
                 self.given.remove(role);
             }
+            OrganizationEvent::Offered(offering) => {
+                self.offers.entry(offering.service.clone()).or_default().extend(offering);
+            }
+            OrganizationEvent::OfferWithdrawn(Withdrawal { reach, service }) => {
+                self.offers.entry(service.clone()).or_default().withdraw(*reach);
+            }
+            OrganizationEvent::Disabled {}
+            | OrganizationEvent::Enabled {}
+            | OrganizationEvent::Deprovisioned {}
+            | OrganizationEvent::Deleted {}
+            | OrganizationEvent::Restored {} => {}
         }
         self
     }
@@ -304,6 +390,7 @@ pub(crate) mod tests {
             billing_identifier: None,
             code: Code::proposed(name, None),
             contact: Contact::default(),
+            custom_fields: CustomFields::default(),
             name: name.to_owned(),
             purpose: Purpose::Standard,
         }
@@ -333,27 +420,29 @@ pub(crate) mod tests {
     fn disabling_twice_is_one_fact_and_enabling_undoes_it() {
         let customer = (1, created(Kind::Customer));
         given::<Organization>([customer.clone()])
-            .when(2, OrganizationCommand::Disable)
+            .when(2, OrganizationCommand::Transition(Transition::Disable))
             .then([OrganizationEvent::Disabled {}]);
         let disabled = (2, OrganizationEvent::Disabled {});
         given::<Organization>([customer.clone(), disabled.clone()])
-            .when(3, OrganizationCommand::Disable)
+            .when(3, OrganizationCommand::Transition(Transition::Disable))
             .then_nothing();
         given::<Organization>([customer, disabled])
-            .when(3, OrganizationCommand::Enable)
+            .when(3, OrganizationCommand::Transition(Transition::Enable))
             .then([OrganizationEvent::Enabled {}]);
     }
 
     #[test]
     fn the_provider_cannot_be_disabled() {
         given::<Organization>([(1, created(Kind::Provider))])
-            .when(2, OrganizationCommand::Disable)
+            .when(2, OrganizationCommand::Transition(Transition::Disable))
             .then_refused("provider_stays");
     }
 
     #[test]
     fn nothing_happens_to_an_organisation_that_was_never_founded() {
-        given::<Organization>([]).when(2, OrganizationCommand::Disable).then_refused("not_found");
+        given::<Organization>([])
+            .when(2, OrganizationCommand::Transition(Transition::Disable))
+            .then_refused("not_found");
         assert_eq!(Organization::default().founded().err(), Some(Refusal::not_found()));
     }
 
@@ -387,14 +476,14 @@ pub(crate) mod tests {
     fn enabling_what_is_in_use_is_no_fact_and_disabling_again_is_one() {
         let customer = (1, created(Kind::Customer));
         given::<Organization>([customer.clone()])
-            .when(2, OrganizationCommand::Enable)
+            .when(2, OrganizationCommand::Transition(Transition::Enable))
             .then_nothing();
         given::<Organization>([
             customer,
             (2, OrganizationEvent::Disabled {}),
             (3, OrganizationEvent::Enabled {}),
         ])
-        .when(4, OrganizationCommand::Disable)
+        .when(4, OrganizationCommand::Transition(Transition::Disable))
         .then([OrganizationEvent::Disabled {}]);
     }
 
@@ -431,6 +520,38 @@ pub(crate) mod tests {
             .evolve(&E::RoleGiven { role: role(0) }, november(2))
             .evolve(&E::RoleTaken { role: role(0) }, november(3));
         assert!(taken.given.is_empty());
+    }
+
+    #[test]
+    fn offering_the_same_again_is_no_fact_and_a_new_plan_joins_what_names_its_plans() {
+        let service = || ServiceKey::parse("backup").unwrap();
+        let plans = |keys: &[&str]| {
+            Plans::These(keys.iter().map(|key| crate::PlanKey::parse(key).unwrap()).collect())
+        };
+        let offering = |reach, plans| Offering { plans, reach, service: service() };
+        let offered = |reach, plans| OrganizationEvent::Offered(offering(reach, plans));
+        let customer = (1, created(Kind::Customer));
+        let standing = (2, offered(Reach::Subtree, plans(&["a"])));
+        let reseller = || given::<Organization>([customer.clone(), standing.clone()]);
+        reseller()
+            .when(3, OrganizationCommand::Offer(offering(Reach::Itself, plans(&["a"]))))
+            .then_nothing();
+        reseller().when(3, OrganizationCommand::AddPlans(service(), plans(&["a"]))).then_nothing();
+        reseller().when(3, OrganizationCommand::AddPlans(service(), plans(&["b"]))).then([
+            offered(Reach::Itself, plans(&["a", "b"])),
+            offered(Reach::Below, plans(&["a", "b"])),
+        ]);
+        let withdrawal = Withdrawal { reach: Reach::Subtree, service: service() };
+        let withdrawn = OrganizationEvent::OfferWithdrawn(withdrawal.clone());
+        reseller()
+            .when(3, OrganizationCommand::Withdraw(withdrawal.clone()))
+            .then([withdrawn.clone()]);
+        given::<Organization>([customer.clone(), standing.clone(), (3, withdrawn)])
+            .when(4, OrganizationCommand::Withdraw(withdrawal))
+            .then_nothing();
+        let all =
+            || given::<Organization>([customer.clone(), (2, offered(Reach::Itself, Plans::All))]);
+        all().when(3, OrganizationCommand::AddPlans(service(), plans(&["b"]))).then_nothing();
     }
 
     #[test]

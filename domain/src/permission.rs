@@ -34,6 +34,8 @@ pub enum Permission {
     ViewServices,
     /// Draft and publish services: the provider's.
     PublishServices,
+    /// Offer services to those below, and withdraw offers.
+    OfferServices,
     /// See who has what.
     ViewSubscriptions,
     /// Provision to customers.
@@ -62,7 +64,7 @@ pub enum Permission {
 
 impl Permission {
     /// Every permission that Atrium itself asks for.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 24] = [
         Self::ViewOrganizations,
         Self::ManageResellers,
         Self::ManageCustomers,
@@ -74,6 +76,7 @@ impl Permission {
         Self::DeclarePermissions,
         Self::ViewServices,
         Self::PublishServices,
+        Self::OfferServices,
         Self::ViewSubscriptions,
         Self::AssignToCustomers,
         Self::ChangeOfCustomers,
@@ -103,6 +106,7 @@ impl Permission {
             Self::DeclarePermissions => "permissions.declare",
             Self::ViewServices => "services.view",
             Self::PublishServices => "services.publish",
+            Self::OfferServices => "services.offer",
             Self::ViewSubscriptions => "subscriptions.view",
             Self::AssignToCustomers => "subscriptions.assign_to_customers",
             Self::ChangeOfCustomers => "subscriptions.change_of_customers",
@@ -135,6 +139,7 @@ impl Permission {
             Self::DeclarePermissions => "Declare permissions of the installation's own.",
             Self::ViewServices => "See services and their plans.",
             Self::PublishServices => "Draft and publish services.",
+            Self::OfferServices => "Offer services to those below, and withdraw offers.",
             Self::ViewSubscriptions => "See who has what.",
             Self::AssignToCustomers => "Provision services to customers.",
             Self::ChangeOfCustomers => "Change what customers hold.",

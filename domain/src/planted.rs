@@ -72,6 +72,10 @@ bugs! {
     DisabledGoesOn = "disabled-goes-on",
     /// What the server remembers of a user outlives his changes. Breaks: a revocation is felt within a second.
     GateForgetsNothing = "gate-forgets-nothing",
+    /// Persons are stored as they are sent. Breaks: nothing personal is on disk in clear.
+    PersonInClear = "person-in-clear",
+    /// Erasing somebody leaves his key where it is. Breaks: whom was erased nobody can read any more.
+    ErasedKeyStays = "erased-key-stays",
     /// Organisations are found by number outside one's scope. Breaks: tenants cannot see each other.
     ScopeForgotten = "scope-forgotten",
     /// `/1/3/` contains `/1/30/`. Breaks: tenants cannot see each other.

@@ -93,6 +93,7 @@ impl DefaultRole {
                 P::ViewRoles,
                 P::ManageRoles,
                 P::ViewServices,
+                P::OfferServices,
                 P::ViewSubscriptions,
                 P::AssignToCustomers,
                 P::ChangeOfCustomers,

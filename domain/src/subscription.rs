@@ -6,9 +6,9 @@ use serde::{Deserialize, Serialize};
 use crate::billing::{Change, Fact, Holding, Timeline};
 use crate::decider::Decider;
 use crate::overrides::ResolvedProperty;
+use crate::seal::Sealed;
 use crate::service::Level;
 use crate::text::Code;
-use crate::user::Person;
 use crate::{CommandId, OrganizationId, PlanKey, Refusal, ServiceKey, SubscriptionId, UserId};
 
 /// Most units of one subscription.
@@ -87,8 +87,8 @@ pub struct RequestService {
 pub struct RequestUser {
     /// Id.
     pub id: UserId,
-    /// Who it is.
-    pub person: Person,
+    /// Who it was then.
+    pub person: Sealed,
 }
 
 /// A wish about a subscription.
@@ -204,6 +204,20 @@ pub struct Subscription {
 }
 
 impl Subscription {
+    /// When it has to be ended so that nothing is held any more from `moment` on: then, if anything is, and
+    /// whenever something is to begin later.
+    #[must_use]
+    pub fn ends_from(&self, moment: DateTime<Utc>) -> Vec<DateTime<Utc>> {
+        let begins = |fact: &&Fact| {
+            fact.effective_at > moment && matches!(fact.change, Change::Provisioned { .. })
+        };
+        let later = self.timeline.facts().iter().filter(begins).map(|fact| fact.effective_at);
+        let mut ends: Vec<_> =
+            self.held_at(moment).map(|_| moment).into_iter().chain(later).collect();
+        ends.dedup();
+        ends
+    }
+
     /// What is held at a moment; none where nothing is.
     #[must_use]
     pub fn held_at(&self, moment: DateTime<Utc>) -> Option<Holding<'_>> {
@@ -410,6 +424,22 @@ mod tests {
         given::<Subscription>([(1, provisioned("a", 1)), (2, deprovisioned())])
             .when(3, change)
             .then_refused("not_provisioned");
+    }
+
+    #[test]
+    fn what_is_held_and_what_is_to_begin_has_to_be_ended() {
+        let history = |facts: &[(u32, SubscriptionEvent)]| {
+            let facts = facts.iter().cloned();
+            facts.fold(Subscription::default(), |it, (day, fact)| it.evolve(&fact, november(day)))
+        };
+        assert!(history(&[]).ends_from(november(5)).is_empty());
+        let held = [(1, provisioned("a", 1)), (9, changed("b", 1))];
+        assert_eq!(history(&held).ends_from(november(5)), [november(5)]);
+        let to_come = [(9, provisioned("a", 1)), (9, changed("b", 1)), (12, deprovisioned())];
+        assert_eq!(history(&to_come).ends_from(november(5)), [november(9)]);
+        let both = [(1, provisioned("a", 1)), (7, deprovisioned()), (9, provisioned("a", 2))];
+        assert_eq!(history(&both).ends_from(november(5)), [november(5), november(9)]);
+        assert_eq!(history(&both).ends_from(november(8)), [november(9)]);
     }
 
     #[test]

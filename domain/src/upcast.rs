@@ -1,6 +1,6 @@
 //! Old shapes of events, lifted on reading to today's. Stored bytes are never touched.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::event::Undecodable;
 
@@ -15,13 +15,31 @@ pub struct Upcaster {
     pub lift: fn(Value) -> Value,
 }
 
+/// Persons stood in clear in schema 1, and were looked up by the login itself.
+fn identified(mut old: Value) -> Value {
+    let person = old["person"].take();
+    let login = person["login"].as_str().unwrap_or_default().to_lowercase();
+    old["person"] = json!({ "login": login, "sealed": person });
+    old
+}
+
+/// A request's user may be sealed since schema 2; one in clear is read as it stands.
+fn unchanged(old: Value) -> Value {
+    old
+}
+
 /// Every step there is. Today's schema of a kind is one more than the number of its steps.
 #[derive(Debug)]
 pub struct Upcasters(&'static [Upcaster]);
 
 impl Upcasters {
-    /// The steps of this program. Empty so far: every kind is at schema 1.
-    pub const OURS: Self = Self(&[]);
+    /// The steps of this program.
+    pub const OURS: Self = Self(&[
+        Upcaster { kind: "user.created", from: 1, lift: identified },
+        Upcaster { kind: "user.edited", from: 1, lift: identified },
+        Upcaster { kind: "subscription.provision_requested", from: 1, lift: unchanged },
+        Upcaster { kind: "subscription.change_requested", from: 1, lift: unchanged },
+    ]);
 
     fn of<'a>(&'a self, kind: &'a str) -> impl Iterator<Item = &'a Upcaster> {
         self.0.iter().filter(move |step| step.kind == kind)
@@ -78,8 +96,6 @@ impl Upcasters {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     const TWO_STEPS: Upcasters = Upcasters(&[
@@ -112,5 +128,16 @@ mod tests {
         assert!(matches!(gap.lift("a.b", 4, "{}"), Err(Undecodable::Schema { known: 3, .. })));
         assert_eq!(gap.lift("a.b", 2, "{}").unwrap().as_deref(), Some("{}"));
         assert!(matches!(gap.lift("c.d", 0, "{}"), Err(Undecodable::Schema { .. })));
+    }
+
+    #[test]
+    fn a_person_in_clear_is_looked_up_by_his_login_in_lower_case() {
+        let old = r#"{"person":{"email":"a@b.c","firstName":"A","lastName":"B","login":"A@b.c"}}"#;
+        for kind in ["user.created", "user.edited"] {
+            let lifted = Upcasters::OURS.lift(kind, 1, old).unwrap().unwrap();
+            let lifted: Value = serde_json::from_str(&lifted).unwrap();
+            let person = serde_json::from_str::<Value>(old).unwrap()["person"].clone();
+            assert_eq!(lifted, json!({ "person": { "login": "a@b.c", "sealed": person } }));
+        }
     }
 }

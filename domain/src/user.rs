@@ -3,9 +3,11 @@
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
+use crate::custom_fields::CustomFields;
 use crate::decider::Decider;
-use crate::organization::Status;
+use crate::lifecycle::{Status, Transition, deleted};
 use crate::role::RoleRef;
+use crate::seal::Identity;
 use crate::text::Address;
 use crate::{OrganizationId, Refusal, TokenId, UserId};
 
@@ -16,21 +18,54 @@ pub const SESSIONS_MAX: usize = 20;
 /// Most people who may act as a user at a time; one more ends the oldest.
 pub const IMPERSONATIONS_MAX: usize = 20;
 
-/// What identifies a person: everything personal that Atrium keeps of a user.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// How a user is called whose person was erased.
+pub const ERASED: &str = "Erased user";
+
+/// What identifies a person: everything personal that Atrium keeps of a user. It is stored sealed, and never
+/// printed.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Person {
+    /// What the installation keeps of the person beside that.
+    #[serde(default, skip_serializing_if = "CustomFields::is_empty")]
+    pub custom_fields: CustomFields,
+    /// Where in the organisation.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub department: Option<String>,
     /// Mail address.
     pub email: Address,
     /// First name.
     pub first_name: String,
     /// Last name.
     pub last_name: String,
+    /// Where in the world.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub location: Option<String>,
     /// Unique name to sign in with (UPN).
     pub login: Address,
 }
 
+impl std::fmt::Debug for Person {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Person(***)")
+    }
+}
+
 impl Person {
+    /// A person of whom nothing else is known.
+    #[must_use]
+    pub fn new(first_name: &str, last_name: &str, email: Address, login: Address) -> Self {
+        Self {
+            custom_fields: CustomFields::default(),
+            department: None,
+            email,
+            first_name: first_name.to_owned(),
+            last_name: last_name.to_owned(),
+            location: None,
+            login,
+        }
+    }
+
     /// First and last name.
     #[must_use]
     pub fn full_name(&self) -> String {
@@ -60,18 +95,18 @@ pub enum UserCommand {
         /// Whose user.
         organization: OrganizationId,
         /// Who it is.
-        person: Person,
+        person: Identity,
         /// What he may do.
         roles: Vec<RoleRef>,
         /// How he signs in; none: he cannot yet.
         password: Option<Proof>,
     },
     /// Change who it is.
-    Edit(Person),
-    /// Stop sign-in, sessions and tokens.
-    Disable,
-    /// Undo that.
-    Enable,
+    Edit(Identity),
+    /// Forget who it is, for good.
+    Erase,
+    /// Take a step of his life.
+    Transition(Transition),
     /// Give exactly these roles.
     AssignRoles(Vec<RoleRef>),
     /// Change how he signs in; ends his sessions.
@@ -132,7 +167,7 @@ pub enum UserEvent {
         /// Whose user.
         organization: OrganizationId,
         /// Who it is.
-        person: Person,
+        person: Identity,
         /// What he may do.
         roles: Vec<RoleRef>,
     },
@@ -140,14 +175,26 @@ pub enum UserEvent {
     #[serde(rename = "user.edited")]
     Edited {
         /// All of it, as it is now.
-        person: Person,
+        person: Identity,
     },
+    /// Who it is was forgotten: the key that opens what was stored of him is gone.
+    #[serde(rename = "user.erased")]
+    Erased {},
     /// Sign-in, sessions and tokens stopped.
     #[serde(rename = "user.disabled")]
     Disabled {},
     /// They work again.
     #[serde(rename = "user.enabled")]
     Enabled {},
+    /// His services were taken away.
+    #[serde(rename = "user.deprovisioned")]
+    Deprovisioned {},
+    /// He was hidden.
+    #[serde(rename = "user.deleted")]
+    Deleted {},
+    /// He was restored.
+    #[serde(rename = "user.restored")]
+    Restored {},
     /// The roles were replaced.
     #[serde(rename = "user.roles_assigned")]
     RolesAssigned {
@@ -189,6 +236,42 @@ pub enum UserEvent {
     },
 }
 
+impl UserEvent {
+    /// Where it leaves the user in his life.
+    #[must_use]
+    pub fn status(&self, before: Status) -> Status {
+        match self {
+            Self::Created { .. } | Self::Enabled {} => Status::Active,
+            Self::Disabled {} => Status::Disabled,
+            Self::Deprovisioned {} | Self::Restored {} => Status::Deprovisioned,
+            Self::Deleted {} => Status::Deleted,
+            Self::Erased {} if before == Status::Active => Status::Disabled,
+            Self::Erased {}
+            | Self::Edited { .. }
+            | Self::RolesAssigned { .. }
+            | Self::PasswordSet { .. }
+            | Self::TokenCreated(_)
+            | Self::TokenDeleted { .. }
+            | Self::SignedIn(_)
+            | Self::SignedOut { .. }
+            | Self::Impersonated(_)
+            | Self::ImpersonationEnded { .. } => before,
+        }
+    }
+}
+
+impl From<Transition> for UserEvent {
+    fn from(step: Transition) -> Self {
+        match step {
+            Transition::Disable => Self::Disabled {},
+            Transition::Enable => Self::Enabled {},
+            Transition::Deprovision => Self::Deprovisioned {},
+            Transition::Delete => Self::Deleted {},
+            Transition::Restore => Self::Restored {},
+        }
+    }
+}
+
 /// A user as the stream tells.
 #[derive(Clone, Debug, Default)]
 pub struct User {
@@ -209,8 +292,8 @@ pub struct Known {
     pub id: UserId,
     /// Whose user.
     pub organization: OrganizationId,
-    /// Who it is.
-    pub person: Person,
+    /// Who it is; none: he was erased.
+    pub person: Option<Identity>,
 }
 
 impl User {
@@ -221,6 +304,22 @@ impl User {
     pub fn known(&self) -> Result<&Known, Refusal> {
         self.known.as_ref().ok_or_else(Refusal::not_found)
     }
+
+    /// Who it is.
+    ///
+    /// # Errors
+    /// Not found where there was never such a user; a conflict where he was erased.
+    pub fn person(&self) -> Result<&Identity, Refusal> {
+        self.known()?.person.as_ref().ok_or_else(erased)
+    }
+
+    fn step(&self, step: Transition) -> Result<Vec<UserEvent>, Refusal> {
+        Ok(self.status.after(step)?.map(|_| step.into()).into_iter().collect())
+    }
+}
+
+fn erased() -> Refusal {
+    Refusal::conflict("erased", "This user was erased; nothing can be done with him any more.")
 }
 
 /// The sessions after one more: expired ones go, and the oldest where there are too many.
@@ -263,12 +362,19 @@ impl Decider for User {
                 Err(Refusal::conflict("exists", "This user exists already."))
             }
             (None, _) => Err(Refusal::not_found()),
-            (Some(known), C::Edit(person)) if known.person == person => Ok(vec![]),
+            (
+                Some(_),
+                C::Transition(
+                    step @ (Transition::Deprovision | Transition::Delete | Transition::Restore),
+                ),
+            ) => self.step(step),
+            (Some(Known { person: None, .. }), C::Erase) => Ok(vec![]),
+            (Some(Known { person: None, .. }), _) => Err(erased()),
+            (Some(_), C::Erase) => Ok(vec![E::Erased {}]),
+            (Some(_), C::Transition(step)) => self.step(step),
+            (Some(_), _) if self.status == Status::Deleted => Err(deleted()),
+            (Some(known), C::Edit(person)) if known.person.as_ref() == Some(&person) => Ok(vec![]),
             (Some(_), C::Edit(person)) => Ok(vec![E::Edited { person }]),
-            (Some(_), C::Disable) if self.status == Status::Disabled => Ok(vec![]),
-            (Some(_), C::Disable) => Ok(vec![E::Disabled {}]),
-            (Some(_), C::Enable) if self.status == Status::Active => Ok(vec![]),
-            (Some(_), C::Enable) => Ok(vec![E::Enabled {}]),
             (Some(_), C::AssignRoles(roles)) if self.roles == roles => Ok(vec![]),
             (Some(_), C::AssignRoles(roles)) => Ok(vec![E::RolesAssigned { roles }]),
             (Some(_), C::SetPassword(proof)) => Ok(vec![E::PasswordSet { proof }]),
@@ -288,8 +394,8 @@ impl Decider for User {
                 let open = self.sessions.iter().any(|session| session.id == id);
                 Ok(if open { vec![E::SignedOut { id }] } else { vec![] })
             }
-            (Some(_), C::Impersonate(_)) if self.status == Status::Disabled => {
-                Err(Refusal::conflict("user_disabled", "The user is disabled; enable him first."))
+            (Some(_), C::Impersonate(_)) if self.status != Status::Active => {
+                Err(Refusal::conflict("user_disabled", "The user is not active; enable him first."))
             }
             (Some(known), C::Impersonate(new)) if known.id == new.by => {
                 Err(Refusal::conflict("yourself", "You cannot act as yourself."))
@@ -303,19 +409,30 @@ impl Decider for User {
     }
 
     fn evolve(mut self, event: &Self::Event, _effective_at: DateTime<Utc>) -> Self {
+        self.status = event.status(self.status);
         match event {
             UserEvent::Created { id, organization, person, roles } => {
-                let (id, organization, person) = (*id, *organization, person.clone());
+                let (id, organization, person) = (*id, *organization, Some(person.clone()));
                 self.known = Some(Known { id, organization, person });
                 self.roles.clone_from(roles);
             }
             UserEvent::Edited { person } => {
                 if let Some(known) = &mut self.known {
-                    known.person = person.clone();
+                    known.person = Some(person.clone());
                 }
             }
-            UserEvent::Disabled {} => self.status = Status::Disabled,
-            UserEvent::Enabled {} => self.status = Status::Active,
+            UserEvent::Erased {} => {
+                self.known = self.known.map(|known| Known { person: None, ..known });
+                self.roles.clear();
+                self.tokens.clear();
+                self.sessions.clear();
+                self.impersonations.clear();
+            }
+            UserEvent::Disabled {}
+            | UserEvent::Enabled {}
+            | UserEvent::Deprovisioned {}
+            | UserEvent::Deleted {}
+            | UserEvent::Restored {} => {}
             UserEvent::RolesAssigned { roles } => self.roles.clone_from(roles),
             UserEvent::PasswordSet { .. } => {
                 self.sessions.clear();
@@ -345,20 +462,30 @@ mod tests {
 
     use super::*;
     use crate::decider::testing::{given, november};
+    use crate::role::DefaultRole;
+    use crate::seal::{PersonKey, Vault};
 
-    fn person() -> Person {
-        Person {
-            email: Address::parse("ann@example.com").unwrap(),
-            first_name: "Ann".to_owned(),
-            last_name: "Lee".to_owned(),
-            login: Address::parse("ann@example.com").unwrap(),
+    const ANN: UserId = UserId(Uuid::from_u128(7));
+
+    fn named(last_name: &str) -> Person {
+        let address = || Address::parse("ann@example.com").unwrap();
+        Person::new("Ann", last_name, address(), address())
+    }
+
+    fn sealed(person: &Person) -> Identity {
+        Identity {
+            login: Vault::new([1; 32], [2; 32]).login(&person.login),
+            sealed: PersonKey::new([3; 32]).seal(ANN, person, [4; 32]),
         }
     }
 
+    fn person() -> Identity {
+        sealed(&named("Lee"))
+    }
+
     fn created() -> (u32, UserEvent) {
-        let id = UserId(Uuid::from_u128(7));
         let organization = OrganizationId(Uuid::from_u128(30));
-        (1, UserEvent::Created { id, organization, person: person(), roles: vec![] })
+        (1, UserEvent::Created { id: ANN, organization, person: person(), roles: vec![] })
     }
 
     fn credential(id: u128) -> Credential {
@@ -405,7 +532,7 @@ mod tests {
     #[test]
     fn a_user_is_created_once_with_a_password_or_without() {
         let create = |password| UserCommand::Create {
-            id: UserId(Uuid::from_u128(7)),
+            id: ANN,
             organization: OrganizationId(Uuid::from_u128(30)),
             person: person(),
             roles: vec![],
@@ -421,16 +548,18 @@ mod tests {
 
     #[test]
     fn nothing_happens_to_a_user_who_was_never_created() {
-        given::<User>([]).when(1, UserCommand::Disable).then_refused("not_found");
+        given::<User>([])
+            .when(1, UserCommand::Transition(Transition::Disable))
+            .then_refused("not_found");
         assert_eq!(User::default().known().err(), Some(Refusal::not_found()));
         let known = User::default().evolve(&created().1, november(1));
-        assert_eq!(known.known().unwrap().person.full_name(), "Ann Lee");
+        assert_eq!(known.person(), Ok(&person()));
+        assert_eq!(named("Lee").full_name(), "Ann Lee");
     }
 
     #[test]
     fn editing_without_a_difference_is_no_fact() {
-        let mut married = person();
-        married.last_name = "Poe".to_owned();
+        let married = sealed(&named("Poe"));
         let user = || given::<User>([created()]);
         user().when(2, UserCommand::Edit(person())).then_nothing();
         let edited = UserEvent::Edited { person: married.clone() };
@@ -442,14 +571,20 @@ mod tests {
     fn disabling_twice_is_one_fact_and_enabling_undoes_it() {
         let disabled = (2, UserEvent::Disabled {});
         let enabled = (3, UserEvent::Enabled {});
-        given::<User>([created()]).when(2, UserCommand::Disable).then([UserEvent::Disabled {}]);
-        given::<User>([created()]).when(2, UserCommand::Enable).then_nothing();
-        given::<User>([created(), disabled.clone()]).when(3, UserCommand::Disable).then_nothing();
+        given::<User>([created()])
+            .when(2, UserCommand::Transition(Transition::Disable))
+            .then([UserEvent::Disabled {}]);
+        given::<User>([created()])
+            .when(2, UserCommand::Transition(Transition::Enable))
+            .then_nothing();
         given::<User>([created(), disabled.clone()])
-            .when(3, UserCommand::Enable)
+            .when(3, UserCommand::Transition(Transition::Disable))
+            .then_nothing();
+        given::<User>([created(), disabled.clone()])
+            .when(3, UserCommand::Transition(Transition::Enable))
             .then([UserEvent::Enabled {}]);
         given::<User>([created(), disabled, enabled])
-            .when(4, UserCommand::Disable)
+            .when(4, UserCommand::Transition(Transition::Disable))
             .then([UserEvent::Disabled {}]);
     }
 
@@ -507,7 +642,7 @@ mod tests {
 
     #[test]
     fn the_same_roles_again_are_no_fact() {
-        let roles = vec![crate::role::DefaultRole::CustomerAdministrator.into()];
+        let roles = vec![DefaultRole::CustomerAdministrator.into()];
         let assigned = UserEvent::RolesAssigned { roles: roles.clone() };
         given::<User>([created(), (2, assigned.clone())])
             .when(3, UserCommand::AssignRoles(roles.clone()))
@@ -568,5 +703,44 @@ mod tests {
     fn a_proof_is_not_printed() {
         let printed = format!("{:?}", UserEvent::TokenCreated(credential(1)));
         assert!(!printed.contains("00\"") && printed.contains("proof: Proof(***)"), "{printed}");
+    }
+
+    #[test]
+    fn a_user_is_erased_once_and_is_somebody_no_more() {
+        let erased = (5, UserEvent::Erased {});
+        given::<User>([created()]).when(2, UserCommand::Erase).then([UserEvent::Erased {}]);
+        given::<User>([created(), erased.clone()]).when(6, UserCommand::Erase).then_nothing();
+        given::<User>([]).when(1, UserCommand::Erase).then_refused("not_found");
+        let history = [
+            created().1,
+            UserEvent::RolesAssigned { roles: vec![DefaultRole::CustomerAdministrator.into()] },
+            UserEvent::TokenCreated(credential(1)),
+            UserEvent::SignedIn(credential(2)),
+            erased.1,
+        ];
+        let user =
+            history.iter().fold(User::default(), |user, fact| user.evolve(fact, november(1)));
+        assert_eq!(user.person().unwrap_err().code, "erased");
+        assert_eq!((user.roles.len(), user.tokens.len(), user.sessions.len()), (0, 0, 0));
+        assert_eq!(user.status, Status::Disabled);
+    }
+
+    #[test]
+    fn nothing_but_erasing_is_done_with_whom_was_erased() {
+        for command in [
+            UserCommand::Edit(person()),
+            UserCommand::Transition(Transition::Enable),
+            UserCommand::Transition(Transition::Disable),
+            UserCommand::AssignRoles(vec![DefaultRole::CustomerAdministrator.into()]),
+            UserCommand::SetPassword(Proof("argon".to_owned())),
+            UserCommand::CreateToken(credential(1)),
+            UserCommand::DeleteToken(credential(1).id),
+            UserCommand::SignIn(credential(2)),
+            UserCommand::SignOut(credential(2).id),
+        ] {
+            given::<User>([created(), (2, UserEvent::Erased {})])
+                .when(3, command)
+                .then_refused("erased");
+        }
     }
 }

@@ -29,6 +29,8 @@ pub enum Taken {
     /// It is replaced, but for these columns, which are the same whenever the key is. (SQLite would write the
     /// entries of their indexes again all the same.)
     Replace(&'static [&'static str]),
+    /// It is taken away, and nothing is written: the layout is the key alone. SQLite writes over what was there.
+    Remove,
 }
 
 /// How a table looks to a bulk insert.
@@ -133,7 +135,7 @@ impl Rows {
         let (key, rest) = self.layout.columns.split_at(self.layout.key);
         let key = key.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ");
         match self.layout.taken {
-            Taken::Refuse => String::new(),
+            Taken::Refuse | Taken::Remove => String::new(),
             Taken::Keep => format!("on conflict ({key}) do nothing"),
             Taken::Replace(same) => {
                 let changing = rest.iter().filter(|(name, _)| !same.contains(name));
@@ -198,13 +200,21 @@ pub(crate) async fn write_postgres(
                 }
             });
         }
-        parts.push(format!(
-            "put_{number} as (insert into {} ({}) select {} {guard} {})",
-            rows.table,
-            rows.names(),
-            arrays.join(", "),
-            rows.on_conflict(),
-        ));
+        parts.push(match rows.layout.taken {
+            Taken::Remove => format!(
+                "put_{number} as (delete from {} where ({}) in (select {} {guard}))",
+                rows.table,
+                rows.names(),
+                arrays.join(", "),
+            ),
+            Taken::Refuse | Taken::Keep | Taken::Replace(_) => format!(
+                "put_{number} as (insert into {} ({}) select {} {guard} {})",
+                rows.table,
+                rows.names(),
+                arrays.join(", "),
+                rows.on_conflict(),
+            ),
+        });
     }
     let moved = if head.is_some() { "select count(*) from moved" } else { "select 1::bigint" };
     let sql = format!("with {} {moved}", parts.join(", "));
@@ -266,6 +276,11 @@ pub(crate) async fn write_sqlite(
     for rows in tables {
         failpoint("eventstore::bulk::write")?;
         let (names, on_conflict, mut left) = (rows.names(), rows.on_conflict(), rows.len());
+        let is_removal = rows.layout.taken == Taken::Remove;
+        if is_removal {
+            // What is only forgotten would still stand in the file.
+            sqlx::raw_sql("pragma secure_delete = on").execute(&mut *connection).await?;
+        }
         let width = rows.cells.len();
         let mut columns: Vec<_> = rows.cells.into_iter().map(Column::new).collect();
         while left > 0 {
@@ -281,12 +296,17 @@ pub(crate) async fn write_sqlite(
             let row = format!("({})", vec!["?"; width].join(", "));
             // Without `or rollback` SQLite keeps a journal of every insert of several rows, to undo only
             // that one; here all of the transaction is undone anyway.
-            let sql = format!(
-                "insert or rollback into {} ({names}) values {} {on_conflict}",
-                rows.table,
-                vec![row; chunk].join(", "),
-            );
+            let values = vec![row; chunk].join(", ");
+            let table = &rows.table;
+            let sql = if is_removal {
+                format!("delete from {table} where ({names}) in (values {values})")
+            } else {
+                format!("insert or rollback into {table} ({names}) values {values} {on_conflict}")
+            };
             sqlx::query_with(AssertSqlSafe(sql), arguments).execute(&mut *connection).await?;
+        }
+        if is_removal {
+            sqlx::raw_sql("pragma secure_delete = off").execute(&mut *connection).await?;
         }
     }
     Ok(())

@@ -21,8 +21,8 @@ pub use fault::failpoint;
 #[cfg(feature = "faults")]
 pub use fault::{failpoints_from_environment, failpoints_met};
 pub use log::{
-    EVENT_LAYOUT, Head, Log, Pages, READ_MAX, REPLY_LAYOUT, ROW_EVENTS_MAX, SHAPE_LAYOUT, Stored,
-    append, streams, write,
+    EVENT_LAYOUT, GONE_PERSON_KEY_LAYOUT, Head, Log, PERSON_KEY_LAYOUT, PERSON_KEYS, Pages,
+    READ_MAX, REPLY_LAYOUT, ROW_EVENTS_MAX, SHAPE_LAYOUT, Stored, append, streams, write,
 };
 pub use snapshot::Snapshot;
 pub use transfer::{Arrival, FORMAT, Transferred, export};

@@ -53,6 +53,20 @@ pub static REPLY_LAYOUT: Layout = Layout {
     taken: Taken::Refuse,
 };
 
+/// The table of the keys that persons are sealed under.
+pub const PERSON_KEYS: &str = "person_key";
+
+/// Keys of persons that are made.
+pub static PERSON_KEY_LAYOUT: Layout = Layout {
+    columns: &[("user_id", CellKind::Text), ("sealed", CellKind::Bytes)],
+    key: 1,
+    taken: Taken::Refuse,
+};
+
+/// Keys of persons that are taken away.
+pub static GONE_PERSON_KEY_LAYOUT: Layout =
+    Layout { columns: &[("user_id", CellKind::Text)], key: 1, taken: Taken::Remove };
+
 /// Where the log ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Head {

@@ -1,8 +1,8 @@
 //! Carrying a whole installation from one database to another, as lines of JSON that depend on neither.
 //!
 //! The form is described in `docs/EXPORT.md`. Everything is in it that cannot be folded from something
-//! else: the rows of the log as they stand, the shapes of events, the kept answers, and what the
-//! installation remembers.
+//! else: the rows of the log as they stand, the shapes of events, the kept answers, the keys of persons, and
+//! what the installation remembers.
 
 use std::collections::BTreeSet;
 use std::io::{BufRead, Read as _, Write};
@@ -18,17 +18,20 @@ use crate::bulk::{self, CellKind, Layout, Rows, Taken};
 use crate::chain::{Chain, GENESIS, Hash};
 use crate::database::{Connection, Database, Row, Source, Value};
 use crate::fault::failpoint;
-use crate::log::{EVENT_LAYOUT, Head, REPLY_LAYOUT, ROW_EVENTS_MAX, SHAPE_LAYOUT, lines};
+use crate::log::{
+    EVENT_LAYOUT, Head, PERSON_KEY_LAYOUT, PERSON_KEYS, REPLY_LAYOUT, ROW_EVENTS_MAX, SHAPE_LAYOUT,
+    lines,
+};
 use crate::snapshot::Snapshot;
 use crate::verify::{CHANGED, Finding, SELECT_ROWS, hex, misfit};
 
 /// The form of an export. Another number is another form.
-pub const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 2;
 
 /// Events that are read at a time.
 const STRETCH: u64 = 5_000;
-/// Kept answers that are read at a time.
-const REPLIES: u64 = 2_000;
+/// Kept answers, or keys of persons, that are read at a time.
+const PAGE: u64 = 2_000;
 /// Parts that wait while one is written.
 const PARTS_AHEAD: usize = 2;
 /// Rows that are written at a time.
@@ -54,6 +57,8 @@ pub struct Transferred {
     pub rows: u64,
     /// Kept answers.
     pub replies: u64,
+    /// Keys of persons.
+    pub keys: u64,
 }
 
 /// One line of an export.
@@ -67,6 +72,7 @@ enum Line<'a> {
     Row(LogRow<'a>),
     #[serde(borrow)]
     Reply(Reply<'a>),
+    Key(PersonKey),
     End(End),
 }
 
@@ -115,11 +121,20 @@ struct Reply<'a> {
     request: String,
 }
 
+/// What a person is sealed under, itself sealed under the master key.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PersonKey {
+    sealed: String,
+    user: String,
+}
+
 /// The last line: without it the export is cut off.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct End {
     events: u64,
+    keys: u64,
     replies: u64,
     rows: u64,
     /// Of all lines above, as they stand.
@@ -132,9 +147,13 @@ enum Outgoing {
     Shapes(Vec<Row>),
     Events(Vec<Row>),
     Replies(Vec<Row>),
+    Keys(Vec<Row>),
     /// All has been read.
     End,
 }
+
+/// What some rows are a part of.
+type PartOf = fn(Vec<Row>) -> Outgoing;
 
 /// Writes all of a database that cannot be folded from the log, as it is at this moment, to `out`.
 /// Commands go on meanwhile. `progress` hears of the position now and then.
@@ -196,15 +215,19 @@ async fn read_all(
         }
         progress(up_to);
     }
-    let mut after = String::new();
-    loop {
-        let sql = "select key, request, answer, recorded_at from reply where key > $1 \
+    let replies = "select key, request, answer, recorded_at from reply where key > $1 \
                    order by key limit $2";
-        let rows = snapshot.rows(sql, &[after.as_str().into(), REPLIES.into()]).await?;
-        let Some(last) = rows.last() else { break };
-        last.text(0)?.clone_into(&mut after);
-        if send.send(Outgoing::Replies(rows)).await.is_err() {
-            return Ok(());
+    let keys =
+        "select user_id, sealed from person_key where user_id > $1 order by user_id limit $2";
+    for (sql, part) in [(replies, Outgoing::Replies as PartOf), (keys, Outgoing::Keys)] {
+        let mut after = String::new();
+        loop {
+            let rows = snapshot.rows(sql, &[after.as_str().into(), PAGE.into()]).await?;
+            let Some(last) = rows.last() else { break };
+            last.text(0)?.clone_into(&mut after);
+            if send.send(part(rows)).await.is_err() {
+                return Ok(());
+            }
         }
     }
     let _ = send.send(Outgoing::End).await;
@@ -270,6 +293,13 @@ impl<W: Write> Sheet<W> {
                     self.reply(&row)?;
                 }
             }
+            Outgoing::Keys(rows) => {
+                for row in rows {
+                    let (user, sealed) = (row.text(0)?.to_owned(), hex(row.bytes(1)?));
+                    self.counts.keys += 1;
+                    self.line("key", &PersonKey { sealed, user })?;
+                }
+            }
             Outgoing::End => {
                 self.end()?;
                 return Ok(true);
@@ -324,8 +354,8 @@ impl<W: Write> Sheet<W> {
             return Err(edited(&Finding { position: self.head.position, what }));
         }
         let sha256 = hex(&self.sha256.finalize_reset());
-        let Transferred { events, rows, replies } = self.counts;
-        self.line("end", &End { events, replies, rows, sha256 })?;
+        let Transferred { events, rows, replies, keys } = self.counts;
+        self.line("end", &End { events, keys, replies, rows, sha256 })?;
         self.out.flush()?;
         Ok(())
     }
@@ -491,7 +521,8 @@ async fn begin_empty(connection: &mut Connection) -> Result<(), Error> {
         }
     };
     let sql = "select (select count(*) from (select 1 from event limit 1) as a) + \
-               (select count(*) from (select 1 from reply limit 1) as b)";
+               (select count(*) from (select 1 from reply limit 1) as b) + \
+               (select count(*) from (select 1 from person_key limit 1) as c)";
     let is_empty = connection.head().await? == Head::START
         && connection.fetch(sql, &[]).await?[0].int(0)? == 0;
     if is_empty {
@@ -582,6 +613,7 @@ struct Waiting {
     shapes: Rows,
     events: Rows,
     replies: Rows,
+    keys: Rows,
     bytes: usize,
 }
 
@@ -592,6 +624,7 @@ impl Default for Waiting {
             shapes: Rows::new("event_shape", &SHAPE_LAYOUT),
             events: Rows::new("event", &EVENT_LAYOUT),
             replies: Rows::new("reply", &REPLY_LAYOUT),
+            keys: Rows::new(PERSON_KEYS, &PERSON_KEY_LAYOUT),
             bytes: 0,
         }
     }
@@ -599,11 +632,12 @@ impl Default for Waiting {
 
 impl Waiting {
     fn is_enough(&self) -> bool {
-        self.events.len() + self.replies.len() >= ROWS_AT_A_TIME || self.bytes >= PART_BYTES
+        let rows = self.events.len() + self.replies.len() + self.keys.len();
+        rows >= ROWS_AT_A_TIME || self.bytes >= PART_BYTES
     }
 
     fn into_rows(self) -> Vec<Rows> {
-        let mut all = vec![self.installation, self.shapes, self.events, self.replies];
+        let mut all = vec![self.installation, self.shapes, self.events, self.replies, self.keys];
         all.retain(|rows| !rows.is_empty());
         all
     }
@@ -687,6 +721,12 @@ impl<'a, R: BufRead + Send + 'static> Settling<'a, R> {
                 self.counts.replies += 1;
                 Ok(())
             }
+            Line::Key(PersonKey { sealed, user }) => {
+                let sealed = bytes(&sealed).ok_or_else(|| self.reader.fault(CHANGED))?;
+                self.rows.keys.push([Value::Text(user), Value::Bytes(sealed)]);
+                self.counts.keys += 1;
+                Ok(())
+            }
         }
     }
 
@@ -755,7 +795,8 @@ impl<'a, R: BufRead + Send + 'static> Settling<'a, R> {
     /// Whether all has come, and nothing else.
     fn end(mut self, end: &End) -> Result<Transferred, Error> {
         let counts = self.counts;
-        let told = Transferred { events: end.events, rows: end.rows, replies: end.replies };
+        let End { events, keys, replies, rows, .. } = *end;
+        let told = Transferred { events, rows, replies, keys };
         if told != counts || hex(&self.reader.sha256.finalize_reset()) != end.sha256 {
             return Err(self.reader.fault("something above it was changed, added or taken away"));
         }
@@ -780,12 +821,14 @@ impl<'a, R: BufRead + Send + 'static> Settling<'a, R> {
 
 /// A hash from its hexadecimal digits.
 fn unhex(text: &str) -> Option<Hash> {
-    let mut hash = GENESIS;
-    if text.len() != 2 * hash.len() || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+    bytes(text)?.try_into().ok()
+}
+
+/// Bytes from their hexadecimal digits.
+fn bytes(text: &str) -> Option<Vec<u8>> {
+    if !text.len().is_multiple_of(2) || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
         return None;
     }
-    for (index, byte) in hash.iter_mut().enumerate() {
-        *byte = u8::from_str_radix(&text[2 * index..2 * index + 2], 16).ok()?;
-    }
-    Some(hash)
+    let byte = |place: usize| u8::from_str_radix(&text[place..place + 2], 16).ok();
+    (0..text.len()).step_by(2).map(byte).collect()
 }

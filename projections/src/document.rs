@@ -24,6 +24,8 @@ pub trait View: Clone + Serialize + DeserializeOwned + Send + Sync + 'static {
     /// How many characters of the owner's id the key begins with: what belongs to somebody is then found
     /// by the key. 0: it is not.
     const OWNER_IN_KEY: usize = 0;
+    /// Whether what it shows can be deleted, and is then left out of lists.
+    const CAN_BE_DELETED: bool = false;
 
     /// The documents that an event changes.
     fn touched(event: &Recorded) -> Vec<Touch>;

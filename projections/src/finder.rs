@@ -4,13 +4,19 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use domain::event::{Event, KINDS, Recorded};
+use domain::lifecycle::Status;
+use domain::seal::Vault;
 use domain::subscription::SubscriptionEvent;
-use domain::{Bug, CommandId, TenantPath, planted};
-use eventstore::{Database, Engine, Error, ROW_EVENTS_MAX, Row, Stored, Value, failpoint};
+use domain::text::Address;
+use domain::{Bug, CommandId, TenantPath, UserId, planted};
+use eventstore::{Database, Engine, Error, ROW_EVENTS_MAX, Row, Source, Stored, Value, failpoint};
 
 use crate::document::{Documents, View};
 use crate::tables;
-use crate::views::{NameView, OrganizationView, RequestView};
+use crate::views::{
+    DELETED, NameView, OfferView, OrganizationView, RequestView, SubscriptionView, UserView,
+    login_key,
+};
 
 /// Most documents that a list gives at once.
 pub const LIST_MAX: usize = 500;
@@ -109,6 +115,72 @@ pub async fn find_name(database: &Database, key: &str) -> Result<Option<Arc<Name
     Ok(documents.get(key).cloned().flatten())
 }
 
+/// The user who has a login now, whoever he is: for signing in, and for whoever may see him.
+///
+/// # Errors
+/// What the database says.
+pub async fn find_login(
+    database: &Database,
+    vault: &Vault,
+    login: &Address,
+) -> Result<Option<Arc<UserView>>, Error> {
+    let hashes = vault.logins(login);
+    let mut names = Documents::<NameView>::default();
+    let keys = hashes.iter().map(login_key).collect();
+    tables::load(&mut &*database, &mut names, &keys, "").await?;
+    let owners = names.iter().map(|(_, name)| UserId(name.owner).to_string()).collect();
+    let users = find_many::<UserView>(database, &Scope::catalogue(), owners).await?;
+    // The last who took it may have given it up since.
+    let has_it = |user: &Arc<UserView>| {
+        user.person.as_ref().is_some_and(|person| hashes.contains(&person.login))
+    };
+    Ok(users.into_values().find(has_it))
+}
+
+/// The keys of the subscriptions of some holders, also of those that have ended: each with its holder's id.
+///
+/// # Errors
+/// What the database says.
+pub async fn held_by(
+    source: &mut impl Source,
+    holders: Vec<String>,
+) -> Result<Vec<(String, String)>, Error> {
+    let owners = source.engine().each_of(1, "owners", "id");
+    let sql = format!(
+        "select owners.id, key from {owners} cross join {} where owner = owners.id and {}",
+        SubscriptionView::TABLE,
+        key_of::<SubscriptionView>("owners.id")
+    );
+    failpoint("projections::finder::held_by")?;
+    let rows = source.rows(&sql, &[Value::Texts(holders)]).await?;
+    rows.iter().map(|row| Ok((row.text(0)?.to_owned(), row.text(1)?.to_owned()))).collect()
+}
+
+/// What is said about offers at some organisations and at those above them: by service, and by the place in the
+/// tree.
+///
+/// # Errors
+/// What the database says.
+pub async fn offers_on_the_way_to(
+    database: &Database,
+    paths: impl IntoIterator<Item = &TenantPath>,
+) -> Result<BTreeMap<String, BTreeMap<TenantPath, Arc<OfferView>>>, Error> {
+    let places: BTreeSet<_> = paths.into_iter().flat_map(TenantPath::lineage).collect();
+    let places = places.iter().map(ToString::to_string).collect();
+    let sql = format!(
+        "select key, document from {} where {}",
+        OfferView::TABLE,
+        database.engine().any_of("path", 1)
+    );
+    failpoint("projections::finder::offers")?;
+    let mut found = BTreeMap::<_, BTreeMap<_, _>>::new();
+    for row in database.fetch(&sql, &[Value::Texts(places)]).await? {
+        let view: Arc<OfferView> = tables::read(row.text(0)?, row.bytes(1)?)?;
+        found.entry(view.service.to_string()).or_default().insert(view.path.clone(), view);
+    }
+    Ok(found)
+}
+
 /// The organisation of a number, if it is in scope. Its path ends with it.
 ///
 /// # Errors
@@ -200,7 +272,14 @@ impl Conditions {
             let parameter = self.bind(owner.as_str());
             self.text.push_str(&format!(" and {}", key_of::<V>(&format!("${parameter}"))));
         }
-        self.equal("kind", query.kind.as_ref());
+        let deleted = query.status.as_deref() == Some(Status::Deleted.name());
+        match &query.kind {
+            Some(kind) if deleted => self.equal("kind", Some(&format!("{DELETED}{kind}"))),
+            None if V::CAN_BE_DELETED && !deleted => {
+                self.text.push_str(&format!(" and kind not like '{DELETED}%'"));
+            }
+            kind => self.equal("kind", kind.as_ref()),
+        }
         self.equal(field(database, "document", "status"), query.status.as_ref());
     }
 

@@ -20,6 +20,7 @@ use eventstore::{Database, Error, Value, failpoint};
 use tokio::task::JoinSet;
 
 use crate::finder::{self, Query, Scope};
+use crate::persons::Persons;
 use crate::tables;
 use crate::views::{
     CalendarView, Holder, OrganizationView, OverrideView, ServiceView, SubscriptionView, UserView,
@@ -58,6 +59,8 @@ pub struct Line {
     pub customer: Arc<OrganizationView>,
     /// The user who holds it, for a user service.
     pub user: Option<Arc<UserView>>,
+    /// That one's name.
+    pub user_name: Option<String>,
     /// The instance's name, where the service has many.
     pub instance: Option<String>,
     /// The service's name.
@@ -173,12 +176,13 @@ const RATED_AT_A_TIME: usize = 50;
 /// What the database says.
 pub async fn statements(
     database: &Database,
+    persons: &Persons,
     question: &Question,
     settings: &BillingSettings,
     periods: &[Period],
 ) -> Result<Vec<Statement>, Error> {
     let mut statements: Vec<_> = periods.iter().map(|period| Statement::empty(*period)).collect();
-    let mut parts = Parts::begin(database, question, settings, periods).await?;
+    let mut parts = Parts::begin(database, persons, question, settings, periods).await?;
     while let Some(part) = parts.next().await? {
         for (statement, mut part) in statements.iter_mut().zip(part) {
             statement.lines.append(&mut part.lines);
@@ -193,6 +197,7 @@ pub async fn statements(
 #[derive(Debug)]
 pub struct Parts {
     database: Database,
+    persons: Persons,
     question: Question,
     settings: BillingSettings,
     periods: Vec<Period>,
@@ -218,6 +223,7 @@ impl Parts {
     /// What the database says.
     pub async fn begin(
         database: &Database,
+        persons: &Persons,
         question: &Question,
         settings: &BillingSettings,
         periods: &[Period],
@@ -226,6 +232,7 @@ impl Parts {
         customers.sort_by_cached_key(|it| (it.details.name.to_lowercase(), it.number));
         Ok(Self {
             database: database.clone(),
+            persons: persons.clone(),
             question: question.clone(),
             settings: settings.clone(),
             periods: periods.to_vec(),
@@ -248,9 +255,11 @@ impl Parts {
         };
         let span = (self.settings.instants(first).0, self.settings.instants(last).1);
         let (database, question) = (self.database.clone(), self.question.clone());
+        let persons = self.persons.clone();
         self.reading.spawn(async move {
             let slots = slots(&database, &question, span, &customers).await?;
-            let names = Names::load(&database, &question.scope, slots.values().flatten()).await?;
+            let slots_of_all = slots.values().flatten();
+            let names = Names::load(&database, &persons, &question.scope, slots_of_all).await?;
             Ok(Customers { customers, slots, names })
         });
     }
@@ -351,6 +360,7 @@ impl Total {
 /// What the database says; where a total is beyond what can be held.
 pub async fn totals(
     database: &Database,
+    persons: &Persons,
     question: &Question,
     settings: &BillingSettings,
     periods: &[Period],
@@ -362,7 +372,7 @@ pub async fn totals(
         quarantined: Vec::new(),
     };
     let mut totals: Vec<_> = periods.iter().map(empty).collect();
-    let mut parts = Parts::begin(database, question, settings, periods).await?;
+    let mut parts = Parts::begin(database, persons, question, settings, periods).await?;
     while let Some(part) = parts.next().await? {
         totals.iter_mut().zip(part).try_for_each(|(total, statement)| total.add(statement))?;
     }
@@ -381,7 +391,7 @@ async fn customers(
         let rows = database
             .fetch(
                 "select key, document from view_organization \
-                 where path >= $1 and path < $2 and path > $3 and kind = 'customer' \
+                 where path >= $1 and path < $2 and path > $3 and kind in ('customer', 'deleted customer') \
                  order by path limit $4",
                 &[
                     scope.0.as_str().into(),
@@ -526,7 +536,7 @@ impl PriceBook {
 
 /// The names of the people who have to do with some slots.
 struct Names {
-    users: BTreeMap<String, Arc<UserView>>,
+    users: BTreeMap<String, (Arc<UserView>, String)>,
 }
 
 /// How somebody is called who is not in the reader's scope.
@@ -535,6 +545,7 @@ const OUTSIDER: &str = "Service provider";
 impl Names {
     async fn load<'a>(
         database: &Database,
+        persons: &Persons,
         scope: &Scope,
         slots: impl Iterator<Item = &'a Slot> + Clone,
     ) -> Result<Self, Error> {
@@ -546,16 +557,21 @@ impl Names {
             .flat_map(|slot| slot.timeline.facts())
             .filter_map(|fact| fact.actor.strip_prefix("user:").map(str::to_owned));
         let people = holders.chain(actors).collect();
-        Ok(Self { users: finder::find_many(database, scope, people).await? })
+        let users = finder::find_many::<UserView>(database, scope, people).await?;
+        let opened = persons.unlock(database, users.values().map(|user| user.id)).await?;
+        let users = users.into_iter().map(|(key, user)| {
+            let name = opened.name(user.id, user.person.as_ref());
+            (key, (user, name))
+        });
+        Ok(Self { users: users.collect() })
     }
 
     fn actor(&self, actor: &str) -> String {
         match actor.strip_prefix("user:") {
             None => "Atrium".to_owned(),
-            Some(id) => self
-                .users
-                .get(id)
-                .map_or_else(|| OUTSIDER.to_owned(), |user| user.person.full_name()),
+            Some(id) => {
+                self.users.get(id).map_or_else(|| OUTSIDER.to_owned(), |(_, name)| name.clone())
+            }
         }
     }
 
@@ -568,9 +584,9 @@ impl Names {
     ) -> Line {
         let definition = service.published.as_ref();
         let plan = definition.and_then(|definition| definition.plan(&entry.plan));
-        let user = match slot.view.holder {
-            Holder::User(id) => self.users.get(&id.to_string()).cloned(),
-            Holder::Customer(_) => None,
+        let (user, user_name) = match slot.view.holder {
+            Holder::User(id) => self.users.get(&id.to_string()).cloned().unzip(),
+            Holder::Customer(_) => (None, None),
         };
         let level = match slot.view.holder {
             Holder::User(_) => Level::User,
@@ -596,7 +612,7 @@ impl Names {
                 .map(|actor| self.actor(actor))
                 .unwrap_or_default(),
             service_name,
-            user_full_name: &user.as_ref().map(|user| user.person.full_name()).unwrap_or_default(),
+            user_full_name: user_name.as_deref().unwrap_or_default(),
         };
         let line = definition.and_then(|it| it.line_description.as_deref());
         let summary = definition.and_then(|it| it.summary_description.as_deref());
@@ -614,6 +630,7 @@ impl Names {
             customer: customer.clone(),
             level,
             user,
+            user_name,
             entry,
         }
     }

@@ -4,11 +4,13 @@ pub mod activity;
 mod document;
 pub mod finder;
 pub mod ledger;
+mod persons;
 mod rebuild;
 mod tables;
 pub mod views;
 
 pub use document::{Below, Documents, Index, Touch, View, Wants};
+pub use persons::{Opened, Persons};
 pub use rebuild::{
     Condition, Difference, GENERATION, Rebuilt, VERSION, compare_with_log, condition, is_prepared,
     prepare, rebuild, rebuild_within,

@@ -4,13 +4,14 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use domain::TenantPath;
 use eventstore::{CellKind, Connection, Engine, Layout, Rows, Source, Taken, Value, failpoint};
 
 use crate::document::{Documents, ToWrite, View, Written};
 use crate::views::TABLES;
 
 /// Changes whenever a view's fold or form does; then the views are rebuilt at the next start.
-pub const VIEWS_VERSION: &str = "4";
+pub const VIEWS_VERSION: &str = "6";
 
 /// The columns of each view's table.
 const COLUMNS: &[(&str, CellKind)] = &[
@@ -168,6 +169,18 @@ pub(crate) fn read<V: View>(key: &str, document: &[u8]) -> Result<Arc<V>, events
             V::TABLE
         ))
     })
+}
+
+/// The keys of all documents of a tenant and of those below it.
+pub(crate) async fn keys_below<V: View>(
+    source: &mut impl Source,
+    path: &TenantPath,
+) -> Result<Vec<String>, eventstore::Error> {
+    failpoint("projections::keys_below")?;
+    let column = if V::SORTS_BY_TENANT { "sort" } else { "path" };
+    let sql = format!("select key from {} where {column} >= $1 and {column} < $2", V::TABLE);
+    let rows = source.rows(&sql, &[path.as_str().into(), path.end().into()]).await?;
+    rows.iter().map(|row| Ok(row.text(0)?.to_owned())).collect()
 }
 
 /// Loads documents by key, in one statement; those that are not there are noted as such.

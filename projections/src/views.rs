@@ -6,6 +6,7 @@ mod calendar;
 mod holding;
 mod name;
 mod number;
+mod offer;
 mod organization;
 mod overriding;
 mod permission;
@@ -15,7 +16,10 @@ mod service;
 mod subscription;
 mod user;
 
+use chrono::{DateTime, Utc};
+use domain::TenantPath;
 use domain::event::Recorded;
+use domain::lifecycle::Status;
 use eventstore::{Rows, Source};
 
 pub use access::AccessView;
@@ -26,6 +30,7 @@ pub use name::{
     NameView, PROVIDER_KEY, billing_identifier_key, code_key, login_key, role_name_key,
 };
 pub use number::{NumberView, ORGANIZATION_NUMBERS};
+pub use offer::OfferView;
 pub use organization::OrganizationView;
 pub use overriding::OverrideView;
 pub use permission::PermissionView;
@@ -105,6 +110,21 @@ macro_rules! views {
                 $(self.$field.write_down();)*
             }
 
+            /// The keys of all documents of a tenant and of those below it, in a view's table.
+            ///
+            /// # Errors
+            /// What the database says.
+            pub async fn keys_below(
+                source: &mut impl Source,
+                table: &str,
+                path: &TenantPath,
+            ) -> Result<Vec<String>, eventstore::Error> {
+                $(if table == $view::TABLE {
+                    return tables::keys_below::<$view>(source, path).await;
+                })*
+                Ok(Vec::new())
+            }
+
             /// Loads what is wanted: one statement for each table that anything is wanted of.
             ///
             /// # Errors
@@ -131,6 +151,7 @@ views! {
     holdings: HoldingView,
     names: NameView,
     numbers: NumberView,
+    offers: OfferView,
     organizations: OrganizationView,
     overrides: OverrideView,
     permissions: PermissionView,
@@ -139,6 +160,23 @@ views! {
     services: ServiceView,
     subscriptions: SubscriptionView,
     users: UserView,
+}
+
+/// In front of the kind of what is deleted: lists leave it out where they are not asked for it.
+pub const DELETED: &str = "deleted ";
+
+/// The kind under which something is kept.
+fn kept_as(kind: &str, status: Status) -> String {
+    if status == Status::Deleted { format!("{DELETED}{kind}") } else { kind.to_owned() }
+}
+
+/// When something was deleted that has this status after an event.
+fn deleted_at(
+    status: Status,
+    before: Option<DateTime<Utc>>,
+    event: &Recorded,
+) -> Option<DateTime<Utc>> {
+    (status == Status::Deleted).then(|| before.unwrap_or(event.recorded_at))
 }
 
 /// The two methods that find a view's documents among all.

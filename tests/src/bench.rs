@@ -134,7 +134,12 @@ impl Subject {
         world
             .system(Command::DraftService { key: "crm".into(), body: draft, if_match: None })
             .await?;
-        world.system(Command::PublishService { key: "crm".into(), body: body(json!({})) }).await?;
+        world
+            .system(Command::PublishService {
+                key: "crm".into(),
+                body: body(json!({ "rollOut": true })),
+            })
+            .await?;
         let provider = finder::find_name(&world.database, PROVIDER_KEY)
             .await?
             .context("the world has a provider")?

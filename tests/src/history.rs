@@ -4,8 +4,10 @@
 use std::sync::Once;
 
 use chrono::{DateTime, Duration, Utc};
+use commands::usecase::organizations::Because;
 use commands::usecase::users::NewCredential;
 use commands::{Caller, Command, Committed, Error, Idempotency, Input, ShapeFault, Submission};
+use domain::lifecycle::Transition;
 use domain::organization::Kind;
 use domain::user::Proof;
 use domain::{Fault, Reason, TokenId, UserId};
@@ -18,6 +20,8 @@ use uuid::Uuid;
 
 use crate::world::install;
 
+/// The step in which some go all the way down and come back.
+const LIVES_END: usize = 24;
 /// Most commands that are handed over at once.
 const BURST_MAX: usize = 24;
 /// The same in a simulation.
@@ -127,9 +131,13 @@ impl History {
         let submissions = match self.steps {
             1 => vec![system(self.install())],
             2 => SERVICES.iter().map(|key| system(draft(key, first_plans(key)))).collect(),
-            3 => SERVICES.iter().map(|key| system(publish(key, Value::Null))).collect(),
+            3 => SERVICES
+                .iter()
+                .map(|key| system(publish(key, json!({ "rollOut": true }))))
+                .collect(),
             4 => self.first_organizations(),
             5 => self.first_users(),
+            LIVES_END => self.lives(),
             _ => {
                 self.turn_the_clock();
                 let most = if self.zone.is_some() { WILD_BURST_MAX } else { BURST_MAX };
@@ -222,6 +230,23 @@ impl History {
         users.collect()
     }
 
+    /// A user and a customer are taken all the way down, and come back.
+    fn lives(&mut self) -> Vec<Submission> {
+        let (user, customers) = (self.user(), self.organizations.clone());
+        let mut customers = customers.into_iter().filter(|(_, kind)| *kind == Kind::Customer);
+        let customer = customers.next().map(|(id, _)| id).unwrap_or_default();
+        let steps =
+            [Transition::Deprovision, Transition::Delete, Transition::Restore, Transition::Enable];
+        let lives = steps.into_iter().flat_map(|step| {
+            let (id, kind) = (customer.clone(), Kind::Customer);
+            [
+                Command::TransitionUser { id: user.clone(), step, body: Ok(Because::default()) },
+                Command::TransitionOrganization { id, kind, step, body: Ok(Because::default()) },
+            ]
+        });
+        lives.map(system).collect()
+    }
+
     fn install(&self) -> Command {
         let mut command = install();
         if let (Command::Install(install), Some(zone)) = (&mut command, self.zone) {
@@ -307,6 +332,18 @@ impl History {
         }
     }
 
+    fn step_down(&mut self) -> Transition {
+        match self.rng.random_range(0..10) {
+            0..6 => Transition::Disable,
+            6..8 => Transition::Deprovision,
+            _ => Transition::Delete,
+        }
+    }
+
+    fn step_up(&mut self) -> Transition {
+        if self.rng.random_bool(0.2) { Transition::Restore } else { Transition::Enable }
+    }
+
     fn command(&mut self) -> Command {
         if self.rng.random_bool(0.1) {
             return self.about_roles();
@@ -316,16 +353,25 @@ impl History {
             100..160 => self.edit_organization(),
             160..185 => {
                 let (id, kind, body) = self.organization_and_reason();
-                Command::DisableOrganization { id, kind, body }
+                Command::TransitionOrganization { step: self.step_down(), id, kind, body }
             }
             185..235 => {
                 let (id, kind, body) = self.organization_and_reason();
-                Command::EnableOrganization { id, kind, body }
+                Command::TransitionOrganization { step: self.step_up(), id, kind, body }
             }
             235..310 => self.create_user(),
             310..350 => self.edit_user(),
-            350..370 => Command::DisableUser { id: self.user(), body: self.because() },
-            370..410 => Command::EnableUser { id: self.user(), body: self.because() },
+            350..364 => Command::TransitionUser {
+                step: self.step_down(),
+                id: self.user(),
+                body: self.because(),
+            },
+            364..370 => Command::EraseUser { id: self.user(), body: self.because() },
+            370..410 => Command::TransitionUser {
+                step: self.step_up(),
+                id: self.user(),
+                body: self.because(),
+            },
             410..450 => self.assign_roles(),
             450..490 => self.create_token(),
             490..515 => {
@@ -336,21 +382,25 @@ impl History {
             550..575 => Command::SignOut { session: self.credential().1 },
             575..605 => self.draft(),
             605..630 => {
-                let body = json!({ "effectiveAt": self.moment(), "reason": self.reason() });
+                let body = json!({
+                    "effectiveAt": self.moment(), "reason": self.reason(),
+                    "rollOut": self.rng.random_bool(0.5),
+                });
                 publish(self.service(), body)
             }
             630..720 => Command::ProvisionToCustomer {
                 customer: self.organization().0,
-                body: self.provision(),
+                body: self.provision(false),
             },
-            720..810 => Command::ProvisionToUser { user: self.user(), body: self.provision() },
+            720..810 => Command::ProvisionToUser { user: self.user(), body: self.provision(true) },
             810..880 => self.change(),
             880..930 => {
                 let body = json!({ "effectiveAt": self.moment(), "reason": self.reason() });
                 Command::Deprovision { id: self.subscription(), body: self.perhaps(body) }
             }
             930..955 => self.override_property(),
-            955..985 => self.override_price(),
+            955..975 => self.override_price(),
+            975..985 => self.offer(),
             985..993 => Command::PanicForTests,
             _ => self.install(),
         }
@@ -397,7 +447,7 @@ impl History {
         self.perhaps_of(0.4, &["asked by phone", " ", "ticket\t\"42\"\n", "bad\u{1}"])
     }
 
-    fn because(&mut self) -> Input<commands::usecase::organizations::Because> {
+    fn because(&mut self) -> Input<Because> {
         let body = json!({ "reason": self.reason() });
         self.perhaps(body)
     }
@@ -449,9 +499,7 @@ impl History {
         self.one_of(&SERVICES)
     }
 
-    fn organization_and_reason(
-        &mut self,
-    ) -> (String, Kind, Input<commands::usecase::organizations::Because>) {
+    fn organization_and_reason(&mut self) -> (String, Kind, Input<Because>) {
         let (id, kind) = self.organization();
         let kind = if self.rng.random_bool(0.05) { Kind::Customer } else { kind };
         (id, kind, self.because())
@@ -695,8 +743,12 @@ impl History {
         }
     }
 
-    fn provision(&mut self) -> Input<commands::usecase::subscriptions::Provision> {
-        let service = self.service();
+    /// Mostly of a service that is provisioned to users, or is not.
+    fn provision(&mut self, to_user: bool) -> Input<commands::usecase::subscriptions::Provision> {
+        let mut service = self.service();
+        if is_of_users(service) != to_user && self.rng.random_bool(0.9) {
+            service = if to_user { "mail" } else { "backup" };
+        }
         let chance = if is_multi(service) { 0.9 } else { 0.05 };
         let body = json!({
             "service": service,
@@ -717,6 +769,22 @@ impl History {
             "reason": self.reason(),
         });
         Command::ChangeSubscription { id: self.subscription(), body: self.perhaps(body) }
+    }
+
+    fn offer(&mut self) -> Command {
+        let (organization, service) = (self.organization().0, self.service().to_owned());
+        if self.rng.random_bool(0.1) {
+            return Command::WithdrawOffer { organization, service, body: self.because() };
+        }
+        let plans = match self.rng.random_range(0..3) {
+            0 => Value::Null,
+            1 => json!([self.one_of(&["basic", "plus", "none"])]),
+            _ => json!(["basic", "plus"]),
+        };
+        let named = if self.rng.random_bool(0.3) { "addPlans" } else { "plans" };
+        let body =
+            json!({ named: plans, "subtree": self.rng.random_bool(0.5), "reason": self.reason() });
+        Command::OfferService { organization, service, body: self.perhaps(body) }
     }
 
     fn override_property(&mut self) -> Command {
@@ -765,6 +833,10 @@ fn is_multi(service: &str) -> bool {
     matches!(service, "crm" | "router")
 }
 
+fn is_of_users(service: &str) -> bool {
+    matches!(service, "mail" | "desktop" | "crm")
+}
+
 fn first_plans(key: &str) -> Value {
     let plan = |plan: &str, price: &str| {
         json!({
@@ -788,7 +860,7 @@ fn first_plans(key: &str) -> Value {
         "permissions": permissions,
         "roles": roles,
         "name": key,
-        "level": if matches!(key, "mail" | "desktop" | "crm") { "user" } else { "customer" },
+        "level": if is_of_users(key) { "user" } else { "customer" },
         "instancing": if is_multi(key) { "multi" } else { "single" },
         "properties": [{ "key": PROPERTIES[0] }, { "key": PROPERTIES[1], "label": "Region" }],
         "plans": [plan(PLANS[0], "10.00"), plan(PLANS[1], "20.00"), plan(PLANS[2], "5.00")],
@@ -800,7 +872,6 @@ fn draft(key: &str, body: Value) -> Command {
 }
 
 fn publish(key: &str, body: Value) -> Command {
-    let body = if body.is_null() { json!({}) } else { body };
     Command::PublishService { key: key.to_owned(), body: input(body) }
 }
 

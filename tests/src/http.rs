@@ -127,6 +127,7 @@ impl TestApp {
         provider.password = proof;
         let (writer, thread) = commands::Writer::start(
             database.clone(),
+            crate::world::vault(),
             ambient.clone(),
             commands::WriterSettings::default(),
             Box::new(|_| ()),
@@ -238,7 +239,7 @@ impl TestApp {
             .context("it is shipped")?;
         let path = format!("/api/v2/services/{key}");
         self.put(&format!("{path}/draft"), serde_json::from_str(text)?).await?;
-        self.post(&format!("{path}/publish"), json!({})).await?;
+        self.post(&format!("{path}/publish"), json!({ "rollOut": true })).await?;
         Ok(())
     }
 

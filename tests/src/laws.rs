@@ -10,7 +10,8 @@ use projections::ledger;
 use projections::views::{HoldingView, RequestStatus, RequestView, SubscriptionView};
 use serde_json::Value;
 
-/// The laws: the log is whole, rebuilding gives exactly what is there, and no work is left over.
+/// The laws: the log is whole, rebuilding gives exactly what is there, no work is left over, and every person has
+/// a key.
 ///
 /// # Errors
 /// The first law that does not hold.
@@ -19,6 +20,7 @@ pub async fn check(database: &Database) -> Result<()> {
     timelines_are_the_logs(database, &events).await.context("the ledger is not the log's")?;
     holdings_are_the_slots(database, &events).await.context("the holdings are not the slots'")?;
     no_work_is_left(database).await.context("work is left over")?;
+    persons_have_keys(database).await.context("persons and keys do not fit")?;
     let rebuilt = projections::rebuild(database, |_| ()).await?;
     ensure!(
         rebuilt.differences.is_empty(),
@@ -134,6 +136,19 @@ async fn holdings_are_the_slots(database: &Database, events: &[Recorded]) -> Res
             }
         }
     }
+    Ok(())
+}
+
+/// Who is sealed has a key; who was erased has none, and nobody else has.
+async fn persons_have_keys(database: &Database) -> Result<()> {
+    let sql = "select key from view_user where kind in ('sealed', 'deleted sealed') order by key";
+    let sealed = database.fetch(sql, &[]).await?;
+    let keys = database.fetch("select user_id from person_key order by user_id", &[]).await?;
+    let ids = |rows: &[eventstore::Row]| {
+        rows.iter().map(|row| Ok(row.text(0)?.to_owned())).collect::<Result<Vec<_>>>()
+    };
+    let (sealed, keys) = (ids(&sealed)?, ids(&keys)?);
+    ensure!(sealed == keys, "{sealed:?} are sealed, and {keys:?} have keys");
     Ok(())
 }
 

@@ -14,6 +14,7 @@ use commands::{Command, Committed, Error, Reply, Submission, Writer, WriterSetti
 use domain::TenantPath;
 use domain::billing::Period;
 use domain::event::{Actor, Recorded};
+use domain::lifecycle::Transition;
 use domain::organization::Status;
 use eventstore::{Chain, Database, Engine, Hash, Log};
 use projections::finder::{self, Cursor, End, EventQuery, Query, Scope};
@@ -30,7 +31,7 @@ use tokio::task::JoinHandle;
 
 use crate::history::History;
 use crate::laws;
-use crate::world::{TestAmbient, TestDatabase, at_once};
+use crate::world::{TestAmbient, TestDatabase, at_once, persons, vault};
 
 /// Steps of a simulation that has no other number.
 pub const STEPS: usize = 18;
@@ -141,9 +142,14 @@ impl Process {
             assert!(!dying.load(Ordering::SeqCst), "the process was asked to panic");
         };
         let settings = WriterSettings { batch_commands: 16, ..WriterSettings::default() };
-        let (writer, task) =
-            Writer::start_here(database.clone(), ambient.clone(), settings, Box::new(on_commit))
-                .await?;
+        let (writer, task) = Writer::start_here(
+            database.clone(),
+            vault(),
+            ambient.clone(),
+            settings,
+            Box::new(on_commit),
+        )
+        .await?;
         Ok(Self { database, writer, task, dies })
     }
 
@@ -356,7 +362,11 @@ impl Simulation {
     ) -> Result<Bounds> {
         let mut bounds = Bounds::default();
         let enables = |it: &Submission| {
-            matches!(it.command, Command::EnableUser { .. } | Command::EnableOrganization { .. })
+            matches!(
+                it.command,
+                Command::TransitionUser { step: Transition::Enable, .. }
+                    | Command::TransitionOrganization { step: Transition::Enable, .. }
+            )
         };
         let may_be_enabled = asked.iter().any(enables);
         for (submission, answer) in asked.iter().zip(answers) {
@@ -649,10 +659,11 @@ impl Simulation {
         let mut periods = ledger::periods(&database, &everything, &settings, now).await?;
         periods.drain(..periods.len().saturating_sub(PERIODS));
         let all = question(everything, None);
-        let all = ledger::statements(&database, &all, &settings, &periods).await?;
+        let persons = persons();
+        let all = ledger::statements(&database, &persons, &all, &settings, &periods).await?;
         let ours = question(Scope(path.clone()), None);
-        let totals = ledger::totals(&database, &ours, &settings, &periods).await?;
-        let ours = ledger::statements(&database, &ours, &settings, &periods).await?;
+        let totals = ledger::totals(&database, &persons, &ours, &settings, &periods).await?;
+        let ours = ledger::statements(&database, &persons, &ours, &settings, &periods).await?;
         for ((all, ours), total) in all.iter().zip(&ours).zip(&totals) {
             let entries = |lines: &[ledger::Line]| {
                 let of_scope = lines.iter().filter(|line| path.contains(&line.customer.path));
@@ -758,7 +769,7 @@ async fn entries(
     periods: &[Period],
 ) -> Result<Vec<String>> {
     let settings = ledger::settings(database).await?;
-    let statements = ledger::statements(database, question, &settings, periods).await?;
+    let statements = ledger::statements(database, &persons(), question, &settings, periods).await?;
     let mut entries: Vec<_> = statements
         .iter()
         .flat_map(|statement| &statement.lines)

@@ -19,6 +19,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use eventstore::{Database, Engine, Log};
+use projections::Persons;
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
 use tempfile::TempDir;
@@ -566,6 +567,16 @@ impl Witness {
         self.database.place = place;
     }
 
+    /// Opens the persons of the installation, with its master key.
+    pub(crate) fn persons(&self) -> Result<Persons> {
+        let folder = match &self.program.place {
+            Place::Folder(folder) => folder,
+            Place::Url(_) => &self.program.folder,
+        };
+        let key = api::keys::read_or_make_master_key(&folder.join("master.key"), false)?;
+        Ok(Persons::new(api::keys::Keys::derive(&key).vault()))
+    }
+
     /// Reads the whole log, compares it with the journal, and checks the laws. No server runs any more.
     ///
     /// # Errors
@@ -573,7 +584,7 @@ impl Witness {
     pub async fn judge(&mut self) -> Result<Report> {
         let journal = journal::read(&self.folder().join("journal"))?;
         let database = self.open().await?;
-        let log = read(&database).await?;
+        let log = read(&database, &self.persons()?).await?;
         let mut report = std::mem::take(&mut self.report);
         let gone = self.gone();
         if gone > 0 {
@@ -613,7 +624,10 @@ impl Witness {
 }
 
 /// The whole log.
-pub(crate) async fn read(database: &Database) -> Result<Vec<Effect>> {
+///
+/// # Errors
+/// Where it cannot be read.
+pub async fn read(database: &Database, persons: &Persons) -> Result<Vec<Effect>> {
     let log = Log::new(database.clone());
     let mut effects = Vec::new();
     loop {
@@ -621,8 +635,9 @@ pub(crate) async fn read(database: &Database) -> Result<Vec<Effect>> {
         if page.is_empty() {
             return Ok(effects);
         }
-        for stored in page {
-            effects.push(Effect::from(&stored.decode()?));
-        }
+        let events = page.iter().map(eventstore::Stored::decode).collect::<Result<Vec<_>, _>>()?;
+        let users = events.iter().filter_map(|event| event.person()).map(|(user, _)| user);
+        let opened = persons.unlock(database, users).await?;
+        effects.extend(events.iter().map(|event| Effect::new(event, &opened)));
     }
 }

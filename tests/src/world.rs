@@ -11,10 +11,13 @@ use commands::usecase::installation::Install;
 use commands::{Ambient, Caller, Command, Committed, OnCommit, Submission, Writer, WriterSettings};
 use domain::billing::{BillingSettings, CalendarRule};
 use domain::money::Currency;
+use domain::seal::{RANDOM_BYTES, Vault};
 use domain::text::Address;
 use domain::user::{Person, Proof};
 use eventstore::{Database, Engine};
+use projections::Persons;
 use serde_json::Value;
+use sha2::{Digest as _, Sha256};
 use sqlx::Connection as _;
 use tempfile::TempDir;
 use uuid::Uuid;
@@ -65,6 +68,26 @@ impl Ambient for TestAmbient {
         random[2..].copy_from_slice(&id.to_be_bytes());
         uuid::Builder::from_unix_timestamp_millis(millis, &random).into_uuid()
     }
+
+    /// Whoever decides, and however often: at one place in the log it is the same.
+    fn random_at(&self, position: u64, nth: u32) -> [u8; RANDOM_BYTES] {
+        let mut hash = Sha256::new();
+        hash.update(position.to_be_bytes());
+        hash.update(nth.to_be_bytes());
+        hash.finalize().into()
+    }
+}
+
+/// What seals persons in tests.
+#[must_use]
+pub fn vault() -> Vault {
+    api::keys::Keys::derive(&crate::http::MASTER_KEY).vault()
+}
+
+/// Opens them.
+#[must_use]
+pub fn persons() -> Persons {
+    Persons::new(vault())
 }
 
 /// A database of its own: a SQLite file in a temporary folder, or a fresh PostgreSQL database. Goes when this is dropped.
@@ -228,7 +251,7 @@ impl World {
         let database = place.open().await?;
         let ambient = TestAmbient::at("2019-01-01T00:00:00Z");
         let (writer, _) =
-            Writer::start(database.clone(), ambient.clone(), settings, on_commit).await?;
+            Writer::start(database.clone(), vault(), ambient.clone(), settings, on_commit).await?;
         let world = Self { database, ambient, writer, place };
         world.system(install()).await?;
         Ok(world)
@@ -270,12 +293,7 @@ pub fn install() -> Command {
             rule: CalendarRule::CalendarMonth,
             zone: chrono_tz::UTC,
         },
-        administrator: Person {
-            email: address(),
-            first_name: "Ada".to_owned(),
-            last_name: "Admin".to_owned(),
-            login: address(),
-        },
+        administrator: Person::new("Ada", "Admin", address(), address()),
         password: Proof("no password".to_owned()),
     }))
 }

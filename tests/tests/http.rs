@@ -11,7 +11,10 @@ mod http {
     mod feeds;
     mod fields;
     mod hostile;
+    mod lifecycle;
+    mod offers;
     mod permissions;
+    mod privacy;
     mod published;
     mod rates;
     mod refusals;

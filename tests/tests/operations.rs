@@ -6,6 +6,7 @@ mod operations {
     mod backup;
     mod checkpoint;
     mod doctor;
+    mod erasure;
     mod reading;
     mod seed;
     mod setting;

@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
+use api::app::App;
 use api::config::{DataArguments, ServeArguments, Settings};
 use api::keys::Keys;
 use api::server::{Installation, master_key, open_database};
@@ -23,12 +24,15 @@ use commands::usecase::users::NewCredential;
 use commands::{
     Caller, Command, Committed, Error, Idempotency, Submission, Writer, WriterSettings,
 };
+use domain::lifecycle::Transition;
 use domain::organization::Kind;
+use domain::seal::Vault;
 use domain::user::Proof;
 use domain::{TenantPath, TokenId};
 use eventstore::{Database, Engine, Log, Verified};
 use fail::FailScenario;
 use futures_util::FutureExt as _;
+use projections::Persons;
 use projections::finder::{self, EventQuery, Query, Scope};
 use projections::ledger::{self, Question};
 use projections::views::{OrganizationView, SubscriptionView, UserView};
@@ -161,11 +165,12 @@ impl Trial {
 
     async fn serve(&self, installation: &Installation, life: Life) -> Result<()> {
         let app = &installation.app;
-        self.ask(app.writer(), app.database()).await?;
+        self.ask(app).await?;
         if life == Life::OnlyAsked {
             return Ok(());
         }
-        persist("reading", || read(app.database())).await?;
+        let persons = Persons::new(vault_of(app));
+        persist("reading", || read(app.database(), &persons)).await?;
         let rebuild = async || Ok(projections::rebuild(app.database(), |_| ()).await?);
         let rebuilt = persist("rebuilding", rebuild).await?;
         self.expect(rebuilt.differences.is_empty(), || format!("other rows: {rebuilt:?}"));
@@ -176,13 +181,14 @@ impl Trial {
     }
 
     /// All that users ask for. What builds on an answer waits for it.
-    async fn ask(&self, writer: &Writer, database: &Database) -> Result<()> {
+    async fn ask(&self, app: &App) -> Result<()> {
+        let writer = app.writer();
         let mut made = BTreeMap::new();
         self.burst(writer, &mut made, |_| vec![("provider", install())]).await?;
         self.burst(writer, &mut made, first_organizations).await?;
         self.burst(writer, &mut made, first_users).await?;
         // Somebody else writes, and this process has to catch up.
-        let another = || another_writer(database, &self.ambient);
+        let another = || another_writer(app.database(), vault_of(app), &self.ambient);
         let (other, thread) = persist("another writer", another).await?;
         let asked = self.burst(&other, &mut made, elsewhere).await;
         drop(other);
@@ -253,7 +259,7 @@ impl Trial {
         let app = &installation.app;
         let follower = tokio::spawn(app.gate().clone().follow(app.clone()));
         let mut end = app.gate().end_of_log();
-        let (other, thread) = another_writer(app.database(), &self.ambient).await?;
+        let (other, thread) = another_writer(app.database(), vault_of(app), &self.ambient).await?;
         // Where the follower begins.
         let head = Log::new(app.database().clone()).head().await?.position;
         end.wait_for(|position| *position >= head).await?;
@@ -331,13 +337,18 @@ where
 
 type Thread = std::thread::JoinHandle<()>;
 
+fn vault_of(app: &App) -> Vault {
+    app.persons().vault().clone()
+}
+
 /// A writer as another process would have it.
 async fn another_writer(
     database: &Database,
+    vault: Vault,
     ambient: &Arc<TestAmbient>,
 ) -> Result<(Writer, Thread)> {
     let settings = WriterSettings::default();
-    Ok(Writer::start(database.clone(), ambient.clone(), settings, Box::new(|_| ())).await?)
+    Ok(Writer::start(database.clone(), vault, ambient.clone(), settings, Box::new(|_| ())).await?)
 }
 
 /// Waits until a writer has ended that nobody can reach any more.
@@ -382,7 +393,7 @@ fn draft(key: &str, level: &str) -> Command {
 }
 
 fn publish(key: &str) -> Command {
-    Command::PublishService { key: key.to_owned(), body: body(json!({})) }
+    Command::PublishService { key: key.to_owned(), body: body(json!({ "rollOut": true })) }
 }
 
 fn first_organizations(made: &BTreeMap<&'static str, Value>) -> Vec<(&'static str, Command)> {
@@ -480,8 +491,22 @@ fn changes(made: &BTreeMap<&'static str, Value>) -> Vec<(&'static str, Command)>
             },
         ),
         ("deprovision", Command::Deprovision { id: id(made, "mail"), body: body(json!({})) }),
-        ("disable ben", Command::DisableUser { id: id(made, "ben"), body: because() }),
-        ("enable ben", Command::EnableUser { id: id(made, "ben"), body: because() }),
+        (
+            "disable ben",
+            Command::TransitionUser {
+                step: Transition::Disable,
+                id: id(made, "ben"),
+                body: because(),
+            },
+        ),
+        (
+            "enable ben",
+            Command::TransitionUser {
+                step: Transition::Enable,
+                id: id(made, "ben"),
+                body: because(),
+            },
+        ),
         (
             "edit ben",
             Command::EditUser {
@@ -490,17 +515,50 @@ fn changes(made: &BTreeMap<&'static str, Value>) -> Vec<(&'static str, Command)>
                 if_match: None,
             },
         ),
+        ("erase eve", Command::EraseUser { id: id(made, "eve"), body: because() }),
         (
             "delete token",
             Command::DeleteToken { user: text(&made["provider"], "id"), token: TOKEN.to_string() },
         ),
-        ("disable", Command::DisableOrganization { id: customer.clone(), kind, body: because() }),
-        ("enable", Command::EnableOrganization { id: customer, kind, body: because() }),
+        (
+            "disable",
+            Command::TransitionOrganization {
+                step: Transition::Disable,
+                id: customer.clone(),
+                kind,
+                body: because(),
+            },
+        ),
+        (
+            "enable",
+            Command::TransitionOrganization {
+                step: Transition::Enable,
+                id: customer.clone(),
+                kind,
+                body: because(),
+            },
+        ),
+        (
+            "offer",
+            Command::OfferService {
+                organization: customer,
+                service: "backup".to_owned(),
+                body: body(json!({ "plans": ["basic"] })),
+            },
+        ),
+        (
+            "roll a plan out",
+            Command::OfferService {
+                organization: text(&made["provider"], "organizationId"),
+                service: "backup".to_owned(),
+                body: body(json!({ "addPlans": ["plus"], "subtree": true })),
+            },
+        ),
     ]
 }
 
 /// What users look at.
-async fn read(database: &Database) -> Result<()> {
+async fn read(database: &Database, persons: &Persons) -> Result<()> {
     let everything = Scope(TenantPath::provider());
     let query = Query { limit: finder::LIST_MAX, ..Query::default() };
     let page = finder::list::<OrganizationView>(database, &everything, &query).await?;
@@ -527,13 +585,15 @@ async fn read(database: &Database) -> Result<()> {
     let slots = finder::list::<SubscriptionView>(database, &scope, &query).await?;
     ensure!(slots.items.len() == 2);
     let paths = [customer.path.clone()];
+    let offers = finder::offers_on_the_way_to(database, &paths).await?;
+    ensure!(offers["backup"].len() == 2, "the provider's, and the customer's");
     projections::activity::days(database, &scope, &paths, &query).await?;
     projections::activity::count_days(database, &scope, &paths).await?;
     let settings = ledger::settings(database).await?;
     let now = "2019-03-31T00:30:00Z".parse()?;
     let periods = ledger::periods(database, &scope, &settings, now).await?;
     let question = Question { scope: scope.clone(), known_at: None };
-    let statements = ledger::statements(database, &question, &settings, &periods).await?;
+    let statements = ledger::statements(database, persons, &question, &settings, &periods).await?;
     ensure!(statements.iter().any(|statement| !statement.lines.is_empty()));
     let log = Log::new(database.clone());
     ensure!(!log.below(&customer.path, 0, u64::MAX, 5).await?.is_empty());
@@ -760,7 +820,7 @@ async fn a_server_whose_writer_has_ended_is_not_ready_and_ends() -> Result<()> {
         fail::cfg(point, "1*panic").map_err(|error| anyhow!(error))?;
         if point == FOLLOWING {
             // Only another process's events are looked for, from when the follower began.
-            let (other, thread) = another_writer(&database, &trial.ambient).await?;
+            let (other, thread) = another_writer(&database, vault_of(&app), &trial.ambient).await?;
             let made = other.submit(keyed("provider", install())).await;
             let made = made.map_err(|error| anyhow!("{error:?}"))?;
             let provider = text(&serde_json::from_str(made.reply.body.get())?, "organizationId");

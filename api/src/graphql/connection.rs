@@ -107,6 +107,11 @@ pub(crate) struct Order {
 }
 
 impl Order {
+    /// By what is kept, this way.
+    pub(crate) fn way(direction: OrderDirection) -> Self {
+        Self { direction, ..Self::default() }
+    }
+
     fn is_descending(order: Option<Self>) -> bool {
         order.is_some_and(|order| order.direction == OrderDirection::Desc)
     }
@@ -119,6 +124,8 @@ pub(crate) type ViewConnection<V, N> = Connection<OpaqueCursor<Cursor>, N, Count
 pub(crate) struct Counted<V> {
     scope: Scope,
     query: Query,
+    /// Where it is known without asking.
+    known: Option<u64>,
     of: PhantomData<fn() -> V>,
 }
 
@@ -134,6 +141,9 @@ impl<V: View> Counted<V> {
     /// How many nodes there are altogether.
     async fn total_count(&self, context: &Context<'_>) -> Resolved<Option<u64>> {
         let reading = reading(context);
+        if let Some(known) = self.known {
+            return Ok(Some(known));
+        }
         let of_owner = Query { owner: self.query.owner.clone(), ..Query::default() };
         match &self.query.owner {
             // Of many owners in one statement.
@@ -178,7 +188,8 @@ pub(crate) async fn list<V: View, N: OutputType + From<Arc<V>>>(
     if descends {
         page.items.reverse();
     }
-    Ok(Some(connection(&page, &window, Counted { scope, query, of: PhantomData })))
+    let counted = Counted { scope, query, known: None, of: PhantomData };
+    Ok(Some(connection(&page, &window, counted)))
 }
 
 /// A page of what belongs to somebody; pages of many owners are loaded together.
@@ -199,8 +210,43 @@ pub(crate) async fn list_of<V: View, N: OutputType + From<Arc<V>>>(
     };
     let page = reading.page_of::<V>(&owner, cut).await?;
     let query = Query { owner: Some(owner), ..Query::default() };
-    let counted = Counted { scope: reading.scope(), query, of: PhantomData };
+    let counted = Counted { scope: reading.scope(), query, known: None, of: PhantomData };
     Ok(Some(connection(&page, &window, counted)))
+}
+
+/// A page of a list that is in memory as a whole, in its order: each document with where it stands, or standing
+/// the other way round.
+pub(crate) fn list_in_memory<V: View, N: OutputType + From<Arc<V>>>(
+    reading: &Reading,
+    items: Vec<(Cursor, Arc<V>)>,
+    direction: OrderDirection,
+    slice: &Slice,
+) -> Resolved<Option<ViewConnection<V, N>>> {
+    let window = slice.window::<Cursor>()?;
+    let is_descending = direction == OrderDirection::Desc;
+    let cut = if is_descending { turned(&window) } else { window.clone() };
+    let known = Some(items.len() as u64);
+    let place = |cursor: &Cursor| (cursor.sort.clone(), cursor.key.clone());
+    let (after, before) = (cut.after.as_ref().map(place), cut.before.as_ref().map(place));
+    let inside = |(cursor, _): &(Cursor, Arc<V>)| {
+        let here = place(cursor);
+        after.as_ref().is_none_or(|after| here > *after)
+            && before.as_ref().is_none_or(|before| here < *before)
+    };
+    let mut items: Vec<_> = items.into_iter().filter(inside).collect();
+    let more = items.len() > cut.limit;
+    match cut.end {
+        End::First => items.truncate(cut.limit),
+        End::Last => {
+            items.drain(..items.len().saturating_sub(cut.limit));
+        }
+    }
+    if is_descending {
+        items.reverse();
+    }
+    let (scope, query) = (reading.scope(), Query::default());
+    let counted = Counted { scope, query, known, of: PhantomData };
+    Ok(Some(connection(&Page { items, more }, &window, counted)))
 }
 
 /// A cursor goes into a statement: databases do not take every character.

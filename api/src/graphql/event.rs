@@ -12,7 +12,7 @@ use super::id::GlobalId;
 use super::reading::{Reading, Resolved, reading};
 use super::scalar::Position;
 use crate::problem::Problem;
-use crate::rest::events::CloudEvent;
+use crate::rest::events::{CloudEvent, shown_events};
 
 /// Most kinds that are asked for at once.
 const KINDS_MAX: usize = 50;
@@ -24,9 +24,12 @@ pub(crate) struct Event {
     shown: CloudEvent,
 }
 
-impl From<&Recorded> for Event {
-    fn from(event: &Recorded) -> Self {
-        Self { position: event.position, shown: event.into() }
+impl Event {
+    /// Events with their persons opened.
+    async fn shown(reading: &Reading, events: &[Recorded]) -> Resolved<Vec<Self>> {
+        let shown = shown_events(&reading.app, events).await?.into_iter();
+        let events = events.iter().zip(shown);
+        Ok(events.map(|(event, shown)| Self { position: event.position, shown }).collect())
     }
 }
 
@@ -83,7 +86,7 @@ impl Event {
         &self.shown.commandid
     }
 
-    /// What happened. Never with what proves a secret.
+    /// What happened. Never with what proves a secret; a `person` in it is null if he was erased since.
     async fn payload(&self) -> Json<&serde_json::Value> {
         Json(&self.shown.data)
     }
@@ -129,7 +132,7 @@ impl Event {
         };
         let database = reading.app.database();
         let found = finder::list_events(database, &reading.scope(), &query).await?;
-        found.items.first().map(Self::from).ok_or_else(Problem::not_found)
+        Self::shown(reading, &found.items).await?.pop().ok_or_else(Problem::not_found)
     }
 
     /// The events in scope, in the order of the log.
@@ -158,10 +161,8 @@ impl Event {
         let (has_previous, has_next) = has_more(&window, page.more);
         let counted = CountedEvents { kinds: query.kinds, after: after_position.unwrap_or(0) };
         let mut connection = Connection::with_additional_fields(has_previous, has_next, counted);
-        let edges = page
-            .items
-            .iter()
-            .map(|event| Edge::new(OpaqueCursor(event.position), Event::from(event)));
+        let edges = Self::shown(reading, &page.items).await?.into_iter();
+        let edges = edges.map(|event| Edge::new(OpaqueCursor(event.position), event));
         connection.edges.extend(edges);
         Ok(Some(connection))
     }

@@ -170,8 +170,8 @@ impl LedgerEntry {
     }
 
     /// The name of the user who holds it, for a user service.
-    async fn user_name(&self) -> Option<String> {
-        Some(self.line().user.as_ref()?.person.full_name())
+    async fn user_name(&self) -> Option<&str> {
+        self.line().user_name.as_deref()
     }
 
     /// The subscription that it is of.

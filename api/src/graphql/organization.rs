@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use async_graphql::{Context, Enum, ID, InputObject, Object, SimpleObject};
 use chrono::{DateTime, Utc};
-use domain::organization::{Contact as Reached, Kind, Purpose, Status as InUse};
+use domain::custom_fields::CustomFields;
+use domain::lifecycle::Status as InUse;
+use domain::organization::{Contact as Reached, Kind, Purpose};
 use domain::permission::Permission;
 use projections::finder::{self, Query as Wanted, Scope};
 use projections::views::{OrganizationView, OverrideView, SubscriptionView, UserView};
@@ -14,6 +16,7 @@ use super::activity::{Activity, ActivityConnection};
 use super::connection::{Order, Slice, ViewConnection, list, list_of};
 use super::id::GlobalId;
 use super::limits::page_cost;
+use super::offer::Offer;
 use super::overriding::Override;
 use super::reading::{Reading, Resolved, reading};
 use super::subscription::Subscription;
@@ -44,7 +47,7 @@ pub(crate) enum OrganizationPurpose {
     Demo,
 }
 
-/// Whether somebody or something is in use.
+/// Where somebody or something is in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Enum)]
 #[graphql(remote = "InUse")]
 pub(crate) enum Status {
@@ -52,15 +55,32 @@ pub(crate) enum Status {
     Active,
     /// Nobody signs in here or below; services are frozen and still billed.
     Disabled,
+    /// Its services are gone; the record is kept.
+    Deprovisioned,
+    /// Hidden from lists, and can be restored.
+    Deleted,
 }
 
 impl Status {
     /// As views write it.
     pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::Active => "active",
-            Self::Disabled => "disabled",
-        }
+        InUse::from(self).name()
+    }
+}
+
+/// What an installation keeps of an organisation or a user for its own systems.
+#[derive(Clone, Debug, SimpleObject)]
+pub(crate) struct CustomField {
+    /// The field's name.
+    name: String,
+    /// Its value.
+    value: String,
+}
+
+impl CustomField {
+    pub(crate) fn all(fields: &CustomFields) -> Vec<Self> {
+        let fields = fields.all().iter();
+        fields.map(|(name, value)| Self { name: name.clone(), value: value.clone() }).collect()
     }
 }
 
@@ -149,9 +169,19 @@ impl Organization {
         (&self.0.details.contact).into()
     }
 
+    /// What the installation keeps of it for its own systems, by name.
+    async fn custom_fields(&self) -> Vec<CustomField> {
+        CustomField::all(&self.0.details.custom_fields)
+    }
+
     /// When it was founded.
     async fn created_at(&self) -> DateTime<Utc> {
         self.0.created_at
+    }
+
+    /// When it was deleted, where it is.
+    async fn deleted_at(&self) -> Option<DateTime<Utc>> {
+        self.0.deleted_at
     }
 
     /// Its `ETag` in the REST API.
@@ -179,7 +209,7 @@ impl Organization {
         list_of(reading(context), self.0.id, &slice).await
     }
 
-    /// Its users, by name.
+    /// Its users, in the order in which they were added.
     #[graphql(complexity = "page_cost(first, last, child_complexity)")]
     async fn users(
         &self,
@@ -207,6 +237,15 @@ impl Organization {
         reading(context).permit(Permission::ViewSubscriptions, &self.0.path).await?;
         let slice = Slice { first, after, last, before };
         list_of(reading(context), self.0.id, &slice).await
+    }
+
+    /// How it stands here with every service that is sold: what can be had, and why.
+    #[graphql(complexity = "page_cost(None, None, child_complexity)")]
+    async fn offers(&self, context: &Context<'_>) -> Resolved<Option<Vec<Offer>>> {
+        let reading = reading(context);
+        reading.permit(Permission::ViewServices, &self.0.path).await?;
+        let offers = reading.offers_at(self.0.id, &self.0.path).await?;
+        Ok(Some(offers.iter().cloned().map(Offer).collect()))
     }
 
     /// What it has set otherwise, and cleared, in the order of recording.
@@ -243,7 +282,7 @@ impl Organization {
 /// Which organisations.
 #[derive(Clone, Debug, Default, InputObject)]
 pub(crate) struct OrganizationFilter {
-    /// Only those of this status.
+    /// Only those of this status; where it is left out, all but those deleted.
     status: Option<Status>,
     /// Only those below this seller, directly or not: its id here, in the REST or in the billing API.
     seller_id: Option<ID>,

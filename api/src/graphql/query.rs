@@ -20,7 +20,7 @@ use super::role::{PermissionOfRoles, Role};
 use super::scalar::{Date, KnownAt};
 use super::service::Service;
 use super::subscription::{Request, RequestFilter, Subscription, SubscriptionFilter};
-use super::user::{User, UserFilter, Viewer};
+use super::user::{User, UserFilter, UserOrder, Viewer};
 use crate::problem::Problem;
 
 /// Something with a global id.
@@ -99,13 +99,13 @@ impl Query {
             .await
     }
 
-    /// The users, by name.
+    /// The users, in the order in which they were added, or by name.
     #[graphql(complexity = "page_cost(first, last, child_complexity)")]
     async fn users(
         &self,
         context: &Context<'_>,
         filter: Option<UserFilter>,
-        order_by: Option<Order>,
+        order_by: Option<UserOrder>,
         first: Option<i32>,
         after: Option<String>,
         last: Option<i32>,

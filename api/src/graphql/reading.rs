@@ -15,21 +15,25 @@ use std::time::Duration;
 use async_graphql::Context;
 use async_graphql::dataloader::{DataLoader, HashMapCache, Loader};
 use chrono::{DateTime, Utc};
-use domain::TenantPath;
+use commands::resource::OfferResource;
 use domain::billing::{BillingSettings, Period};
+use domain::overrides::ResolvedProperty;
 use domain::permission::Permission;
-use domain::subscription::Request;
+use domain::user::Person;
+use domain::{OrganizationId, TenantPath};
 use futures_util::future::BoxFuture;
 use futures_util::task::AtomicWaker;
 use projections::View;
 use projections::finder::{self, Page, Query, Scope};
 use projections::ledger::{self, Question, Statement, Total};
-use projections::views::RequestView;
+use projections::views::{RequestView, UserView};
 
 use super::limits::COMPLEXITY_MAX;
 use crate::app::App;
 use crate::auth::Principal;
 use crate::problem::Problem;
+use crate::rest::events::shown_request;
+use crate::rest::offers::{self, Place};
 
 /// What a field gives: never an error that was not meant for callers.
 pub(crate) type Resolved<T> = Result<T, Problem>;
@@ -112,11 +116,17 @@ impl Reading {
         Ok(self.loader.load_one(key).await?.unwrap_or_default())
     }
 
+    /// Who a user is; none where he was erased. Many users at a time.
+    pub(crate) async fn person(&self, user: &Arc<UserView>) -> Resolved<Option<Arc<Person>>> {
+        let found = self.loader.load_one(Who(user.clone())).await?;
+        Ok(found.flatten())
+    }
+
     /// What a request was built from; many requests at a time.
     pub(crate) async fn ingredients(
         &self,
         request: &Arc<RequestView>,
-    ) -> Resolved<Option<Arc<Request>>> {
+    ) -> Resolved<Option<Arc<Built>>> {
         let found = self.loader.load_one(Ingredients(request.clone())).await?;
         Ok(found.flatten())
     }
@@ -139,6 +149,16 @@ impl Reading {
     /// On how many days something happened at an organisation; of many organisations at a time.
     pub(crate) async fn days_at(&self, path: &TenantPath) -> Resolved<u64> {
         Ok(self.loader.load_one(At(path.clone())).await?.unwrap_or_default())
+    }
+
+    /// How it stands with every service at an organisation; at many organisations at a time.
+    pub(crate) async fn offers_at(
+        &self,
+        organization: OrganizationId,
+        path: &TenantPath,
+    ) -> Resolved<Arc<Vec<OfferResource>>> {
+        let key = OffersAt((organization, path.clone()));
+        Ok(self.loader.load_one(key).await?.unwrap_or_default())
     }
 
     /// The statement of a period; many periods in one pass.
@@ -189,6 +209,10 @@ pub(crate) struct Owner(String);
 /// At which organisation something happened.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct At(TenantPath);
+
+/// At which organisation something is offered.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct OffersAt(Place);
 
 /// Which statement.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -272,6 +296,17 @@ impl<V: View> Loader<(Of<V>, Owner)> for Source {
     }
 }
 
+impl Loader<OffersAt> for Source {
+    type Value = Arc<Vec<OfferResource>>;
+    type Error = Problem;
+
+    async fn load(&self, keys: &[OffersAt]) -> Result<HashMap<OffersAt, Self::Value>, Problem> {
+        let places: Vec<_> = keys.iter().map(|key| key.0.clone()).collect();
+        let found = offers::at(&self.app, &places).await?;
+        Ok(found.into_iter().map(|(place, offers)| (OffersAt(place), Arc::new(offers))).collect())
+    }
+}
+
 /// What this request was built from.
 #[derive(Clone)]
 struct Ingredients(Arc<RequestView>);
@@ -290,8 +325,16 @@ impl Hash for Ingredients {
     }
 }
 
+/// What a request was built from.
+pub(crate) struct Built {
+    /// The plan's properties.
+    pub(crate) properties: Vec<ResolvedProperty>,
+    /// All of it, as it is shown.
+    pub(crate) shown: serde_json::Value,
+}
+
 impl Loader<Ingredients> for Source {
-    type Value = Option<Arc<Request>>;
+    type Value = Option<Arc<Built>>;
     type Error = Problem;
 
     async fn load(
@@ -299,8 +342,45 @@ impl Loader<Ingredients> for Source {
         keys: &[Ingredients],
     ) -> Result<HashMap<Ingredients, Self::Value>, Problem> {
         let requests = keys.iter().map(|key| key.0.as_ref());
-        let mut found = finder::ingredients(self.app.database(), requests).await?;
-        Ok(keys.iter().map(|key| (key.clone(), found.remove(&key.0.id).map(Arc::new))).collect())
+        let found = finder::ingredients(self.app.database(), requests).await?;
+        let holders = found.values().filter_map(|request| Some(request.user.as_ref()?.id));
+        let opened = self.app.persons().unlock(self.app.database(), holders).await?;
+        let built = |key: &Ingredients| {
+            let request = found.get(&key.0.id)?;
+            let shown = shown_request(request, &opened);
+            Some(Arc::new(Built { properties: request.plan.properties.clone(), shown }))
+        };
+        Ok(keys.iter().map(|key| (key.clone(), built(key))).collect())
+    }
+}
+
+/// Who this user is.
+#[derive(Clone)]
+struct Who(Arc<UserView>);
+
+impl PartialEq for Who {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.id == other.0.id
+    }
+}
+
+impl Eq for Who {}
+
+impl Hash for Who {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.id.hash(state);
+    }
+}
+
+impl Loader<Who> for Source {
+    type Value = Option<Arc<Person>>;
+    type Error = Problem;
+
+    async fn load(&self, keys: &[Who]) -> Result<HashMap<Who, Self::Value>, Problem> {
+        let users = keys.iter().map(|key| key.0.id);
+        let opened = self.app.persons().unlock(self.app.database(), users).await?;
+        let person = |user: &UserView| opened.person(user.id, user.person.as_ref()).map(Arc::new);
+        Ok(keys.iter().map(|key| (key.clone(), person(&key.0))).collect())
     }
 }
 
@@ -347,7 +427,8 @@ impl Loader<StatementKey> for Source {
         let (database, settings) = (self.app.database(), self.app.billing_settings().await?);
         let mut found = HashMap::new();
         for (question, periods) in self.passes(keys.iter())? {
-            let made = ledger::statements(database, &question, settings, &periods).await?;
+            let persons = self.app.persons();
+            let made = ledger::statements(database, persons, &question, settings, &periods).await?;
             let made = made.into_iter().map(|statement| {
                 (StatementKey::new(&question, statement.period), Arc::new(statement))
             });
@@ -365,7 +446,8 @@ impl Loader<TotalKey> for Source {
         let (database, settings) = (self.app.database(), self.app.billing_settings().await?);
         let mut found = HashMap::new();
         for (question, periods) in self.passes(keys.iter().map(|key| &key.0))? {
-            let made = ledger::totals(database, &question, settings, &periods).await?;
+            let persons = self.app.persons();
+            let made = ledger::totals(database, persons, &question, settings, &periods).await?;
             let made = made.into_iter().map(|total| {
                 (TotalKey(StatementKey::new(&question, total.period)), Arc::new(total))
             });

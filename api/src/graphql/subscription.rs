@@ -343,12 +343,14 @@ impl Request {
         self.resolved(reading(context)).await
     }
 
-    /// Everything it was built from, as it was when it was asked; none for a deprovisioning.
+    /// Everything it was built from, as it was when it was asked; none for a deprovisioning. Its user's `person`
+    /// is null if he was erased since.
     async fn ingredients(
         &self,
         context: &Context<'_>,
-    ) -> Resolved<Option<Json<Arc<domain::subscription::Request>>>> {
-        Ok(reading(context).ingredients(&self.0).await?.map(Json))
+    ) -> Resolved<Option<Json<serde_json::Value>>> {
+        let built = reading(context).ingredients(&self.0).await?;
+        Ok(built.map(|built| Json(built.shown.clone())))
     }
 
     /// Who asked: `user:<id>` or `system`.
@@ -409,7 +411,7 @@ impl Request {
 
     async fn resolved(&self, reading: &Reading) -> Resolved<Vec<ResolvedProperty>> {
         let ingredients = reading.ingredients(&self.0).await?;
-        let properties = ingredients.iter().flat_map(|request| &request.plan.properties);
+        let properties = ingredients.iter().flat_map(|built| &built.properties);
         Ok(properties
             .map(|property| ResolvedProperty {
                 key: property.key.to_string(),

@@ -2,18 +2,24 @@
 
 use std::sync::Arc;
 
-use async_graphql::{Context, ID, InputObject, Object};
+use async_graphql::{Context, Enum, ID, InputObject, Object};
 use chrono::{DateTime, Utc};
 use domain::UserId;
+use domain::lifecycle::Status as InUse;
 use domain::permission::Permission;
-use projections::finder::Query as Wanted;
+use domain::text::Address;
+use domain::user::ERASED;
+use projections::View as _;
+use projections::finder::{self, Cursor, Query as Wanted};
 use projections::views::{SubscriptionView, UserView};
 use uuid::Uuid;
 
-use super::connection::{Order, Slice, ViewConnection, list, list_of};
+use super::connection::{
+    Order, OrderDirection, Slice, ViewConnection, list, list_in_memory, list_of,
+};
 use super::id::GlobalId;
 use super::limits::{STATEMENT_COST, page_cost};
-use super::organization::{Organization, Status, find as find_organization};
+use super::organization::{CustomField, Organization, Status, find as find_organization};
 use super::reading::{Reading, Resolved, reading};
 use super::role::may;
 use super::subscription::Subscription;
@@ -48,29 +54,52 @@ impl User {
         Organization::of(reading(context), self.0.organization).await
     }
 
-    /// First and last name.
-    async fn name(&self) -> String {
-        self.0.person.full_name()
+    /// First and last name; `Erased user` of somebody who was erased.
+    async fn name(&self, context: &Context<'_>) -> Resolved<String> {
+        let person = reading(context).person(&self.0).await?;
+        Ok(person.map_or_else(|| ERASED.to_owned(), |person| person.full_name()))
     }
 
-    /// First name.
-    async fn first_name(&self) -> &str {
-        &self.0.person.first_name
+    /// First name; none of somebody who was erased.
+    async fn first_name(&self, context: &Context<'_>) -> Resolved<Option<String>> {
+        let person = reading(context).person(&self.0).await?;
+        Ok(person.map(|person| person.first_name.clone()))
     }
 
-    /// Last name.
-    async fn last_name(&self) -> &str {
-        &self.0.person.last_name
+    /// Last name; none of somebody who was erased.
+    async fn last_name(&self, context: &Context<'_>) -> Resolved<Option<String>> {
+        let person = reading(context).person(&self.0).await?;
+        Ok(person.map(|person| person.last_name.clone()))
     }
 
-    /// Mail address.
-    async fn email(&self) -> String {
-        self.0.person.email.to_string()
+    /// Mail address; none of somebody who was erased.
+    async fn email(&self, context: &Context<'_>) -> Resolved<Option<String>> {
+        let person = reading(context).person(&self.0).await?;
+        Ok(person.map(|person| person.email.to_string()))
     }
 
-    /// Unique name to sign in with.
-    async fn login(&self) -> String {
-        self.0.person.login.to_string()
+    /// Unique name to sign in with; none of somebody who was erased.
+    async fn login(&self, context: &Context<'_>) -> Resolved<Option<String>> {
+        let person = reading(context).person(&self.0).await?;
+        Ok(person.map(|person| person.login.to_string()))
+    }
+
+    /// Where in the organisation; none of somebody who was erased.
+    async fn department(&self, context: &Context<'_>) -> Resolved<Option<String>> {
+        let person = reading(context).person(&self.0).await?;
+        Ok(person.and_then(|person| person.department.clone()))
+    }
+
+    /// Where in the world; none of somebody who was erased.
+    async fn location(&self, context: &Context<'_>) -> Resolved<Option<String>> {
+        let person = reading(context).person(&self.0).await?;
+        Ok(person.and_then(|person| person.location.clone()))
+    }
+
+    /// What the installation keeps of this user for its own systems, by name; none of somebody who was erased.
+    async fn custom_fields(&self, context: &Context<'_>) -> Resolved<Option<Vec<CustomField>>> {
+        let person = reading(context).person(&self.0).await?;
+        Ok(person.map(|person| CustomField::all(&person.custom_fields)))
     }
 
     /// What this user may do: default roles by name, custom ones by id, those of services as `crm:agent`.
@@ -78,7 +107,7 @@ impl User {
         self.0.roles.iter().map(ToString::to_string).collect()
     }
 
-    /// Whether this user may sign in.
+    /// Where this user is in his life; he signs in where he is active.
     async fn status(&self) -> Status {
         self.0.status.into()
     }
@@ -86,6 +115,16 @@ impl User {
     /// When this user was added.
     async fn created_at(&self) -> DateTime<Utc> {
         self.0.created_at
+    }
+
+    /// When this user was erased.
+    async fn erased_at(&self) -> Option<DateTime<Utc>> {
+        self.0.erased_at
+    }
+
+    /// When this user was deleted, where he is.
+    async fn deleted_at(&self) -> Option<DateTime<Utc>> {
+        self.0.deleted_at
     }
 
     /// The `ETag` in the REST API.
@@ -117,9 +156,37 @@ impl User {
 pub(crate) struct UserFilter {
     /// Only those of this very organisation.
     organization_id: Option<ID>,
-    /// Only those of this status.
+    /// Only those of this status; where it is left out, all but those deleted.
     status: Option<Status>,
+    /// Only those whose first and last name has this in it, upper and lower case alike. Among at most 2,000 users.
+    name: Option<String>,
+    /// Only the one with this login, upper and lower case alike.
+    login: Option<String>,
 }
+
+/// What a list of users is sorted by.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Enum)]
+pub(crate) enum UserOrderField {
+    /// By when they were added.
+    #[default]
+    Added,
+    /// By first and last name, upper and lower case alike. At most 2,000 users.
+    Name,
+}
+
+/// How a list of users is sorted.
+#[derive(Clone, Copy, Debug, Default, InputObject)]
+pub(crate) struct UserOrder {
+    /// By what.
+    #[graphql(default)]
+    field: UserOrderField,
+    /// Which way.
+    #[graphql(default)]
+    direction: OrderDirection,
+}
+
+/// Most users who are opened to be sorted or looked through by name.
+const NAMED_MAX: usize = 2_000;
 
 impl User {
     /// A user, if the caller may see him. Everybody sees himself.
@@ -143,17 +210,87 @@ impl User {
     pub(crate) async fn list(
         reading: &Reading,
         filter: UserFilter,
-        order: Option<Order>,
+        order: Option<UserOrder>,
         slice: &Slice,
     ) -> Resolved<Option<ViewConnection<UserView, Self>>> {
         reading.require(Permission::ViewUsers)?;
+        let order = order.unwrap_or_default();
         let owner = match &filter.organization_id {
             None => None,
             Some(id) => Some(find_organization(reading, id).await?.id.to_string()),
         };
         let status = filter.status.map(|status| status.name().to_owned());
         let query = Wanted { owner, status, ..Wanted::default() };
-        list(reading, reading.scope(), query, order, slice).await
+        if filter.name.is_none() && filter.login.is_none() && order.field == UserOrderField::Added {
+            let order = Some(Order::way(order.direction));
+            return list(reading, reading.scope(), query, order, slice).await;
+        }
+        let users = match &filter.login {
+            Some(login) => Self::with_login(reading, login, &query).await?,
+            None => Self::all(reading, query).await?,
+        };
+        let opened = reading.app.persons();
+        let opened = opened.unlock(reading.app.database(), users.iter().map(|it| it.id)).await?;
+        let wanted = filter.name.map(|name| name.to_lowercase());
+        let mut found = Vec::new();
+        for user in users {
+            let name = opened.name(user.id, user.person.as_ref()).to_lowercase();
+            if wanted.as_ref().is_none_or(|wanted| name.contains(wanted)) {
+                let sort = match order.field {
+                    UserOrderField::Added => user.index().sort,
+                    UserOrderField::Name => name,
+                };
+                found.push((Cursor { sort, key: user.id.to_string() }, user));
+            }
+        }
+        found.sort_by(|(a, _), (b, _)| (&a.sort, &a.key).cmp(&(&b.sort, &b.key)));
+        list_in_memory(reading, found, order.direction, slice)
+    }
+
+    /// The user who has a login, if he is among those who are asked for.
+    async fn with_login(
+        reading: &Reading,
+        login: &str,
+        among: &Wanted,
+    ) -> Resolved<Vec<Arc<UserView>>> {
+        let Ok(login) = Address::parse(login) else { return Ok(Vec::new()) };
+        let (database, vault) = (reading.app.database(), reading.app.persons().vault());
+        let found = finder::find_login(database, vault, &login).await?;
+        let is_wanted = |user: &Arc<UserView>| {
+            let status = user.status.name();
+            reading.scope().0.contains(&user.path)
+                && among.owner.as_ref().is_none_or(|it| *it == user.organization.to_string())
+                && match &among.status {
+                    Some(wanted) => wanted == status,
+                    None => user.status != InUse::Deleted,
+                }
+        };
+        Ok(found.into_iter().filter(is_wanted).collect())
+    }
+
+    /// All who are asked for.
+    ///
+    /// # Errors
+    /// Where there are too many to be opened at once.
+    async fn all(reading: &Reading, query: Wanted) -> Resolved<Vec<Arc<UserView>>> {
+        let mut query = Wanted { limit: finder::LIST_MAX, ..query };
+        let mut users = Vec::new();
+        loop {
+            let database = reading.app.database();
+            let page = finder::list::<UserView>(database, &reading.scope(), &query).await?;
+            query.after = page.items.last().map(|(cursor, _)| cursor.clone());
+            users.extend(page.items.into_iter().map(|(_, user)| user));
+            if users.len() > NAMED_MAX {
+                let detail = format!(
+                    "These are more than {NAMED_MAX} users, too many to be sorted or looked through by name: \
+                     ask for those of one organization (organizationId), or for one login."
+                );
+                return Err(Problem::bad_parameter("filter", detail));
+            }
+            if !page.more {
+                return Ok(users);
+            }
+        }
     }
 }
 

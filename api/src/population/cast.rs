@@ -167,12 +167,7 @@ pub(super) fn install(settings: BillingSettings, password: Proof) -> Result<Inst
     Ok(Install {
         name: "Northwind Managed Services".to_owned(),
         settings,
-        administrator: Person {
-            email: address()?,
-            first_name: "Ada".to_owned(),
-            last_name: "North".to_owned(),
-            login: address()?,
-        },
+        administrator: Person::new("Ada", "North", address()?, address()?),
         password,
     })
 }

@@ -5,6 +5,7 @@ use commands::usecase::overrides::{OverridePrice, OverrideProperty};
 use commands::usecase::subscriptions::{ChangeSubscription, Deprovision, Provision};
 use commands::usecase::users::CreateUser;
 use commands::{Caller, Command};
+use domain::lifecycle::Transition;
 use domain::organization::Kind;
 use domain::role::DefaultRole;
 use domain::{ServiceKey, SubscriptionId, UserId};
@@ -181,6 +182,7 @@ impl Story {
             purpose: None,
             contact: None,
             currency: None,
+            custom_fields: None,
         };
         let command = Command::CreateOrganization { kind: Kind::Customer, body: Ok(body) };
         Deed::new(seller, command).then(Then::CustomerFounded(number))
@@ -324,7 +326,10 @@ impl Story {
             .collect();
         if !employee.away {
             let body = Ok(Because { reason: Some("Left the company".to_owned()) });
-            deeds.push(Deed::new(by, Command::DisableUser { id: id.to_string(), body }));
+            deeds.push(Deed::new(
+                by,
+                Command::TransitionUser { step: Transition::Disable, id: id.to_string(), body },
+            ));
         }
         deeds
     }
@@ -341,9 +346,9 @@ impl Story {
         let id = employee.id.to_string();
         let command = if employee.away {
             let body = Ok(Because { reason: Some("Long leave".to_owned()) });
-            Command::DisableUser { id, body }
+            Command::TransitionUser { step: Transition::Disable, id, body }
         } else {
-            Command::EnableUser { id, body: Ok(Because::default()) }
+            Command::TransitionUser { step: Transition::Enable, id, body: Ok(Because::default()) }
         };
         vec![Deed::new(by, command)]
     }

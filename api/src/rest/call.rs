@@ -5,11 +5,10 @@ use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use commands::{Command, Idempotency, Input, Outcome, ShapeFault, Submission};
+use commands::{Command, Committed, Idempotency, Input, Outcome, ShapeFault, Submission};
 use domain::{Fault, Reason};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 use utoipa::{IntoParams, ToSchema};
 
 use super::Parameters;
@@ -91,19 +90,15 @@ impl CommandParameters {
 }
 
 impl Sent {
-    async fn read(request: Request) -> Result<Self, Problem> {
+    async fn read(request: Request, app: &App) -> Result<Self, Problem> {
         let (parts, body) = request.into_parts();
         let faults = CommandParameters::faults(Parameters::of(&parts));
         let body = read_body(body).await?;
         let key = idempotency_key(&parts.headers)?;
         let idempotency = key.map(|key| {
-            let mut hash = Sha256::new();
-            hash.update(parts.method.as_str());
-            hash.update([0]);
-            hash.update(parts.uri.path());
-            hash.update([0]);
-            hash.update(&body);
-            Idempotency { key, request: hash.finalize().into() }
+            let (method, path) = (parts.method.as_str(), parts.uri.path());
+            let asked = [method.as_bytes(), path.as_bytes(), &body];
+            Idempotency { key, request: app.persons().vault().request(asked) }
         });
         Ok(Self { is_json: is_json(&parts.headers), body, idempotency, faults })
     }
@@ -129,8 +124,8 @@ impl Sent {
 impl FromRequest<App> for Sent {
     type Rejection = Problem;
 
-    async fn from_request(request: Request, _app: &App) -> Result<Self, Problem> {
-        Self::read(request).await
+    async fn from_request(request: Request, app: &App) -> Result<Self, Problem> {
+        Self::read(request, app).await
     }
 }
 
@@ -142,7 +137,7 @@ impl FromRequest<App> for Call {
         let principal = Principal::from_request_parts(&mut parts, app).await?;
         app.writer().takes_commands()?;
         let if_match = if_match(&parts.headers);
-        let sent = Sent::read(Request::from_parts(parts, body)).await?;
+        let sent = Sent::read(Request::from_parts(parts, body), app).await?;
         Ok(Self { principal, if_match, sent })
     }
 }
@@ -175,28 +170,42 @@ impl Call {
         command: Command,
         complete: impl FnOnce(&str) -> String,
     ) -> Answer {
+        let committed = self.commit(app, command).await?;
+        let shown = complete(committed.reply.body.get());
+        Ok(respond(committed, shown))
+    }
+
+    /// Has a command carried out; what came of it is shown by [`respond`].
+    ///
+    /// # Errors
+    /// The refusal.
+    pub async fn commit(self, app: &App, command: Command) -> Result<Committed, Problem> {
         let caller = self.principal.caller();
         let idempotency = self.sent.idempotency;
-        let submission = Submission { caller, command, idempotency };
-        let committed = app.writer().submit(submission).await?;
-        let reply = committed.reply;
-        let mut response = match reply.outcome {
-            Outcome::Done => json_response(StatusCode::OK, complete(reply.body.get())),
-            Outcome::Created => json_response(StatusCode::CREATED, complete(reply.body.get())),
-            Outcome::Nothing => StatusCode::NO_CONTENT.into_response(),
-        };
-        let headers = response.headers_mut();
-        if let Some(location) = reply.location {
-            insert(headers, header::LOCATION, &format!("/api/v2{location}"));
-        }
-        if let Some(version) = reply.version {
-            insert(headers, header::ETAG, &etag(version));
-        }
-        if committed.replayed {
-            insert(headers, header::HeaderName::from_static("idempotent-replay"), "true");
-        }
-        Ok(response)
+        Ok(app.writer().submit(Submission { caller, command, idempotency }).await?)
     }
+}
+
+/// The answer to a command that was carried out, with its resource as it is shown.
+#[must_use]
+pub fn respond(committed: Committed, shown: String) -> Response {
+    let reply = committed.reply;
+    let mut response = match reply.outcome {
+        Outcome::Done => json_response(StatusCode::OK, shown),
+        Outcome::Created => json_response(StatusCode::CREATED, shown),
+        Outcome::Nothing => StatusCode::NO_CONTENT.into_response(),
+    };
+    let headers = response.headers_mut();
+    if let Some(location) = reply.location {
+        insert(headers, header::LOCATION, &format!("/api/v2{location}"));
+    }
+    if let Some(version) = reply.version {
+        insert(headers, header::ETAG, &etag(version));
+    }
+    if committed.replayed {
+        insert(headers, header::HeaderName::from_static("idempotent-replay"), "true");
+    }
+    response
 }
 
 /// A resource, with its version as `ETag`.

@@ -2,8 +2,13 @@
 
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
-use domain::event::{Actor, Recorded};
+use domain::UserId;
+use domain::event::{Actor, Event, Recorded};
 use domain::permission::Permission;
+use domain::seal::Sealed;
+use domain::subscription::Request;
+use eventstore::{Error, Stored};
+use projections::Opened;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
@@ -62,16 +67,25 @@ pub struct CloudEvent {
     pub commandid: String,
     /// The tenant path of whom it concerns.
     pub tenantpath: String,
-    /// What happened.
+    /// What happened. A `person` in it is null if he was erased since.
     #[schema(value_type = Object)]
     pub data: Value,
 }
 
-impl From<&Recorded> for CloudEvent {
-    fn from(event: &Recorded) -> Self {
+impl CloudEvent {
+    /// An event as it is shown, its person opened.
+    #[must_use]
+    pub fn new(event: &Recorded, opened: &Opened) -> Self {
         let shape = event.event.encode();
         let mut data = serde_json::from_str(shape.payload.get()).unwrap_or(Value::Null);
         without_proofs(&mut data);
+        if let Some((user, sealed)) = event.person() {
+            let place = match event.event {
+                Event::Subscription(_) => "/request/user/person",
+                _ => "/person",
+            };
+            show_person(&mut data, place, user, sealed, opened);
+        }
         Self {
             specversion: "1.0",
             id: event.position.to_string(),
@@ -89,6 +103,34 @@ impl From<&Recorded> for CloudEvent {
             data,
         }
     }
+}
+
+/// Everything that a request was built from, its person opened.
+#[must_use]
+pub fn shown_request(request: &Request, opened: &Opened) -> Value {
+    let mut shown = serde_json::to_value(request).expect("requests have text keys only");
+    if let Some(user) = &request.user {
+        show_person(&mut shown, "/user/person", user.id, &user.person, opened);
+    }
+    shown
+}
+
+/// Puts a person where he stands sealed; null where he was erased.
+fn show_person(shown: &mut Value, place: &str, user: UserId, sealed: &Sealed, opened: &Opened) {
+    if let Some(person) = shown.pointer_mut(place) {
+        let opened = opened.past(user, sealed);
+        *person = serde_json::to_value(opened).expect("persons have text keys only");
+    }
+}
+
+/// Events as they are shown: the keys of their persons are loaded in one statement.
+///
+/// # Errors
+/// What the database says.
+pub async fn shown_events(app: &App, events: &[Recorded]) -> Result<Vec<CloudEvent>, Error> {
+    let users = events.iter().filter_map(|event| event.person()).map(|(user, _)| user);
+    let opened = app.persons().unlock(app.database(), users).await?;
+    Ok(events.iter().map(|event| CloudEvent::new(event, &opened)).collect())
 }
 
 fn without_proofs(value: &mut Value) {
@@ -145,10 +187,8 @@ pub async fn list_events(
     }
     let path = &reader.0.authority.path;
     let stored = app.log().below(path, after, i64::MAX as u64, limit).await?;
-    let mut data = Vec::with_capacity(stored.len());
-    for event in &stored {
-        data.push(CloudEvent::from(&event.decode()?));
-    }
+    let events = stored.iter().map(Stored::decode).collect::<Result<Vec<_>, _>>()?;
+    let data = shown_events(&app, &events).await?;
     let next = stored.last().map_or(after, |event| event.position);
     let json = serde_json::to_string(&EventList { data, next }).expect("text keys only");
     Ok(json_response(StatusCode::OK, json))

@@ -10,13 +10,13 @@ use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse as _, Response};
 use domain::UserId;
 use domain::permission::Permission;
-use eventstore::{Error, Log};
+use eventstore::{Error, Log, Stored};
 use futures_util::stream::{self, Stream, StreamExt as _};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::call::Answer;
-use super::events::CloudEvent;
+use super::events::shown_events;
 use crate::app::App;
 use crate::auth::Principal;
 use crate::problem::Problem;
@@ -186,8 +186,8 @@ impl Following {
         let stored = self.log.below(path, self.after, end, PAGE_EVENTS).await?;
         // Whether there is more before the end, the next read tells.
         self.after = stored.last().map_or(end, |last| last.position);
-        for event in &stored {
-            let event = CloudEvent::from(&event.decode()?);
+        let events = stored.iter().map(Stored::decode).collect::<Result<Vec<_>, _>>()?;
+        for event in shown_events(&self.app, &events).await? {
             let json = serde_json::to_string(&event).expect("events have text keys only");
             self.page.push_back(Event::default().id(event.id).data(json));
         }

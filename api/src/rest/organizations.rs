@@ -4,6 +4,7 @@ use axum::extract::State;
 use commands::Command;
 use commands::resource::OrganizationResource;
 use commands::usecase::organizations::{Because, CreateOrganization, EditOrganization};
+use domain::lifecycle::Transition;
 use domain::organization::Kind;
 use domain::permission::Permission;
 use projections::finder;
@@ -35,6 +36,11 @@ async fn get(app: &App, reader: &Reader, id: &str, kind: Option<Kind>) -> Answer
     let view = view.ok_or_else(Problem::not_found)?;
     reader.0.permit(Permission::ViewOrganizations, &view.path).await?;
     Ok(resource(&OrganizationResource::from(view.as_ref()), view.version))
+}
+
+async fn step(app: App, id: String, kind: Kind, step: Transition, call: Call) -> Answer {
+    let body = call.input()?;
+    call.command(&app, Command::TransitionOrganization { id, kind, step, body }).await
 }
 
 /// Shows any organisation.
@@ -96,17 +102,48 @@ pub async fn disable_reseller(
     Path(id): Path<String>,
     call: Call,
 ) -> Answer {
-    let body = call.input()?;
-    call.command(&app, Command::DisableOrganization { id, kind: Kind::Reseller, body }).await
+    step(app, id, Kind::Reseller, Transition::Disable, call).await
 }
 
-/// Undoes that.
+/// Has a reseller in use again that was disabled or deprovisioned.
 #[utoipa::path(post, path = "/api/v2/resellers/{id}/enable", tag = "Organisations",
     params(("id" = String, Path)), request_body = Because,
     responses((status = 200, body = OrganizationResource)))]
 pub async fn enable_reseller(State(app): State<App>, Path(id): Path<String>, call: Call) -> Answer {
-    let body = call.input()?;
-    call.command(&app, Command::EnableOrganization { id, kind: Kind::Reseller, body }).await
+    step(app, id, Kind::Reseller, Transition::Enable, call).await
+}
+
+/// Deprovisions a reseller and its users. Everybody below it has to be deprovisioned before.
+///
+/// The record is kept. What is to begin later is taken away, too; what was charged stays.
+#[utoipa::path(post, path = "/api/v2/resellers/{id}/deprovision", tag = "Organisations",
+    params(("id" = String, Path)), request_body = Because,
+    responses((status = 200, body = OrganizationResource)))]
+pub async fn deprovision_reseller(
+    State(app): State<App>,
+    Path(id): Path<String>,
+    call: Call,
+) -> Answer {
+    step(app, id, Kind::Reseller, Transition::Deprovision, call).await
+}
+
+/// Restores a reseller that was deleted, and the users who were deleted with it; it is deprovisioned then.
+#[utoipa::path(post, path = "/api/v2/resellers/{id}/restore", tag = "Organisations",
+    params(("id" = String, Path)), request_body = Because,
+    responses((status = 200, body = OrganizationResource)))]
+pub async fn restore_reseller(
+    State(app): State<App>,
+    Path(id): Path<String>,
+    call: Call,
+) -> Answer {
+    step(app, id, Kind::Reseller, Transition::Restore, call).await
+}
+
+/// Deletes a reseller that is deprovisioned, and its users: lists leave it out, and it can be restored.
+#[utoipa::path(delete, path = "/api/v2/resellers/{id}", tag = "Organisations",
+    params(("id" = String, Path)), responses((status = 200, body = OrganizationResource)))]
+pub async fn delete_reseller(State(app): State<App>, Path(id): Path<String>, call: Call) -> Answer {
+    step(app, id, Kind::Reseller, Transition::Delete, call).await
 }
 
 /// Lists the customers in the caller's scope, by name.
@@ -157,15 +194,46 @@ pub async fn disable_customer(
     Path(id): Path<String>,
     call: Call,
 ) -> Answer {
-    let body = call.input()?;
-    call.command(&app, Command::DisableOrganization { id, kind: Kind::Customer, body }).await
+    step(app, id, Kind::Customer, Transition::Disable, call).await
 }
 
-/// Undoes that.
+/// Has a customer in use again that was disabled or deprovisioned.
 #[utoipa::path(post, path = "/api/v2/customers/{id}/enable", tag = "Organisations",
     params(("id" = String, Path)), request_body = Because,
     responses((status = 200, body = OrganizationResource)))]
 pub async fn enable_customer(State(app): State<App>, Path(id): Path<String>, call: Call) -> Answer {
-    let body = call.input()?;
-    call.command(&app, Command::EnableOrganization { id, kind: Kind::Customer, body }).await
+    step(app, id, Kind::Customer, Transition::Enable, call).await
+}
+
+/// Deprovisions a customer and its users. Takes its users' services away, then its own.
+///
+/// The record is kept. What is to begin later is taken away, too; what was charged stays.
+#[utoipa::path(post, path = "/api/v2/customers/{id}/deprovision", tag = "Organisations",
+    params(("id" = String, Path)), request_body = Because,
+    responses((status = 200, body = OrganizationResource)))]
+pub async fn deprovision_customer(
+    State(app): State<App>,
+    Path(id): Path<String>,
+    call: Call,
+) -> Answer {
+    step(app, id, Kind::Customer, Transition::Deprovision, call).await
+}
+
+/// Restores a customer that was deleted, and the users who were deleted with it; it is deprovisioned then.
+#[utoipa::path(post, path = "/api/v2/customers/{id}/restore", tag = "Organisations",
+    params(("id" = String, Path)), request_body = Because,
+    responses((status = 200, body = OrganizationResource)))]
+pub async fn restore_customer(
+    State(app): State<App>,
+    Path(id): Path<String>,
+    call: Call,
+) -> Answer {
+    step(app, id, Kind::Customer, Transition::Restore, call).await
+}
+
+/// Deletes a customer that is deprovisioned, and its users: lists leave it out, and it can be restored.
+#[utoipa::path(delete, path = "/api/v2/customers/{id}", tag = "Organisations",
+    params(("id" = String, Path)), responses((status = 200, body = OrganizationResource)))]
+pub async fn delete_customer(State(app): State<App>, Path(id): Path<String>, call: Call) -> Answer {
+    step(app, id, Kind::Customer, Transition::Delete, call).await
 }

@@ -6,10 +6,10 @@ use axum::http::{HeaderValue, StatusCode, header};
 use chrono::Duration;
 use commands::usecase::users::NewCredential;
 use commands::{Caller, Command, Password, Submission};
+use domain::TokenId;
 use domain::text::Address;
-use domain::{TokenId, UserId};
 use projections::finder::{self, Scope};
-use projections::views::{AccessView, UserView, login_key};
+use projections::views::AccessView;
 use serde::Deserialize;
 use utoipa::ToSchema;
 
@@ -83,13 +83,9 @@ pub async fn sign_in(
 /// The record of the user who has this login now.
 async fn access(app: &App, login: &Address) -> Result<Option<std::sync::Arc<AccessView>>, Problem> {
     let (database, everything) = (app.database(), Scope::catalogue());
-    let Some(name) = finder::find_name(database, &login_key(login)).await? else { return Ok(None) };
-    let id = UserId(name.owner).to_string();
-    let user = finder::find::<UserView>(database, &everything, &id).await?;
-    if user.is_none_or(|user| user.person.login.folded() != login.folded()) {
-        return Ok(None);
-    }
-    Ok(finder::find::<AccessView>(database, &everything, &id).await?)
+    let found = finder::find_login(database, app.persons().vault(), login).await?;
+    let Some(user) = found else { return Ok(None) };
+    Ok(finder::find::<AccessView>(database, &everything, &user.id.to_string()).await?)
 }
 
 /// Signs out: ends the session whose token is sent.

@@ -10,6 +10,7 @@ use projections::finder;
 use projections::views::{OrganizationView, RequestView, SubscriptionView, UserView};
 
 use super::call::{Answer, Call, CommandParameters, Reader, resource};
+use super::events::shown_request;
 use super::list::{ListParameters, ListResource, page};
 use super::{Parameters, Path};
 use crate::app::App;
@@ -144,5 +145,13 @@ pub async fn get_request(State(app): State<App>, reader: Reader, Path(id): Path<
     let view = found.ok_or_else(Problem::not_found)?;
     reader.0.permit(Permission::ViewSubscriptions, &view.path).await?;
     let mut ingredients = finder::ingredients(app.database(), [view.as_ref()]).await?;
-    Ok(resource(&RequestResource::new(&view, ingredients.remove(&view.id)), 1))
+    let ingredients = match ingredients.remove(&view.id) {
+        None => None,
+        Some(request) => {
+            let holder = request.user.as_ref().map(|user| user.id);
+            let opened = app.persons().unlock(app.database(), holder).await?;
+            Some(shown_request(&request, &opened))
+        }
+    };
+    Ok(resource(&RequestResource::new(&view, ingredients), 1))
 }

@@ -6,9 +6,10 @@ use axum::extract::State;
 use axum::http::{HeaderValue, StatusCode, header};
 use chrono::{DateTime, Duration, Utc};
 use commands::Command;
-use commands::resource::{TokenResource, UserResource};
+use commands::resource::{SealedUserResource, TokenResource, UserResource};
 use commands::usecase::organizations::Because;
 use commands::usecase::users::{AssignRoles, CreateToken, CreateUser, EditUser, NewCredential};
+use domain::lifecycle::Transition;
 use domain::organization::Kind;
 use domain::permission::Permission;
 use domain::{TokenId, UserId};
@@ -18,7 +19,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::call::{Answer, Call, Reader, json_response, resource};
+use super::call::{Answer, Call, Reader, json_response, resource, respond};
 use super::list::{ListParameters, ListResource, page};
 use super::{Parameters, Path};
 use crate::app::App;
@@ -38,6 +39,22 @@ async fn find_organization(
     found.ok_or_else(Problem::not_found)
 }
 
+/// A user as he is shown.
+async fn show(app: &App, user: SealedUserResource) -> Result<UserResource, Problem> {
+    let opened = app.persons().unlock(app.database(), [user.id]).await?;
+    let person = opened.person(user.id, user.person.as_ref());
+    Ok(user.show(person))
+}
+
+/// Has a command about a user carried out, and answers with him as he is shown. Answers are kept sealed: one
+/// that is given again after he was erased does not bring him back.
+async fn command(app: &App, call: Call, command: Command) -> Answer {
+    let committed = call.commit(app, command).await?;
+    let kept = serde_json::from_str(committed.reply.body.get()).map_err(|_| Problem::internal())?;
+    let shown = serde_json::to_string(&show(app, kept).await?);
+    Ok(respond(committed, shown.expect("resources have text keys only")))
+}
+
 async fn list(
     app: &App,
     reader: &Reader,
@@ -50,7 +67,12 @@ async fn list(
     let mut query = parameters.take()?.query()?;
     query.owner = Some(organization.id.to_string());
     let found = finder::list::<UserView>(app.database(), &reader.0.scope(), &query).await?;
-    Ok(page(&found, |view| UserResource::from(view)))
+    let users = found.items.iter().map(|(_, user)| user.id);
+    let opened = app.persons().unlock(app.database(), users).await?;
+    Ok(page(&found, |view| {
+        let person = opened.person(view.id, view.person.as_ref());
+        SealedUserResource::from(view).show(person)
+    }))
 }
 
 async fn create(app: &App, organization: String, kind: Option<Kind>, call: Call) -> Answer {
@@ -64,7 +86,12 @@ async fn create(app: &App, organization: String, kind: Option<Kind>, call: Call)
         Some(password) if password.is_acceptable() => Some(app.passwords().hash(password).await?),
         _ => None,
     };
-    call.command(app, Command::CreateUser { organization, body, password }).await
+    command(app, call, Command::CreateUser { organization, body, password }).await
+}
+
+async fn step(app: App, id: String, step: Transition, call: Call) -> Answer {
+    let body = call.input()?;
+    command(&app, call, Command::TransitionUser { id, step, body }).await
 }
 
 /// Shows a user. Everybody sees himself.
@@ -76,7 +103,7 @@ pub async fn get_user(State(app): State<App>, reader: Reader, Path(id): Path<Str
     if view.id != reader.0.user {
         reader.0.permit(Permission::ViewUsers, &view.path).await?;
     }
-    Ok(resource(&UserResource::from(view.as_ref()), view.version))
+    Ok(resource(&show(&app, view.as_ref().into()).await?, view.version))
 }
 
 /// Changes who a user is; what is left out stays as it is.
@@ -85,7 +112,7 @@ pub async fn get_user(State(app): State<App>, reader: Reader, Path(id): Path<Str
     responses((status = 200, body = UserResource)))]
 pub async fn edit_user(State(app): State<App>, Path(id): Path<String>, call: Call) -> Answer {
     let (body, if_match) = (call.input()?, call.if_match);
-    call.command(&app, Command::EditUser { id, body, if_match }).await
+    command(&app, call, Command::EditUser { id, body, if_match }).await
 }
 
 /// Stops a user's sign-in, sessions and tokens; felt within a second.
@@ -93,17 +120,54 @@ pub async fn edit_user(State(app): State<App>, Path(id): Path<String>, call: Cal
     params(("id" = String, Path)), request_body = Because,
     responses((status = 200, body = UserResource)))]
 pub async fn disable_user(State(app): State<App>, Path(id): Path<String>, call: Call) -> Answer {
-    let body = call.input()?;
-    call.command(&app, Command::DisableUser { id, body }).await
+    step(app, id, Transition::Disable, call).await
 }
 
-/// Undoes that.
+/// Has a user in use again who was disabled or deprovisioned.
 #[utoipa::path(post, path = "/api/v2/users/{id}/enable", tag = "Users",
     params(("id" = String, Path)), request_body = Because,
     responses((status = 200, body = UserResource)))]
 pub async fn enable_user(State(app): State<App>, Path(id): Path<String>, call: Call) -> Answer {
+    step(app, id, Transition::Enable, call).await
+}
+
+/// Takes a user's services away, now and those that are to begin later. The record is kept.
+#[utoipa::path(post, path = "/api/v2/users/{id}/deprovision", tag = "Users",
+    params(("id" = String, Path)), request_body = Because,
+    responses((status = 200, body = UserResource)))]
+pub async fn deprovision_user(
+    State(app): State<App>,
+    Path(id): Path<String>,
+    call: Call,
+) -> Answer {
+    step(app, id, Transition::Deprovision, call).await
+}
+
+/// Restores a user who was deleted; he is deprovisioned then.
+#[utoipa::path(post, path = "/api/v2/users/{id}/restore", tag = "Users",
+    params(("id" = String, Path)), request_body = Because,
+    responses((status = 200, body = UserResource)))]
+pub async fn restore_user(State(app): State<App>, Path(id): Path<String>, call: Call) -> Answer {
+    step(app, id, Transition::Restore, call).await
+}
+
+/// Deletes a user who is deprovisioned: lists leave him out, and he can be restored.
+#[utoipa::path(delete, path = "/api/v2/users/{id}", tag = "Users",
+    params(("id" = String, Path)), responses((status = 200, body = UserResource)))]
+pub async fn delete_user(State(app): State<App>, Path(id): Path<String>, call: Call) -> Answer {
+    step(app, id, Transition::Delete, call).await
+}
+
+/// Forgets who a user is, for good. He must hold no services any more.
+///
+/// Names, mail address and login cannot be read any more, not in history either; the login is free. Sessions and
+/// tokens end, and the password is gone. What was charged for him stays as it is. It cannot be undone.
+#[utoipa::path(post, path = "/api/v2/users/{id}/erase", tag = "Users",
+    params(("id" = String, Path)), request_body = Because,
+    responses((status = 200, body = UserResource)))]
+pub async fn erase_user(State(app): State<App>, Path(id): Path<String>, call: Call) -> Answer {
     let body = call.input()?;
-    call.command(&app, Command::EnableUser { id, body }).await
+    command(&app, call, Command::EraseUser { id, body }).await
 }
 
 /// Gives a user exactly these roles.
@@ -112,7 +176,7 @@ pub async fn enable_user(State(app): State<App>, Path(id): Path<String>, call: C
     responses((status = 200, body = UserResource)))]
 pub async fn assign_roles(State(app): State<App>, Path(id): Path<String>, call: Call) -> Answer {
     let body = call.input()?;
-    call.command(&app, Command::AssignRoles { id, body }).await
+    command(&app, call, Command::AssignRoles { id, body }).await
 }
 
 /// A user's tokens.
@@ -222,7 +286,7 @@ pub async fn delete_token(
     call.command(&app, Command::DeleteToken { user, token }).await
 }
 
-/// Lists the users of a customer, by name.
+/// Lists the users of a customer, in the order in which they were added.
 #[utoipa::path(get, path = "/api/v2/customers/{id}/users", tag = "Users",
     params(("id" = String, Path), ListParameters),
     responses((status = 200, body = ListResource<UserResource>)))]
@@ -247,7 +311,7 @@ pub async fn create_in_customer(
     create(&app, id, Some(Kind::Customer), call).await
 }
 
-/// Lists the users of a reseller, by name.
+/// Lists the users of a reseller, in the order in which they were added.
 #[utoipa::path(get, path = "/api/v2/resellers/{id}/users", tag = "Users",
     params(("id" = String, Path), ListParameters),
     responses((status = 200, body = ListResource<UserResource>)))]
@@ -272,7 +336,7 @@ pub async fn create_in_reseller(
     create(&app, id, Some(Kind::Reseller), call).await
 }
 
-/// Lists the users of an organisation, by name.
+/// Lists the users of an organisation, in the order in which they were added.
 #[utoipa::path(get, path = "/api/v2/organizations/{id}/users", tag = "Users",
     params(("id" = String, Path), ListParameters),
     responses((status = 200, body = ListResource<UserResource>)))]

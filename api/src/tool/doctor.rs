@@ -133,6 +133,7 @@ pub(crate) async fn run(arguments: &DoctorArguments) -> Result<ExitCode> {
             look_at_clock(&mut report, &look.database).await?;
             look_at_log(&mut report, &look.database, arguments.deep).await?;
             look_at_views(&mut report, &look.database, arguments.deep).await?;
+            look_at_persons(&mut report, &look.database).await?;
             look.end().await?;
         }
     }
@@ -440,6 +441,35 @@ async fn look_at_views(report: &mut Report, database: &Database, deep: bool) -> 
         Err(error) => {
             report.fault(VIEWS, format!("they cannot be compared: {error:#}"), "see the log above");
         }
+    }
+    Ok(())
+}
+
+async fn look_at_persons(report: &mut Report, database: &Database) -> Result<()> {
+    const PERSONS: &str = "persons";
+    let condition = projections::condition(database).await?;
+    if !condition.missing.is_empty() || !condition.is_current {
+        return Ok(());
+    }
+    let sql = "select (select count(*) from view_user where kind in ('sealed', 'deleted sealed')), \
+               (select count(*) from view_user where kind in ('sealed', 'deleted sealed') and not exists \
+               (select 1 from person_key where person_key.user_id = view_user.key)), \
+               (select count(*) from person_key where exists (select 1 from view_user \
+               where view_user.key = person_key.user_id \
+               and view_user.kind in ('erased', 'deleted erased')))";
+    let row = &database.fetch(sql, &[]).await?[0];
+    let (sealed, lost, left) = (row.unsigned(0)?, row.unsigned(1)?, row.unsigned(2)?);
+    if lost > 0 {
+        let lost = counted(lost, "person has", "persons have");
+        let found = format!("{lost} no key: who they are cannot be read");
+        report.fault(PERSONS, found, "restore a backup that was made before the keys were lost");
+    } else if left > 0 {
+        let left = counted(left, "person", "persons");
+        let found = format!("the keys of {left} who were erased are still there");
+        report.fault(PERSONS, found, "keep a copy, and report it: this is a mistake");
+    } else {
+        let sealed = counted(sealed, "person is", "persons are");
+        report.ok(PERSONS, format!("{sealed} sealed, each with a key"));
     }
     Ok(())
 }

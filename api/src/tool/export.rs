@@ -22,7 +22,7 @@ const BUFFER_BYTES: usize = 1 << 20;
 
 /// Write a whole installation as lines of JSON, to import it into the other database
 ///
-/// Everything that cannot be folded from something else, as it is at one moment, while the server goes on: the log row by row, the answers kept for idempotency keys, what the installation remembers. Positions and hashes are those of the log. docs/EXPORT.md describes the form. Equal installations have equal exports.
+/// Everything that cannot be folded from something else, as it is at one moment, while the server goes on: the log row by row, the answers kept for idempotency keys, the keys that persons are sealed under (themselves sealed under the master key), what the installation remembers. Positions and hashes are those of the log. docs/EXPORT.md describes the form. Equal installations have equal exports.
 ///
 /// The master key is not in it. Exit code 0: the export is there and whole. 2: there is none, and why.
 #[derive(Args)]
@@ -55,16 +55,17 @@ pub(crate) async fn run(arguments: &ExportArguments) -> Result<ExitCode> {
         file.finish()?;
         exported
     };
-    let Transferred { events, rows, replies } = transferred;
+    let Transferred { events, rows, replies, keys } = transferred;
     let line = json!({
         "file": arguments.file,
         "events": events,
         "rows": rows,
         "replies": replies,
+        "keys": keys,
         "hash": hex(&head.hash),
     });
     let text = format!(
-        "{events} events and {replies} kept answers are in {}. The last hash is {}\n{}",
+        "{events} events, {replies} kept answers and the keys of {keys} persons are in {}. The last hash is {}\n{}",
         if to_standard { "the export".to_owned() } else { arguments.file.display().to_string() },
         hex(&head.hash),
         key_is_apart(&settings),

@@ -61,18 +61,19 @@ async fn import(
     ensure_is_empty(&settings).await?;
     let head = arrival.head();
     let transferred = settle(&settings, arrival).await.with_context(this)?;
-    let Transferred { events, rows, replies } = transferred;
+    let Transferred { events, rows, replies, keys } = transferred;
     arguments.tool.tell(
         &json!({
             "events": events,
             "rows": rows,
             "replies": replies,
+            "keys": keys,
             "hash": hex(&head.hash),
             "masterKeyFits": has_key,
         }),
         &format!(
-            "{events} events and {replies} kept answers are there now, at their positions and with \
-             their hashes. The last hash is {}\n{}",
+            "{events} events, {replies} kept answers and the keys of {keys} persons are there now, the \
+             events at their positions and with their hashes. The last hash is {}\n{}",
             hex(&head.hash),
             key_is_needed(&settings, has_key)
         ),

@@ -19,7 +19,7 @@ const UNTIL: &str = "2026-01-01";
 
 /// Fill an empty installation with a population, through the ordinary commands
 ///
-/// Resellers at several levels and customers of many sizes, who hire, subscribe, change, let people go, get special terms and tell some things too late, for months. The same arguments give the same log, to the byte, on both databases; time and ids are made up too.
+/// Resellers at several levels and customers of many sizes, who hire, subscribe, change, let people go, get special terms and tell some things too late, for months. The same arguments and the same master key give the same log, to the byte, on both databases; time, ids and keys are made up too.
 ///
 /// Exit code 0: done. 2: it is not, and why; begin again with another --data.
 #[derive(Args)]
@@ -62,7 +62,7 @@ pub(crate) async fn run(arguments: &SeedArguments) -> Result<ExitCode> {
     let plan = Plan { customers, months, seed, until, proof: None, billing };
     let days = plan.days()?;
     let bar = progress("Living", "{msg} {bar:30} {pos} of {len} days, {eta} left", days.into());
-    let made = populate(&database, plan, |day| bar.set_position(day)).await?;
+    let made = populate(&database, &keys, plan, |day| bar.set_position(day)).await?;
     bar.finish_and_clear();
     let head = log.head().await?;
     Demo::Seeded.note(&database).await?;

@@ -2,6 +2,7 @@
 
 use domain::billing::BillingSettings;
 use domain::billing_calendar::{BillingCalendar, BillingCalendarCommand};
+use domain::custom_fields::CustomFields;
 use domain::organization::{Contact, Details, Kind, Organization, OrganizationCommand, Purpose};
 use domain::role::DefaultRole;
 use domain::text::Code;
@@ -11,7 +12,7 @@ use projections::views::{NameView, PROVIDER_KEY, UserView};
 
 use crate::Reply;
 use crate::error::Stop;
-use crate::resource::UserResource;
+use crate::resource::SealedUserResource;
 use crate::unit::Unit;
 
 /// The number of the provider.
@@ -40,6 +41,7 @@ pub(crate) fn install(unit: &mut Unit<'_>, install: Install) -> Result<Reply, St
         billing_identifier: None,
         code: Code::proposed(&install.name, None),
         contact: Contact::default(),
+        custom_fields: CustomFields::default(),
         name: install.name,
         purpose: Purpose::Standard,
     };
@@ -62,10 +64,11 @@ pub(crate) fn install(unit: &mut Unit<'_>, install: Install) -> Result<Reply, St
 
     let id = UserId(unit.id());
     unit.begin::<User>(id);
+    let person = unit.seal_anew(id, &install.administrator);
     let command = UserCommand::Create {
         id,
         organization,
-        person: install.administrator,
+        person,
         roles: vec![
             DefaultRole::ProviderAdministrator.into(),
             DefaultRole::ServiceProviderDeveloper.into(),
@@ -74,12 +77,18 @@ pub(crate) fn install(unit: &mut Unit<'_>, install: Install) -> Result<Reply, St
     };
     unit.execute::<User>(id, &path, command)?;
     let view = unit.view::<UserView>(&id.to_string()).ok_or_else(Refusal::not_found)?;
-    let resource = UserResource::from(view.as_ref());
+    let resource = SealedUserResource::from(view.as_ref());
     Ok(Reply::created(format!("/users/{id}"), &resource, resource.version))
+}
+
+/// The provider's id.
+pub(crate) fn provider(unit: &mut Unit<'_>) -> Result<OrganizationId, Stop> {
+    let provider = unit.view::<NameView>(PROVIDER_KEY).ok_or_else(Refusal::not_found)?;
+    Ok(OrganizationId(provider.owner))
 }
 
 /// The provider's billing settings.
 pub(crate) fn settings(unit: &mut Unit<'_>) -> Result<BillingSettings, Stop> {
-    let provider = unit.view::<NameView>(PROVIDER_KEY).ok_or_else(Refusal::not_found)?;
-    super::billing_settings(unit, OrganizationId(provider.owner))
+    let provider = provider(unit)?;
+    super::billing_settings(unit, provider)
 }

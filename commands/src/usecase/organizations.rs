@@ -1,5 +1,8 @@
 //! Resellers and customers.
 
+use std::collections::BTreeMap;
+
+use domain::custom_fields::CustomFields;
 use domain::organization::{
     Contact, Details, Kind, Organization, OrganizationCommand, Purpose, Status,
 };
@@ -13,7 +16,7 @@ use serde::Deserialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::{ensure_seen, optional_reason};
+use super::ensure_seen;
 use crate::body::present;
 use crate::error::Stop;
 use crate::resource::OrganizationResource;
@@ -44,6 +47,8 @@ pub struct CreateOrganization {
     pub purpose: Option<PurposeText>,
     /// How to reach it.
     pub contact: Option<ContactText>,
+    /// What your own systems keep of it: up to 50 texts by the names of their fields.
+    pub custom_fields: Option<CustomFieldsText>,
     /// ISO 4217. Everybody bills in the provider's currency so far.
     pub currency: Option<String>,
 }
@@ -65,6 +70,22 @@ pub struct EditOrganization {
     pub purpose: Option<PurposeText>,
     /// How to reach it.
     pub contact: Option<ContactText>,
+    /// These fields are set; `null` removes one, and the others stay as they are.
+    pub custom_fields: Option<CustomFieldsText>,
+}
+
+/// Texts by the names of their fields.
+pub type CustomFieldsText = BTreeMap<String, Option<String>>;
+
+/// Sets and removes the custom fields that a body names.
+pub(crate) fn change_fields(
+    fields: &mut CustomFields,
+    changes: Option<&CustomFieldsText>,
+    faults: &mut Faults,
+) {
+    if let Some(changes) = changes {
+        fields.change(faults, "/customFields", changes);
+    }
 }
 
 /// Why an organisation is there.
@@ -126,7 +147,7 @@ impl ContactText {
 }
 
 /// The permission to manage organisations of a kind.
-fn manage(kind: Kind) -> Permission {
+pub(crate) fn manage(kind: Kind) -> Permission {
     match kind {
         Kind::Provider | Kind::Reseller => Permission::ManageResellers,
         Kind::Customer => Permission::ManageCustomers,
@@ -154,6 +175,7 @@ pub(crate) fn create(
     if parent.founded()?.kind == Kind::Customer {
         faults.add("/parentId", "not_a_seller", "A customer has no organisations below it.");
     }
+    let above = super::lineage(unit, parent_id)?;
     if parent_path.depth() >= DEPTH_MAX {
         faults.add("/parentId", "too_deep", "The tree of organisations is too deep here.");
     }
@@ -173,10 +195,13 @@ pub(crate) fn create(
         faults.take("/billingIdentifier", line(text, BILLING_IDENTIFIER_MAX_CHARS))
     });
     let contact = body.contact.clone().unwrap_or_default().parse(&mut faults);
+    let mut custom_fields = CustomFields::default();
+    change_fields(&mut custom_fields, body.custom_fields.as_ref(), &mut faults);
     faults.check()?;
+    ensure_active(unit, &above)?;
     let (Some(name), Some(code)) = (name, code) else { unreachable!("checked above") };
     let purpose = body.purpose.map_or(Purpose::Standard, Purpose::from);
-    let details = Details { billing_identifier, code, contact, name, purpose };
+    let details = Details { billing_identifier, code, contact, custom_fields, name, purpose };
 
     let id = OrganizationId(unit.id());
     unit.begin::<Organization>(id);
@@ -229,59 +254,19 @@ pub(crate) fn edit(
     if let Some(contact) = &body.contact {
         details.contact = contact.parse(&mut faults);
     }
+    change_fields(&mut details.custom_fields, body.custom_fields.as_ref(), &mut faults);
     faults.check()?;
     ensure_names_are_free(unit, id, &details)?;
     unit.execute::<Organization>(id, &path, OrganizationCommand::Edit(details))?;
     done(unit, id)
 }
 
-pub(crate) fn disable(
-    unit: &mut Unit<'_>,
-    id: &str,
-    kind: Kind,
-    body: Input<Because>,
-) -> Result<Reply, Stop> {
-    let (_, path) = find(unit, id, kind)?;
-    unit.permit(manage(kind), &path)?;
-    if unit.authority()?.is_some_and(|authority| authority.path == path) {
-        return Err(Refusal::conflict(
-            "yourself",
-            "You cannot disable your own organisation: nobody in it could enable it again.",
-        )
-        .into());
-    }
-    set_status(unit, id, kind, body, OrganizationCommand::Disable)
-}
-
-pub(crate) fn enable(
-    unit: &mut Unit<'_>,
-    id: &str,
-    kind: Kind,
-    body: Input<Because>,
-) -> Result<Reply, Stop> {
-    set_status(unit, id, kind, body, OrganizationCommand::Enable)
-}
-
-fn set_status(
-    unit: &mut Unit<'_>,
-    id: &str,
-    kind: Kind,
-    body: Input<Because>,
-    command: OrganizationCommand,
-) -> Result<Reply, Stop> {
-    let (id, path) = find(unit, id, kind)?;
-    unit.permit(manage(kind), &path)?;
-    let body = unit.take(body)?;
-    let mut faults = Faults::default();
-    let reason = optional_reason(&mut faults, body.reason.as_deref());
-    faults.check()?;
-    unit.because(None, reason);
-    unit.execute::<Organization>(id, &path, command)?;
-    done(unit, id)
-}
-
 /// The organisation of this id, if it is of this kind.
-fn find(unit: &mut Unit<'_>, id: &str, kind: Kind) -> Result<(OrganizationId, TenantPath), Stop> {
+pub(crate) fn find(
+    unit: &mut Unit<'_>,
+    id: &str,
+    kind: Kind,
+) -> Result<(OrganizationId, TenantPath), Stop> {
     let id: OrganizationId = id.parse().map_err(|_| Refusal::not_found())?;
     let organization = unit.load::<Organization>(id);
     let founded = organization.founded()?;
@@ -366,7 +351,7 @@ fn resource(unit: &mut Unit<'_>, id: OrganizationId) -> Result<OrganizationResou
     Ok(OrganizationResource::from(view.ok_or_else(Refusal::not_found)?.as_ref()))
 }
 
-fn done(unit: &mut Unit<'_>, id: OrganizationId) -> Result<Reply, Stop> {
+pub(crate) fn done(unit: &mut Unit<'_>, id: OrganizationId) -> Result<Reply, Stop> {
     let resource = resource(unit, id)?;
     Ok(Reply::done(&resource, resource.version))
 }
@@ -376,13 +361,18 @@ fn location(resource: &OrganizationResource) -> String {
     format!("/{plural}/{}", resource.id)
 }
 
-/// Whether an organisation is in use.
+/// Whether organisations are in use.
 pub(crate) fn ensure_active(unit: &mut Unit<'_>, ids: &[OrganizationId]) -> Result<(), Stop> {
     for id in ids {
-        if unit.load::<Organization>(*id).status != Status::Active {
+        let status = unit.load::<Organization>(*id).status;
+        if status != Status::Active {
+            let undo = if status == Status::Deleted { "restore and enable" } else { "enable" };
             return Err(Refusal::conflict(
                 "organization_disabled",
-                "The organisation, or one above it, is disabled; enable it first.",
+                format!(
+                    "The organisation, or one above it, is {}; {undo} it first.",
+                    status.name()
+                ),
             )
             .into());
         }

@@ -20,7 +20,7 @@ use projections::views::ServiceView;
 use serde::Deserialize;
 use utoipa::ToSchema;
 
-use super::{installation, optional_moment, optional_reason};
+use super::{installation, offers, optional_moment, optional_reason};
 use crate::error::Stop;
 use crate::resource::ServiceResource;
 use crate::unit::Unit;
@@ -146,6 +146,9 @@ pub struct ServiceRoleDocument {
 pub struct PublishService {
     /// A time or a date; now where it is left out. A plan's first price holds since ever.
     pub effective_at: Option<String>,
+    /// Whether everybody is offered it from now on, with all its plans, also those who come later. Otherwise it
+    /// has to be offered (`PUT /api/v2/organizations/{id}/offers/{service}`) before anybody can have it.
+    pub roll_out: Option<bool>,
     /// Kept with the event.
     pub reason: Option<String>,
 }
@@ -366,6 +369,9 @@ pub(crate) fn publish(
     body: Input<PublishService>,
 ) -> Result<Reply, Stop> {
     unit.require(Permission::PublishServices)?;
+    if body.as_ref().is_ok_and(|body| body.roll_out == Some(true)) {
+        unit.require(Permission::OfferServices)?;
+    }
     let key = ServiceKey::parse(key).ok_or_else(Refusal::not_found)?;
     let body = unit.take(body)?;
     let settings = installation::settings(unit)?;
@@ -374,8 +380,12 @@ pub(crate) fn publish(
         optional_moment(&mut faults, "/effectiveAt", body.effective_at.as_deref(), &settings);
     let reason = optional_reason(&mut faults, body.reason.as_deref());
     faults.check()?;
-    unit.because(from, reason);
+    unit.because(from, reason.clone());
     unit.execute::<Service>(&key, &TenantPath::provider(), ServiceCommand::Publish)?;
+    if body.roll_out == Some(true) {
+        unit.because(None, reason);
+        offers::roll_out(unit, &key)?;
+    }
     done(unit, &key)
 }
 

@@ -11,7 +11,8 @@ use domain::subscription::{
 use domain::text::line;
 use domain::user::User;
 use domain::{
-    Faults, OrganizationId, PlanKey, Refusal, ServiceKey, SubscriptionId, TenantPath, UserId,
+    CommandId, Faults, OrganizationId, PlanKey, Refusal, ServiceKey, SubscriptionId, TenantPath,
+    UserId,
 };
 use projections::views::{Holder, SubscriptionView, Verb};
 use serde::Deserialize;
@@ -19,7 +20,7 @@ use utoipa::ToSchema;
 
 use super::organizations::ensure_active;
 use super::users::ensure_user_active;
-use super::{billing_settings, lineage, optional_moment, optional_reason};
+use super::{billing_settings, lineage, offers, optional_moment, optional_reason};
 use crate::error::Stop;
 use crate::resource::SubscriptionResource;
 use crate::unit::Unit;
@@ -124,6 +125,36 @@ impl Recipient {
         }
     }
 
+    /// The service and its plan reach him through an unbroken chain of offers.
+    fn ensure_offered(
+        &self,
+        unit: &mut Unit<'_>,
+        sold: &Sold,
+        plan: Option<&Plan>,
+        faults: &mut Faults,
+    ) -> Result<(), Stop> {
+        match offers::plans_reaching(unit, &self.lineage, &sold.definition.key)? {
+            None => {
+                let detail =
+                    "This service is not offered here: each organisation above has to offer it on.";
+                faults.add("/service", "not_offered", detail);
+            }
+            Some(plans) if plan.is_some_and(|plan| !plans.contain(&plan.key)) => {
+                let offered = sold.on_sale().filter(|plan| plans.contain(&plan.key));
+                let offered: Vec<_> = offered.map(|plan| plan.key.as_str()).collect();
+                let detail = match &offered[..] {
+                    [] => "No plan of this service is offered here.".to_owned(),
+                    offered => {
+                        format!("This plan is not offered here; these are: {}.", offered.join(", "))
+                    }
+                };
+                faults.add("/plan", "plan_not_offered", detail);
+            }
+            Some(_) => {}
+        }
+        Ok(())
+    }
+
     /// Packages all that a wish is built from.
     fn request(
         &self,
@@ -152,7 +183,7 @@ impl Recipient {
         let user = match self.holder {
             Holder::Customer(_) => None,
             Holder::User(id) => {
-                let person = unit.load::<User>(id).known()?.person.clone();
+                let person = unit.load::<User>(id).person()?.sealed.clone();
                 Some(RequestUser { id, person })
             }
         };
@@ -301,6 +332,12 @@ fn provision(unit: &mut Unit<'_>, holder: Holder, body: Input<Provision>) -> Res
     }
     let plan = sold.plan(&body.plan, &mut faults).cloned();
     let instance = sold.instance(body.instance.as_deref(), &mut faults);
+    let slot = SubscriptionId::of_slot(holder.id(), &sold.definition.key, instance.as_deref());
+    let held = unit.load::<Subscription>(slot);
+    let held = held.held_at(from.unwrap_or(unit.now()));
+    if held.map(|held| held.plan) != plan.as_ref().map(|plan| &plan.key) {
+        recipient.ensure_offered(unit, &sold, plan.as_ref(), &mut faults)?;
+    }
     faults.check()?;
     let plan = plan.expect("an unknown plan is a fault");
     recipient.ensure_can_hold(unit)?;
@@ -346,6 +383,10 @@ pub(crate) fn change(
         faults.add("", "nothing_to_change", "Say which plan or quantity it is to be.");
     }
     let plan = plan.cloned();
+    // What runs goes on, whoever has withdrawn what.
+    if now_held.map(|held| held.plan) != plan.as_ref().map(|plan| &plan.key) {
+        recipient.ensure_offered(unit, &sold, plan.as_ref(), &mut faults)?;
+    }
     faults.check()?;
     let plan = plan.ok_or_else(Refusal::not_found)?;
     recipient.ensure_can_hold(unit)?;
@@ -374,6 +415,28 @@ pub(crate) fn deprovision(
     let command = SubscriptionCommand::Deprovision(unit.command_id());
     unit.execute::<Subscription>(id, &recipient.path, command)?;
     done(unit, id)
+}
+
+/// Whether anything is held, or is to be held later.
+pub(crate) fn is_to_end(unit: &mut Unit<'_>, view: &SubscriptionView) -> bool {
+    !unit.load::<Subscription>(view.id).ends_from(unit.now()).is_empty()
+}
+
+/// Takes away what is held and what is to be held later, each by a request of its own.
+pub(crate) fn end(
+    unit: &mut Unit<'_>,
+    view: &SubscriptionView,
+    reason: Option<&String>,
+) -> Result<(), Stop> {
+    for moment in unit.load::<Subscription>(view.id).ends_from(unit.now()) {
+        unit.because(Some(moment), reason.cloned());
+        // Where it ended before that by a change of plans, there is nothing to take away.
+        if unit.load::<Subscription>(view.id).held_at(moment).is_some() {
+            let command = SubscriptionCommand::Deprovision(CommandId(unit.id()));
+            unit.execute::<Subscription>(view.id, &view.path, command)?;
+        }
+    }
+    Ok(())
 }
 
 /// A subscription, the latest request that says what it is, and who holds it.

@@ -2,21 +2,26 @@
 
 use chrono::{DateTime, Utc};
 use domain::authority::{Begin, Dormant};
+use domain::custom_fields::CustomFields;
 use domain::event::Actor;
 use domain::organization::{Kind, Organization, Status};
 use domain::permission::Permission;
 use domain::role::{DefaultRole, RoleRef};
+use domain::seal::{Identity, LoginHash};
 use domain::text::{Address, name};
 use domain::user::{Credential, Impersonation, Person, Proof, User, UserCommand};
 use domain::{Faults, OrganizationId, Refusal, TenantPath, TokenId, UserId};
-use projections::views::{NameView, OrganizationView, UserView, login_key};
+use projections::views::{
+    NameView, OrganizationView, SubscriptionStatus, SubscriptionView, UserView, login_key,
+};
 use serde::Deserialize;
 use utoipa::ToSchema;
 
-use super::organizations::{Because, ensure_active, taken};
+use super::organizations::{Because, CustomFieldsText, change_fields, ensure_active, taken};
 use super::{ensure_seen, optional_reason, roles};
+use crate::body::present;
 use crate::error::Stop;
-use crate::resource::{TokenResource, UserResource};
+use crate::resource::{SealedUserResource, TokenResource};
 use crate::unit::Unit;
 use crate::{Input, Password, Reply};
 
@@ -28,9 +33,11 @@ const TOKEN_DAYS_MAX: i64 = 3_650;
 const TOKEN_NAME_MAX_CHARS: usize = 100;
 /// Most roles that a user is given.
 const ROLES_MAX: usize = 50;
+/// Services that are named to whom cannot erase their holder.
+const SERVICES_NAMED: usize = 5;
 
 /// A new user.
-#[derive(Clone, Debug, Deserialize, ToSchema)]
+#[derive(Clone, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct CreateUser {
     /// First name.
@@ -41,7 +48,14 @@ pub struct CreateUser {
     pub email: String,
     /// Unique name to sign in with; the mail address where it is left out.
     pub login: Option<String>,
-    /// What he may do: default roles by name, custom ones by id, those of services as `crm:agent`. The first user of a customer is its administrator
+    /// Where in the organisation.
+    pub department: Option<String>,
+    /// Where in the world.
+    pub location: Option<String>,
+    /// What your own systems keep of the user: up to 50 texts by the names of their fields.
+    pub custom_fields: Option<CustomFieldsText>,
+    /// What he may do: default roles by name, custom ones by id, those of services as `crm:agent`. The first user of
+    /// a customer is its administrator
     /// where this is left out.
     pub roles: Option<Vec<String>>,
     /// How he signs in: 10 to 200 characters. Without it he cannot, yet.
@@ -49,7 +63,7 @@ pub struct CreateUser {
 }
 
 /// Changes to a user: what is left out stays as it is.
-#[derive(Clone, Debug, Deserialize, ToSchema)]
+#[derive(Clone, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct EditUser {
     /// First name.
@@ -60,7 +74,30 @@ pub struct EditUser {
     pub email: Option<String>,
     /// Unique name to sign in with.
     pub login: Option<String>,
+    /// Where in the organisation; `null` removes it.
+    #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Option<String>)]
+    pub department: Option<Option<String>>,
+    /// Where in the world; `null` removes it.
+    #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Option<String>)]
+    pub location: Option<Option<String>>,
+    /// These fields are set; `null` removes one, and the others stay as they are.
+    pub custom_fields: Option<CustomFieldsText>,
 }
+
+/// What would be printed of a person ends up in a log.
+macro_rules! never_printed {
+    ($($body:ident),*) => {
+        $(impl std::fmt::Debug for $body {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str(concat!(stringify!($body), "(***)"))
+            }
+        })*
+    };
+}
+
+never_printed!(CreateUser, EditUser);
 
 /// Exactly these roles.
 #[derive(Clone, Debug, Deserialize, ToSchema)]
@@ -174,6 +211,10 @@ pub(crate) fn create(
         Some(login) => faults.take("/login", Address::parse(login)),
         None => email.clone(),
     };
+    let department = optional_line(&mut faults, "/department", body.department.as_deref());
+    let location = optional_line(&mut faults, "/location", body.location.as_deref());
+    let mut custom_fields = CustomFields::default();
+    change_fields(&mut custom_fields, body.custom_fields.as_ref(), &mut faults);
     let roles = match &body.roles {
         Some(names) => granted(names, unit, organization, &[], &mut faults)?,
         None => first_users_roles(unit, organization, kind)?,
@@ -187,11 +228,17 @@ pub(crate) fn create(
     else {
         unreachable!("checked above")
     };
-    let person = Person { email, first_name, last_name, login };
+    let person = Person {
+        department,
+        location,
+        custom_fields,
+        ..Person::new(&first_name, &last_name, email, login)
+    };
 
     let id = UserId(unit.id());
     unit.begin::<User>(id);
     ensure_login_is_free(unit, id, &person.login)?;
+    let person = unit.seal_anew(id, &person);
     let command = UserCommand::Create { id, organization, person, roles, password };
     unit.execute::<User>(id, &path, command)?;
     let resource = resource(unit, id)?;
@@ -216,6 +263,11 @@ fn first_users_roles(
     Ok(if lacking.is_none() { roles } else { vec![] })
 }
 
+/// A line of a body's field, if it has one.
+fn optional_line(faults: &mut Faults, pointer: &str, text: Option<&str>) -> Option<String> {
+    text.and_then(|text| faults.take(pointer, name(text)))
+}
+
 pub(crate) fn edit(
     unit: &mut Unit<'_>,
     id: &str,
@@ -228,7 +280,9 @@ pub(crate) fn edit(
     let seen = unit.view::<UserView>(&id.to_string());
     ensure_seen(if_match, seen.map(|view| view.version))?;
 
-    let mut person = unit.load::<User>(id).known()?.person.clone();
+    let known = unit.load::<User>(id).person()?.clone();
+    let before = unit.open(id, &known.sealed)?;
+    let mut person = before.clone();
     let mut faults = Faults::default();
     let mut set = |field: &mut String, pointer, text: &Option<String>| {
         if let Some(name) = text.as_deref().and_then(|text| faults.take(pointer, name(text))) {
@@ -245,45 +299,71 @@ pub(crate) fn edit(
     };
     set(&mut person.email, "/email", &body.email);
     set(&mut person.login, "/login", &body.login);
+    if let Some(department) = &body.department {
+        person.department = optional_line(&mut faults, "/department", department.as_deref());
+    }
+    if let Some(location) = &body.location {
+        person.location = optional_line(&mut faults, "/location", location.as_deref());
+    }
+    change_fields(&mut person.custom_fields, body.custom_fields.as_ref(), &mut faults);
     faults.check()?;
     ensure_login_is_free(unit, id, &person.login)?;
-    unit.execute::<User>(id, &path, UserCommand::Edit(person))?;
+    // Sealed once more, the same person would look like another one.
+    let identity = if person == before { known } else { unit.seal(id, &person) };
+    unit.execute::<User>(id, &path, UserCommand::Edit(identity))?;
     done(unit, id)
 }
 
-pub(crate) fn disable(unit: &mut Unit<'_>, id: &str, body: Input<Because>) -> Result<Reply, Stop> {
+/// Forgets who somebody is, for good: what is stored of him can be read no more, and what he held stays in the
+/// ledger as it is.
+pub(crate) fn erase(unit: &mut Unit<'_>, id: &str, body: Input<Because>) -> Result<Reply, Stop> {
     let (id, path) = find(unit, id)?;
     unit.permit(Permission::ManageUsers, &path)?;
     if unit.caller().acts_as() == Some(id) {
         return Err(Refusal::conflict(
             "yourself",
-            "You cannot disable yourself: you could not enable yourself again.",
+            "You cannot erase yourself; somebody else who manages users can.",
         )
         .into());
     }
-    set_status(unit, id, &path, body, UserCommand::Disable)
-}
-
-pub(crate) fn enable(unit: &mut Unit<'_>, id: &str, body: Input<Because>) -> Result<Reply, Stop> {
-    let (id, path) = find(unit, id)?;
-    unit.permit(Permission::ManageUsers, &path)?;
-    set_status(unit, id, &path, body, UserCommand::Enable)
-}
-
-fn set_status(
-    unit: &mut Unit<'_>,
-    id: UserId,
-    path: &TenantPath,
-    body: Input<Because>,
-    command: UserCommand,
-) -> Result<Reply, Stop> {
     let body = unit.take(body)?;
     let mut faults = Faults::default();
     let reason = optional_reason(&mut faults, body.reason.as_deref());
     faults.check()?;
+    ensure_holds_nothing(unit, id)?;
     unit.because(None, reason);
-    unit.execute::<User>(id, path, command)?;
+    unit.execute::<User>(id, &path, UserCommand::Erase)?;
+    if unit.has_decided() {
+        unit.take_key_away(id);
+    }
     done(unit, id)
+}
+
+/// Nobody is erased for whom something is still to be done or charged.
+fn ensure_holds_nothing(unit: &mut Unit<'_>, id: UserId) -> Result<(), Stop> {
+    let now = unit.now();
+    let is_over = |view: &SubscriptionView| {
+        view.status_at(now) == SubscriptionStatus::NotProvisioned
+            && view.scheduled_after(now).next().is_none()
+    };
+    let held = unit.held_by(id);
+    let left: Vec<_> = held.iter().filter(|view| !is_over(view)).collect();
+    if left.is_empty() {
+        return Ok(());
+    }
+    let named = left.iter().take(SERVICES_NAMED);
+    let named: Vec<_> = named.map(|view| format!("{} ({})", view.service, view.id)).collect();
+    let more = left.len().saturating_sub(SERVICES_NAMED);
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    Err(Refusal::conflict(
+        "holds_services",
+        format!(
+            "The user still holds {}{more}; deprovision these first \
+             (POST /api/v2/subscriptions/{{id}}/deprovision), as of now or earlier.",
+            named.join(", ")
+        ),
+    )
+    .into())
 }
 
 pub(crate) fn assign_roles(
@@ -448,30 +528,44 @@ pub(crate) fn find(unit: &mut Unit<'_>, id: &str) -> Result<(UserId, TenantPath)
 }
 
 fn ensure_login_is_free(unit: &mut Unit<'_>, id: UserId, login: &Address) -> Result<(), Stop> {
-    let Some(name) = unit.view::<NameView>(&login_key(login)) else {
-        return Ok(());
-    };
-    let owner = UserId(name.owner);
-    if owner != id && unit.load::<User>(owner).known()?.person.login.folded() == login.folded() {
-        return Err(taken("login", "Another user has this login."));
+    let hashes = unit.vault().logins(login);
+    for hash in &hashes {
+        let Some(name) = unit.view::<NameView>(&login_key(hash)) else {
+            continue;
+        };
+        let owner = UserId(name.owner);
+        if owner != id && has_login(unit, owner, &hashes)? {
+            return Err(taken("login", "Another user has this login."));
+        }
     }
     Ok(())
 }
 
-fn resource(unit: &mut Unit<'_>, id: UserId) -> Result<UserResource, Stop> {
-    let view = unit.view::<UserView>(&id.to_string());
-    Ok(UserResource::from(view.ok_or_else(Refusal::not_found)?.as_ref()))
+/// Whether somebody who took a login once has it still.
+fn has_login(unit: &mut Unit<'_>, id: UserId, hashes: &[LoginHash]) -> Result<bool, Stop> {
+    let user = unit.load::<User>(id);
+    let has_it = |person: &Identity| hashes.contains(&person.login);
+    Ok(user.known()?.person.as_ref().is_some_and(has_it))
 }
 
-fn done(unit: &mut Unit<'_>, id: UserId) -> Result<Reply, Stop> {
+fn resource(unit: &mut Unit<'_>, id: UserId) -> Result<SealedUserResource, Stop> {
+    let view = unit.view::<UserView>(&id.to_string());
+    Ok(SealedUserResource::from(view.ok_or_else(Refusal::not_found)?.as_ref()))
+}
+
+pub(crate) fn done(unit: &mut Unit<'_>, id: UserId) -> Result<Reply, Stop> {
     let resource = resource(unit, id)?;
     Ok(Reply::done(&resource, resource.version))
 }
 
 /// Whether a user is in use.
 pub(crate) fn ensure_user_active(unit: &mut Unit<'_>, id: UserId) -> Result<(), Stop> {
-    if unit.load::<User>(id).status == Status::Active {
+    let user = unit.load::<User>(id);
+    user.person()?;
+    if user.status == Status::Active {
         return Ok(());
     }
-    Err(Refusal::conflict("user_disabled", "The user is disabled; enable him first.").into())
+    let undo = if user.status == Status::Deleted { "restore and enable" } else { "enable" };
+    let detail = format!("The user is {}; {undo} him first.", user.status.name());
+    Err(Refusal::conflict("user_disabled", detail).into())
 }

@@ -1,15 +1,15 @@
 //! The committer: writes what was decided, a batch at a time, and knows where the log ends.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use domain::event::{Recorded, StoredForm};
-use domain::{Bug, planted};
+use domain::{Bug, UserId, planted};
 use eventstore::{
-    Connection, Database, EVENT_LAYOUT, Error, Hash, Head, REPLY_LAYOUT, ROW_EVENTS_MAX, Rows,
-    SHAPE_LAYOUT, Value,
+    Connection, Database, EVENT_LAYOUT, Error, GONE_PERSON_KEY_LAYOUT, Hash, Head,
+    PERSON_KEY_LAYOUT, PERSON_KEYS, REPLY_LAYOUT, ROW_EVENTS_MAX, Rows, SHAPE_LAYOUT, Value,
 };
 
-use crate::cache::{KeptReply, Layer};
+use crate::cache::{KeptReply, Layer, SealedKey};
 use crate::unit::Decided;
 
 /// What commands have decided and is not yet committed.
@@ -23,11 +23,55 @@ pub(crate) struct Batch {
     stored: Vec<StoredForm>,
     /// Answers to be kept: key, hash of the request, answer.
     kept: Vec<(String, Hash, Vec<u8>)>,
+    keys: PersonKeys,
+}
+
+/// Persons' keys that a batch makes, and those that it takes away.
+#[derive(Default)]
+struct PersonKeys {
+    made: BTreeMap<UserId, SealedKey>,
+    gone: BTreeSet<UserId>,
+}
+
+impl PersonKeys {
+    fn put(&mut self, user: UserId, key: Option<SealedKey>) {
+        match key {
+            Some(key) => {
+                self.made.insert(user, key);
+            }
+            // One that was made in the same batch is never written.
+            None if self.made.remove(&user).is_some() => {}
+            None => {
+                self.gone.insert(user);
+            }
+        }
+    }
+
+    fn extend(&mut self, newer: Self) {
+        let made = newer.made.into_iter().map(|(user, key)| (user, Some(key)));
+        let gone = newer.gone.into_iter().map(|user| (user, None));
+        made.chain(gone).for_each(|(user, key)| self.put(user, key));
+    }
+
+    fn rows(&self) -> [Rows; 2] {
+        let mut made = Rows::new(PERSON_KEYS, &PERSON_KEY_LAYOUT);
+        for (user, key) in &self.made {
+            made.push([Value::Text(user.to_string()), Value::Bytes(key.to_vec())]);
+        }
+        let mut gone = Rows::new(PERSON_KEYS, &GONE_PERSON_KEY_LAYOUT);
+        for user in self.gone.iter().filter(|_| !planted(Bug::ErasedKeyStays)) {
+            gone.push([Value::Text(user.to_string())]);
+        }
+        [made, gone]
+    }
 }
 
 impl Batch {
     /// Adds what one command decided on top of it.
     pub(crate) fn take_in(&mut self, command: Decided, kept: Option<(String, Hash, Vec<u8>)>) {
+        for (user, key) in &command.layer.keys {
+            self.keys.put(*user, key.clone());
+        }
         self.layer.absorb(command.layer);
         self.events.extend(command.events);
         if let Some((key, request, answer)) = kept {
@@ -60,6 +104,7 @@ impl Batch {
         self.events.extend(newer.events);
         self.stored.extend(newer.stored);
         self.kept.extend(newer.kept);
+        self.keys.extend(newer.keys);
     }
 }
 
@@ -230,7 +275,8 @@ impl Committer {
                 Value::Int(head.recorded_at),
             ]);
         }
-        let mut all = vec![events, shapes, replies];
+        let [made, gone] = batch.keys.rows();
+        let mut all = vec![events, shapes, replies, made, gone];
         all.retain(|rows| !rows.is_empty());
         all.extend(documents);
         (head, all)

@@ -5,10 +5,11 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
+use domain::seal::Vault;
 use domain::subscription::Subscription;
-use domain::{Bug, planted};
+use domain::{Bug, TenantPath, UserId, planted};
 use eventstore::{Connection, Database, Engine, Error as StoreError, Head, Log, Value, failpoint};
-use projections::Wants;
+use projections::{Views, Wants, finder};
 use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinError, JoinHandle};
 
@@ -19,7 +20,7 @@ use super::{
 };
 use crate::cache::{self, Cache, KeptReply, Layer};
 use crate::error::{Error, Stop};
-use crate::unit::{Ground, REPLIES, STREAMS, Unit, stream};
+use crate::unit::{BELOW, Ground, HELD, PERSON_KEYS, REPLIES, STREAMS, Unit, stream};
 use crate::usecase::organizations::DEPTH_MAX;
 
 /// Rounds of loading what a command needs before it is given up: what one load shows may name the
@@ -78,6 +79,7 @@ pub(super) struct Worker {
     log: Log,
     /// Reads what the commands ask for; the committer's connection is busy writing.
     reader: Option<Connection>,
+    vault: Vault,
     ambient: Arc<dyn AmbientDebug>,
     settings: WriterSettings,
     on_commit: OnCommit,
@@ -117,6 +119,7 @@ impl From<Head> for End {
 impl Worker {
     pub(super) async fn connect(
         database: Database,
+        vault: Vault,
         ambient: Arc<dyn AmbientDebug>,
         settings: WriterSettings,
         on_commit: OnCommit,
@@ -130,6 +133,7 @@ impl Worker {
             log: Log::new(database.clone()),
             reader: Some(database.batch_connection().await?),
             database,
+            vault,
             ambient,
             settings,
             on_commit,
@@ -435,6 +439,7 @@ impl Worker {
             next_position: self.end.position + 1 + batch.events.len() as u64,
             now,
             ambient: self.ambient.as_ref(),
+            vault: &self.vault,
         };
         let mut unit = Unit::new(ground, submission.caller);
         let ran = catch_unwind(AssertUnwindSafe(|| answer(&mut unit, submission)));
@@ -505,6 +510,34 @@ impl Worker {
                 let kept = KeptReply { request, answer: row.bytes(2)?.into() };
                 layer.replies.insert(row.text(0)?.to_owned(), Some(kept));
             }
+        }
+        if let Some(users) = wants.0.get(PERSON_KEYS) {
+            let sql = format!(
+                "select user_id, sealed from {PERSON_KEYS} where {}",
+                self.database.engine().any_of("user_id", 1)
+            );
+            let users: Vec<_> = users.iter().cloned().collect();
+            let rows = connection.fetch(&sql, &[Value::Texts(users.clone())]).await?;
+            let ids = users.iter().filter_map(|user| user.parse::<UserId>().ok());
+            layer.keys.extend(ids.map(|id| (id, None)));
+            for row in rows {
+                if let Ok(id) = row.text(0)?.parse() {
+                    layer.keys.insert(id, Some(row.bytes(1)?.into()));
+                }
+            }
+        }
+        if let Some(holders) = wants.0.get(HELD) {
+            let holders: Vec<_> = holders.iter().cloned().collect();
+            layer.lists.extend(holders.iter().map(|holder| (holder.clone(), Vec::new())));
+            for (holder, key) in finder::held_by(connection, holders).await? {
+                layer.lists.entry(holder).or_default().push(key);
+            }
+        }
+        for list in wants.0.get(BELOW).into_iter().flatten() {
+            let (table, path) = list.split_once(' ').expect("a table and a path");
+            let path = TenantPath::parse(path).expect("an organisation's path");
+            let keys = Views::keys_below(connection, table, &path).await?;
+            layer.lists.insert(list.clone(), keys);
         }
         layer.views.load(connection, wants, "").await
     }

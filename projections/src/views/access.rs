@@ -68,10 +68,16 @@ impl View for AccessView {
             });
         }
         let mut view = before?;
+        view.status = happened.status(view.status);
         match happened {
-            UserEvent::Disabled {} => view.status = Status::Disabled,
-            UserEvent::Enabled {} => view.status = Status::Active,
             UserEvent::RolesAssigned { roles } => view.roles.clone_from(roles),
+            UserEvent::Erased {} => {
+                view.roles.clear();
+                view.password = None;
+                view.tokens.clear();
+                view.sessions.clear();
+                view.impersonations.clear();
+            }
             UserEvent::PasswordSet { proof } => {
                 view.password = Some(proof.clone());
                 view.sessions.clear();
@@ -90,7 +96,13 @@ impl View for AccessView {
             UserEvent::ImpersonationEnded { id } => {
                 view.impersonations.retain(|it| it.credential.id != *id);
             }
-            UserEvent::Created { .. } | UserEvent::Edited { .. } => {}
+            UserEvent::Created { .. }
+            | UserEvent::Edited { .. }
+            | UserEvent::Disabled {}
+            | UserEvent::Enabled {}
+            | UserEvent::Deprovisioned {}
+            | UserEvent::Deleted {}
+            | UserEvent::Restored {} => {}
         }
         Some(view)
     }

@@ -3,7 +3,8 @@
 use domain::event::{Event, Recorded};
 use domain::organization::OrganizationEvent;
 use domain::role::RoleEvent;
-use domain::text::{Address, Code};
+use domain::seal::LoginHash;
+use domain::text::Code;
 use domain::user::UserEvent;
 use domain::{OrganizationId, TenantPath};
 use serde::{Deserialize, Serialize};
@@ -24,8 +25,8 @@ pub const PROVIDER_KEY: &str = "provider";
 
 /// The key of a login.
 #[must_use]
-pub fn login_key(login: &Address) -> String {
-    format!("login:{}", login.folded())
+pub fn login_key(login: &LoginHash) -> String {
+    format!("login:{}", login.as_str())
 }
 
 /// The key of an organisation's code.

@@ -10,7 +10,7 @@ use domain::user::UserEvent;
 use domain::{OrganizationId, RoleId, TenantPath};
 use serde::{Deserialize, Serialize};
 
-use super::held_in;
+use super::{deleted_at, held_in, kept_as};
 use crate::document::{Index, Touch, View};
 
 /// A provider, reseller or customer.
@@ -41,6 +41,8 @@ pub struct OrganizationView {
     pub given: BTreeSet<RoleId>,
     /// When it was founded.
     pub created_at: DateTime<Utc>,
+    /// When it was deleted, where it is.
+    pub deleted_at: Option<DateTime<Utc>>,
     /// Of its stream; its `ETag`.
     pub version: u64,
 }
@@ -48,11 +50,16 @@ pub struct OrganizationView {
 impl View for OrganizationView {
     const TABLE: &'static str = "view_organization";
     const INDEXES: &'static [&'static str] = &["owner, sort, key", "path", "kind, sort, key"];
+    const CAN_BE_DELETED: bool = true;
     held_in!(organizations);
 
     fn touched(event: &Recorded) -> Vec<Touch> {
         match &event.event {
-            Event::Organization(OrganizationEvent::Overridden(_)) => vec![],
+            Event::Organization(
+                OrganizationEvent::Overridden(_)
+                | OrganizationEvent::Offered(_)
+                | OrganizationEvent::OfferWithdrawn(_),
+            ) => vec![],
             Event::Organization(_) => match event.stream.split_once('-') {
                 Some((_, id)) => vec![Touch::own(id, event)],
                 None => vec![],
@@ -94,6 +101,7 @@ impl View for OrganizationView {
                 roles_made: 0,
                 given: BTreeSet::new(),
                 created_at: event.effective_at,
+                deleted_at: None,
                 version: event.version,
             });
         }
@@ -108,14 +116,10 @@ impl View for OrganizationView {
             }
             Event::Organization(happened) => {
                 view.version = event.version;
-                match happened {
-                    OrganizationEvent::Edited { details } => view.details = details.clone(),
-                    OrganizationEvent::Disabled {} => view.status = Status::Disabled,
-                    OrganizationEvent::Enabled {} => view.status = Status::Active,
-                    OrganizationEvent::Created { .. }
-                    | OrganizationEvent::Overridden(_)
-                    | OrganizationEvent::RoleGiven { .. }
-                    | OrganizationEvent::RoleTaken { .. } => {}
+                view.status = happened.status(view.status);
+                view.deleted_at = deleted_at(view.status, view.deleted_at, event);
+                if let OrganizationEvent::Edited { details } = happened {
+                    view.details = details.clone();
                 }
             }
             Event::User(UserEvent::Created { .. }) => view.users_added += 1,
@@ -137,7 +141,7 @@ impl View for OrganizationView {
         Index {
             path: self.path.to_string(),
             owner: self.parent.map(|parent| parent.to_string()).unwrap_or_default(),
-            kind: self.kind.name().to_owned(),
+            kind: kept_as(self.kind.name(), self.status),
             sort: self.details.name.to_lowercase(),
             ..Index::default()
         }

@@ -4,11 +4,12 @@ use chrono::{DateTime, Utc};
 use domain::event::{Event, Recorded};
 use domain::organization::Status;
 use domain::role::RoleRef;
-use domain::user::{Person, UserEvent};
+use domain::seal::{Identity, Sealed};
+use domain::user::UserEvent;
 use domain::{OrganizationId, TenantPath, UserId};
 use serde::{Deserialize, Serialize};
 
-use super::held_in;
+use super::{deleted_at, held_in, kept_as};
 use crate::document::{Index, Touch, View};
 
 /// A person who belongs to an organisation.
@@ -21,15 +22,20 @@ pub struct UserView {
     pub organization: OrganizationId,
     /// That organisation's place in the tree.
     pub path: TenantPath,
-    /// Who it is.
-    #[serde(flatten)]
-    pub person: Person,
+    /// The position of the event that added him: what lists are sorted by.
+    pub added: u64,
+    /// Who it is, sealed; none: he was erased.
+    pub person: Option<Identity>,
     /// What he may do.
     pub roles: Vec<RoleRef>,
     /// Whether he may sign in.
     pub status: Status,
     /// When he was added.
     pub created_at: DateTime<Utc>,
+    /// When he was erased.
+    pub erased_at: Option<DateTime<Utc>>,
+    /// When he was deleted, where he is.
+    pub deleted_at: Option<DateTime<Utc>>,
     /// Of the stream; its `ETag`.
     pub version: u64,
 }
@@ -39,8 +45,12 @@ fn shows(event: &UserEvent) -> bool {
     match event {
         UserEvent::Created { .. }
         | UserEvent::Edited { .. }
+        | UserEvent::Erased {}
         | UserEvent::Disabled {}
         | UserEvent::Enabled {}
+        | UserEvent::Deprovisioned {}
+        | UserEvent::Deleted {}
+        | UserEvent::Restored {}
         | UserEvent::RolesAssigned { .. } => true,
         UserEvent::PasswordSet { .. }
         | UserEvent::TokenCreated(_)
@@ -55,6 +65,8 @@ fn shows(event: &UserEvent) -> bool {
 impl View for UserView {
     const TABLE: &'static str = "view_user";
     const INDEXES: &'static [&'static str] = &["owner, sort, key", "path, sort, key"];
+    const SORT_STAYS: bool = true;
+    const CAN_BE_DELETED: bool = true;
     held_in!(users);
 
     fn touched(event: &Recorded) -> Vec<Touch> {
@@ -75,21 +87,34 @@ impl View for UserView {
                 id: *id,
                 organization: *organization,
                 path: event.path.clone(),
-                person: person.clone(),
+                added: event.position,
+                person: Some(person.clone()),
                 roles: roles.clone(),
                 status: Status::Active,
                 created_at: event.effective_at,
+                erased_at: None,
+                deleted_at: None,
                 version: event.version,
             });
         }
         let mut view = before?;
         view.version = event.version;
+        view.status = happened.status(view.status);
+        view.deleted_at = deleted_at(view.status, view.deleted_at, event);
         match happened {
-            UserEvent::Edited { person } => view.person = person.clone(),
-            UserEvent::Disabled {} => view.status = Status::Disabled,
-            UserEvent::Enabled {} => view.status = Status::Active,
+            UserEvent::Edited { person } => view.person = Some(person.clone()),
+            UserEvent::Erased {} => {
+                view.person = None;
+                view.erased_at = Some(event.recorded_at);
+                view.roles.clear();
+            }
             UserEvent::RolesAssigned { roles } => view.roles.clone_from(roles),
             UserEvent::Created { .. }
+            | UserEvent::Disabled {}
+            | UserEvent::Enabled {}
+            | UserEvent::Deprovisioned {}
+            | UserEvent::Deleted {}
+            | UserEvent::Restored {}
             | UserEvent::PasswordSet { .. }
             | UserEvent::TokenCreated(_)
             | UserEvent::TokenDeleted { .. }
@@ -105,7 +130,15 @@ impl View for UserView {
         Index {
             path: self.path.to_string(),
             owner: self.organization.to_string(),
-            sort: self.person.full_name().to_lowercase(),
+            kind: kept_as(
+                match self.person.as_ref().map(|person| &person.sealed) {
+                    Some(Sealed::Text(_)) => "sealed",
+                    Some(Sealed::Clear(_)) => "clear",
+                    None => "erased",
+                },
+                self.status,
+            ),
+            sort: format!("{:020}", self.added),
             ..Index::default()
         }
     }

@@ -17,7 +17,7 @@ use serde_json::json;
 use super::served::{Asked, populate};
 use super::{Figure, Size, Subject, machine, median, percentile, rate};
 use crate::witness::server::Program;
-use crate::world::{Place, TestAmbient, TestDatabase, World, body};
+use crate::world::{Place, TestAmbient, TestDatabase, World, body, vault};
 
 /// Events that `atrium seed` makes for each customer in twelve months, about.
 const EVENTS_PER_CUSTOMER: usize = 90;
@@ -106,6 +106,7 @@ async fn in_process(
     let ambient = TestAmbient::at("2026-01-01T00:00:00Z");
     let (writer, thread) = Writer::start(
         database.clone(),
+        vault(),
         ambient.clone(),
         WriterSettings::default(),
         Box::new(|_| ()),

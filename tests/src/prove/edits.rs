@@ -162,6 +162,7 @@ impl Made {
         let end = log.head().await?.position + DAY_EVENTS;
         let (writer, thread) = Writer::start(
             database.clone(),
+            keys.vault(),
             ambient.clone(),
             WriterSettings::default(),
             Box::new(|_| ()),

@@ -253,7 +253,7 @@ async fn recovered(witness: &Witness, server: &Server) -> Result<()> {
 /// Of the storm's commands, those that were done are in the log once, and those that were turned away are not.
 async fn nothing_is_lost(witness: &Witness, fates: &[(Intent, Fate)]) -> Result<()> {
     let database = witness.open().await?;
-    let log = read(&database).await?;
+    let log = read(&database, &witness.persons()?).await?;
     database.close().await;
     let mut commands: HashMap<&str, Vec<&str>> = HashMap::new();
     for effect in &log {

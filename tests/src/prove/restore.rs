@@ -52,11 +52,12 @@ async fn back_up_and_restore(trial: &Trial, witness: &mut Witness) -> Result<Rep
     atrium(trial, "restore", &file, &place, folder.path()).await?;
     let restored = TestDatabase::at(place);
     let database = restored.open().await?;
-    let beginning = read(&database).await?;
+    let persons = witness.persons()?;
+    let beginning = read(&database, &persons).await?;
     laws::check(&database).await.context("what was restored breaks a law")?;
     database.close().await;
     let database = witness.open().await?;
-    let whole = read(&database).await?;
+    let whole = read(&database, &persons).await?;
     database.close().await;
     ensure!(whole.starts_with(&beginning), "what was restored is no beginning of the history");
     let held = beginning.len() as u64;

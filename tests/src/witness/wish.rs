@@ -7,6 +7,7 @@ use domain::service::ServiceEvent;
 use domain::subscription::SubscriptionEvent;
 use domain::user::UserEvent;
 use domain::{ServiceKey, SubscriptionId};
+use projections::Opened;
 use rand::Rng as _;
 use rand::rngs::StdRng;
 use serde::{Deserialize, Serialize};
@@ -163,9 +164,13 @@ pub struct Effect {
     pub is_of_start: bool,
 }
 
-impl From<&Recorded> for Effect {
-    fn from(event: &Recorded) -> Self {
+impl Effect {
+    /// What the witness sees of an event, whose person is opened.
+    #[must_use]
+    pub fn new(event: &Recorded, opened: &Opened) -> Self {
         let reason = event.reason.as_deref();
+        let person = event.person().and_then(|(user, sealed)| opened.past(user, sealed));
+        let person = person.as_ref();
         let (key, mark) = match &event.event {
             Event::Organization(OrganizationEvent::Created { details, .. }) => {
                 (Some(details.name.as_str()), None)
@@ -173,10 +178,12 @@ impl From<&Recorded> for Effect {
             Event::Organization(OrganizationEvent::Edited { details }) => {
                 (details.contact.name.as_deref(), None)
             }
-            Event::User(UserEvent::Created { person, .. }) => {
-                (Some(person.first_name.as_str()), None)
+            Event::User(UserEvent::Created { .. }) => {
+                (person.map(|person| person.first_name.as_str()), None)
             }
-            Event::User(UserEvent::Edited { person }) => (Some(person.last_name.as_str()), None),
+            Event::User(UserEvent::Edited { .. }) => {
+                (person.map(|person| person.last_name.as_str()), None)
+            }
             Event::Service(ServiceEvent::Drafted { definition }) => {
                 (Some(definition.description.as_str()), None)
             }
@@ -386,7 +393,8 @@ impl Wishes {
         let stream = Some(format!("service-{service}"));
         if kind == Kind::Publish {
             let path = format!("/api/v2/services/{service}/publish");
-            return self.wish(kind, "", stream, ("POST", path), |key| json!({ "reason": key }));
+            let body = |key: &str| json!({ "reason": key, "rollOut": true });
+            return self.wish(kind, "", stream, ("POST", path), body);
         }
         let path = format!("/api/v2/services/{service}/draft");
         let text = SERVICES.iter().find(|it| it.0 == service).map_or("{}", |it| it.1);

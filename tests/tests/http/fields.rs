@@ -31,6 +31,7 @@ const OPEN: &[(&str, &str)] = &[
     ("ActivityCount", "category count"),
     ("BillingPeriod", "id endDate startDate state totals entryCount quarantinedCount quarantined"),
     ("Contact", "email name phone"),
+    ("CustomField", "name value"),
     (
         "Event",
         "id position kind stream effectiveAt recordedAt actor onBehalfOf reason commandId payload",
@@ -47,9 +48,10 @@ const OPEN: &[(&str, &str)] = &[
     ("Money", "amount minor currency"),
     (
         "Organization",
-        "id uuid kind number code name status type billingIdentifier contact createdAt version \
-         children",
+        "id uuid kind number code name status type billingIdentifier contact customFields createdAt \
+         deletedAt version children",
     ),
+    ("Offer", "serviceKey planKeys isOwn isWithdrawn isRolledOut"),
     (
         "Override",
         "id position serviceKey planKey property value price percent cleared effectiveFrom \
@@ -94,7 +96,10 @@ const OPEN: &[(&str, &str)] = &[
          thisMonthCount amount lastMonthAmount resultCount",
     ),
     ("UnitPrice", "amount exact"),
-    ("User", "id uuid name firstName lastName email login roles status createdAt version"),
+    (
+        "User",
+        "id uuid name firstName lastName email login department location customFields roles status createdAt erasedAt deletedAt version",
+    ),
     ("Viewer", "roles permissions impersonatedBy"),
 ];
 
@@ -191,6 +196,18 @@ const GUARDED: &[Row] = &[
         "Organization.subscriptions",
         "organization(id: $organization) { subscriptions { totalCount } }",
         "/organization/subscriptions",
+        ADMINISTRATORS,
+    ),
+    row(
+        "Organization.offers",
+        "organization(id: $organization) { offers { serviceKey } }",
+        "/organization/offers",
+        ADMINISTRATORS,
+    ),
+    row(
+        "Offer.service",
+        "organization(id: $organization) { offers { service { id } } }",
+        "/organization/offers/*/service",
         ADMINISTRATORS,
     ),
     row(

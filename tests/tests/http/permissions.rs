@@ -91,6 +91,24 @@ const ROUTES: &[Row] = &[
         [400, 400, 403, 403, 403],
     ),
     row(
+        "DELETE /api/v2/customers/{id}",
+        About::Customer,
+        "customers.manage",
+        [409, 409, 403, 403, 403],
+    ),
+    row(
+        "POST /api/v2/customers/{id}/deprovision",
+        About::Customer,
+        "customers.manage",
+        [400, 400, 403, 403, 403],
+    ),
+    row(
+        "POST /api/v2/customers/{id}/restore",
+        About::Customer,
+        "customers.manage",
+        [400, 400, 403, 403, 403],
+    ),
+    row(
         "GET /api/v2/customers/{id}/subscriptions",
         About::Customer,
         "subscriptions.view",
@@ -122,6 +140,24 @@ const ROUTES: &[Row] = &[
         About::Customer,
         "organizations.view",
         [200, 200, 200, 403, 403],
+    ),
+    row(
+        "GET /api/v2/organizations/{id}/offers",
+        About::Customer,
+        "services.view",
+        [200, 200, 200, 403, 403],
+    ),
+    row(
+        "PUT /api/v2/organizations/{id}/offers/{service}",
+        About::Customer,
+        "services.offer",
+        [400, 400, 403, 403, 403],
+    ),
+    row(
+        "DELETE /api/v2/organizations/{id}/offers/{service}",
+        About::Customer,
+        "services.offer",
+        [200, 200, 403, 403, 403],
     ),
     row(
         "GET /api/v2/organizations/{id}/overrides",
@@ -220,6 +256,24 @@ const ROUTES: &[Row] = &[
         [400, 400, 404, 404, 404],
     ),
     row(
+        "POST /api/v2/resellers/{id}/deprovision",
+        About::Reseller,
+        "resellers.manage",
+        [400, 409, 404, 404, 404],
+    ),
+    row(
+        "DELETE /api/v2/resellers/{id}",
+        About::Reseller,
+        "resellers.manage",
+        [409, 409, 404, 404, 404],
+    ),
+    row(
+        "POST /api/v2/resellers/{id}/restore",
+        About::Reseller,
+        "resellers.manage",
+        [400, 400, 404, 404, 404],
+    ),
+    row(
         "GET /api/v2/resellers/{id}/users",
         About::Reseller,
         "users.view",
@@ -294,6 +348,17 @@ const ROUTES: &[Row] = &[
         [400, 400, 403, 403, 403],
     ),
     row("POST /api/v2/users/{id}/impersonate", About::Himself, "users.impersonate", [403; 5]),
+    row("DELETE /api/v2/users/{id}", About::User, "users.manage", [409, 409, 409, 403, 403]),
+    row(
+        "POST /api/v2/users/{id}/deprovision",
+        About::User,
+        "users.manage",
+        [400, 400, 400, 403, 403],
+    ),
+    row("POST /api/v2/users/{id}/restore", About::User, "users.manage", [400, 400, 400, 403, 403]),
+    row("POST /api/v2/users/{id}/erase", About::User, "users.manage", [400, 400, 400, 403, 403]),
+    // Nobody erases himself.
+    row("POST /api/v2/users/{id}/erase", About::Himself, "users.manage", [409, 409, 409, 403, 403]),
     row("PUT /api/v2/users/{id}/roles", About::User, "users.manage", [400, 400, 400, 403, 403]),
     row("PUT /api/v2/users/{id}/roles", About::Himself, "users.manage", [400, 400, 400, 403, 403]),
     row(

@@ -520,7 +520,7 @@ async fn an_idempotency_key_belongs_to_its_caller_and_its_request() -> Result<()
         let definition = json!({ "name": "Later", "level": "customer", "instancing": "single",
             "plans": [{ "key": "one", "name": "One", "price": "1.00" }] });
         app.put("/api/v2/services/later/draft", definition).await?;
-        app.post("/api/v2/services/later/publish", json!({})).await?;
+        app.post("/api/v2/services/later/publish", json!({ "rollOut": true })).await?;
         post(&app.token, &path, "later", wish).await?.expect(201)?;
         tenants.app.finish().await?;
     }

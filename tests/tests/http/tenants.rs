@@ -131,7 +131,7 @@ impl Tenants {
         let unpriced = json!({ "name": "Unpriced", "level": "customer", "instancing": "single",
             "plans": [{ "key": "one", "name": "One" }] });
         app.put("/api/v2/services/unpriced/draft", unpriced).await?;
-        app.post("/api/v2/services/unpriced/publish", json!({})).await?;
+        app.post("/api/v2/services/unpriced/publish", json!({ "rollOut": true })).await?;
         let own = Tenant::new(&app, "own").await?;
         let other = Tenant::new(&app, "other").await?;
         let role = json!({ "name": "Passed on", "permissions": ["users.view"] });

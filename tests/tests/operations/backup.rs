@@ -9,9 +9,10 @@ use std::sync::{Arc, Mutex};
 use anyhow::{Context, Result, ensure};
 use atrium_tests::witness::client::Client;
 use atrium_tests::witness::journal::Answer;
-use atrium_tests::witness::wish::{Effect, Wishes};
+use atrium_tests::witness::wish::Wishes;
 use atrium_tests::world::Place;
-use eventstore::{Database, Engine, Log, READ_MAX};
+use eventstore::{Database, Engine};
+use projections::Persons;
 
 use super::setting::{BOTH, Site, asked_again, edit, edit_sqlite, ended, installation};
 
@@ -47,18 +48,12 @@ impl Load {
     }
 }
 
-/// The keys of the witness's commands that have events.
-async fn keys_of(database: &Database) -> Result<BTreeSet<String>> {
-    let log = Log::new(database.clone());
-    let (mut keys, mut position) = (BTreeSet::new(), 0);
-    loop {
-        let page = log.read(position, u64::MAX, READ_MAX).await?;
-        let Some(last) = page.last() else { return Ok(keys) };
-        position = last.position;
-        for stored in &page {
-            keys.extend(Effect::from(&stored.decode()?).key);
-        }
-    }
+/// The keys of the witness's commands that have events; persons are opened with the key of a site.
+async fn keys_of(database: &Database, site: &Site) -> Result<BTreeSet<String>> {
+    let key = api::keys::read_or_make_master_key(&site.data().join("master.key"), false)?;
+    let persons = Persons::new(api::keys::Keys::derive(&key).vault());
+    let effects = atrium_tests::witness::read(database, &persons).await?;
+    Ok(effects.into_iter().filter_map(|effect| effect.key).collect())
 }
 
 async fn a_backup_under_load_holds_what_was_acknowledged_before(engine: Engine) -> Result<()> {
@@ -100,7 +95,7 @@ async fn a_backup_under_load_holds_what_was_acknowledged_before(engine: Engine) 
     assert_eq!((&verified["events"], &verified["hash"]), (&made["events"], &made["hash"]));
     elsewhere.check().await?;
     let database = elsewhere.open().await?;
-    let held = keys_of(&database).await?;
+    let held = keys_of(&database, &site).await?;
     database.close().await;
     let lost: Vec<_> = before.iter().filter(|key| !held.contains(*key)).collect();
     ensure!(lost.is_empty(), "{} of {} are lost: {lost:?}", lost.len(), before.len());

@@ -1,4 +1,4 @@
-//! The same arguments give the same population, to the byte.
+//! The same arguments and the same master key give the same population, to the byte.
 
 use anyhow::{Context, Result, ensure};
 use atrium_tests::witness::client::Client;
@@ -14,6 +14,7 @@ async fn the_same_arguments_give_the_same_log_on_both_databases() -> Result<()> 
     let mut hashes = Vec::new();
     for engine in [Engine::Sqlite, Engine::Sqlite, Engine::Postgres] {
         let site = Site::new(engine).await?;
+        site.have_key(&[7; 32])?;
         let seeded = site.run(&SMALL).await?.well()?;
         let users = seeded["users"].as_u64();
         ensure!(seeded["customers"] == 40 && users > Some(100), "{seeded}");
@@ -25,6 +26,7 @@ async fn the_same_arguments_give_the_same_log_on_both_databases() -> Result<()> 
     assert_eq!(hashes[0], hashes[2]);
     for other in [["--seed", "2"], ["--until", "2025-01-01"], ["--months", "5"]] {
         let site = Site::new(Engine::Sqlite).await?;
+        site.have_key(&[7; 32])?;
         let arguments: Vec<_> = if other[0] == "--months" {
             [&SMALL[..3], &other[..]].concat()
         } else {
@@ -33,6 +35,10 @@ async fn the_same_arguments_give_the_same_log_on_both_databases() -> Result<()> 
         let seeded = site.run(&arguments).await?.well()?;
         ensure!(seeded["hash"] != hashes[0], "{other:?} makes no difference");
     }
+    // Another installation's persons are sealed with other keys.
+    let site = Site::new(Engine::Sqlite).await?;
+    site.have_key(&[8; 32])?;
+    ensure!(site.run(&SMALL).await?.well()?["hash"] != hashes[0], "the key makes no difference");
     Ok(())
 }
 

@@ -168,6 +168,12 @@ impl Site {
         Ok(())
     }
 
+    /// Has this master key.
+    pub(super) fn have_key(&self, key: &[u8; 32]) -> Result<()> {
+        std::fs::create_dir_all(self.data())?;
+        Ok(std::fs::write(self.data().join("master.key"), api::keys::hex(key))?)
+    }
+
     /// What there is: every file's hash, every table's rows.
     pub(super) async fn state(&self) -> Result<BTreeMap<String, String>> {
         let mut state = BTreeMap::new();

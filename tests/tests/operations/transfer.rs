@@ -21,7 +21,7 @@ async fn an_installation_is_the_same_in_the_other_database() -> Result<()> {
             let other = Site::new(to).await?;
             other.take_key(&site)?;
             let imported = other.run_on("import", &file).await?.well()?;
-            for field in ["events", "rows", "replies", "hash"] {
+            for field in ["events", "rows", "replies", "keys", "hash"] {
                 assert_eq!(imported[field], exported[field], "{from:?} to {to:?}: {field}");
             }
             assert_eq!(imported["masterKeyFits"], true);
@@ -89,7 +89,7 @@ async fn an_interrupted_import_leaves_nothing_and_can_be_done_again() -> Result<
         }
         assert_eq!(interrupted(&other, &text, "KILL").await?, None, "{engine:?}");
         let database = other.open().await?;
-        for table in ["event", "reply", "event_shape"] {
+        for table in ["event", "reply", "event_shape", "person_key"] {
             let rows = database.fetch(&format!("select count(*) from {table}"), &[]).await?;
             assert_eq!(rows[0].int(0)?, 0, "{engine:?}: {table}");
         }
@@ -115,14 +115,22 @@ const DAMAGES: &[Damage] = &[
     ("an empty file", |_| String::new(), "this is no export of Atrium"),
     ("a letter", |_| "Dear Ann,\n".repeat(50), "this is no export of Atrium"),
     ("other JSON", |_| "{\"a\":1}\n".to_owned(), "this is no export of Atrium"),
-    ("another form", |text| text.replacen("\"format\":1", "\"format\":2", 1), "the form 2"),
+    ("another form", |text| text.replacen("\"format\":2", "\"format\":3", 1), "the form 3"),
     ("half of it", |text| text[..text.len() / 2].to_owned(), "cut off"),
     ("all but the end", |text| without_line(text, |line| line.starts_with("{\"end\"")), "cut off"),
     ("all but the last byte", |text| text[..text.len() - 1].to_owned(), "cut off"),
-    ("a changed event", |text| text.replacen("Witness", "Nobody", 1), "was changed"),
+    (
+        "a changed event",
+        |text| text.replacen("Service Provider", "Service Nobody", 1),
+        "was changed",
+    ),
     (
         "a removed row",
-        |text| without_line(text, |line| line.starts_with("{\"row\"") && line.contains("Witness")),
+        |text| {
+            without_line(text, |line| {
+                line.starts_with("{\"row\"") && line.contains("Service Provider")
+            })
+        },
         "is missing",
     ),
     (
@@ -139,9 +147,19 @@ const DAMAGES: &[Damage] = &[
         "a changed answer",
         |text| {
             let at = text.find("{\"reply\"").expect("there are answers");
-            format!("{}{}", &text[..at], text[at..].replacen("Witness", "Nobody", 1))
+            format!("{}{}", &text[..at], text[at..].replacen("active", "absent", 1))
         },
         "something above it was changed",
+    ),
+    (
+        "a removed key of a person",
+        |text| without_line(text, |line| line.starts_with("{\"key\"")),
+        "something above it was changed",
+    ),
+    (
+        "a key of no digits",
+        |text| text.replacen("{\"sealed\":\"", "{\"sealed\":\"x", 1),
+        "was changed",
     ),
     ("an unknown kind of event", |text| text.replace("user.edited", "user.eaten"), "newer Atrium"),
     ("something behind the end", |text| format!("{text}{{}}\n"), "something follows"),

@@ -8,14 +8,18 @@ use std::sync::Arc;
 use anyhow::{Context, Result, ensure};
 use atrium_tests::history::{History, Step, hush_asked_panics};
 use atrium_tests::laws;
-use atrium_tests::world::{TestAmbient, TestDatabase};
+use atrium_tests::world::{TestAmbient, TestDatabase, vault};
 use commands::{Committed, Error, MemoryWriter, Writer, WriterSettings};
-use domain::event::{KINDS, Recorded};
+use domain::UserId;
+use domain::event::{Event, KINDS, Recorded};
+use domain::seal::{Identity, PersonKey, Sealed};
+use domain::subscription::SubscriptionEvent;
+use domain::user::UserEvent;
 use eventstore::{Chain, Database, Engine, Log};
 use projections::views::{
-    AccessView, ActivityView, CalendarView, HoldingView, NameView, NumberView, OrganizationView,
-    OverrideView, PermissionView, RequestView, RoleView, ServiceView, SubscriptionView, TABLES,
-    UserView,
+    AccessView, ActivityView, CalendarView, HoldingView, NameView, NumberView, OfferView,
+    OrganizationView, OverrideView, PermissionView, RequestView, RoleView, ServiceView,
+    SubscriptionView, TABLES, UserView,
 };
 use projections::{Below, View, Views, Wants};
 use uuid::Uuid;
@@ -39,8 +43,57 @@ struct Trace {
     answers: Vec<String>,
     /// Each event's bytes.
     log: Vec<String>,
+    /// The same with the persons in it opened; those who were erased stand as they are sealed.
+    opened: Vec<String>,
     /// The hash of the last event.
     hash: eventstore::Hash,
+}
+
+/// The keys that persons are sealed under.
+type PersonKeys = HashMap<UserId, PersonKey>;
+
+fn open_keys(sealed: impl IntoIterator<Item = (UserId, Vec<u8>)>) -> PersonKeys {
+    let opened = sealed.into_iter().map(|(user, sealed)| {
+        let key = vault().open_key(user, &sealed).expect("this vault has sealed it");
+        (user, key)
+    });
+    opened.collect()
+}
+
+/// An event with its person in clear; what is sealed depends on ids, which differ from one way to another. Of
+/// those who were erased nobody can say more than that something is sealed.
+fn with_person_opened(event: &Recorded, keys: &PersonKeys) -> Recorded {
+    let mut opened = event.clone();
+    let Some((user, sealed)) = event.person() else { return opened };
+    let sealed = match keys.get(&user) {
+        None => Sealed::Text("erased".to_owned()),
+        Some(key) => {
+            let person = key.unseal(user, sealed).expect("it was sealed under this key");
+            Sealed::Clear(Box::new(person))
+        }
+    };
+    match &mut opened.event {
+        Event::User(UserEvent::Created { person, .. } | UserEvent::Edited { person }) => {
+            *person = Identity { login: person.login.clone(), sealed };
+        }
+        Event::Subscription(
+            SubscriptionEvent::ProvisionRequested { request }
+            | SubscriptionEvent::ChangeRequested { request },
+        ) => request.user.as_mut().expect("it has a person").person = sealed,
+        other => panic!("there is nobody in {other:?}"),
+    }
+    opened
+}
+
+/// Takes what is sealed out of an answer: it is compared where it stands in the log.
+fn without_sealed(answer: &str) -> String {
+    let mut rest = answer;
+    let mut written = String::new();
+    while let Some((before, after)) = rest.split_once("\"sealed\":\"") {
+        written.push_str(before);
+        rest = after.split_once('"').map_or("", |(_, after)| after);
+    }
+    written + rest
 }
 
 fn write_answer(answer: &Result<Committed, Error>) -> String {
@@ -60,7 +113,7 @@ fn written(event: &Recorded) -> String {
 /// Carries a history out in memory.
 fn in_memory(seed: u64) -> (Trace, Vec<Recorded>, Vec<Result<Committed, Error>>) {
     let ambient = TestAmbient::at("2019-01-01T00:00:00Z");
-    let mut writer = MemoryWriter::new(ambient.clone());
+    let mut writer = MemoryWriter::new(vault(), ambient.clone());
     let mut history = History::new(seed);
     let mut all = Vec::new();
     for _ in 0..STEPS {
@@ -75,9 +128,12 @@ fn in_memory(seed: u64) -> (Trace, Vec<Recorded>, Vec<Result<Committed, Error>>)
     for event in &events {
         chain.extend(&event.to_stored().body);
     }
+    let sealed = writer.person_keys().map(|(user, sealed)| (user, sealed.to_vec()));
+    let keys = open_keys(sealed);
     let trace = Trace {
         answers: all.iter().map(write_answer).collect(),
         log: events.iter().map(written).collect(),
+        opened: events.iter().map(|event| written(&with_person_opened(event, &keys))).collect(),
         hash: chain.0,
     };
     (trace, events, all)
@@ -99,7 +155,7 @@ async fn on_a_database(seed: u64, way: Way) -> Result<Trace> {
     let ambient = TestAmbient::at("2019-01-01T00:00:00Z");
     let start = || {
         let settings = WriterSettings { batch_commands: way.batch, ..WriterSettings::default() };
-        Writer::start(database.clone(), ambient.clone(), settings, Box::new(|_| ()))
+        Writer::start(database.clone(), vault(), ambient.clone(), settings, Box::new(|_| ()))
     };
     let (mut writer, mut thread) = start().await?;
     let mut history = History::new(seed);
@@ -121,9 +177,13 @@ async fn on_a_database(seed: u64, way: Way) -> Result<Trace> {
     let events = stored.iter().map(eventstore::Stored::decode).collect::<Result<Vec<_>, _>>()?;
     views_are_folded_from(&database, &events).await?;
     laws::check(&database).await?;
-    let hash = log.head().await?.hash;
+    let rows = database.fetch("select user_id, sealed from person_key", &[]).await?;
+    let sealed = rows.iter().map(|row| Ok((row.text(0)?.parse()?, row.bytes(1)?.to_vec())));
+    let keys = open_keys(sealed.collect::<Result<Vec<_>>>()?);
+    let opened = events.iter().map(|event| self::written(&with_person_opened(event, &keys)));
+    let (opened, hash) = (opened.collect(), log.head().await?.hash);
     let log = stored.into_iter().map(|it| String::from_utf8(it.body)).collect::<Result<_, _>>()?;
-    Ok(Trace { answers: written, log, hash })
+    Ok(Trace { answers: written, log, opened, hash })
 }
 
 async fn ask(writer: &Writer, step: &Step) -> Vec<Result<Committed, Error>> {
@@ -173,13 +233,14 @@ impl Below for Nothing {
 
 /// Every table that queries read has exactly the rows that its pure fold gives.
 async fn views_are_folded_from(database: &Database, events: &[Recorded]) -> Result<()> {
-    let folds: [(&str, BTreeSet<Line>); 14] = [
+    let folds: [(&str, BTreeSet<Line>); 15] = [
         (AccessView::TABLE, fold::<AccessView>(events)),
         (ActivityView::TABLE, fold::<ActivityView>(events)),
         (CalendarView::TABLE, fold::<CalendarView>(events)),
         (HoldingView::TABLE, holdings(events)),
         (NameView::TABLE, fold::<NameView>(events)),
         (NumberView::TABLE, fold::<NumberView>(events)),
+        (OfferView::TABLE, fold::<OfferView>(events)),
         (OrganizationView::TABLE, fold::<OrganizationView>(events)),
         (OverrideView::TABLE, fold::<OverrideView>(events)),
         (PermissionView::TABLE, fold::<PermissionView>(events)),
@@ -251,19 +312,21 @@ impl Ids {
     }
 }
 
-/// The same trace, with names for ids, and without the hash, which covers them.
+/// The same trace, with names for ids, and without what depends on them: the hash, and what is sealed.
 fn renamed(trace: &Trace) -> Trace {
     let mut ids = Ids::default();
-    let log = trace.log.iter().map(|body| ids.rename(body, true)).collect();
-    let answers = trace.answers.iter().map(|answer| ids.rename(answer, false)).collect();
-    Trace { answers, log, hash: eventstore::GENESIS }
+    let opened: Vec<_> = trace.opened.iter().map(|body| ids.rename(body, true)).collect();
+    let answers = trace.answers.iter().map(|answer| without_sealed(answer));
+    let answers = answers.map(|answer| ids.rename(&answer, false)).collect();
+    Trace { answers, log: Vec::new(), opened, hash: eventstore::GENESIS }
 }
 
 fn assert_same(seed: u64, way: &str, ours: &Trace, theirs: &Trace) {
     for (number, (ours, theirs)) in ours.answers.iter().zip(&theirs.answers).enumerate() {
         assert_eq!(ours, theirs, "seed {seed}, {way}: answer {number} differs");
     }
-    for (number, (ours, theirs)) in ours.log.iter().zip(&theirs.log).enumerate() {
+    let lines = |trace: &Trace| [trace.opened.clone(), trace.log.clone()].concat();
+    for (number, (ours, theirs)) in lines(ours).iter().zip(&lines(theirs)).enumerate() {
         assert_eq!(ours, theirs, "seed {seed}, {way}: position {} differs", number + 1);
     }
     assert_eq!(ours, theirs, "seed {seed}, {way}");
@@ -358,7 +421,7 @@ fn the_same_seed_gives_the_same_history() {
 #[test]
 fn recorded_times_never_go_back_though_the_clock_does() {
     let ambient = TestAmbient::at("2019-01-01T00:00:00Z");
-    let mut writer = MemoryWriter::new(ambient.clone());
+    let mut writer = MemoryWriter::new(vault(), ambient.clone());
     let mut history = History::new(1);
     for day in ["2019-01-05", "2019-01-03", "2019-01-04"] {
         ambient.set(&format!("{day}T00:00:00Z"));

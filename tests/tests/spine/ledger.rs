@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use atrium_tests::laws;
-use atrium_tests::world::{World, body};
+use atrium_tests::world::{World, body, persons};
 use commands::Command;
 use domain::organization::Kind;
 use projections::finder::Scope;
@@ -17,7 +17,8 @@ async fn january(world: &World, known_at: Option<u64>) -> Result<Vec<String>> {
     let date = "2018-01-15".parse()?;
     let question = Question { scope: Scope::catalogue(), known_at };
     let period = settings.rule.period_containing(date);
-    let made = ledger::statements(&world.database, &question, &settings, &[period]).await?;
+    let (database, persons) = (&world.database, persons());
+    let made = ledger::statements(database, &persons, &question, &settings, &[period]).await?;
     let lines = |statement: &Statement| {
         assert!(statement.quarantined.is_empty(), "{:?}", statement.quarantined);
         statement.lines.iter().map(|line| format!("{:?}", line.entry)).collect()

@@ -62,7 +62,7 @@ pub(crate) async fn sell(world: &World, key: &str, level: &str) -> Result<()> {
     let key = key.to_owned();
     let draft = Command::DraftService { key: key.clone(), body: body(sent), if_match: None };
     world.system(draft).await?;
-    world.system(Command::PublishService { key, body: body(json!({})) }).await?;
+    world.system(Command::PublishService { key, body: body(json!({ "rollOut": true })) }).await?;
     Ok(())
 }
 
@@ -95,7 +95,8 @@ pub(crate) async fn start(
     ambient: &Arc<TestAmbient>,
 ) -> Result<(Writer, std::thread::JoinHandle<()>)> {
     let settings = WriterSettings::default();
-    Ok(Writer::start(database.clone(), ambient.clone(), settings, Box::new(|_| ())).await?)
+    let vault = atrium_tests::world::vault();
+    Ok(Writer::start(database.clone(), vault, ambient.clone(), settings, Box::new(|_| ())).await?)
 }
 
 /// How many events the log has.

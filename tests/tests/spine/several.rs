@@ -7,6 +7,7 @@ use atrium_tests::laws;
 use atrium_tests::world::{TestAmbient, TestDatabase, World, body};
 use commands::{Caller, Command, Committed, Error, Submission, Writer};
 use domain::UserId;
+use domain::lifecycle::Transition;
 use domain::organization::Kind;
 use eventstore::{Database, Engine};
 use projections::finder::{self, Scope};
@@ -137,21 +138,39 @@ async fn a_refusal_is_judged_on_what_others_have_just_written() -> Result<()> {
             for writer in [here, there] {
                 writer.submit(as_ann(rename(&zoo, &format!("Zoo {round}")))).await?;
             }
-            let disable = Command::DisableUser { id: ann.to_string(), body: because() };
+            let disable = Command::TransitionUser {
+                step: Transition::Disable,
+                id: ann.to_string(),
+                body: because(),
+            };
             here.submit(system(disable)).await?;
             let answer = there.submit(as_ann(rename(&zoo, "by nobody"))).await;
             assert!(matches!(answer, Err(Error::Unauthenticated)), "{engine:?}: {answer:?}");
-            let enable = Command::EnableUser { id: ann.to_string(), body: because() };
+            let enable = Command::TransitionUser {
+                step: Transition::Enable,
+                id: ann.to_string(),
+                body: because(),
+            };
             there.submit(system(enable)).await?;
             here.submit(as_ann(rename(&zoo, "by Ann"))).await?;
 
             // The customer is disabled here, and provisioning is refused there.
             let kind = Kind::Customer;
-            let disable = Command::DisableOrganization { id: zoo.clone(), kind, body: because() };
+            let disable = Command::TransitionOrganization {
+                step: Transition::Disable,
+                id: zoo.clone(),
+                kind,
+                body: because(),
+            };
             here.submit(system(disable)).await?;
             let answer = there.submit(as_ann(provision(&zoo, "backup", 1))).await;
             assert_eq!(refused(&answer), Some("organization_disabled"), "{engine:?}");
-            let enable = Command::EnableOrganization { id: zoo.clone(), kind, body: because() };
+            let enable = Command::TransitionOrganization {
+                step: Transition::Enable,
+                id: zoo.clone(),
+                kind,
+                body: because(),
+            };
             there.submit(system(enable)).await?;
 
             // What is provisioned here cannot be provisioned otherwise there.
@@ -219,12 +238,21 @@ async fn a_key_that_was_refused_here_and_done_there_is_not_done_again_here() -> 
             caller: Caller::user(ann.parse().expect("a user")),
             ..keyed(create(Kind::Customer, &east, "Zoo"), "my key", 1)
         };
-        let disable =
-            Command::DisableOrganization { id: east.clone(), kind, body: body(json!({})) };
+        let disable = Command::TransitionOrganization {
+            step: Transition::Disable,
+            id: east.clone(),
+            kind,
+            body: body(json!({})),
+        };
         world.system(disable).await?;
         let early = writers[0].submit(wish()).await;
         assert!(matches!(early, Err(Error::Unauthenticated)), "{engine:?}: {early:?}");
-        let enable = Command::EnableOrganization { id: east.clone(), kind, body: body(json!({})) };
+        let enable = Command::TransitionOrganization {
+            step: Transition::Enable,
+            id: east.clone(),
+            kind,
+            body: body(json!({})),
+        };
         writers[1].submit(system(enable)).await?;
         let done = writers[1].submit(wish()).await?;
         let again = writers[0].submit(wish()).await?;

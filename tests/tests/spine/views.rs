@@ -5,9 +5,11 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Duration, Utc};
 use domain::billing::{Change, Timeline};
+use domain::custom_fields::CustomFields;
 use domain::event::{Actor, Event, Recorded};
 use domain::organization::{Contact, Details, Kind, OrganizationEvent, Purpose, Status};
 use domain::role::DefaultRole;
+use domain::seal::{Identity, LoginHash};
 use domain::service::Level;
 use domain::subscription::{
     Request, RequestCustomer, RequestPlan, RequestService, SubscriptionEvent,
@@ -332,12 +334,12 @@ fn credential(id: u128, from: i64, until: i64) -> Credential {
 }
 
 fn person(login: &str) -> Person {
-    Person {
-        email: Address::parse(login).expect("an address"),
-        first_name: "Ann".to_owned(),
-        last_name: "Lee".to_owned(),
-        login: Address::parse(login).expect("an address"),
-    }
+    let login = || Address::parse(login).expect("an address");
+    Person::new("Ann", "Lee", login(), login())
+}
+
+fn edited(login: &str) -> UserEvent {
+    UserEvent::Edited { person: Identity::in_clear(person(login)) }
 }
 
 impl Events {
@@ -350,7 +352,7 @@ impl Events {
         let created = UserEvent::Created {
             id: UserId(Uuid::from_u128(id)),
             organization,
-            person: person(login),
+            person: Identity::in_clear(person(login)),
             roles: vec![DefaultRole::CustomerAdministrator.into()],
         };
         self.user(id, created);
@@ -418,17 +420,40 @@ fn signing_in_changes_what_a_user_signs_in_with_and_not_how_people_see_him() {
 }
 
 #[test]
+fn who_is_erased_is_nobody_and_signs_in_with_nothing() {
+    let mut events = Events::default();
+    events.user_created(ANN, "ann@example.com");
+    events.user(ANN, UserEvent::PasswordSet { proof: Proof("secret".to_owned()) });
+    events.user(ANN, UserEvent::SignedIn(credential(1, 1, 9)));
+    events.user(ANN, UserEvent::TokenCreated(credential(2, 1, 9)));
+    let key = Uuid::from_u128(ANN).to_string();
+    let before: UserView = events.document(&key).expect("she was added");
+    events.user(ANN, UserEvent::Erased {});
+    let view: UserView = events.document(&key).expect("she stays in the list");
+    assert_eq!((&view.person, view.status, view.roles.len()), (&None, Status::Disabled, 0));
+    assert!(view.erased_at.is_some() && before.erased_at.is_none());
+    // Lists and bills find her where she was.
+    assert_eq!(view.index().sort, before.index().sort);
+    assert_eq!((view.index().kind, before.index().kind), ("erased".to_owned(), "clear".to_owned()));
+    assert!(!serde_json::to_string(&view).unwrap().contains("ann@example.com"));
+    let access = events.access();
+    assert_eq!((access.password, access.status), (None, Status::Disabled));
+    assert_eq!((access.tokens.len(), access.sessions.len(), access.roles.len()), (0, 0, 0));
+}
+
+#[test]
 fn a_name_belongs_to_whom_took_it_last() {
     let mut events = Events::default();
     let (ann, ben) = (Uuid::from_u128(ANN), Uuid::from_u128(8));
-    let login = |text: &str| login_key(&Address::parse(text).expect("an address"));
+    let login =
+        |text: &str| login_key(&LoginHash::in_clear(&Address::parse(text).expect("an address")));
     let owner = |events: &Events, text: &str| {
         events.document::<NameView>(&login(text)).map(|view| view.owner)
     };
     events.user_created(ANN, "Ann@Example.com");
     assert_eq!(owner(&events, "ann@example.COM"), Some(ann));
     // She gives it up; it stays hers by this view, and her own stream says that it is free.
-    events.user(ANN, UserEvent::Edited { person: person("ann.lee@example.com") });
+    events.user(ANN, edited("ann.lee@example.com"));
     assert_eq!(owner(&events, "ann@example.com"), Some(ann));
     assert_eq!(owner(&events, "ann.lee@example.com"), Some(ann));
     events.user_created(8, "ann@example.com");
@@ -437,8 +462,8 @@ fn a_name_belongs_to_whom_took_it_last() {
     events.user(8, UserEvent::Disabled {});
     assert_eq!(owner(&events, "ann@example.com"), Some(ben));
     // He gives it up, and she takes it back.
-    events.user(8, UserEvent::Edited { person: person("ben@example.com") });
-    events.user(ANN, UserEvent::Edited { person: person("ann@example.com") });
+    events.user(8, edited("ben@example.com"));
+    events.user(ANN, edited("ann@example.com"));
     assert_eq!(owner(&events, "ann@example.com"), Some(ann));
     assert_eq!(owner(&events, "ben@example.com"), Some(ben));
 }
@@ -448,6 +473,7 @@ fn details(name: &str, code: &str) -> Details {
         billing_identifier: None,
         code: Code::parse(code).expect("a code"),
         contact: Contact::default(),
+        custom_fields: CustomFields::default(),
         name: name.to_owned(),
         purpose: Purpose::Standard,
     }

@@ -331,6 +331,7 @@ async fn a_writer_that_has_ended_says_so() -> Result<()> {
         let provider = provider(&world).await?;
         let (writer, thread) = commands::Writer::start(
             world.database.clone(),
+            atrium_tests::world::vault(),
             world.ambient.clone(),
             WriterSettings::default(),
             Box::new(|_| panic!("the listener was asked to panic")),

@@ -1,0 +1,133 @@
+//! The life of an organisation or a user (service-model.md, section 1).
+
+use serde::{Deserialize, Serialize};
+
+use crate::Refusal;
+
+/// Where somebody or something is in its life.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Status {
+    /// In use.
+    #[default]
+    Active,
+    /// Nobody signs in here or below; services are frozen and still billed.
+    Disabled,
+    /// Its services are gone; the record is kept.
+    Deprovisioned,
+    /// Hidden, and can be restored.
+    Deleted,
+}
+
+/// A step from one status to another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transition {
+    /// Block sign-in and changes, here and below.
+    Disable,
+    /// Have it in use again.
+    Enable,
+    /// Take its services away, which has happened by then; the record is kept.
+    Deprovision,
+    /// Hide it.
+    Delete,
+    /// Undo that.
+    Restore,
+}
+
+impl Status {
+    /// Where a step leads; none where it is there already.
+    ///
+    /// # Errors
+    /// Where the step cannot be taken from here.
+    pub fn after(self, step: Transition) -> Result<Option<Self>, Refusal> {
+        use Status as S;
+        use Transition as T;
+        let next = match (self, step) {
+            (S::Deleted, T::Disable | T::Enable | T::Deprovision) => return Err(deleted()),
+            (S::Deprovisioned, T::Disable) => {
+                return Err(Refusal::conflict(
+                    "deprovisioned",
+                    "It is deprovisioned, and blocked already; enable it to use it again.",
+                ));
+            }
+            (S::Active | S::Disabled, T::Delete) => {
+                return Err(Refusal::conflict(
+                    "not_deprovisioned",
+                    "Deprovision it first: only what has no services is deleted.",
+                ));
+            }
+            (S::Active, T::Disable) => S::Disabled,
+            (S::Disabled | S::Deprovisioned, T::Enable) => S::Active,
+            (S::Active | S::Disabled, T::Deprovision) | (S::Deleted, T::Restore) => {
+                S::Deprovisioned
+            }
+            (S::Deprovisioned, T::Delete) => S::Deleted,
+            (S::Disabled, T::Disable)
+            | (S::Active, T::Enable)
+            | (S::Deprovisioned, T::Deprovision)
+            | (S::Deleted, T::Delete)
+            | (S::Active | S::Disabled | S::Deprovisioned, T::Restore) => return Ok(None),
+        };
+        Ok(Some(next))
+    }
+
+    /// As it is written.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::Disabled => "disabled",
+            Self::Deprovisioned => "deprovisioned",
+            Self::Deleted => "deleted",
+        }
+    }
+}
+
+/// What is deleted cannot be changed.
+pub(crate) fn deleted() -> Refusal {
+    Refusal::conflict("deleted", "It is deleted; restore it first.")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ALL: [Status; 4] =
+        [Status::Active, Status::Disabled, Status::Deprovisioned, Status::Deleted];
+    const STEPS: [Transition; 5] = [
+        Transition::Disable,
+        Transition::Enable,
+        Transition::Deprovision,
+        Transition::Delete,
+        Transition::Restore,
+    ];
+
+    #[test]
+    fn every_step_from_every_status_leads_where_the_table_says() {
+        let table = ALL.map(|status| {
+            STEPS.map(|step| match status.after(step) {
+                Ok(Some(next)) => next.name(),
+                Ok(None) => "-",
+                Err(refusal) => refusal.code,
+            })
+        });
+        let (lost, kept) = ("not_deprovisioned", "deprovisioned");
+        assert_eq!(
+            table,
+            [
+                ["disabled", "-", "deprovisioned", lost, "-"],
+                ["-", "active", "deprovisioned", lost, "-"],
+                [kept, "active", "-", "deleted", "-"],
+                ["deleted", "deleted", "deleted", "-", "deprovisioned"],
+            ]
+        );
+        assert!(Status::Deleted.after(Transition::Enable).is_err(), "not a step, a refusal");
+    }
+
+    #[test]
+    fn a_status_has_the_name_that_it_is_stored_by() {
+        for status in ALL {
+            assert_eq!(serde_json::to_value(status).unwrap(), status.name());
+        }
+    }
+}
