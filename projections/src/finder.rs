@@ -463,6 +463,7 @@ pub async fn count_of_owners<V: View>(
     owners: BTreeSet<String>,
 ) -> Result<BTreeMap<String, u64>, Error> {
     let mut conditions = Conditions::of::<V>(scope);
+    conditions.filter::<V>(database, &Query::default());
     let parameter = conditions.bind(Value::Texts(owners.into_iter().collect()));
     let (source, theirs) = of_owners::<V>(database, parameter);
     let sql = format!(
