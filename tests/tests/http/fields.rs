@@ -388,7 +388,9 @@ fn takes(row: &Row) -> &'static str {
         | "Subscription.plan"
         | "Subscription.service"
         | "Override.service"
-        | "LedgerEntry.service" => "services.view",
+        | "LedgerEntry.service"
+        | "Organization.offers"
+        | "Offer.service" => "services.view",
         "Query.subscriptions"
         | "Query.requests"
         | "Organization.subscriptions"

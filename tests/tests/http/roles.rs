@@ -307,7 +307,7 @@ async fn a_services_role_acts_where_the_service_is_held() -> Result<()> {
     for engine in BOTH {
         let app = TestApp::new(engine, NOW).await?;
         app.put("/api/v2/services/helper/draft", helper()).await?;
-        app.post("/api/v2/services/helper/publish", json!({})).await?;
+        app.post("/api/v2/services/helper/publish", json!({ "rollOut": true })).await?;
         let seller = app.reseller("Contoso").await?;
         let near = app.customer("Near", Some(&seller)).await?;
         let far = app.customer("Far", Some(&seller)).await?;
@@ -386,7 +386,7 @@ async fn a_services_role_acts_where_the_service_is_held() -> Result<()> {
         definition["roles"][0]["permissions"] =
             json!(["subscriptions.assign_to_users", "users.view"]);
         app.put("/api/v2/services/helper/draft", definition).await?;
-        app.post("/api/v2/services/helper/publish", json!({})).await?;
+        app.post("/api/v2/services/helper/publish", json!({ "rollOut": true })).await?;
         app.publish("mailbox").await?;
         let (bob, _) = app.user(&far, "bob@x.test", &[]).await?;
         let mailbox = json!({ "service": "mailbox", "plan": "standard" });
@@ -690,7 +690,7 @@ async fn a_custom_permission_is_declared_held_and_asked_for() -> Result<()> {
         let shown = app.put(path, declared).await?;
         assert_eq!((&shown["key"], &shown["custom"]), (&json!("reports.monthly"), &json!(true)));
         app.put("/api/v2/services/helper/draft", helper()).await?;
-        app.post("/api/v2/services/helper/publish", json!({})).await?;
+        app.post("/api/v2/services/helper/publish", json!({ "rollOut": true })).await?;
         let all = app.get("/api/v2/permissions").await?.to_string();
         for name in ["reports.monthly", "helper:export", "users.impersonate"] {
             assert!(all.contains(&format!("\"{name}\"")), "{name}: {all}");
@@ -776,7 +776,7 @@ async fn a_custom_permission_is_declared_held_and_asked_for() -> Result<()> {
         less["permissions"] = json!([]);
         less["roles"] = json!([]);
         app.put("/api/v2/services/helper/draft", less).await?;
-        app.post("/api/v2/services/helper/publish", json!({})).await?;
+        app.post("/api/v2/services/helper/publish", json!({ "rollOut": true })).await?;
         assert_eq!(has().await?, json!([]));
         // GraphQL lists what there is, too.
         let asked = json!({ "query": "{ permissions { key custom serviceKey } }" });
