@@ -12,6 +12,7 @@ mod organization;
 mod overriding;
 mod query;
 mod reading;
+mod role;
 mod scalar;
 mod service;
 mod shape;
@@ -100,7 +101,7 @@ async fn execute(
     principal: Principal,
     question: Question,
 ) -> Result<async_graphql::Response, Problem> {
-    let introspection = match principal.authority.holds(Permission::HoldTokens) {
+    let introspection = match principal.holds(Permission::HoldTokens) {
         true => Introspection::Allowed,
         false => Introspection::Refused,
     };

@@ -23,7 +23,7 @@ use commands::{Ambient, Caller, Command, Submission, Writer, WriterSettings};
 use domain::UserId;
 use domain::billing::BillingSettings;
 use domain::organization::Kind;
-use domain::permission::Role;
+use domain::role::DefaultRole;
 use domain::seal::RANDOM_BYTES;
 use domain::user::Proof;
 use eventstore::Database;
@@ -451,7 +451,7 @@ impl Story {
     fn staff_reseller(&self, number: u32) -> Deed {
         let (first_name, last_name) = cast::reseller_administrator(number);
         let body = person(first_name, last_name, &cast::reseller_domain(number), 0);
-        let roles = vec![Role::ResellerAdministrator.name().to_owned()];
+        let roles = vec![DefaultRole::ResellerAdministrator.name().to_owned()];
         let command = Command::CreateUser {
             organization: self.resellers[number as usize].id.to_string(),
             body: Ok(CreateUser { roles: Some(roles), ..body }),

@@ -3,7 +3,7 @@
 use async_graphql::ServerError;
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use domain::{Fault, Reason, Refusal};
+use domain::{Fault, Lacking, Reason, Refusal};
 use serde::Serialize;
 
 /// Seconds after which an overloaded or restarting server is worth another try.
@@ -23,7 +23,9 @@ pub struct Problem {
     /// Each faulty field.
     pub errors: Vec<Fault>,
     /// What is wrong with a GraphQL document, for which clients look in `errors` too.
-    pub graphql: Vec<ServerError>,
+    pub graphql: Box<[ServerError]>,
+    /// Which permission is missing, where, and what is with the caller's roles.
+    pub lacking: Option<Box<Lacking>>,
     /// Headers that belong to the status.
     pub headers: Vec<(HeaderName, HeaderValue)>,
 }
@@ -37,7 +39,8 @@ impl Problem {
             code,
             detail: detail.into(),
             errors: Vec::new(),
-            graphql: Vec::new(),
+            graphql: Box::default(),
+            lacking: None,
             headers: Vec::new(),
         }
     }
@@ -142,7 +145,8 @@ impl Problem {
             detail: &self.detail,
             code: self.code,
             instance,
-            errors: match self.graphql.as_slice() {
+            lacking: self.lacking.as_deref(),
+            errors: match &*self.graphql {
                 [] => Errors::OfFields(&self.errors),
                 errors => Errors::OfGraphql(errors.iter().map(GraphqlFault::from).collect()),
             },
@@ -160,6 +164,8 @@ pub struct ProblemBody<'a> {
     detail: &'a str,
     code: &'a str,
     instance: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    lacking: Option<&'a Lacking>,
     #[serde(skip_serializing_if = "Errors::is_empty")]
     errors: Errors<'a>,
 }
@@ -204,7 +210,11 @@ impl From<Refusal> for Problem {
             Reason::NotFound => StatusCode::NOT_FOUND,
             Reason::Forbidden => StatusCode::FORBIDDEN,
         };
-        Self { errors: refusal.faults, ..Self::new(status, refusal.code, refusal.detail) }
+        Self {
+            errors: refusal.faults,
+            lacking: refusal.lacking,
+            ..Self::new(status, refusal.code, refusal.detail)
+        }
     }
 }
 

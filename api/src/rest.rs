@@ -7,6 +7,7 @@ pub mod list;
 pub mod offers;
 pub mod organizations;
 pub mod overrides;
+pub mod roles;
 pub mod services;
 pub mod session;
 pub mod subscriptions;
@@ -89,6 +90,15 @@ fn routes() -> OpenApiRouter<App> {
         .routes(routes!(users::assign_roles))
         .routes(routes!(users::list_tokens, users::create_token))
         .routes(routes!(users::delete_token))
+        .routes(routes!(users::impersonate))
+        .routes(routes!(roles::list_roles, roles::create_role))
+        .routes(routes!(roles::get_role, roles::edit_role, roles::delete_role))
+        .routes(routes!(roles::copy_role))
+        .routes(routes!(roles::list_of_organization))
+        .routes(routes!(roles::give_role, roles::take_role))
+        .routes(routes!(roles::list_permissions))
+        .routes(routes!(roles::declare_permission, roles::withdraw_permission))
+        .routes(routes!(roles::explain))
         .routes(routes!(services::list_services))
         .routes(routes!(services::get_service))
         .routes(routes!(services::draft_service))

@@ -24,6 +24,8 @@ pub enum TokenKind {
     Api,
     /// From signing in with a password.
     Session,
+    /// From beginning to act as somebody else.
+    Impersonation,
 }
 
 impl TokenKind {
@@ -34,6 +36,7 @@ impl TokenKind {
         let kind = match self {
             Self::Api => "atrium-api+jwt",
             Self::Session => "atrium-session+jwt",
+            Self::Impersonation => "atrium-impersonation+jwt",
         };
         header.typ = Some(kind.to_owned());
         header

@@ -28,7 +28,7 @@ impl From<ShapeFault> for Refusal {
             several => format!("{} things are wrong with the body; see errors.", several.len()),
         };
         let code = if fault.reason == Reason::Malformed { "malformed" } else { "invalid" };
-        Self { reason: fault.reason, code, detail, faults: fault.faults }
+        Self { reason: fault.reason, code, detail, faults: fault.faults, lacking: None }
     }
 }
 

@@ -8,8 +8,8 @@ use domain::user::Proof;
 use crate::error::Stop;
 use crate::unit::Unit;
 use crate::usecase::{
-    definition, installation, lifecycle, offers, organizations, overrides, services, subscriptions,
-    users,
+    definition, installation, lifecycle, offers, organizations, overrides, roles, services,
+    subscriptions, users,
 };
 use crate::{Input, Reply};
 
@@ -114,6 +114,76 @@ pub enum Command {
     SignOut {
         /// Which.
         session: domain::TokenId,
+    },
+    /// Act as a user of an organisation below.
+    Impersonate {
+        /// As whom.
+        user: String,
+        /// Why.
+        body: Input<organizations::Because>,
+        /// The caller's own token or session.
+        began_with: domain::TokenId,
+        /// What the edge made for it.
+        session: users::NewCredential,
+    },
+    /// Stop acting as somebody else.
+    EndImpersonation {
+        /// Which session.
+        session: domain::TokenId,
+    },
+    /// Make a role.
+    CreateRole {
+        /// What was sent.
+        body: Input<roles::CreateRole>,
+    },
+    /// Make a role like another one.
+    CopyRole {
+        /// Which.
+        id: String,
+        /// What was sent.
+        body: Input<roles::CopyRole>,
+    },
+    /// Change a role.
+    EditRole {
+        /// Which.
+        id: String,
+        /// What was sent.
+        body: Input<roles::EditRole>,
+        /// The version that the caller has seen.
+        if_match: Option<u64>,
+    },
+    /// End a role.
+    DeleteRole {
+        /// Which.
+        id: String,
+    },
+    /// Give an organisation below a role.
+    GiveRole {
+        /// To whom.
+        organization: String,
+        /// Which.
+        role: String,
+        /// Why.
+        body: Input<organizations::Because>,
+    },
+    /// Take a role away from an organisation and all below.
+    TakeRole {
+        /// From whom.
+        organization: String,
+        /// Which.
+        role: String,
+    },
+    /// Declare a permission of the installation's own.
+    DeclarePermission {
+        /// Names it.
+        key: String,
+        /// What was sent.
+        body: Input<roles::DeclarePermission>,
+    },
+    /// Withdraw a permission of the installation's own.
+    WithdrawPermission {
+        /// Which.
+        key: String,
     },
     /// Replace a service's draft.
     DraftService {
@@ -233,6 +303,20 @@ impl Command {
             Self::DeleteToken { user, token } => users::delete_token(unit, &user, &token),
             Self::SignIn { session } => users::sign_in(unit, session),
             Self::SignOut { session } => users::sign_out(unit, session),
+            Self::Impersonate { user, body, began_with, session } => {
+                users::impersonate(unit, &user, body, began_with, session)
+            }
+            Self::EndImpersonation { session } => users::end_impersonation(unit, session),
+            Self::CreateRole { body } => roles::create(unit, body),
+            Self::CopyRole { id, body } => roles::copy(unit, &id, body),
+            Self::EditRole { id, body, if_match } => roles::edit(unit, &id, body, if_match),
+            Self::DeleteRole { id } => roles::delete(unit, &id),
+            Self::GiveRole { organization, role, body } => {
+                roles::give(unit, &organization, &role, body)
+            }
+            Self::TakeRole { organization, role } => roles::take(unit, &organization, &role),
+            Self::DeclarePermission { key, body } => roles::declare(unit, &key, body),
+            Self::WithdrawPermission { key } => roles::withdraw(unit, &key),
             Self::DraftService { key, body, if_match } => {
                 services::draft(unit, &key, body, if_match)
             }

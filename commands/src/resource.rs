@@ -9,13 +9,15 @@ use domain::lifecycle::Status;
 use domain::offer::{Offer, Plans};
 use domain::organization::Kind;
 use domain::overrides::Overriding;
-use domain::permission::Role;
+use domain::permission::{AnyPermission, Permission};
+use domain::role::{DefaultRole, RoleRef, ServicePermission, ServiceRole};
 use domain::seal::Identity;
 use domain::service::{Definition, Plan};
 use domain::user::{Credential, ERASED, Person};
-use domain::{OrganizationId, UserId};
+use domain::{OrganizationId, ServiceKey, UserId};
 use projections::views::{
-    Holder, OrganizationView, OverrideView, RequestView, ServiceView, SubscriptionView, UserView,
+    Holder, OrganizationView, OverrideView, PermissionView, RequestView, RoleView, ServiceView,
+    SubscriptionView, UserView,
 };
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -105,9 +107,9 @@ pub struct UserResource {
     pub location: Option<String>,
     /// What your own systems keep of the user.
     pub custom_fields: BTreeMap<String, String>,
-    /// What he may do.
+    /// What he may do: default roles by name, custom ones by id, those of services as `crm:agent`.
     #[schema(value_type = Vec<String>)]
-    pub roles: Vec<Role>,
+    pub roles: Vec<RoleRef>,
     /// `active`, `disabled`, `deprovisioned` or `deleted`.
     #[schema(value_type = String)]
     pub status: Status,
@@ -132,7 +134,7 @@ pub struct SealedUserResource {
     /// Who it is; none: he was erased.
     pub person: Option<Identity>,
     /// What he may do.
-    pub roles: Vec<Role>,
+    pub roles: Vec<RoleRef>,
     /// Whether he may sign in.
     pub status: Status,
     /// When he was added.
@@ -209,6 +211,154 @@ impl From<&Credential> for TokenResource {
             name: credential.name.clone(),
             created_at: credential.created_at,
             expires_at: credential.expires_at,
+        }
+    }
+}
+
+/// Where a role comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum RoleKind {
+    /// It is part of Atrium: it cannot be edited, only copied.
+    Default,
+    /// An organisation made it.
+    Custom,
+    /// A service brings it; it acts on the customers that hold the service.
+    Service,
+}
+
+/// A set of permissions and of other roles.
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RoleResource {
+    /// What names it where roles are given: a default role's name, a custom role's id, `crm:agent` of a service.
+    pub id: String,
+    /// Its name.
+    pub name: String,
+    /// What it is for.
+    pub description: String,
+    /// `default`, `custom` or `service`.
+    #[schema(value_type = String)]
+    pub kind: RoleKind,
+    /// Who made it.
+    pub organization_id: Option<Uuid>,
+    /// The service that brings it.
+    pub service: Option<String>,
+    /// What its holder may do, apart from what comes with the roles that it includes. A custom permission that
+    /// was withdrawn stays named, and nobody holds it.
+    pub permissions: Vec<String>,
+    /// Roles that are a part of it.
+    pub includes: Vec<String>,
+    /// The role that it was copied from.
+    pub copied_from: Option<String>,
+    /// The `ETag`; 1 for what cannot be edited here.
+    pub version: u64,
+}
+
+impl From<&RoleView> for RoleResource {
+    fn from(view: &RoleView) -> Self {
+        Self {
+            id: view.id.to_string(),
+            name: view.content.name.clone(),
+            description: view.content.description.clone(),
+            kind: RoleKind::Custom,
+            organization_id: Some(view.organization.0),
+            service: None,
+            permissions: view.content.permissions.iter().map(ToString::to_string).collect(),
+            includes: view.content.includes.iter().map(ToString::to_string).collect(),
+            copied_from: view.copied_from.as_ref().map(ToString::to_string),
+            version: view.version,
+        }
+    }
+}
+
+impl From<DefaultRole> for RoleResource {
+    fn from(role: DefaultRole) -> Self {
+        Self {
+            id: role.name().to_owned(),
+            name: role.name().to_owned(),
+            description: role.description().to_owned(),
+            kind: RoleKind::Default,
+            organization_id: None,
+            service: None,
+            permissions: role.permissions().iter().map(|it| it.name().to_owned()).collect(),
+            includes: vec![],
+            copied_from: None,
+            version: 1,
+        }
+    }
+}
+
+impl RoleResource {
+    /// A role that a service brings.
+    #[must_use]
+    pub fn of_service(service: &ServiceKey, role: &ServiceRole) -> Self {
+        let named = |key: &domain::RoleKey| RoleRef::OfService(service.clone(), key.clone());
+        Self {
+            id: named(&role.key).to_string(),
+            name: role.name.clone(),
+            description: String::new(),
+            kind: RoleKind::Service,
+            organization_id: None,
+            service: Some(service.to_string()),
+            permissions: role.permissions.iter().map(ToString::to_string).collect(),
+            includes: role.includes.iter().map(|key| named(key).to_string()).collect(),
+            copied_from: None,
+            version: 1,
+        }
+    }
+}
+
+/// A permission: what a role can hold.
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PermissionResource {
+    /// Names it.
+    pub key: String,
+    /// As people read it.
+    pub name: String,
+    /// What it lets somebody do.
+    pub description: String,
+    /// Whether the provider or a service declared it; otherwise Atrium itself asks for it.
+    pub custom: bool,
+    /// The service that declares it.
+    pub service: Option<String>,
+}
+
+impl From<&PermissionView> for PermissionResource {
+    fn from(view: &PermissionView) -> Self {
+        Self {
+            key: view.declaration.key.to_string(),
+            name: view.declaration.name.clone(),
+            description: view.declaration.description.clone(),
+            custom: true,
+            service: None,
+        }
+    }
+}
+
+impl From<Permission> for PermissionResource {
+    fn from(permission: Permission) -> Self {
+        Self {
+            key: permission.name().to_owned(),
+            name: permission.name().to_owned(),
+            description: permission.description().to_owned(),
+            custom: false,
+            service: None,
+        }
+    }
+}
+
+impl PermissionResource {
+    /// A permission that a service declares.
+    #[must_use]
+    pub fn of_service(service: &ServiceKey, permission: &ServicePermission) -> Self {
+        Self {
+            key: AnyPermission::OfService(service.clone(), permission.key.clone()).to_string(),
+            name: permission.name.clone(),
+            description: String::new(),
+            custom: true,
+            service: Some(service.to_string()),
         }
     }
 }

@@ -7,6 +7,8 @@ use domain::Decider;
 use domain::billing_calendar::BillingCalendar;
 use domain::event::{Event, Recorded};
 use domain::organization::Organization;
+use domain::permission::CustomPermission;
+use domain::role::Role;
 use domain::service::Service;
 use domain::subscription::Subscription;
 use domain::user::User;
@@ -97,6 +99,8 @@ macro_rules! deciders {
 deciders! {
     billing_calendars: BillingCalendar,
     organizations: Organization,
+    permissions: CustomPermission,
+    roles: Role,
     services: Service,
     subscriptions: Subscription,
     users: User,

@@ -6,13 +6,18 @@ use std::fmt::Display;
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
+use domain::authority::{Authority, Begin, Known, Place};
 use domain::event::{Actor, Event, Recorded};
 use domain::organization::{Organization, Status};
-use domain::permission::{Authority, Permission};
+use domain::permission::Permission;
+use domain::role::RoleRef;
 use domain::seal::{Identity, PersonKey, RANDOM_BYTES, Sealed, Vault};
 use domain::user::Person;
-use domain::{Bug, CommandId, Refusal, TenantPath, UserId, planted};
-use projections::views::{AccessView, Holder, SubscriptionView};
+use domain::{Bug, CommandId, OrganizationId, Refusal, TenantPath, UserId, planted};
+use projections::views::{
+    AccessView, Holder, HoldingView, OrganizationView, PermissionView, RoleView, ServiceView,
+    SubscriptionView,
+};
 use projections::{Below, View, Wants};
 use uuid::Uuid;
 
@@ -38,6 +43,21 @@ impl Caller {
     #[must_use]
     pub fn user(id: UserId) -> Self {
         Self { actor: Actor::User(id), on_behalf_of: None }
+    }
+
+    /// A person who acts as another one.
+    #[must_use]
+    pub fn impersonating(real: UserId, user: UserId) -> Self {
+        Self { actor: Actor::User(real), on_behalf_of: Some(user) }
+    }
+
+    /// As whom the command runs; none: Atrium itself.
+    #[must_use]
+    pub fn acts_as(&self) -> Option<UserId> {
+        match (self.on_behalf_of, self.actor) {
+            (Some(user), _) | (None, Actor::User(user)) => Some(user),
+            (None, Actor::System) => None,
+        }
     }
 }
 
@@ -86,6 +106,8 @@ pub(crate) struct Unit<'a> {
     top: Layer,
     events: Vec<Recorded>,
     wants: Wants,
+    /// What the caller may do, once that was asked.
+    authority: Option<Arc<Authority>>,
 }
 
 /// What a unit leaves behind.
@@ -117,6 +139,7 @@ impl<'a> Unit<'a> {
             top: Layer::default(),
             events: Vec::new(),
             wants: Wants::default(),
+            authority: None,
             ground,
         }
     }
@@ -210,6 +233,7 @@ impl<'a> Unit<'a> {
                     "It has been changed since you read it; it is at version {version} now."
                 ),
                 faults: Vec::new(),
+                lacking: None,
             }
             .into());
         }
@@ -359,32 +383,98 @@ impl<'a> Unit<'a> {
         documents.collect()
     }
 
-    /// What the caller holds, as it is now; the caller and every organisation above are in use.
+    /// What the caller may do, as it is now; the caller and every organisation above are in use. Where he acts as
+    /// somebody else, that holds of both.
     ///
     /// # Errors
     /// [`Stop::Unauthenticated`] where he is nobody, or not any more.
-    pub(crate) fn authority(&mut self) -> Result<Option<Authority>, Stop> {
-        let Actor::User(id) = self.caller.actor else {
+    pub(crate) fn authority(&mut self) -> Result<Option<Arc<Authority>>, Stop> {
+        let Actor::User(actor) = self.caller.actor else {
             return Ok(None);
         };
-        let access = self.view::<AccessView>(&id.to_string()).ok_or(Stop::Unauthenticated)?;
+        if let Some(known) = &self.authority {
+            return Ok(Some(known.clone()));
+        }
+        let own = self.authority_of(actor)?;
+        let authority = match self.caller.on_behalf_of {
+            None => own,
+            Some(user) => {
+                let other = self.authority_of(user)?;
+                if !own.may_act_as(&other) {
+                    return Err(Stop::Unauthenticated);
+                }
+                other.exercised_by(own)
+            }
+        };
+        let authority = self.authority.insert(Arc::new(authority));
+        Ok(Some(authority.clone()))
+    }
+
+    /// What a user may do; he and every organisation above are in use.
+    fn authority_of(&mut self, user: UserId) -> Result<Authority, Stop> {
+        let access = self.view::<AccessView>(&user.to_string()).ok_or(Stop::Unauthenticated)?;
         if access.status != Status::Active {
             return Err(Stop::Unauthenticated);
         }
-        let mut organization = Some(access.organization);
-        if planted(Bug::DisabledGoesOn) {
-            organization = None;
+        let organizations = self.above(access.organization);
+        let is_whole = organizations.first().is_some_and(|first| first.parent.is_none());
+        let in_use = organizations.iter().all(|it| it.status == Status::Active);
+        if !is_whole || !(in_use || planted(Bug::DisabledGoesOn)) {
+            return Err(Stop::Unauthenticated);
         }
-        while let Some(id) = organization {
-            let view = self
-                .view::<projections::views::OrganizationView>(&id.to_string())
-                .ok_or(Stop::Unauthenticated)?;
-            if view.status != Status::Active {
-                return Err(Stop::Unauthenticated);
+        let mut known = Known::new(access.path.clone(), places(&organizations));
+        Ok(self.follow(&mut known, &access.roles, Begin::Given))
+    }
+
+    /// An organisation and those above it, the provider first; as far as they are there.
+    fn above(&mut self, organization: OrganizationId) -> Vec<Arc<OrganizationView>> {
+        let mut all = Vec::new();
+        let mut next = Some(organization);
+        while let Some(view) = next.and_then(|id| self.view::<OrganizationView>(&id.to_string())) {
+            next = view.parent;
+            all.push(view);
+        }
+        all.reverse();
+        all
+    }
+
+    /// What roles can be followed through, for people of an organisation.
+    ///
+    /// # Errors
+    /// Not found where there is no such organisation.
+    pub(crate) fn roles_at(&mut self, organization: OrganizationId) -> Result<Known, Stop> {
+        let organizations = self.above(organization);
+        let path = organizations.last().ok_or_else(Refusal::not_found)?.path.clone();
+        Ok(Known::new(path, places(&organizations)))
+    }
+
+    /// What roles permit, with whatever has to be looked up for that.
+    pub(crate) fn follow(
+        &mut self,
+        known: &mut Known,
+        roles: &[RoleRef],
+        begin: Begin,
+    ) -> Authority {
+        loop {
+            let needs = match known.authority(roles, begin) {
+                Ok(authority) => return authority,
+                Err(needs) => needs,
+            };
+            for id in needs.roles {
+                let view = self.view::<RoleView>(&id.to_string());
+                known.add_role(id, view.and_then(|view| view.made()));
             }
-            organization = view.parent;
+            for service in needs.services {
+                let view = self.view::<ServiceView>(service.as_str());
+                let published = view.as_ref().and_then(|view| view.published.as_ref());
+                let roles = published.map_or(&[][..], |it| &it.roles);
+                known.add_service(service, roles, published.map_or(&[], |it| &it.permissions));
+            }
+            for key in needs.permissions {
+                let view = self.view::<PermissionView>(key.as_str());
+                known.add_permission(key, view.is_some_and(|view| !view.withdrawn));
+            }
         }
-        Ok(Some(access.authority()))
     }
 
     /// Lets the caller do something to a tenant, or says why not.
@@ -396,10 +486,14 @@ impl<'a> Unit<'a> {
         permission: Permission,
         target: &TenantPath,
     ) -> Result<(), Stop> {
-        match self.authority()? {
-            Some(authority) => Ok(authority.permit(permission, target)?),
-            None => Ok(()),
-        }
+        let Some(authority) = self.authority()? else { return Ok(()) };
+        let holding = match authority.asks_for_services(&permission.into()) {
+            true => self.view::<HoldingView>(target.as_str()),
+            false => None,
+        };
+        let now = self.now();
+        let held = |service: &_| holding.as_ref().is_some_and(|it| it.holds(service, now));
+        Ok(authority.permit(permission, target, held)?)
     }
 
     /// Lets the caller do something that concerns no single tenant, or says why not.
@@ -408,7 +502,7 @@ impl<'a> Unit<'a> {
     /// See [`Authority::require`].
     pub(crate) fn require(&mut self, permission: Permission) -> Result<(), Stop> {
         match self.authority()? {
-            Some(authority) => Ok(authority.require(permission)?),
+            Some(authority) => self.permit(permission, &authority.path),
             None => Ok(()),
         }
     }
@@ -488,6 +582,16 @@ impl<'a> Unit<'a> {
             event,
         }
     }
+}
+
+/// Organisations as roles are followed through them.
+fn places(organizations: &[Arc<OrganizationView>]) -> Vec<Place> {
+    let place = |view: &Arc<OrganizationView>| Place {
+        id: view.id,
+        kind: view.kind,
+        given: view.given.clone(),
+    };
+    organizations.iter().map(place).collect()
 }
 
 /// The stream of a decider.

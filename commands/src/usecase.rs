@@ -6,6 +6,7 @@ pub(crate) mod lifecycle;
 pub mod offers;
 pub mod organizations;
 pub mod overrides;
+pub mod roles;
 pub mod services;
 pub mod subscriptions;
 pub mod users;
@@ -75,6 +76,7 @@ pub(crate) fn ensure_seen(seen: Option<u64>, version: Option<u64>) -> Result<(),
                 "It has been changed since you read it; it is at version {version} now."
             ),
             faults: Vec::new(),
+            lacking: None,
         }
         .into()),
     }

@@ -284,5 +284,9 @@ pub(crate) fn reply_key(caller: Caller, key: &str) -> String {
     if planted(Bug::KeyWithoutCaller) {
         return key.to_owned();
     }
-    format!("{}:{key}", caller.actor)
+    match caller.on_behalf_of {
+        None => format!("{}:{key}", caller.actor),
+        // Whoever acts as another is not the same caller.
+        Some(user) => format!("{}>{user}:{key}", caller.actor),
+    }
 }

@@ -57,6 +57,8 @@ macro_rules! events_of {
 events_of!(Organization, crate::organization::OrganizationEvent);
 events_of!(User, crate::user::UserEvent);
 events_of!(Service, crate::service::ServiceEvent);
+events_of!(Role, crate::role::RoleEvent);
+events_of!(CustomPermission, crate::permission::PermissionEvent);
 events_of!(Subscription, crate::subscription::SubscriptionEvent);
 events_of!(BillingCalendar, crate::billing_calendar::BillingCalendarEvent);
 

@@ -10,6 +10,8 @@ use serde_json::value::RawValue;
 
 use crate::billing_calendar::BillingCalendarEvent;
 use crate::organization::OrganizationEvent;
+use crate::permission::PermissionEvent;
+use crate::role::RoleEvent;
 use crate::seal::Sealed;
 use crate::service::ServiceEvent;
 use crate::subscription::SubscriptionEvent;
@@ -30,6 +32,10 @@ pub enum Event {
     Subscription(SubscriptionEvent),
     /// About a seller's billing periods.
     BillingCalendar(BillingCalendarEvent),
+    /// About a role that an organisation made.
+    Role(RoleEvent),
+    /// About a permission of the installation's own.
+    CustomPermission(PermissionEvent),
 }
 
 /// A fact's stored name and content, apart from its envelope.
@@ -56,6 +62,8 @@ impl Event {
             Self::Service(event) => serde_json::to_string(event),
             Self::Subscription(event) => serde_json::to_string(event),
             Self::BillingCalendar(event) => serde_json::to_string(event),
+            Self::Role(event) => serde_json::to_string(event),
+            Self::CustomPermission(event) => serde_json::to_string(event),
         }
         .expect("events have text keys only, so they have a JSON form");
         let (kind, payload) = tagged[2..tagged.len() - 1]
@@ -84,6 +92,8 @@ impl Event {
             "service" => tagged(kind, payload).map(Self::Service),
             "subscription" => tagged(kind, payload).map(Self::Subscription),
             "billing_calendar" => tagged(kind, payload).map(Self::BillingCalendar),
+            "role" => tagged(kind, payload).map(Self::Role),
+            "permission" => tagged(kind, payload).map(Self::CustomPermission),
             _ => return Err(Undecodable::Kind(kind.to_owned())),
         }
         .map_err(unfit)
@@ -290,7 +300,9 @@ impl Recorded {
             | Event::User(_)
             | Event::Service(_)
             | Event::Subscription(_)
-            | Event::BillingCalendar(_) => None,
+            | Event::BillingCalendar(_)
+            | Event::Role(_)
+            | Event::CustomPermission(_) => None,
         }
     }
 
@@ -375,6 +387,13 @@ pub const KINDS: &[&str] = &[
     "organization.offered",
     "organization.overridden",
     "organization.restored",
+    "organization.role_given",
+    "organization.role_taken",
+    "permission.declared",
+    "permission.withdrawn",
+    "role.created",
+    "role.deleted",
+    "role.edited",
     "service.drafted",
     "service.published",
     "subscription.change_requested",
@@ -393,6 +412,8 @@ pub const KINDS: &[&str] = &[
     "user.edited",
     "user.enabled",
     "user.erased",
+    "user.impersonated",
+    "user.impersonation_ended",
     "user.password_set",
     "user.restored",
     "user.roles_assigned",

@@ -57,6 +57,10 @@ uuid_id!(
     /// One command, and the request that it may have started.
     CommandId
 );
+uuid_id!(
+    /// A role that an organisation made.
+    RoleId
+);
 
 impl SubscriptionId {
     /// So many characters of a slot's id, written as text, are those of its holder's id.
@@ -134,6 +138,14 @@ text_key!(
 text_key!(
     /// Names a property within its service.
     PropertyKey
+);
+text_key!(
+    /// Names a role within its service.
+    RoleKey
+);
+text_key!(
+    /// Names a custom permission, within its service where it is one of a service.
+    PermissionKey
 );
 
 #[cfg(test)]

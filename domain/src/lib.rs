@@ -1,6 +1,7 @@
 //! Atrium's domain: what is sold, to whom, and what it costs. Pure: no clock, no randomness, no I/O,
 //! and so nothing that fails but a wish that has to be refused.
 
+pub mod authority;
 pub mod billing;
 pub mod billing_calendar;
 pub mod custom_fields;
@@ -18,6 +19,7 @@ pub mod permission;
 mod planted;
 pub mod property;
 mod refusal;
+pub mod role;
 pub mod seal;
 pub mod service;
 pub mod subscription;
@@ -27,8 +29,9 @@ pub mod user;
 
 pub use decider::Decider;
 pub use ids::{
-    CommandId, OrganizationId, PlanKey, PropertyKey, ServiceKey, SubscriptionId, TokenId, UserId,
+    CommandId, OrganizationId, PermissionKey, PlanKey, PropertyKey, RoleId, RoleKey, ServiceKey,
+    SubscriptionId, TokenId, UserId,
 };
 pub use path::TenantPath;
 pub use planted::{Bug, planted};
-pub use refusal::{Fault, Faults, Invalid, Reason, Refusal};
+pub use refusal::{Fault, Faults, Invalid, Lacking, Reason, Refusal, RoleLacking};

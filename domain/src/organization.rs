@@ -1,6 +1,6 @@
 //! Organisations: the provider, its resellers, their customers.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -10,8 +10,9 @@ use crate::decider::Decider;
 use crate::lifecycle::deleted;
 use crate::offer::{Offer, Offering, Plans, Reach, Withdrawal};
 use crate::overrides::Overriding;
+use crate::role::GIVEN_MAX;
 use crate::text::{Address, Code};
-use crate::{OrganizationId, Refusal, ServiceKey, TenantPath};
+use crate::{OrganizationId, Refusal, RoleId, ServiceKey, TenantPath};
 
 pub use crate::lifecycle::{Status, Transition};
 
@@ -112,6 +113,10 @@ pub enum OrganizationCommand {
     Transition(Transition),
     /// Override a price or a plan's property, or clear such an override.
     Override(Overriding),
+    /// Give it a role, for its people and for those below.
+    GiveRole(RoleId),
+    /// Take a role away from it, and from all below.
+    TakeRole(RoleId),
     /// Offer it a service, or those below it.
     Offer(Offering),
     /// Add plans to the offers that name theirs.
@@ -165,6 +170,18 @@ pub enum OrganizationEvent {
     /// A price or property was overridden for it and all below, from the event's effective time.
     #[serde(rename = "organization.overridden")]
     Overridden(Overriding),
+    /// It was given a role that was made above.
+    #[serde(rename = "organization.role_given")]
+    RoleGiven {
+        /// Which.
+        role: RoleId,
+    },
+    /// The role was taken away from it, and so from all below.
+    #[serde(rename = "organization.role_taken")]
+    RoleTaken {
+        /// Which.
+        role: RoleId,
+    },
     /// A service was offered to it, or to those below it.
     #[serde(rename = "organization.offered")]
     Offered(Offering),
@@ -185,7 +202,9 @@ impl OrganizationEvent {
             Self::Edited { .. }
             | Self::Overridden(_)
             | Self::Offered(_)
-            | Self::OfferWithdrawn(_) => before,
+            | Self::OfferWithdrawn(_)
+            | Self::RoleGiven { .. }
+            | Self::RoleTaken { .. } => before,
         }
     }
 }
@@ -210,6 +229,8 @@ pub struct Organization {
     pub status: Status,
     /// Overrides set here, with when each is from, in the order of recording.
     pub overrides: Vec<(DateTime<Utc>, Overriding)>,
+    /// Roles made above that it was given.
+    pub given: BTreeSet<RoleId>,
     /// How it stands with the services here.
     pub offers: BTreeMap<ServiceKey, Offer>,
 }
@@ -277,6 +298,14 @@ impl Decider for Organization {
                 Ok(self.status.after(step)?.map(|_| step.into()).into_iter().collect())
             }
             (Some(_), C::Override(overriding)) => Ok(vec![E::Overridden(overriding)]),
+            (Some(_), C::GiveRole(role)) if self.given.contains(&role) => Ok(vec![]),
+            (Some(_), C::GiveRole(_)) if self.given.len() >= GIVEN_MAX => Err(Refusal::conflict(
+                "too_many_roles",
+                format!("An organisation is given at most {GIVEN_MAX} roles; take one away first."),
+            )),
+            (Some(_), C::GiveRole(role)) => Ok(vec![E::RoleGiven { role }]),
+            (Some(_), C::TakeRole(role)) if !self.given.contains(&role) => Ok(vec![]),
+            (Some(_), C::TakeRole(role)) => Ok(vec![E::RoleTaken { role }]),
             (Some(_), C::Offer(offering)) => {
                 let before = self.offers.get(&offering.service).cloned().unwrap_or_default();
                 let mut after = before.clone();
@@ -324,6 +353,12 @@ impl Decider for Organization {
             }
             OrganizationEvent::Overridden(fact) => {
                 self.overrides.push((effective_at, fact.clone()))
+            }
+            OrganizationEvent::RoleGiven { role } => {
+                self.given.insert(*role);
+            }
+            OrganizationEvent::RoleTaken { role } => {
+                self.given.remove(role);
             }
             OrganizationEvent::Offered(offering) => {
                 self.offers.entry(offering.service.clone()).or_default().extend(offering);
@@ -465,6 +500,26 @@ pub(crate) mod tests {
             .then([event.clone()]);
         let kept = Organization::default().evolve(&event, november(2));
         assert_eq!(kept.overrides, [(november(2), cleared)]);
+    }
+
+    #[test]
+    fn a_role_is_given_once_and_taken_once() {
+        use {OrganizationCommand as C, OrganizationEvent as E};
+        let role = |number: usize| RoleId(Uuid::from_u128(number as u128));
+        let given_roles = |count: usize| {
+            let facts = (0..count).map(|number| (2, E::RoleGiven { role: role(number) }));
+            given::<Organization>(std::iter::once((1, created(Kind::Customer))).chain(facts))
+        };
+        given_roles(0).when(3, C::GiveRole(role(0))).then([E::RoleGiven { role: role(0) }]);
+        given_roles(1).when(3, C::GiveRole(role(0))).then_nothing();
+        given_roles(1).when(3, C::TakeRole(role(0))).then([E::RoleTaken { role: role(0) }]);
+        given_roles(0).when(3, C::TakeRole(role(0))).then_nothing();
+        given_roles(GIVEN_MAX).when(3, C::GiveRole(role(GIVEN_MAX))).then_refused("too_many_roles");
+        given_roles(GIVEN_MAX).when(3, C::GiveRole(role(0))).then_nothing();
+        let taken = Organization::default()
+            .evolve(&E::RoleGiven { role: role(0) }, november(2))
+            .evolve(&E::RoleTaken { role: role(0) }, november(3));
+        assert!(taken.given.is_empty());
     }
 
     #[test]

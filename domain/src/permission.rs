@@ -1,14 +1,16 @@
-//! Who may do what. A role is a set of permissions; it acts on its holder's organisation and all
-//! below it.
+//! What somebody may do, one thing at a time.
 
+use std::cmp::Ordering;
+use std::fmt;
+
+use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-use crate::Refusal;
-use crate::TenantPath;
-use crate::organization::Kind;
+use crate::decider::Decider;
+use crate::{PermissionKey, Refusal, ServiceKey};
 
 /// One thing that somebody may do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Permission {
     /// See organisations.
     ViewOrganizations,
@@ -18,8 +20,16 @@ pub enum Permission {
     ManageCustomers,
     /// See users.
     ViewUsers,
-    /// Create, edit, disable and enable users.
+    /// Create, edit, disable and enable users, and give them roles.
     ManageUsers,
+    /// Act as a user of an organisation below.
+    ImpersonateUsers,
+    /// See roles.
+    ViewRoles,
+    /// Make, edit and delete roles; give them to organisations below, and take them away.
+    ManageRoles,
+    /// Declare permissions of the installation's own: the provider's.
+    DeclarePermissions,
     /// See services and their plans.
     ViewServices,
     /// Draft and publish services: the provider's.
@@ -28,10 +38,18 @@ pub enum Permission {
     OfferServices,
     /// See who has what.
     ViewSubscriptions,
-    /// Provision, change and deprovision what customers hold.
-    ProvisionToCustomers,
-    /// Provision, change and deprovision what users hold.
-    ProvisionToUsers,
+    /// Provision to customers.
+    AssignToCustomers,
+    /// Change what customers hold.
+    ChangeOfCustomers,
+    /// Deprovision what customers hold.
+    RemoveFromCustomers,
+    /// Provision to users.
+    AssignToUsers,
+    /// Change what users hold.
+    ChangeOfUsers,
+    /// Deprovision what users hold.
+    RemoveFromUsers,
     /// Override plan properties.
     OverrideProperties,
     /// Override prices.
@@ -45,7 +63,35 @@ pub enum Permission {
 }
 
 impl Permission {
-    /// As it is called in answers.
+    /// Every permission that Atrium itself asks for.
+    pub const ALL: [Self; 24] = [
+        Self::ViewOrganizations,
+        Self::ManageResellers,
+        Self::ManageCustomers,
+        Self::ViewUsers,
+        Self::ManageUsers,
+        Self::ImpersonateUsers,
+        Self::ViewRoles,
+        Self::ManageRoles,
+        Self::DeclarePermissions,
+        Self::ViewServices,
+        Self::PublishServices,
+        Self::OfferServices,
+        Self::ViewSubscriptions,
+        Self::AssignToCustomers,
+        Self::ChangeOfCustomers,
+        Self::RemoveFromCustomers,
+        Self::AssignToUsers,
+        Self::ChangeOfUsers,
+        Self::RemoveFromUsers,
+        Self::OverrideProperties,
+        Self::OverridePrices,
+        Self::ViewBilling,
+        Self::ViewEvents,
+        Self::HoldTokens,
+    ];
+
+    /// As it is called in answers and stored in roles, so never renamed.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -54,12 +100,20 @@ impl Permission {
             Self::ManageCustomers => "customers.manage",
             Self::ViewUsers => "users.view",
             Self::ManageUsers => "users.manage",
+            Self::ImpersonateUsers => "users.impersonate",
+            Self::ViewRoles => "roles.view",
+            Self::ManageRoles => "roles.manage",
+            Self::DeclarePermissions => "permissions.declare",
             Self::ViewServices => "services.view",
             Self::PublishServices => "services.publish",
             Self::OfferServices => "services.offer",
             Self::ViewSubscriptions => "subscriptions.view",
-            Self::ProvisionToCustomers => "subscriptions.provision_to_customers",
-            Self::ProvisionToUsers => "subscriptions.provision_to_users",
+            Self::AssignToCustomers => "subscriptions.assign_to_customers",
+            Self::ChangeOfCustomers => "subscriptions.change_of_customers",
+            Self::RemoveFromCustomers => "subscriptions.remove_from_customers",
+            Self::AssignToUsers => "subscriptions.assign_to_users",
+            Self::ChangeOfUsers => "subscriptions.change_of_users",
+            Self::RemoveFromUsers => "subscriptions.remove_from_users",
             Self::OverrideProperties => "overrides.set_properties",
             Self::OverridePrices => "overrides.set_prices",
             Self::ViewBilling => "billing.view",
@@ -67,216 +121,240 @@ impl Permission {
             Self::HoldTokens => "tokens.hold",
         }
     }
-}
 
-/// A named set of permissions.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-pub enum Role {
-    /// Everything at the provider.
-    #[serde(rename = "Provider Administrator")]
-    ProviderAdministrator,
-    /// Everything that a reseller does for his customers.
-    #[serde(rename = "Reseller Administrator")]
-    ResellerAdministrator,
-    /// A customer's own users and what they hold.
-    #[serde(rename = "Customer Administrator")]
-    CustomerAdministrator,
-    /// May hold API tokens.
-    #[serde(rename = "Service Provider Developer")]
-    ServiceProviderDeveloper,
-}
-
-impl Role {
-    /// Every role there is.
-    pub const ALL: [Self; 4] = [
-        Self::ProviderAdministrator,
-        Self::ResellerAdministrator,
-        Self::CustomerAdministrator,
-        Self::ServiceProviderDeveloper,
-    ];
-
-    /// As people and programs write it.
+    /// What it lets somebody do, for people who put roles together.
     #[must_use]
-    pub fn name(self) -> &'static str {
+    pub fn description(self) -> &'static str {
         match self {
-            Self::ProviderAdministrator => "Provider Administrator",
-            Self::ResellerAdministrator => "Reseller Administrator",
-            Self::CustomerAdministrator => "Customer Administrator",
-            Self::ServiceProviderDeveloper => "Service Provider Developer",
-        }
-    }
-
-    /// The role of that name.
-    #[must_use]
-    pub fn named(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|role| role.name() == name)
-    }
-
-    /// What its holder may do.
-    #[must_use]
-    pub fn permissions(self) -> &'static [Permission] {
-        use Permission as P;
-        match self {
-            Self::ProviderAdministrator => &[
-                P::ViewOrganizations,
-                P::ManageResellers,
-                P::ManageCustomers,
-                P::ViewUsers,
-                P::ManageUsers,
-                P::ViewServices,
-                P::PublishServices,
-                P::OfferServices,
-                P::ViewSubscriptions,
-                P::ProvisionToCustomers,
-                P::ProvisionToUsers,
-                P::OverrideProperties,
-                P::OverridePrices,
-                P::ViewBilling,
-                P::ViewEvents,
-                P::HoldTokens,
-            ],
-            Self::ResellerAdministrator => &[
-                P::ViewOrganizations,
-                P::ManageResellers,
-                P::ManageCustomers,
-                P::ViewUsers,
-                P::ManageUsers,
-                P::ViewServices,
-                P::OfferServices,
-                P::ViewSubscriptions,
-                P::ProvisionToCustomers,
-                P::ProvisionToUsers,
-                P::OverrideProperties,
-                P::OverridePrices,
-                P::ViewBilling,
-                P::ViewEvents,
-            ],
-            Self::CustomerAdministrator => &[
-                P::ViewOrganizations,
-                P::ViewUsers,
-                P::ManageUsers,
-                P::ViewServices,
-                P::ViewSubscriptions,
-                P::ProvisionToUsers,
-                P::ViewBilling,
-                P::ViewEvents,
-            ],
-            Self::ServiceProviderDeveloper => &[P::HoldTokens],
-        }
-    }
-
-    /// Whether somebody of such an organisation can have the role.
-    #[must_use]
-    pub fn fits(self, kind: Kind) -> bool {
-        match self {
-            Self::ProviderAdministrator => kind == Kind::Provider,
-            Self::ResellerAdministrator => kind == Kind::Reseller,
-            Self::CustomerAdministrator => kind == Kind::Customer,
-            Self::ServiceProviderDeveloper => true,
+            Self::ViewOrganizations => "See organisations.",
+            Self::ManageResellers => "Create, edit, disable and enable resellers below.",
+            Self::ManageCustomers => "Create, edit, disable and enable customers below.",
+            Self::ViewUsers => "See users.",
+            Self::ManageUsers => "Create, edit, disable and enable users, and give them roles.",
+            Self::ImpersonateUsers => "Act as a user of an organisation below.",
+            Self::ViewRoles => "See roles and permissions.",
+            Self::ManageRoles => {
+                "Make, edit and delete roles; give them to organisations below and take them away."
+            }
+            Self::DeclarePermissions => "Declare permissions of the installation's own.",
+            Self::ViewServices => "See services and their plans.",
+            Self::PublishServices => "Draft and publish services.",
+            Self::OfferServices => "Offer services to those below, and withdraw offers.",
+            Self::ViewSubscriptions => "See who has what.",
+            Self::AssignToCustomers => "Provision services to customers.",
+            Self::ChangeOfCustomers => "Change what customers hold.",
+            Self::RemoveFromCustomers => "Deprovision what customers hold.",
+            Self::AssignToUsers => "Provision services to users.",
+            Self::ChangeOfUsers => "Change what users hold.",
+            Self::RemoveFromUsers => "Deprovision what users hold.",
+            Self::OverrideProperties => "Override plan properties.",
+            Self::OverridePrices => "Override prices.",
+            Self::ViewBilling => "See bills and the ledger.",
+            Self::ViewEvents => "See the raw events.",
+            Self::HoldTokens => "Hold API tokens.",
         }
     }
 }
 
-/// What somebody holds, and where.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Authority {
-    /// The organisation that he belongs to: his scope is it and all below.
-    pub path: TenantPath,
-    /// His roles.
-    pub roles: Vec<Role>,
+/// By name, so that a stored set of them stays in its order whatever is added to this list.
+impl Ord for Permission {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.name().cmp(other.name())
+    }
 }
 
-impl Authority {
-    /// Whether one of the roles has it, wherever that may be.
+impl PartialOrd for Permission {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+/// What a role can hold: one of Atrium's own permissions, or a custom one, which pages and programs ask for.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum AnyPermission {
+    /// One that Atrium itself asks for.
+    Known(Permission),
+    /// One that the provider declared.
+    Declared(PermissionKey),
+    /// One that a service's definition declares.
+    OfService(ServiceKey, PermissionKey),
+}
+
+impl AnyPermission {
+    /// The permission of that name: `users.view`, `reports.monthly`, or `crm:export` of the service `crm`.
+    /// Whether anybody has declared it is another question.
     #[must_use]
-    pub fn holds(&self, permission: Permission) -> bool {
-        self.roles.iter().any(|role| role.permissions().contains(&permission))
-    }
-
-    /// Lets it pass, or says why not.
-    ///
-    /// # Errors
-    /// Not found where `target` is out of scope (it does not exist for this caller); forbidden where
-    /// it is in scope and no role has the permission.
-    pub fn permit(&self, permission: Permission, target: &TenantPath) -> Result<(), Refusal> {
-        if !self.path.contains(target) {
-            return Err(Refusal::not_found());
+    pub fn parse(name: &str) -> Option<Self> {
+        if let Some(known) = Permission::ALL.into_iter().find(|known| known.name() == name) {
+            return Some(Self::Known(known));
         }
-        self.require(permission)
+        match name.split_once(':') {
+            None => PermissionKey::parse(name).map(Self::Declared),
+            Some((service, key)) => {
+                Some(Self::OfService(ServiceKey::parse(service)?, PermissionKey::parse(key)?))
+            }
+        }
+    }
+}
+
+impl From<Permission> for AnyPermission {
+    fn from(permission: Permission) -> Self {
+        Self::Known(permission)
+    }
+}
+
+impl fmt::Display for AnyPermission {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Known(permission) => f.write_str(permission.name()),
+            Self::Declared(key) => key.fmt(f),
+            Self::OfService(service, key) => write!(f, "{service}:{key}"),
+        }
+    }
+}
+
+impl Serialize for AnyPermission {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for AnyPermission {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let name = std::borrow::Cow::<str>::deserialize(deserializer)?;
+        Self::parse(&name).ok_or_else(|| serde::de::Error::custom("this names no permission"))
+    }
+}
+
+/// A wish about a permission of the installation's own.
+#[derive(Clone, Debug)]
+pub enum PermissionCommand {
+    /// Declare it, or describe it anew.
+    Declare(Declaration),
+    /// Withdraw it: nobody holds it any more.
+    Withdraw,
+}
+
+/// What a custom permission is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Declaration {
+    /// What it lets somebody do.
+    pub description: String,
+    /// Names it; never changes.
+    pub key: PermissionKey,
+    /// As people read it.
+    pub name: String,
+}
+
+/// A fact about a permission of the installation's own.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all_fields = "camelCase")]
+pub enum PermissionEvent {
+    /// It was declared, or described anew.
+    #[serde(rename = "permission.declared")]
+    Declared {
+        /// As it is now.
+        declaration: Declaration,
+    },
+    /// It was withdrawn: whatever roles name it, nobody holds it until it is declared again.
+    #[serde(rename = "permission.withdrawn")]
+    Withdrawn {},
+}
+
+/// A permission of the installation's own, as its stream tells.
+#[derive(Clone, Debug, Default)]
+pub struct CustomPermission {
+    /// None: nobody has declared it, or it was withdrawn.
+    pub declaration: Option<Declaration>,
+}
+
+impl Decider for CustomPermission {
+    const CATEGORY: &'static str = "permission";
+    type Command = PermissionCommand;
+    type Event = PermissionEvent;
+
+    fn decide(
+        &self,
+        command: Self::Command,
+        _effective_at: DateTime<Utc>,
+    ) -> Result<Vec<Self::Event>, Refusal> {
+        match (&self.declaration, command) {
+            (Some(known), PermissionCommand::Declare(declaration)) if *known == declaration => {
+                Ok(vec![])
+            }
+            (_, PermissionCommand::Declare(declaration)) => {
+                Ok(vec![PermissionEvent::Declared { declaration }])
+            }
+            (Some(_), PermissionCommand::Withdraw) => Ok(vec![PermissionEvent::Withdrawn {}]),
+            (None, PermissionCommand::Withdraw) => Err(Refusal::not_found()),
+        }
     }
 
-    /// Lets it pass wherever the target is: for what belongs to no tenant, such as a service.
-    ///
-    /// # Errors
-    /// Forbidden where no role has the permission.
-    pub fn require(&self, permission: Permission) -> Result<(), Refusal> {
-        if self.holds(permission) { Ok(()) } else { Err(Refusal::forbidden(permission.name())) }
+    fn evolve(self, event: &Self::Event, _effective_at: DateTime<Utc>) -> Self {
+        match event {
+            PermissionEvent::Declared { declaration } => {
+                Self { declaration: Some(declaration.clone()) }
+            }
+            PermissionEvent::Withdrawn {} => Self { declaration: None },
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Reason;
+    use crate::decider::testing::given;
 
     #[test]
-    fn outside_the_scope_is_not_found_and_inside_without_the_role_is_forbidden() {
-        let reseller = TenantPath::provider().child(2);
-        let admin = Authority { path: reseller.clone(), roles: vec![Role::ResellerAdministrator] };
-        let customer = reseller.child(30);
-        assert_eq!(admin.permit(Permission::ManageUsers, &customer), Ok(()));
-        let outside = TenantPath::provider().child(3);
-        for permission in [Permission::ManageUsers, Permission::PublishServices] {
-            let refused = admin.permit(permission, &outside).unwrap_err();
-            assert_eq!(refused.reason, Reason::NotFound);
+    fn a_permission_is_found_by_its_name_and_nothing_else_is_one() {
+        for known in Permission::ALL {
+            assert_eq!(AnyPermission::parse(known.name()), Some(AnyPermission::Known(known)));
         }
-        let refused = admin.permit(Permission::PublishServices, &customer).unwrap_err();
-        assert_eq!(refused.reason, Reason::Forbidden);
-        assert!(refused.detail.contains("services.publish"));
-    }
-
-    #[test]
-    fn a_role_is_for_its_kind_of_organisation_and_a_developer_s_for_every_kind() {
-        let kinds = [Kind::Provider, Kind::Reseller, Kind::Customer];
-        let fits = |role: Role| kinds.map(|kind| role.fits(kind));
-        assert_eq!(fits(Role::ProviderAdministrator), [true, false, false]);
-        assert_eq!(fits(Role::ResellerAdministrator), [false, true, false]);
-        assert_eq!(fits(Role::CustomerAdministrator), [false, false, true]);
-        assert_eq!(fits(Role::ServiceProviderDeveloper), [true, true, true]);
-    }
-
-    #[test]
-    fn nobody_holds_what_those_above_him_do_not() {
-        let of = |role: Role| role.permissions();
-        assert!(of(Role::CustomerAdministrator).contains(&Permission::ManageUsers));
-        for (below, above) in [
-            (Role::CustomerAdministrator, Role::ResellerAdministrator),
-            (Role::ResellerAdministrator, Role::ProviderAdministrator),
-            (Role::ServiceProviderDeveloper, Role::ProviderAdministrator),
-        ] {
-            assert!(of(below).iter().all(|permission| of(above).contains(permission)), "{below:?}");
-            assert!(of(below).len() < of(above).len(), "{below:?}");
+        for custom in ["reports.monthly", "crm:export", "users.forget"] {
+            let permission = AnyPermission::parse(custom).unwrap();
+            assert!(!matches!(permission, AnyPermission::Known(_)));
+            assert_eq!(permission.to_string(), custom);
+            let json = serde_json::to_string(&permission).unwrap();
+            assert_eq!(serde_json::from_str::<AnyPermission>(&json).unwrap(), permission);
+        }
+        for bad in ["", "a b", ":", "crm:", ":export", "a:b:c"] {
+            assert_eq!(AnyPermission::parse(bad), None, "{bad}");
         }
     }
 
     #[test]
-    fn several_roles_hold_what_each_of_them_holds() {
-        let roles = vec![Role::CustomerAdministrator, Role::ServiceProviderDeveloper];
-        let both = Authority { path: TenantPath::provider().child(30), roles };
-        assert!(both.holds(Permission::ManageUsers) && both.holds(Permission::HoldTokens));
-        assert!(!both.holds(Permission::PublishServices));
-        assert_eq!(both.require(Permission::HoldTokens), Ok(()));
-        let refused = both.require(Permission::OverridePrices).unwrap_err();
-        assert_eq!(refused.reason, Reason::Forbidden);
-        assert!(refused.detail.contains("overrides.set_prices"));
+    fn a_permission_is_declared_once_and_described_anew() {
+        let declaration = |name: &str| Declaration {
+            description: String::new(),
+            key: PermissionKey::parse("reports.monthly").unwrap(),
+            name: name.to_owned(),
+        };
+        let declared = |name| PermissionEvent::Declared { declaration: declaration(name) };
+        let declare = |name| PermissionCommand::Declare(declaration(name));
+        given::<CustomPermission>([]).when(1, declare("Reports")).then([declared("Reports")]);
+        let reports = || given::<CustomPermission>([(1, declared("Reports"))]);
+        reports().when(2, declare("Reports")).then_nothing();
+        reports().when(2, declare("Monthly")).then([declared("Monthly")]);
     }
 
     #[test]
-    fn a_role_is_found_by_its_name() {
-        for role in Role::ALL {
-            assert_eq!(Role::named(role.name()), Some(role));
-            assert_eq!(serde_json::to_value(role).unwrap(), role.name());
-        }
-        assert_eq!(Role::named("Root"), None);
+    fn a_permission_that_was_withdrawn_is_not_there_until_it_is_declared_again() {
+        let declaration = Declaration {
+            description: String::new(),
+            key: PermissionKey::parse("reports.monthly").unwrap(),
+            name: "Reports".to_owned(),
+        };
+        let declared = (1, PermissionEvent::Declared { declaration: declaration.clone() });
+        let withdrawn = (2, PermissionEvent::Withdrawn {});
+        let gone = || given::<CustomPermission>([declared.clone(), withdrawn.clone()]);
+        given::<CustomPermission>([declared.clone()])
+            .when(2, PermissionCommand::Withdraw)
+            .then([withdrawn.1.clone()]);
+        given::<CustomPermission>([])
+            .when(2, PermissionCommand::Withdraw)
+            .then_refused("not_found");
+        gone().when(3, PermissionCommand::Withdraw).then_refused("not_found");
+        gone().when(3, PermissionCommand::Declare(declaration)).then([declared.1.clone()]);
     }
 }

@@ -80,6 +80,17 @@ bugs! {
     ScopeForgotten = "scope-forgotten",
     /// `/1/3/` contains `/1/30/`. Breaks: tenants cannot see each other.
     ScopeByText = "scope-by-text",
+    /// A custom role is in force below though an organisation on the way was not given it. Breaks: a role can be
+    /// granted only if every organisation above has it.
+    RoleNotGiven = "role-not-given",
+    /// A service's role acts on every customer. Breaks: such roles take effect only where the service is held.
+    ServiceRoleEverywhere = "service-role-everywhere",
+    /// What a slot held before is not taken out of its customer's counts. Breaks: the same.
+    HoldingCountsTwice = "holding-counts-twice",
+    /// Whoever grants a role is not looked at. Breaks: nobody grants what he does not hold.
+    GrantsWhatHeLacks = "grants-what-he-lacks",
+    /// Whoever acts as another may do all that the other may. Breaks: nobody gets more by impersonation.
+    ImpersonatorUnbounded = "impersonator-unbounded",
     /// A page begins with the last item of the one before it (`>=` for `>`). Breaks: lists show everything once.
     PageOverlaps = "page-overlaps",
     /// Halves are rounded up and not away from zero. Breaks: every amount is right to the cent.

@@ -43,13 +43,45 @@ pub struct Refusal {
     pub detail: String,
     /// Every fault of the fields at once; empty where no field is to blame.
     pub faults: Vec<Fault>,
+    /// What the caller lacks, where that is why.
+    pub lacking: Option<Box<Lacking>>,
+}
+
+/// Which permission is missing, where, and which roles would have to have it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Lacking {
+    /// The permission's name.
+    pub permission: String,
+    /// The number of the organisation at which it is missing.
+    pub organization: u32,
+    /// The caller's roles: one of them would have to have it there.
+    pub roles: Vec<RoleLacking>,
+}
+
+/// A role that does not give what is missing.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RoleLacking {
+    /// What names it.
+    pub role: String,
+    /// As people read it.
+    pub name: String,
+    /// Why it does not give it.
+    pub why: String,
 }
 
 impl Refusal {
     /// The state does not allow it.
     #[must_use]
     pub fn conflict(code: &'static str, detail: impl Into<String>) -> Self {
-        Self { reason: Reason::Conflict, code, detail: detail.into(), faults: Vec::new() }
+        Self {
+            reason: Reason::Conflict,
+            code,
+            detail: detail.into(),
+            faults: Vec::new(),
+            lacking: None,
+        }
     }
 
     /// One field's value is not acceptable.
@@ -68,20 +100,40 @@ impl Refusal {
             code: "not_found",
             detail: "There is nothing here that you can see.".to_owned(),
             faults: Vec::new(),
+            lacking: None,
         }
     }
 
-    /// The caller lacks `permission`.
+    /// The caller may not, and it is no question of roles alone.
     #[must_use]
-    pub fn forbidden(permission: &'static str) -> Self {
+    pub fn forbidden(detail: impl Into<String>) -> Self {
         Self {
             reason: Reason::Forbidden,
             code: "forbidden",
-            detail: format!(
-                "This takes the permission {permission}, which none of your roles has here."
-            ),
+            detail: detail.into(),
             faults: Vec::new(),
+            lacking: None,
         }
+    }
+
+    /// The caller lacks a permission.
+    #[must_use]
+    pub fn lacking(lacking: Lacking) -> Self {
+        let Lacking { permission, organization, roles, .. } = &lacking;
+        let which = match roles.as_slice() {
+            [] => "you have no role at all".to_owned(),
+            roles => {
+                let roles = roles.iter().map(|role| format!("{}: {}", role.name, role.why));
+                format!(
+                    "one of your roles would have to have it ({})",
+                    roles.collect::<Vec<_>>().join("; ")
+                )
+            }
+        };
+        let detail = format!(
+            "This takes the permission {permission} at organisation {organization}; {which}."
+        );
+        Self { lacking: Some(Box::new(lacking)), ..Self::forbidden(detail) }
     }
 }
 
@@ -120,7 +172,7 @@ impl Faults {
             [one] => one.detail.clone(),
             several => format!("{} fields are not acceptable; see errors.", several.len()),
         };
-        Refusal { reason: Reason::Invalid, code: "invalid", detail, faults: self.0 }
+        Refusal { reason: Reason::Invalid, code: "invalid", detail, faults: self.0, lacking: None }
     }
 }
 

@@ -10,6 +10,7 @@ use crate::billing::description;
 use crate::decider::Decider;
 use crate::money::Money;
 use crate::property::{Given, Kind, Property, Scope, Validation};
+use crate::role::{ServicePermission, ServiceRole, check_of_service};
 use crate::{Faults, PlanKey, PropertyKey, Refusal, ServiceKey};
 
 /// Most plans of one service.
@@ -80,10 +81,16 @@ pub struct Definition {
     pub line_description: Option<String>,
     /// As people read it.
     pub name: String,
+    /// Custom permissions that it declares.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub permissions: Vec<ServicePermission>,
     /// What can be bought.
     pub plans: Vec<Plan>,
     /// What can be set.
     pub properties: Vec<Property>,
+    /// Roles that come with it, and act where it is held.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub roles: Vec<ServiceRole>,
     /// Pattern of the summary description; none: the default.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub summary_description: Option<String>,
@@ -129,6 +136,7 @@ impl Definition {
         );
         self.check_properties(&mut faults);
         self.check_plans(&mut faults);
+        check_of_service(&self.key, &self.roles, &self.permissions, &mut faults);
         for (pointer, pattern) in [
             ("/lineDescription", &self.line_description),
             ("/summaryDescription", &self.summary_description),
@@ -355,6 +363,7 @@ mod tests {
             level: Level::Customer,
             line_description: None,
             name: "Backup".to_owned(),
+            permissions: vec![],
             plans: vec![Plan {
                 key: PlanKey::parse("BU001").unwrap(),
                 name: "Backup Standard".to_owned(),
@@ -364,6 +373,7 @@ mod tests {
                 sku: "BU001".to_owned(),
             }],
             properties: vec![Property::of_plan(bandwidth, "Bandwidth")],
+            roles: vec![],
             summary_description: None,
             validations: vec![],
         }

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::custom_fields::CustomFields;
 use crate::decider::Decider;
 use crate::lifecycle::{Status, Transition, deleted};
-use crate::permission::Role;
+use crate::role::RoleRef;
 use crate::seal::Identity;
 use crate::text::Address;
 use crate::{OrganizationId, Refusal, TokenId, UserId};
@@ -15,6 +15,8 @@ use crate::{OrganizationId, Refusal, TokenId, UserId};
 pub const TOKENS_MAX: usize = 50;
 /// Most sessions that a user may have at a time; signing in once more ends the oldest.
 pub const SESSIONS_MAX: usize = 20;
+/// Most people who may act as a user at a time; one more ends the oldest.
+pub const IMPERSONATIONS_MAX: usize = 20;
 
 /// How a user is called whose person was erased.
 pub const ERASED: &str = "Erased user";
@@ -95,7 +97,7 @@ pub enum UserCommand {
         /// Who it is.
         person: Identity,
         /// What he may do.
-        roles: Vec<Role>,
+        roles: Vec<RoleRef>,
         /// How he signs in; none: he cannot yet.
         password: Option<Proof>,
     },
@@ -106,7 +108,7 @@ pub enum UserCommand {
     /// Take a step of his life.
     Transition(Transition),
     /// Give exactly these roles.
-    AssignRoles(Vec<Role>),
+    AssignRoles(Vec<RoleRef>),
     /// Change how he signs in; ends his sessions.
     SetPassword(Proof),
     /// Make an API token.
@@ -117,6 +119,10 @@ pub enum UserCommand {
     SignIn(Credential),
     /// End a session.
     SignOut(TokenId),
+    /// Let somebody act as him for a while.
+    Impersonate(Impersonation),
+    /// End that.
+    EndImpersonation(TokenId),
 }
 
 /// An API token or a session, as it is kept.
@@ -137,6 +143,18 @@ pub struct Credential {
     pub proof: Proof,
 }
 
+/// Somebody acts as a user.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Impersonation {
+    /// The token or session of his own with which he began; it must stay in force.
+    pub began_with: TokenId,
+    /// Who it is.
+    pub by: UserId,
+    /// The session in which he acts as the other.
+    pub credential: Credential,
+}
+
 /// A fact about a user.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all_fields = "camelCase")]
@@ -151,7 +169,7 @@ pub enum UserEvent {
         /// Who it is.
         person: Identity,
         /// What he may do.
-        roles: Vec<Role>,
+        roles: Vec<RoleRef>,
     },
     /// Who it is was changed.
     #[serde(rename = "user.edited")]
@@ -181,7 +199,7 @@ pub enum UserEvent {
     #[serde(rename = "user.roles_assigned")]
     RolesAssigned {
         /// All of them, as they are now.
-        roles: Vec<Role>,
+        roles: Vec<RoleRef>,
     },
     /// The password was set; sessions ended.
     #[serde(rename = "user.password_set")]
@@ -207,6 +225,15 @@ pub enum UserEvent {
         /// Which.
         id: TokenId,
     },
+    /// Somebody began to act as him.
+    #[serde(rename = "user.impersonated")]
+    Impersonated(Impersonation),
+    /// Somebody stopped acting as him.
+    #[serde(rename = "user.impersonation_ended")]
+    ImpersonationEnded {
+        /// Which.
+        id: TokenId,
+    },
 }
 
 impl UserEvent {
@@ -226,7 +253,9 @@ impl UserEvent {
             | Self::TokenCreated(_)
             | Self::TokenDeleted { .. }
             | Self::SignedIn(_)
-            | Self::SignedOut { .. } => before,
+            | Self::SignedOut { .. }
+            | Self::Impersonated(_)
+            | Self::ImpersonationEnded { .. } => before,
         }
     }
 }
@@ -250,9 +279,10 @@ pub struct User {
     /// Whether he may sign in.
     pub status: Status,
     /// What he may do.
-    pub roles: Vec<Role>,
+    pub roles: Vec<RoleRef>,
     tokens: Vec<Credential>,
     sessions: Vec<Credential>,
+    impersonations: Vec<Impersonation>,
 }
 
 /// What is known since the user was added.
@@ -299,6 +329,15 @@ pub fn begin_session(sessions: &mut Vec<Credential>, session: Credential) {
         sessions.remove(0);
     }
     sessions.push(session);
+}
+
+/// Those who act as a user after one more: expired ones go, and the oldest where there are too many.
+pub fn begin_impersonation(all: &mut Vec<Impersonation>, new: Impersonation) {
+    all.retain(|old| old.credential.expires_at > new.credential.created_at);
+    if all.len() == IMPERSONATIONS_MAX {
+        all.remove(0);
+    }
+    all.push(new);
 }
 
 impl Decider for User {
@@ -355,6 +394,17 @@ impl Decider for User {
                 let open = self.sessions.iter().any(|session| session.id == id);
                 Ok(if open { vec![E::SignedOut { id }] } else { vec![] })
             }
+            (Some(_), C::Impersonate(_)) if self.status != Status::Active => {
+                Err(Refusal::conflict("user_disabled", "The user is not active; enable him first."))
+            }
+            (Some(known), C::Impersonate(new)) if known.id == new.by => {
+                Err(Refusal::conflict("yourself", "You cannot act as yourself."))
+            }
+            (Some(_), C::Impersonate(new)) => Ok(vec![E::Impersonated(new)]),
+            (Some(_), C::EndImpersonation(id)) => {
+                let open = self.impersonations.iter().any(|it| it.credential.id == id);
+                Ok(if open { vec![E::ImpersonationEnded { id }] } else { vec![] })
+            }
         }
     }
 
@@ -376,6 +426,7 @@ impl Decider for User {
                 self.roles.clear();
                 self.tokens.clear();
                 self.sessions.clear();
+                self.impersonations.clear();
             }
             UserEvent::Disabled {}
             | UserEvent::Enabled {}
@@ -383,11 +434,23 @@ impl Decider for User {
             | UserEvent::Deleted {}
             | UserEvent::Restored {} => {}
             UserEvent::RolesAssigned { roles } => self.roles.clone_from(roles),
-            UserEvent::PasswordSet { .. } => self.sessions.clear(),
+            UserEvent::PasswordSet { .. } => {
+                self.sessions.clear();
+                self.impersonations.clear();
+            }
             UserEvent::TokenCreated(token) => self.tokens.push(token.clone()),
             UserEvent::TokenDeleted { id } => self.tokens.retain(|token| token.id != *id),
             UserEvent::SignedIn(session) => begin_session(&mut self.sessions, session.clone()),
-            UserEvent::SignedOut { id } => self.sessions.retain(|session| session.id != *id),
+            UserEvent::SignedOut { id } => {
+                self.sessions.retain(|session| session.id != *id);
+                self.impersonations.clear();
+            }
+            UserEvent::Impersonated(new) => {
+                begin_impersonation(&mut self.impersonations, new.clone());
+            }
+            UserEvent::ImpersonationEnded { id } => {
+                self.impersonations.retain(|it| it.credential.id != *id);
+            }
         }
         self
     }
@@ -399,6 +462,7 @@ mod tests {
 
     use super::*;
     use crate::decider::testing::{given, november};
+    use crate::role::DefaultRole;
     use crate::seal::{PersonKey, Vault};
 
     const ANN: UserId = UserId(Uuid::from_u128(7));
@@ -578,12 +642,61 @@ mod tests {
 
     #[test]
     fn the_same_roles_again_are_no_fact() {
-        let roles = vec![Role::CustomerAdministrator];
+        let roles = vec![DefaultRole::CustomerAdministrator.into()];
         let assigned = UserEvent::RolesAssigned { roles: roles.clone() };
         given::<User>([created(), (2, assigned.clone())])
             .when(3, UserCommand::AssignRoles(roles.clone()))
             .then_nothing();
         given::<User>([created()]).when(2, UserCommand::AssignRoles(roles)).then([assigned]);
+    }
+
+    fn impersonation(id: u128) -> Impersonation {
+        let by = UserId(Uuid::from_u128(3));
+        let began_with = TokenId(Uuid::from_u128(70));
+        Impersonation { began_with, by, credential: credential(id) }
+    }
+
+    #[test]
+    fn somebody_acts_as_a_user_until_he_stops_or_the_user_signs_out() {
+        let begun = (2, UserEvent::Impersonated(impersonation(9)));
+        let id = credential(9).id;
+        given::<User>([created()])
+            .when(2, UserCommand::Impersonate(impersonation(9)))
+            .then([UserEvent::Impersonated(impersonation(9))]);
+        given::<User>([created(), begun.clone()])
+            .when(3, UserCommand::EndImpersonation(id))
+            .then([UserEvent::ImpersonationEnded { id }]);
+        for end in [
+            UserEvent::ImpersonationEnded { id },
+            UserEvent::SignedOut { id: credential(5).id },
+            UserEvent::PasswordSet { proof: Proof("argon".to_owned()) },
+        ] {
+            given::<User>([created(), begun.clone(), (3, end)])
+                .when(4, UserCommand::EndImpersonation(id))
+                .then_nothing();
+        }
+    }
+
+    #[test]
+    fn nobody_acts_as_himself_or_as_one_who_is_disabled() {
+        let own = Impersonation { by: UserId(Uuid::from_u128(7)), ..impersonation(9) };
+        given::<User>([created()]).when(2, UserCommand::Impersonate(own)).then_refused("yourself");
+        given::<User>([created(), (2, UserEvent::Disabled {})])
+            .when(3, UserCommand::Impersonate(impersonation(9)))
+            .then_refused("user_disabled");
+    }
+
+    #[test]
+    fn one_impersonation_more_than_allowed_ends_the_oldest() {
+        let mut all = Vec::new();
+        for n in 0..=IMPERSONATIONS_MAX as u128 {
+            begin_impersonation(&mut all, impersonation(n));
+        }
+        assert_eq!((all.len(), all[0].credential.id), (IMPERSONATIONS_MAX, credential(1).id));
+        let mut late = impersonation(99);
+        late.credential.created_at = november(21);
+        begin_impersonation(&mut all, late.clone());
+        assert_eq!(all, [late]);
     }
 
     #[test]
@@ -600,7 +713,7 @@ mod tests {
         given::<User>([]).when(1, UserCommand::Erase).then_refused("not_found");
         let history = [
             created().1,
-            UserEvent::RolesAssigned { roles: vec![Role::CustomerAdministrator] },
+            UserEvent::RolesAssigned { roles: vec![DefaultRole::CustomerAdministrator.into()] },
             UserEvent::TokenCreated(credential(1)),
             UserEvent::SignedIn(credential(2)),
             erased.1,
@@ -618,7 +731,7 @@ mod tests {
             UserCommand::Edit(person()),
             UserCommand::Transition(Transition::Enable),
             UserCommand::Transition(Transition::Disable),
-            UserCommand::AssignRoles(vec![Role::CustomerAdministrator]),
+            UserCommand::AssignRoles(vec![DefaultRole::CustomerAdministrator.into()]),
             UserCommand::SetPassword(Proof("argon".to_owned())),
             UserCommand::CreateToken(credential(1)),
             UserCommand::DeleteToken(credential(1).id),

@@ -56,12 +56,14 @@ fn definition() -> Definition {
         level: service::Level::Customer,
         line_description: None,
         name: "Backup".to_owned(),
+        permissions: vec![],
         plans: PLANS.map(plan).to_vec(),
         properties: vec![
             property("Quota", Scope::Plan, Some("default")),
             property("Region", Scope::Customer, Some("default")),
             property("Speed", Scope::Customer, None),
         ],
+        roles: vec![],
         summary_description: None,
         validations: vec![],
     }

@@ -247,20 +247,31 @@ pub(crate) fn fold<V: View>(
     wants: &mut Wants,
 ) {
     for touch in V::touched(event) {
-        if let Some(known) = V::of_mut(top).0.get_mut(&touch.key) {
-            // Taken out, so that it is changed and not copied.
-            let before = known.document.take().map(Arc::unwrap_or_clone);
-            known.document = V::evolve(before, event).map(Arc::new);
-            known.written = None;
-            continue;
-        }
-        let before = if touch.fresh { Some(None) } else { below.document::<V>(&touch.key) };
-        let before = before.unwrap_or_else(|| {
-            wants.add(V::TABLE, &touch.key);
-            None
-        });
-        let is_new = before.is_none();
-        let document = V::evolve(before.map(Arc::unwrap_or_clone), event).map(Arc::new);
-        V::of_mut(top).0.insert(touch.key, Known { document, is_new, written: None });
+        fold_with::<V>(&touch, top, below, wants, |before| V::evolve(before, event));
     }
+}
+
+/// Folds something into one document of the layer `top`.
+pub(crate) fn fold_with<V: View>(
+    touch: &Touch,
+    top: &mut Views,
+    below: &impl Below,
+    wants: &mut Wants,
+    evolve: impl FnOnce(Option<V>) -> Option<V>,
+) {
+    if let Some(known) = V::of_mut(top).0.get_mut(&touch.key) {
+        // Taken out, so that it is changed and not copied.
+        let before = known.document.take().map(Arc::unwrap_or_clone);
+        known.document = evolve(before).map(Arc::new);
+        known.written = None;
+        return;
+    }
+    let before = if touch.fresh { Some(None) } else { below.document::<V>(&touch.key) };
+    let before = before.unwrap_or_else(|| {
+        wants.add(V::TABLE, &touch.key);
+        None
+    });
+    let is_new = before.is_none();
+    let document = evolve(before.map(Arc::unwrap_or_clone)).map(Arc::new);
+    V::of_mut(top).0.insert(touch.key.clone(), Known { document, is_new, written: None });
 }

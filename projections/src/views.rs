@@ -3,12 +3,15 @@
 mod access;
 mod activity;
 mod calendar;
+mod holding;
 mod name;
 mod number;
 mod offer;
 mod organization;
 mod overriding;
+mod permission;
 mod request;
+mod role;
 mod service;
 mod subscription;
 mod user;
@@ -22,12 +25,17 @@ use eventstore::{Rows, Source};
 pub use access::AccessView;
 pub use activity::ActivityView;
 pub use calendar::CalendarView;
-pub use name::{NameView, PROVIDER_KEY, billing_identifier_key, code_key, login_key};
+pub use holding::HoldingView;
+pub use name::{
+    NameView, PROVIDER_KEY, billing_identifier_key, code_key, login_key, role_name_key,
+};
 pub use number::{NumberView, ORGANIZATION_NUMBERS};
 pub use offer::OfferView;
 pub use organization::OrganizationView;
 pub use overriding::OverrideView;
+pub use permission::PermissionView;
 pub use request::{RequestStatus, RequestView, Verb};
+pub use role::RoleView;
 pub use service::{Publication, ServiceView};
 pub use subscription::{Holder, SubscriptionStatus, SubscriptionView};
 pub use user::UserView;
@@ -54,7 +62,9 @@ macro_rules! views {
             /// Folds an event into this layer. What nothing is known of is taken to be absent, and
             /// noted in `wants`: unless it really is absent, this layer has to be thrown away.
             pub fn fold(&mut self, event: &Recorded, below: &impl Below, wants: &mut Wants) {
+                holding::count(event, -1, self, below, wants);
                 $(fold::<$view>(event, self, below, wants);)*
+                holding::count(event, 1, self, below, wants);
             }
 
             /// Takes over what a newer layer knows.
@@ -138,12 +148,15 @@ views! {
     access: AccessView,
     activity: ActivityView,
     calendars: CalendarView,
+    holdings: HoldingView,
     names: NameView,
     numbers: NumberView,
     offers: OfferView,
     organizations: OrganizationView,
     overrides: OverrideView,
+    permissions: PermissionView,
     requests: RequestView,
+    roles: RoleView,
     services: ServiceView,
     subscriptions: SubscriptionView,
     users: UserView,

@@ -55,11 +55,12 @@ const PLANS: [&str; 3] = ["basic", "plus", "old"];
 const PROPERTIES: [&str; 2] = ["size", "region"];
 /// What is filled in for the services of users: a whole number up to 3.
 const LABEL: &str = "label";
-const ROLES: [&str; 5] = [
+const ROLES: [&str; 6] = [
     "Provider Administrator",
     "Reseller Administrator",
     "Customer Administrator",
     "Service Provider Developer",
+    "L1 Help Desk",
     "Root",
 ];
 
@@ -83,6 +84,11 @@ pub struct History {
     users: Vec<UserId>,
     subscriptions: Vec<String>,
     credentials: Vec<(UserId, TokenId)>,
+    roles: Vec<String>,
+    /// To whom which role was to be given.
+    given: Vec<(String, String)>,
+    /// Who acts as somebody else, and in which session.
+    impersonations: Vec<(Caller, TokenId)>,
     remembered: Vec<Submission>,
     /// Where it is made for a simulation: the zone that everybody bills in.
     zone: Option<chrono_tz::Tz>,
@@ -104,6 +110,9 @@ impl History {
             users: Vec::new(),
             subscriptions: Vec::new(),
             credentials: Vec::new(),
+            roles: Vec::new(),
+            given: Vec::new(),
+            impersonations: Vec::new(),
             remembered: Vec::new(),
             zone: None,
         }
@@ -172,13 +181,19 @@ impl History {
                 let user = user.parse::<UserId>();
                 self.credentials.extend(user.ok().zip(token.parse().ok()));
             }
-            (["session"], domain::event::Actor::User(user)) => {
+            (["session"], domain::event::Actor::User(actor)) => {
                 let session = body["id"].as_str().and_then(|id| id.parse().ok());
-                self.credentials.extend(session.map(|session| (user, session)));
+                if let Command::Impersonate { user, .. } = &submission.command {
+                    let caller = user.parse().ok().map(|user| Caller::impersonating(actor, user));
+                    self.impersonations.extend(caller.zip(session));
+                } else {
+                    self.credentials.extend(session.map(|session| (actor, session)));
+                }
             }
             (["customers", id], _) => self.organizations.push(((*id).to_owned(), Kind::Customer)),
             (["resellers", id], _) => self.organizations.push(((*id).to_owned(), Kind::Reseller)),
             (["subscriptions", id], _) => self.subscriptions.push((*id).to_owned()),
+            (["roles", id], _) => self.roles.push((*id).to_owned()),
             _ => {}
         }
     }
@@ -271,8 +286,12 @@ impl History {
         if let Some(again) = self.again() {
             return again;
         }
-        let command = self.command();
-        let caller = self.caller();
+        let (command, caller) = match self.impersonations.choose(&mut self.rng).copied() {
+            Some((caller, session)) if self.rng.random_bool(0.03) => {
+                (Command::EndImpersonation { session }, caller)
+            }
+            _ => (self.command(), self.caller()),
+        };
         let idempotency =
             self.rng.random_bool(if self.zone.is_some() { 0.9 } else { 0.4 }).then(|| {
                 self.keys += 1;
@@ -302,6 +321,11 @@ impl History {
         if self.rng.random_bool(0.03) {
             return Caller::user(UserId(Uuid::from_u128(self.rng.random())));
         }
+        if self.rng.random_bool(0.05)
+            && let Some((caller, _)) = self.impersonations.choose(&mut self.rng)
+        {
+            return *caller;
+        }
         match self.users.choose(&mut self.rng) {
             Some(user) if self.rng.random_bool(if self.zone.is_some() { 0.35 } else { 0.6 }) => {
                 Caller::user(*user)
@@ -323,6 +347,9 @@ impl History {
     }
 
     fn command(&mut self) -> Command {
+        if self.rng.random_bool(0.1) {
+            return self.about_roles();
+        }
         match self.rng.random_range(0..1_000) {
             0..100 => self.create_organization(),
             100..160 => self.edit_organization(),
@@ -559,7 +586,107 @@ impl History {
 
     fn roles(&mut self) -> Value {
         let count = self.rng.random_range(0..3);
-        (0..count).map(|_| self.one_of(&ROLES)).collect::<Vec<_>>().into()
+        (0..count).map(|_| self.role()).collect::<Vec<_>>().into()
+    }
+
+    /// A default role, a custom one, one of a service, or none.
+    fn role(&mut self) -> String {
+        match self.rng.random_range(0..10) {
+            0..4 => self.roles.choose(&mut self.rng).cloned().unwrap_or_default(),
+            4 => self.one_of(&["mail:agent", "mail:lead", "crm:agent", "mail:none"]).to_owned(),
+            _ => self.one_of(&ROLES).to_owned(),
+        }
+    }
+
+    /// A role that somebody made, most often.
+    fn made_role(&mut self) -> String {
+        match self.roles.choose(&mut self.rng) {
+            Some(role) if self.rng.random_bool(0.85) => role.clone(),
+            _ => self.role(),
+        }
+    }
+
+    /// Most are good.
+    fn permissions(&mut self) -> Value {
+        const GOOD: [&str; 5] = [
+            "users.view",
+            "users.manage",
+            "users.impersonate",
+            "subscriptions.assign_to_users",
+            "events.view",
+        ];
+        const OTHERS: [&str; 3] = ["reports.daily", "mail:export", "nonsense"];
+        let count = self.rng.random_range(0..4);
+        let mut name = || match self.rng.random_bool(0.15) {
+            true => self.one_of(&OTHERS),
+            false => self.one_of(&GOOD),
+        };
+        (0..count).map(|_| name()).collect::<Vec<_>>().into()
+    }
+
+    /// Who makes a role: the provider, most often, whose roles can be given to everybody.
+    fn maker(&mut self) -> String {
+        match self.organizations.first() {
+            Some((provider, _)) if self.rng.random_bool(0.6) => provider.clone(),
+            _ => self.organization().0,
+        }
+    }
+
+    fn about_roles(&mut self) -> Command {
+        match self.rng.random_range(0..22) {
+            0..5 => {
+                let includes = if self.rng.random_bool(0.3) { self.roles() } else { json!([]) };
+                let body = json!({
+                    "name": self.name(),
+                    "permissions": self.permissions(),
+                    "includes": includes,
+                    "organizationId": self.maker(),
+                });
+                Command::CreateRole { body: self.perhaps(body) }
+            }
+            5..9 => {
+                let mut body = json!({ "name": self.perhaps_of(0.3, &["Clerk", "Lead"]) });
+                if self.rng.random_bool(0.8) {
+                    body["permissions"] = self.permissions();
+                }
+                if self.rng.random_bool(0.3) {
+                    body["includes"] = self.roles();
+                }
+                let if_match = self.rng.random_bool(0.2).then(|| self.rng.random_range(1..4));
+                Command::EditRole { id: self.made_role(), body: self.perhaps(body), if_match }
+            }
+            9 => Command::DeleteRole { id: self.made_role() },
+            10..14 => {
+                let (organization, role) = (self.organization().0, self.made_role());
+                self.given.push((organization.clone(), role.clone()));
+                Command::GiveRole { organization, role, body: self.because() }
+            }
+            14..16 => {
+                let known = self.given.choose(&mut self.rng).cloned();
+                let (organization, role) =
+                    known.unwrap_or_else(|| (self.organization().0, self.made_role()));
+                Command::TakeRole { organization, role }
+            }
+            16 => {
+                let body = json!({ "name": self.name(), "organizationId": self.maker() });
+                Command::CopyRole { id: self.role(), body: self.perhaps(body) }
+            }
+            17..19 => {
+                const KEYS: [&str; 4] = ["reports.daily", "reports.daily", "users.view", "no key"];
+                let key = self.one_of(&KEYS).to_owned();
+                if self.rng.random_bool(0.4) {
+                    return Command::WithdrawPermission { key };
+                }
+                let body = json!({ "name": self.name() });
+                Command::DeclarePermission { key, body: self.perhaps(body) }
+            }
+            _ => Command::Impersonate {
+                user: self.user(),
+                body: self.because(),
+                began_with: self.credential().1,
+                session: self.new_credential(),
+            },
+        }
     }
 
     fn assign_roles(&mut self) -> Command {
@@ -734,7 +861,20 @@ fn first_plans(key: &str) -> Value {
             "key": LABEL, "scope": "user", "kind": "input", "type": "integer", "min": 1, "max": 3,
         }));
     }
+    // One of the services brings roles.
+    let (permissions, roles) = match key {
+        "mail" => (
+            json!([{ "key": "export" }]),
+            json!([
+                { "key": "agent", "permissions": ["users.view", "subscriptions.view"] },
+                { "key": "lead", "permissions": ["mail:export"], "includes": ["agent"] },
+            ]),
+        ),
+        _ => (json!([]), json!([])),
+    };
     json!({
+        "permissions": permissions,
+        "roles": roles,
         "name": key,
         "level": if is_of_users(key) { "user" } else { "customer" },
         "instancing": if is_multi(key) { "multi" } else { "single" },

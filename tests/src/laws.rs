@@ -7,7 +7,7 @@ use domain::billing::{Fact, Timeline};
 use domain::event::Recorded;
 use eventstore::{Chain, Database, Log, Verified};
 use projections::ledger;
-use projections::views::{RequestStatus, RequestView, SubscriptionView};
+use projections::views::{HoldingView, RequestStatus, RequestView, SubscriptionView};
 use serde_json::Value;
 
 /// The laws: the log is whole, rebuilding gives exactly what is there, no work is left over, and every person has
@@ -18,6 +18,7 @@ use serde_json::Value;
 pub async fn check(database: &Database) -> Result<()> {
     let events = log_is_whole(database).await.context("the log is not whole")?;
     timelines_are_the_logs(database, &events).await.context("the ledger is not the log's")?;
+    holdings_are_the_slots(database, &events).await.context("the holdings are not the slots'")?;
     no_work_is_left(database).await.context("work is left over")?;
     persons_have_keys(database).await.context("persons and keys do not fit")?;
     let rebuilt = projections::rebuild(database, |_| ()).await?;
@@ -106,6 +107,35 @@ async fn timelines_are_the_logs(database: &Database, events: &[Recorded]) -> Res
     }
     said.retain(|stream, facts| stream.starts_with("subscription-") && !facts.is_empty());
     ensure!(said.is_empty(), "slots without a view: {said:?}");
+    Ok(())
+}
+
+/// What a customer is said to hold is what its slots say, now and at every moment at which that will change.
+async fn holdings_are_the_slots(database: &Database, events: &[Recorded]) -> Result<()> {
+    let Some(now) = events.last().map(|event| event.recorded_at) else { return Ok(()) };
+    let mut slots = BTreeMap::<String, Vec<SubscriptionView>>::new();
+    for row in database.fetch("select document from view_subscription", &[]).await? {
+        let view: SubscriptionView = serde_json::from_slice(row.bytes(0)?)?;
+        slots.entry(view.path.to_string()).or_default().push(view);
+    }
+    let mut said = BTreeMap::<String, HoldingView>::new();
+    for row in database.fetch("select document from view_holding", &[]).await? {
+        let view: HoldingView = serde_json::from_slice(row.bytes(0)?)?;
+        said.insert(view.path.to_string(), view);
+    }
+    ensure!(said.keys().all(|path| slots.contains_key(path)), "somebody holds what is no slot");
+    for (path, slots) in &slots {
+        let later = slots.iter().flat_map(|slot| slot.scheduled_after(now));
+        let moments: BTreeSet<_> = later.map(|fact| fact.effective_at).chain([now]).collect();
+        for moment in moments {
+            for service in slots.iter().map(|slot| &slot.service).collect::<BTreeSet<_>>() {
+                let mut own = slots.iter().filter(|slot| slot.service == *service);
+                let held = own.any(|slot| slot.held_at(moment).is_some());
+                let told = said.get(path).is_some_and(|view| view.holds(service, moment));
+                ensure!(held == told, "{path} holds {service} at {moment}: {held}, told {told}");
+            }
+        }
+    }
     Ok(())
 }
 

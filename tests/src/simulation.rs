@@ -245,8 +245,8 @@ struct Simulation {
     model: Model,
     /// What was answered under a key, to which request.
     answered: BTreeMap<Key, (Submission, String)>,
-    /// What was asked and never answered.
-    unknown: BTreeMap<Key, Submission>,
+    /// What was asked under a key and never answered: each of these requests may have been done.
+    unknown: BTreeMap<Key, Vec<Submission>>,
     /// A bill of before, as it was known then, and what it came to.
     bill: Option<(Question, Vec<Period>, Vec<String>)>,
     trace: Trace,
@@ -389,7 +389,8 @@ impl Simulation {
                         ensure!(body == reply.body.get(), "{}: another answer", told());
                     } else if *replayed {
                         let known = key.as_ref().and_then(|key| self.unknown.get(key));
-                        ensure!(known.is_some_and(same_request), "{}: it was never asked", told());
+                        let is_known = known.is_some_and(|all| all.iter().any(same_request));
+                        ensure!(is_known, "{}: it was never asked", told());
                     }
                     if !replayed {
                         bounds.most += 1;
@@ -404,8 +405,10 @@ impl Simulation {
                 }
                 Err(Error::KeyReused) => {
                     let unknown = key.as_ref().and_then(|key| self.unknown.get(key));
-                    let known = before.map(|(submission, _)| submission).or(unknown);
-                    let is_other = known.is_some_and(|it| !same_request(it));
+                    let is_other = match before {
+                        Some((submission, _)) => !same_request(submission),
+                        None => unknown.is_some_and(|all| !all.iter().all(same_request)),
+                    };
                     ensure!(is_other, "{}: the key is nobody else's", told());
                 }
                 Err(Error::OutcomeUnknown) => {
@@ -414,7 +417,10 @@ impl Simulation {
                     if let Some(key) = key
                         && before.is_none()
                     {
-                        self.unknown.entry(key).or_insert_with(|| submission.clone());
+                        let all = self.unknown.entry(key).or_default();
+                        if !all.iter().any(same_request) {
+                            all.push(submission.clone());
+                        }
                     }
                 }
                 Err(Error::Storage(_) | Error::Stopping) => {}
@@ -704,11 +710,9 @@ impl Simulation {
             process.stop().await;
         }
         self.processes.push(Process::start(&self.place, &self.ambient).await?);
-        for submission in std::mem::take(&mut self.unknown).into_values() {
+        for submission in self.unknown.clone().into_values().flatten() {
             let key = submission.idempotency.as_ref().map(|it| it.key.clone());
             let twice = vec![submission.clone()];
-            let actor = submission.caller.actor.to_string();
-            self.unknown.insert((actor, key.clone().unwrap_or_default()), submission);
             let first = self.settled(&twice).await?;
             let second = self.settled(&twice).await?;
             match (&first, &second) {

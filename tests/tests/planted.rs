@@ -5,6 +5,7 @@
 //! program runs them again, each with its bug.
 
 use std::process::{Command as Program, Stdio};
+use std::sync::Arc;
 
 use anyhow::{Context, Result, anyhow};
 use atrium_tests::history::hush_asked_panics;
@@ -14,14 +15,18 @@ use atrium_tests::simulation::{self, STEPS};
 use atrium_tests::world::{Place, TestDatabase, World, at_once, body, vault};
 use chrono::DateTime;
 use commands::{Caller, Command, Error, Idempotency, Submission, Writer, WriterSettings};
+use domain::authority::{self, Authority, Begin, Known};
 use domain::billing::{Change, Fact, Timeline};
 use domain::lifecycle::Transition;
 use domain::money::Ratio;
 use domain::organization::Kind;
-use domain::{Bug, PlanKey, TenantPath};
+use domain::permission::Permission;
+use domain::role::{DefaultRole, Made, RoleContent, RoleRef, ServiceRole};
+use domain::{Bug, OrganizationId, PlanKey, RoleId, RoleKey, ServiceKey, TenantPath};
 use eventstore::{Chain, Connection, Engine, GENESIS};
 use reqwest::Method;
 use serde_json::{Value, json};
+use uuid::Uuid;
 
 #[path = "../../domain/tests/billing_cases.rs"]
 mod billing_cases;
@@ -44,6 +49,7 @@ fn caught_by(bug: Bug) -> &'static str {
         | Bug::TimeGoesBack
         | Bug::RebuildForgetsLast
         | Bug::ScopeForgotten
+        | Bug::HoldingCountsTwice
         | Bug::PageOverlaps => "some_simulations_hold",
         Bug::MonthLength | Bug::EndDateInclusive | Bug::MidnightIsYesterday => "billing_cases::",
         Bug::EarlierRecordedWins => "of_two_facts_at_one_moment_the_later_recorded_holds",
@@ -57,6 +63,10 @@ fn caught_by(bug: Bug) -> &'static str {
         Bug::HashSkipsField | Bug::HashForgetsPast => "every_byte_of_history_counts",
         Bug::RebuildComparesNothing => "a_row_that_is_not_as_the_log_says_is_found",
         Bug::GateForgetsNothing => "who_is_disabled_is_not_let_in_any_more",
+        Bug::RoleNotGiven => "a_role_that_was_not_given_is_not_in_force",
+        Bug::ServiceRoleEverywhere => "a_services_role_does_nothing_where_the_service_is_not_held",
+        Bug::GrantsWhatHeLacks => "nobody_grants_what_he_lacks",
+        Bug::ImpersonatorUnbounded => "whoever_acts_as_another_stays_within_his_own_bounds",
         Bug::PersonInClear | Bug::ErasedKeyStays => "nothing_is_left_of_whom_was_erased",
         Bug::ScopeByText => "a_number_that_begins_like_another_is_another",
         Bug::HalfUp | Bug::FloatMoney => "amounts_are_rounded_exactly_and_away_from_zero",
@@ -389,6 +399,63 @@ async fn who_is_disabled_is_not_let_in_any_more() -> Result<()> {
         assert!(tokio::time::Instant::now() < deadline, "he is still let in: {status}");
         tokio::time::sleep(std::time::Duration::from_millis(20)).await;
     }
+}
+
+const ROLE: RoleId = RoleId(Uuid::from_u128(7));
+
+fn help() -> (ServiceKey, RoleKey) {
+    (ServiceKey::parse("help").expect("a key"), RoleKey::parse("agent").expect("a key"))
+}
+
+/// What somebody of a reseller may do with a role; the reseller was given these, which the provider made.
+fn of_reseller(role: RoleRef, given: &[RoleId]) -> Authority {
+    let place = |id, kind, given: &[RoleId]| authority::Place {
+        id: OrganizationId(Uuid::from_u128(id)),
+        kind,
+        given: given.iter().copied().collect(),
+    };
+    let lineage = vec![place(1, Kind::Provider, &[]), place(2, Kind::Reseller, given)];
+    let mut known = Known::new(TenantPath::provider().child(2), lineage);
+    let permissions = [Permission::ViewBilling.into()].into();
+    let content = RoleContent { permissions, ..RoleContent::default() };
+    let organization = OrganizationId(Uuid::from_u128(1));
+    known.add_role(ROLE, Some(Arc::new(Made { organization, content })));
+    let (service, key) = help();
+    let permissions = [Permission::ViewUsers.into()].into();
+    let includes = [].into();
+    let brought = ServiceRole { includes, key, name: "Agent".to_owned(), permissions };
+    known.add_service(service, &[brought], &[]);
+    known.authority(&[role], Begin::Given).expect("everything is known")
+}
+
+#[test]
+fn a_role_that_was_not_given_is_not_in_force() {
+    assert!(of_reseller(RoleRef::Custom(ROLE), &[ROLE]).holds(Permission::ViewBilling));
+    assert!(!of_reseller(RoleRef::Custom(ROLE), &[]).holds(Permission::ViewBilling));
+}
+
+#[test]
+fn a_services_role_does_nothing_where_the_service_is_not_held() {
+    let (service, key) = help();
+    let agent = of_reseller(RoleRef::OfService(service.clone(), key), &[]);
+    assert!(agent.may(&Permission::ViewUsers.into(), |held| *held == service));
+    assert!(!agent.may(&Permission::ViewUsers.into(), |_| false));
+}
+
+#[test]
+fn nobody_grants_what_he_lacks() {
+    let viewer = of_reseller(RoleRef::Custom(ROLE), &[ROLE]);
+    let administrator = of_reseller(DefaultRole::ResellerAdministrator.into(), &[]);
+    assert_eq!(administrator.lacks_of(&viewer), None);
+    assert!(viewer.lacks_of(&administrator).is_some());
+}
+
+#[test]
+fn whoever_acts_as_another_stays_within_his_own_bounds() {
+    let viewer = of_reseller(RoleRef::Custom(ROLE), &[ROLE]);
+    let administrator = of_reseller(DefaultRole::ResellerAdministrator.into(), &[]);
+    let acting = administrator.exercised_by(viewer);
+    assert!(acting.holds(Permission::ViewBilling) && !acting.holds(Permission::ManageUsers));
 }
 
 #[test]

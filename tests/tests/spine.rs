@@ -2,6 +2,7 @@
 //! clock that tests turn and seeded ids. Run under `scripts/postgres run --`.
 
 mod spine {
+    mod authoriser;
     mod contract;
     mod ledger;
     mod protection;

@@ -71,6 +71,11 @@ impl Event {
         &self.shown.actor
     }
 
+    /// As whom, where the actor impersonates: `user:<id>`.
+    async fn on_behalf_of(&self) -> Option<&str> {
+        self.shown.onbehalfof.as_deref()
+    }
+
     /// Why.
     async fn reason(&self) -> Option<&str> {
         self.shown.reason.as_deref()

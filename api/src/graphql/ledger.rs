@@ -638,7 +638,7 @@ impl BillingPeriod {
         known_at: Option<u64>,
     ) -> Resolved<Self> {
         let organization = find_organization(reading, &number.to_string()).await?;
-        reading.permit(Permission::ViewBilling, &organization.path)?;
+        reading.permit(Permission::ViewBilling, &organization.path).await?;
         let period = find_period(reading, end).await?;
         let key = StatementKey { path: organization.path.clone(), known_at, period };
         Ok(Self::new(open_period(reading).await?, key))

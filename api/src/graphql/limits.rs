@@ -74,7 +74,7 @@ fn problem(code: &'static str, mut errors: Vec<ServerError>) -> Problem {
         [one] => one.message.clone(),
         several => format!("{} things are wrong with the document; see errors.", several.len()),
     };
-    Problem { graphql: errors, ..Problem::new(StatusCode::BAD_REQUEST, code, detail) }
+    Problem { graphql: errors.into(), ..Problem::new(StatusCode::BAD_REQUEST, code, detail) }
 }
 
 /// What the library found before it carried anything out.

@@ -221,7 +221,7 @@ impl Organization {
         last: Option<i32>,
         before: Option<String>,
     ) -> Resolved<Option<ViewConnection<UserView, User>>> {
-        reading(context).permit(Permission::ViewUsers, &self.0.path)?;
+        reading(context).permit(Permission::ViewUsers, &self.0.path).await?;
         let slice = Slice { first, after, last, before };
         list_of(reading(context), self.0.id, &slice).await
     }
@@ -254,7 +254,7 @@ impl Organization {
         last: Option<i32>,
         before: Option<String>,
     ) -> Resolved<Option<ViewConnection<SubscriptionView, Subscription>>> {
-        reading(context).permit(Permission::ViewSubscriptions, &self.0.path)?;
+        reading(context).permit(Permission::ViewSubscriptions, &self.0.path).await?;
         let slice = Slice { first, after, last, before };
         list_of(reading(context), self.0.id, &slice).await
     }
@@ -263,7 +263,7 @@ impl Organization {
     #[graphql(complexity = "page_cost(None, None, child_complexity)")]
     async fn offers(&self, context: &Context<'_>) -> Resolved<Option<Vec<Offer>>> {
         let reading = reading(context);
-        reading.permit(Permission::ViewServices, &self.0.path)?;
+        reading.permit(Permission::ViewServices, &self.0.path).await?;
         let offers = reading.offers_at(self.0.id, &self.0.path).await?;
         Ok(Some(offers.iter().cloned().map(Offer).collect()))
     }
@@ -278,7 +278,7 @@ impl Organization {
         last: Option<i32>,
         before: Option<String>,
     ) -> Resolved<Option<ViewConnection<OverrideView, Override>>> {
-        reading(context).permit(Permission::ViewBilling, &self.0.path)?;
+        reading(context).permit(Permission::ViewBilling, &self.0.path).await?;
         let slice = Slice { first, after, last, before };
         list_of(reading(context), self.0.id, &slice).await
     }
@@ -293,7 +293,7 @@ impl Organization {
         last: Option<i32>,
         before: Option<String>,
     ) -> Resolved<Option<ActivityConnection>> {
-        reading(context).permit(Permission::ViewEvents, &self.0.path)?;
+        reading(context).permit(Permission::ViewEvents, &self.0.path).await?;
         let slice = Slice { first, after, last, before };
         Activity::list(reading(context), &self.0.path, &slice).await
     }
@@ -312,7 +312,7 @@ impl Organization {
     /// The organisation of an id, if the caller may see it.
     pub(crate) async fn get(reading: &Reading, id: &str) -> Resolved<Self> {
         let view = find(reading, id).await?;
-        reading.permit(Permission::ViewOrganizations, &view.path)?;
+        reading.permit(Permission::ViewOrganizations, &view.path).await?;
         Ok(Self(view))
     }
 

@@ -143,7 +143,7 @@ impl Override {
     pub(crate) async fn get(reading: &Reading, position: u64) -> Resolved<Self> {
         let key = format!("{position:020}");
         let view = reading.find::<OverrideView>(key).await?.ok_or_else(Problem::not_found)?;
-        reading.permit(Permission::ViewBilling, &view.path)?;
+        reading.permit(Permission::ViewBilling, &view.path).await?;
         Ok(view.into())
     }
 

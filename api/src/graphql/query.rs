@@ -16,6 +16,7 @@ use super::limits::{STATEMENT_COST, page_cost};
 use super::organization::{Organization, OrganizationFilter};
 use super::overriding::{Override, OverrideFilter};
 use super::reading::{Resolved, reading};
+use super::role::{PermissionOfRoles, Role};
 use super::scalar::{Date, KnownAt};
 use super::service::Service;
 use super::subscription::{Request, RequestFilter, Subscription, SubscriptionFilter};
@@ -127,6 +128,22 @@ impl Query {
     ) -> Resolved<Option<ViewConnection<ServiceView, Service>>> {
         let slice = Slice { first, after, last, before };
         Service::list(reading(context), order_by, &slice).await
+    }
+
+    /// The roles that an organisation has, the caller's own where it is left out: they can be given to its people.
+    #[graphql(complexity = "page_cost(None, None, child_complexity)")]
+    async fn roles(
+        &self,
+        context: &Context<'_>,
+        organization: Option<ID>,
+    ) -> Resolved<Option<Vec<Role>>> {
+        Ok(Some(Role::list(reading(context), organization.as_ref()).await?))
+    }
+
+    /// Every permission there is: what roles can hold.
+    #[graphql(complexity = "page_cost(None, None, child_complexity)")]
+    async fn permissions(&self, context: &Context<'_>) -> Resolved<Option<Vec<PermissionOfRoles>>> {
+        Ok(Some(PermissionOfRoles::list(reading(context)).await?))
     }
 
     /// The subscriptions, by service and instance; also those that are not held any more.

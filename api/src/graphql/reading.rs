@@ -42,7 +42,12 @@ pub(crate) type Resolved<T> = Result<T, Problem>;
 impl From<Problem> for async_graphql::Error {
     fn from(problem: Problem) -> Self {
         let mut error = Self::new(problem.detail);
-        error.extensions.get_or_insert_default().set("code", problem.code);
+        let extensions = error.extensions.get_or_insert_default();
+        extensions.set("code", problem.code);
+        if let Some(lacking) = &problem.lacking {
+            let lacking = async_graphql::to_value(lacking.as_ref());
+            extensions.set("lacking", lacking.unwrap_or_default());
+        }
         error
     }
 }
@@ -83,8 +88,8 @@ impl Reading {
     }
 
     /// See [`Principal::permit`].
-    pub(crate) fn permit(&self, permission: Permission, target: &TenantPath) -> Resolved<()> {
-        self.principal.permit(permission, target)
+    pub(crate) async fn permit(&self, permission: Permission, target: &TenantPath) -> Resolved<()> {
+        self.principal.permit(permission, target).await
     }
 
     /// See [`Principal::require`].
@@ -94,7 +99,7 @@ impl Reading {
 
     /// Whether one of the caller's roles has it.
     pub(crate) fn holds(&self, permission: Permission) -> bool {
-        self.principal.authority.holds(permission)
+        self.principal.holds(permission)
     }
 
     /// One document, if it is in scope; many at a time.

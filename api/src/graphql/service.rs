@@ -164,6 +164,28 @@ pub(crate) struct PlanProperty {
     value: String,
 }
 
+/// A custom permission that a service declares: `export` of the service `crm` is called `crm:export`.
+#[derive(Clone, Debug, SimpleObject)]
+pub(crate) struct ServicePermission {
+    /// Names it.
+    key: String,
+    /// As people read it.
+    name: String,
+}
+
+/// A role that comes with a service: `agent` of the service `crm` is called `crm:agent`.
+#[derive(Clone, Debug, SimpleObject)]
+pub(crate) struct ServiceRole {
+    /// Names it.
+    key: String,
+    /// As people read it.
+    name: String,
+    /// What its holder may do where the service is held.
+    permissions: Vec<String>,
+    /// Keys of other roles of the service that are a part of it.
+    includes: Vec<String>,
+}
+
 /// Which state of a definition.
 #[derive(Clone, Copy, Debug)]
 enum State {
@@ -254,6 +276,25 @@ impl ServiceDefinition {
     /// What can be bought.
     async fn plans(&self) -> Vec<Plan> {
         self.all_plans()
+    }
+
+    /// Custom permissions that it declares.
+    async fn permissions(&self) -> Vec<ServicePermission> {
+        let permissions = self.definition().permissions.iter();
+        let shown = permissions
+            .map(|it| ServicePermission { key: it.key.to_string(), name: it.name.clone() });
+        shown.collect()
+    }
+
+    /// Roles that come with it, and act on the customers that hold it.
+    async fn roles(&self) -> Vec<ServiceRole> {
+        let roles = self.definition().roles.iter().map(|role| ServiceRole {
+            key: role.key.to_string(),
+            name: role.name.clone(),
+            permissions: role.permissions.iter().map(ToString::to_string).collect(),
+            includes: role.includes.iter().map(ToString::to_string).collect(),
+        });
+        roles.collect()
     }
 
     /// Pattern of the line description; none: the default.

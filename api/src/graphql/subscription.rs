@@ -192,7 +192,7 @@ impl Subscription {
     pub(crate) async fn get(reading: &Reading, id: SubscriptionId) -> Resolved<Self> {
         let view = reading.find::<SubscriptionView>(id).await?.ok_or_else(Problem::not_found)?;
         if view.holder.id() != reading.principal.user.0 {
-            reading.permit(Permission::ViewSubscriptions, &view.path)?;
+            reading.permit(Permission::ViewSubscriptions, &view.path).await?;
         }
         Ok(Self(view))
     }
@@ -420,7 +420,7 @@ impl Request {
     /// A request, if the caller may see it.
     pub(crate) async fn get(reading: &Reading, id: CommandId) -> Resolved<Self> {
         let view = reading.find::<RequestView>(id).await?.ok_or_else(Problem::not_found)?;
-        reading.permit(Permission::ViewSubscriptions, &view.path)?;
+        reading.permit(Permission::ViewSubscriptions, &view.path).await?;
         Ok(Self(view))
     }
 

@@ -6,7 +6,7 @@ use async_graphql::{Context, Enum, ID, InputObject, Object};
 use chrono::{DateTime, Utc};
 use domain::UserId;
 use domain::lifecycle::Status as InUse;
-use domain::permission::{Permission, Role};
+use domain::permission::Permission;
 use domain::text::Address;
 use domain::user::ERASED;
 use projections::View as _;
@@ -19,12 +19,14 @@ use super::connection::{
 };
 use super::effective::{EffectiveProperty, Whose, keys, properties};
 use super::id::GlobalId;
-use super::limits::{PROPERTIES_COST, page_cost};
+use super::limits::{PROPERTIES_COST, STATEMENT_COST, page_cost};
 use super::organization::{CustomField, Organization, Status, find as find_organization};
 use super::reading::{Reading, Resolved, reading};
+use super::role::may;
 use super::scalar::KnownAt;
 use super::subscription::Subscription;
 use crate::problem::Problem;
+use crate::rest::roles::Explanation;
 
 /// A person who belongs to an organisation.
 #[derive(Clone)]
@@ -102,9 +104,9 @@ impl User {
         Ok(person.map(|person| CustomField::all(&person.custom_fields)))
     }
 
-    /// What this user may do.
-    async fn roles(&self) -> Vec<&'static str> {
-        self.0.roles.iter().map(|role| role.name()).collect()
+    /// What this user may do: default roles by name, custom ones by id, those of services as `crm:agent`.
+    async fn roles(&self) -> Vec<String> {
+        self.0.roles.iter().map(ToString::to_string).collect()
     }
 
     /// Where this user is in his life; he signs in where he is active.
@@ -164,7 +166,7 @@ impl User {
     ) -> Resolved<Option<ViewConnection<SubscriptionView, Subscription>>> {
         let reading = reading(context);
         if self.0.id != reading.principal.user {
-            reading.permit(Permission::ViewSubscriptions, &self.0.path)?;
+            reading.permit(Permission::ViewSubscriptions, &self.0.path).await?;
         }
         let slice = Slice { first, after, last, before };
         list_of(reading, self.0.id, &slice).await
@@ -213,7 +215,7 @@ impl User {
     pub(crate) async fn get(reading: &Reading, id: UserId) -> Resolved<Self> {
         let view = reading.find::<UserView>(id).await?.ok_or_else(Problem::not_found)?;
         if id != reading.principal.user {
-            reading.permit(Permission::ViewUsers, &view.path)?;
+            reading.permit(Permission::ViewUsers, &view.path).await?;
         }
         Ok(Self(view))
     }
@@ -332,22 +334,32 @@ impl Viewer {
         Organization::of(reading(context), reading(context).principal.organization).await
     }
 
-    /// The user's roles.
-    async fn roles(&self, context: &Context<'_>) -> Vec<&'static str> {
+    /// The user's roles: default ones by name, custom ones by id, those of services as `crm:agent`.
+    async fn roles(&self, context: &Context<'_>) -> Vec<String> {
         let roles = reading(context).principal.authority.roles.iter();
-        roles.map(|role| role.name()).collect()
+        roles.map(ToString::to_string).collect()
     }
 
-    /// What the roles permit, such as `organizations.view`.
-    async fn permissions(&self, context: &Context<'_>) -> Vec<&'static str> {
-        let roles: &[Role] = &reading(context).principal.authority.roles;
-        let mut names: Vec<_> = roles
-            .iter()
-            .flat_map(|role| role.permissions())
-            .map(|permission| permission.name())
-            .collect();
-        names.sort_unstable();
-        names.dedup();
-        names
+    /// What the roles permit, such as `organizations.view`; those of services only where the service is held.
+    async fn permissions(&self, context: &Context<'_>) -> Vec<String> {
+        let permissions = reading(context).principal.authority.permissions();
+        permissions.iter().map(ToString::to_string).collect()
+    }
+
+    /// Whether the user may do something at an organisation, the user's own where it is left out; and why, or
+    /// why not.
+    #[graphql(complexity = "STATEMENT_COST + child_complexity")]
+    async fn may(
+        &self,
+        context: &Context<'_>,
+        permission: String,
+        organization: Option<ID>,
+    ) -> Resolved<Option<Explanation>> {
+        Ok(Some(may(reading(context), &permission, organization.as_ref()).await?))
+    }
+
+    /// The id of the person who acts as the user, in the REST API; none where that is the user himself.
+    async fn impersonated_by(&self, context: &Context<'_>) -> Option<Uuid> {
+        reading(context).principal.real.map(|real| real.0)
     }
 }

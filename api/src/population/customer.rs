@@ -10,7 +10,7 @@ use commands::usecase::users::CreateUser;
 use commands::{Caller, Command};
 use domain::lifecycle::Transition;
 use domain::organization::Kind;
-use domain::permission::Role;
+use domain::role::DefaultRole;
 use domain::{ServiceKey, SubscriptionId, UserId};
 use rand::rngs::StdRng;
 use rand::{Rng as _, seq::IndexedRandom as _};
@@ -255,7 +255,7 @@ impl Story {
         let mut body = person(first_name, last_name, &cast::customer_domain(number), namesakes);
         let is_first = nth == 0;
         if is_first && number == 0 {
-            let roles = [Role::CustomerAdministrator, Role::ServiceProviderDeveloper];
+            let roles = [DefaultRole::CustomerAdministrator, DefaultRole::ServiceProviderDeveloper];
             body.roles = Some(roles.map(|role| role.name().to_owned()).to_vec());
         }
         let command = Command::CreateUser {

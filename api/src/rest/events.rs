@@ -3,7 +3,7 @@
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use domain::UserId;
-use domain::event::{Event, Recorded};
+use domain::event::{Actor, Event, Recorded};
 use domain::permission::Permission;
 use domain::seal::Sealed;
 use domain::subscription::Request;
@@ -58,6 +58,9 @@ pub struct CloudEvent {
     pub effectiveat: chrono::DateTime<chrono::Utc>,
     /// Who did it.
     pub actor: String,
+    /// As whom, where the actor impersonates.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub onbehalfof: Option<String>,
     /// Why.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
@@ -98,6 +101,7 @@ impl CloudEvent {
             datacontenttype: "application/json",
             effectiveat: event.effective_at,
             actor: event.actor.to_string(),
+            onbehalfof: event.on_behalf_of.map(|user| Actor::User(user).to_string()),
             reason: event.reason.clone(),
             commandid: event.command_id.to_string(),
             tenantpath: event.path.to_string(),

@@ -108,7 +108,7 @@ pub(super) fn resumes_after(headers: &HeaderMap) -> Result<Option<u64>, Problem>
 
 /// The events behind a position, and from then on those that happen.
 pub(super) fn answer(app: App, principal: Principal, after: u64) -> Answer {
-    let place = app.feeds().open(principal.user)?;
+    let place = app.feeds().open(principal.person())?;
     let end_of_log = app.gate().end_of_log();
     let log = app.log();
     let page = VecDeque::new();
@@ -177,7 +177,7 @@ impl Following {
         self.asked = Instant::now();
         let Some(principal) = self.principal.renewed(&self.app).await? else { return Ok(false) };
         self.principal = principal;
-        let may_see = self.principal.authority.holds(Permission::ViewEvents);
+        let may_see = self.principal.holds(Permission::ViewEvents);
         Ok(may_see && !self.app.is_stopping())
     }
 

@@ -79,7 +79,7 @@ pub async fn list_offers(State(app): State<App>, reader: Reader, Path(id): Path<
     let scope = reader.0.scope();
     let found = finder::find::<OrganizationView>(app.database(), &scope, &id).await?;
     let organization = found.ok_or_else(Problem::not_found)?;
-    reader.0.permit(Permission::ViewServices, &organization.path)?;
+    reader.0.permit(Permission::ViewServices, &organization.path).await?;
     let place = (organization.id, organization.path.clone());
     let data = at(&app, std::slice::from_ref(&place)).await?.remove(&place).unwrap_or_default();
     let list = OfferList { data };

@@ -34,7 +34,7 @@ async fn get(app: &App, reader: &Reader, id: &str, kind: Option<Kind>) -> Answer
     let view = finder::find::<OrganizationView>(app.database(), &reader.0.scope(), id).await?;
     let view = view.filter(|view| kind.is_none_or(|kind| view.kind == kind));
     let view = view.ok_or_else(Problem::not_found)?;
-    reader.0.permit(Permission::ViewOrganizations, &view.path)?;
+    reader.0.permit(Permission::ViewOrganizations, &view.path).await?;
     Ok(resource(&OrganizationResource::from(view.as_ref()), view.version))
 }
 

@@ -27,7 +27,7 @@ pub async fn list_overrides(
     let scope = reader.0.scope();
     let found = finder::find::<OrganizationView>(app.database(), &scope, &id).await?;
     let organization = found.ok_or_else(Problem::not_found)?;
-    reader.0.permit(Permission::ViewBilling, &organization.path)?;
+    reader.0.permit(Permission::ViewBilling, &organization.path).await?;
     let mut query = parameters.take()?.query()?;
     query.owner = Some(organization.id.to_string());
     let found = finder::list::<OverrideView>(app.database(), &scope, &query).await?;

@@ -37,7 +37,7 @@ pub async fn list_services(
 ) -> Answer {
     reader.0.require(Permission::ViewServices)?;
     let mut query = parameters.take()?.query()?;
-    if !reader.0.authority.holds(Permission::PublishServices) {
+    if !reader.0.holds(Permission::PublishServices) {
         query.kind = Some("published".to_owned());
     }
     let found = finder::list::<ServiceView>(app.database(), &Scope::catalogue(), &query).await?;
@@ -54,7 +54,7 @@ pub async fn get_service(
 ) -> Answer {
     reader.0.require(Permission::ViewServices)?;
     let view = finder::find::<ServiceView>(app.database(), &Scope::catalogue(), &key).await?;
-    let publishes = reader.0.authority.holds(Permission::PublishServices);
+    let publishes = reader.0.holds(Permission::PublishServices);
     let view = view.filter(|view| publishes || view.published.is_some());
     let view = view.ok_or_else(Problem::not_found)?;
     Ok(resource(&shown(&reader, &view), view.version))

@@ -91,10 +91,15 @@ async fn access(app: &App, login: &Address) -> Result<Option<std::sync::Arc<Acce
 /// Signs out: ends the session whose token is sent.
 #[utoipa::path(delete, path = "/api/v2/session", tag = "Session", responses((status = 204)))]
 pub async fn sign_out(State(app): State<App>, call: Call) -> Answer {
-    if call.principal.kind != TokenKind::Session {
-        let detail = "This is an API token, not a session; delete it at /api/v2/users/{id}/tokens.";
-        return Err(Problem::new(StatusCode::CONFLICT, "not_a_session", detail));
-    }
     let session = call.principal.credential;
-    call.command(&app, Command::SignOut { session }).await
+    let command = match call.principal.kind {
+        TokenKind::Session => Command::SignOut { session },
+        TokenKind::Impersonation => Command::EndImpersonation { session },
+        TokenKind::Api => {
+            let detail =
+                "This is an API token, not a session; delete it at /api/v2/users/{id}/tokens.";
+            return Err(Problem::new(StatusCode::CONFLICT, "not_a_session", detail));
+        }
+    };
+    call.command(&app, command).await
 }

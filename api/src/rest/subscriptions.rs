@@ -43,7 +43,7 @@ pub async fn list_of_customer(
     let found = finder::find::<OrganizationView>(app.database(), &reader.0.scope(), &id).await?;
     let found = found.filter(|view| view.kind == Kind::Customer);
     let customer = found.ok_or_else(Problem::not_found)?;
-    reader.0.permit(Permission::ViewSubscriptions, &customer.path)?;
+    reader.0.permit(Permission::ViewSubscriptions, &customer.path).await?;
     list(&app, &reader, customer.id.to_string(), parameters).await
 }
 
@@ -60,7 +60,7 @@ pub async fn list_of_user(
     let found = finder::find::<UserView>(app.database(), &reader.0.scope(), &id).await?;
     let user = found.ok_or_else(Problem::not_found)?;
     if user.id != reader.0.user {
-        reader.0.permit(Permission::ViewSubscriptions, &user.path)?;
+        reader.0.permit(Permission::ViewSubscriptions, &user.path).await?;
     }
     list(&app, &reader, user.id.to_string(), parameters).await
 }
@@ -106,7 +106,7 @@ pub async fn get_subscription(
     let found = finder::find::<SubscriptionView>(app.database(), &reader.0.scope(), &id).await?;
     let view = found.ok_or_else(Problem::not_found)?;
     if view.holder.id() != reader.0.user.0 {
-        reader.0.permit(Permission::ViewSubscriptions, &view.path)?;
+        reader.0.permit(Permission::ViewSubscriptions, &view.path).await?;
     }
     Ok(resource(&SubscriptionResource::new(&view, app.now()), view.version))
 }
@@ -143,7 +143,7 @@ pub async fn deprovision_subscription(
 pub async fn get_request(State(app): State<App>, reader: Reader, Path(id): Path<String>) -> Answer {
     let found = finder::find::<RequestView>(app.database(), &reader.0.scope(), &id).await?;
     let view = found.ok_or_else(Problem::not_found)?;
-    reader.0.permit(Permission::ViewSubscriptions, &view.path)?;
+    reader.0.permit(Permission::ViewSubscriptions, &view.path).await?;
     let mut ingredients = finder::ingredients(app.database(), [view.as_ref()]).await?;
     let ingredients = match ingredients.remove(&view.id) {
         None => None,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use axum::http::{HeaderValue, StatusCode, header};
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, Duration, Utc};
 use commands::Command;
 use commands::resource::{SealedUserResource, TokenResource, UserResource};
 use commands::usecase::organizations::Because;
@@ -63,7 +63,7 @@ async fn list(
     parameters: Parameters<ListParameters>,
 ) -> Answer {
     let organization = find_organization(app, &reader.0, id, kind).await?;
-    reader.0.permit(Permission::ViewUsers, &organization.path)?;
+    reader.0.permit(Permission::ViewUsers, &organization.path).await?;
     let mut query = parameters.take()?.query()?;
     query.owner = Some(organization.id.to_string());
     let found = finder::list::<UserView>(app.database(), &reader.0.scope(), &query).await?;
@@ -79,7 +79,7 @@ async fn create(app: &App, organization: String, kind: Option<Kind>, call: Call)
     // Looked at before the command runs: a kind never changes, and only who is allowed to may make us
     // hash a password.
     let found = find_organization(app, &call.principal, &organization, kind).await?;
-    call.principal.permit(Permission::ManageUsers, &found.path)?;
+    call.principal.permit(Permission::ManageUsers, &found.path).await?;
     let body = call.input::<CreateUser>()?;
     let password = match body.as_ref().ok().and_then(|body| body.password.as_ref()) {
         // Only what will be accepted is worth the work of hashing.
@@ -101,7 +101,7 @@ pub async fn get_user(State(app): State<App>, reader: Reader, Path(id): Path<Str
     let view = finder::find::<UserView>(app.database(), &reader.0.scope(), &id).await?;
     let view = view.ok_or_else(Problem::not_found)?;
     if view.id != reader.0.user {
-        reader.0.permit(Permission::ViewUsers, &view.path)?;
+        reader.0.permit(Permission::ViewUsers, &view.path).await?;
     }
     Ok(resource(&show(&app, view.as_ref().into()).await?, view.version))
 }
@@ -193,7 +193,7 @@ pub async fn list_tokens(State(app): State<App>, reader: Reader, Path(id): Path<
     let view = finder::find::<AccessView>(app.database(), &reader.0.scope(), &id).await?;
     let view = view.ok_or_else(Problem::not_found)?;
     if view.user != reader.0.user {
-        reader.0.permit(Permission::ManageUsers, &view.path)?;
+        reader.0.permit(Permission::ManageUsers, &view.path).await?;
     }
     let now = app.now();
     let live = view.tokens.iter().filter(|token| token.expires_at > now);
@@ -245,6 +245,31 @@ pub async fn create_token(State(app): State<App>, Path(user): Path<String>, call
     let owner = call.principal.user;
     let command = Command::CreateToken { user, body, token };
     let complete = |kept: &str| NewTokenResource::complete(&app, TokenKind::Api, owner, kept);
+    let mut response = call.command_then(&app, command, complete).await?;
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    Ok(response)
+}
+
+/// Minutes that somebody may act as somebody else before he has to begin again.
+const IMPERSONATION_MINUTES: i64 = 60;
+
+/// Lets the caller act as a user of an organisation below his own, for an hour at most: gives a session token,
+/// shown this once. Events carry both people. It ends with `DELETE /api/v2/session`, and when either signs out
+/// or is disabled.
+#[utoipa::path(post, path = "/api/v2/users/{id}/impersonate", tag = "Users",
+    params(("id" = String, Path)), request_body = Because,
+    responses((status = 201, body = NewTokenResource)))]
+pub async fn impersonate(State(app): State<App>, Path(user): Path<String>, call: Call) -> Answer {
+    let body = call.input()?;
+    let id = TokenId(app.ambient().id());
+    let expires_at = app.now() + Duration::minutes(IMPERSONATION_MINUTES);
+    let session = NewCredential { id, proof: app.tokens().proof_of(id), expires_at };
+    let began_with = call.principal.credential;
+    // One that is none is not found, and no token is made.
+    let other = user.parse().unwrap_or(call.principal.user);
+    let command = Command::Impersonate { user, body, began_with, session };
+    let complete =
+        |kept: &str| NewTokenResource::complete(&app, TokenKind::Impersonation, other, kept);
     let mut response = call.command_then(&app, command, complete).await?;
     response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     Ok(response)

@@ -1,18 +1,22 @@
 //! The document that defines a service, as it is sent and shown.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::str::FromStr;
 
 use domain::billing::BillingSettings;
 use domain::money::Money;
+use domain::permission::AnyPermission;
 use domain::property::{
     Choice, Given, Kind, Pattern, Property, Scope, Unit, Validation, ValueType,
+};
+use domain::role::{
+    DECLARED_MAX, INCLUDES_MAX, OF_SERVICE_MAX, PERMISSIONS_MAX, ServicePermission, ServiceRole,
 };
 use domain::service::{
     Definition, Instancing, Level, PLANS_MAX, PROPERTIES_MAX, Plan, VALIDATIONS_MAX,
 };
-use domain::text::{line, name, note};
-use domain::{Faults, Invalid, PlanKey, PropertyKey, ServiceKey};
+use domain::text::{NAME_MAX_CHARS, line, name, note};
+use domain::{Faults, Invalid, PermissionKey, PlanKey, PropertyKey, RoleKey, ServiceKey};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -55,6 +59,12 @@ pub struct DefinitionDocument {
     pub validations: Vec<ValidationDocument>,
     /// What can be bought.
     pub plans: Vec<PlanDocument>,
+    /// Custom permissions that it declares; the permission `export` of the service `crm` is called `crm:export`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub permissions: Vec<ServicePermissionDocument>,
+    /// Roles that come with it, and act on the customers that hold it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub roles: Vec<ServiceRoleDocument>,
     /// Pattern of the line description.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub line_description: Option<String>,
@@ -332,6 +342,32 @@ pub struct PlanDocument {
     pub retired: bool,
 }
 
+/// A custom permission that a service declares.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ServicePermissionDocument {
+    /// Names it.
+    pub key: String,
+    /// As people read it; the key where it is left out.
+    pub name: Option<String>,
+}
+
+/// A role that comes with a service. The role `agent` of the service `crm` is called `crm:agent`.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ServiceRoleDocument {
+    /// Names it.
+    pub key: String,
+    /// As people read it; the key where it is left out.
+    pub name: Option<String>,
+    /// What its holder may do where the service is held: permissions of Atrium and of this service.
+    #[serde(default)]
+    pub permissions: Vec<String>,
+    /// Keys of other roles of this service that are a part of it.
+    #[serde(default)]
+    pub includes: Vec<String>,
+}
+
 /// Declares how a word of a document stands for one of the domain.
 macro_rules! words {
     ($($text:ident => $meaning:ident { $($word:ident),* })*) => {
@@ -407,6 +443,8 @@ impl DefinitionDocument {
             ("/plans", self.plans.len(), PLANS_MAX),
             ("/properties", self.properties.len(), PROPERTIES_MAX),
             ("/validations", self.validations.len(), VALIDATIONS_MAX),
+            ("/permissions", self.permissions.len(), DECLARED_MAX),
+            ("/roles", self.roles.len(), OF_SERVICE_MAX),
         ] {
             faults.ensure(count <= max, pointer, "too_many", &format!("There can be {max}."));
         }
@@ -423,6 +461,13 @@ impl DefinitionDocument {
             document.parse(&at, &properties, &validations, settings, faults)
         });
         let plans = plans.collect();
+        let permissions = self.permissions.iter().enumerate().filter_map(|(index, document)| {
+            document.parse(&format!("/permissions/{index}"), faults)
+        });
+        let permissions = permissions.collect();
+        let roles = self.roles.iter().enumerate();
+        let roles = roles.filter_map(|(index, document)| document.parse(index, faults));
+        let roles = roles.collect();
         let icon = self.icon.as_deref();
         Definition {
             category: faults.take("/category", note(&self.category)).unwrap_or_default(),
@@ -433,11 +478,64 @@ impl DefinitionDocument {
             level: self.level.into(),
             line_description: self.line_description.clone(),
             name: faults.take("/name", name(&self.name)).unwrap_or_default(),
+            permissions,
             plans,
             properties,
+            roles,
             summary_description: self.summary_description.clone(),
             validations,
         }
+    }
+}
+
+impl ServicePermissionDocument {
+    fn parse(&self, at: &str, faults: &mut Faults) -> Option<ServicePermission> {
+        let key = PermissionKey::parse(&self.key);
+        faults.ensure(key.is_some(), &format!("{at}/key"), "not_a_key", KEY_RULE);
+        let name = self.name.as_deref().unwrap_or(&self.key);
+        let name = faults.take(&format!("{at}/name"), line(name, NAME_MAX_CHARS));
+        Some(ServicePermission { key: key?, name: name? })
+    }
+}
+
+impl ServiceRoleDocument {
+    fn parse(&self, index: usize, faults: &mut Faults) -> Option<ServiceRole> {
+        let at = format!("/roles/{index}");
+        let key = RoleKey::parse(&self.key);
+        faults.ensure(key.is_some(), &format!("{at}/key"), "not_a_key", KEY_RULE);
+        let name = self.name.as_deref().unwrap_or(&self.key);
+        let name = faults.take(&format!("{at}/name"), line(name, NAME_MAX_CHARS));
+        for (field, count, most) in [
+            ("permissions", self.permissions.len(), PERMISSIONS_MAX),
+            ("includes", self.includes.len(), INCLUDES_MAX),
+        ] {
+            faults.ensure(
+                count <= most,
+                &format!("{at}/{field}"),
+                "too_many",
+                "These are too many.",
+            );
+        }
+        let mut permissions = BTreeSet::new();
+        for (place, text) in self.permissions.iter().enumerate() {
+            let permission = AnyPermission::parse(text);
+            let at = format!("{at}/permissions/{place}");
+            faults.ensure(
+                permission.is_some(),
+                &at,
+                "not_a_permission",
+                "This names no permission.",
+            );
+            permissions.extend(permission);
+        }
+        let mut includes = BTreeSet::new();
+        for (place, text) in self.includes.iter().enumerate() {
+            let include = RoleKey::parse(text);
+            let at = format!("{at}/includes/{place}");
+            faults.ensure(include.is_some(), &at, "not_a_key", KEY_RULE);
+            includes.extend(include);
+        }
+        Some(ServiceRole { includes, key: key?, name: name?, permissions })
     }
 }
 
@@ -667,6 +765,24 @@ impl From<&Definition> for DefinitionDocument {
             properties: definition.properties.iter().map(PropertyDocument::from).collect(),
             validations: definition.validations.iter().map(ValidationDocument::from).collect(),
             plans: definition.plans.iter().map(PlanDocument::from).collect(),
+            permissions: definition
+                .permissions
+                .iter()
+                .map(|it| ServicePermissionDocument {
+                    key: it.key.to_string(),
+                    name: Some(it.name.clone()),
+                })
+                .collect(),
+            roles: definition
+                .roles
+                .iter()
+                .map(|role| ServiceRoleDocument {
+                    key: role.key.to_string(),
+                    name: Some(role.name.clone()),
+                    permissions: role.permissions.iter().map(ToString::to_string).collect(),
+                    includes: role.includes.iter().map(ToString::to_string).collect(),
+                })
+                .collect(),
             line_description: definition.line_description.clone(),
             summary_description: definition.summary_description.clone(),
         }

@@ -4,7 +4,7 @@ use domain::billing::BillingSettings;
 use domain::billing_calendar::{BillingCalendar, BillingCalendarCommand};
 use domain::custom_fields::CustomFields;
 use domain::organization::{Contact, Details, Kind, Organization, OrganizationCommand, Purpose};
-use domain::permission::Role;
+use domain::role::DefaultRole;
 use domain::text::Code;
 use domain::user::{Person, Proof, User, UserCommand};
 use domain::{OrganizationId, Refusal, TenantPath, UserId};
@@ -69,7 +69,10 @@ pub(crate) fn install(unit: &mut Unit<'_>, install: Install) -> Result<Reply, St
         id,
         organization,
         person,
-        roles: vec![Role::ProviderAdministrator, Role::ServiceProviderDeveloper],
+        roles: vec![
+            DefaultRole::ProviderAdministrator.into(),
+            DefaultRole::ServiceProviderDeveloper.into(),
+        ],
         password: Some(install.password),
     };
     unit.execute::<User>(id, &path, command)?;

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use domain::event::Actor;
 use domain::lifecycle::{Status, Transition};
 use domain::organization::{Kind, Organization, OrganizationCommand};
 use domain::permission::Permission;
@@ -81,7 +80,7 @@ pub(crate) fn user(
 ) -> Result<Reply, Stop> {
     let (id, path) = users::find(unit, id)?;
     unit.permit(Permission::ManageUsers, &path)?;
-    if unit.caller().actor == Actor::User(id) && shuts_out(step) {
+    if unit.caller().acts_as() == Some(id) && shuts_out(step) {
         return Err(Refusal::conflict(
             "yourself",
             "You cannot do this to yourself: you could not undo it.",
@@ -159,7 +158,7 @@ fn take_away(
     held.retain(|view| subscriptions::is_to_end(unit, view));
     let is_of_user = |view: &SubscriptionView| matches!(view.holder, Holder::User(_));
     for (permission, of_user) in
-        [(Permission::ProvisionToUsers, true), (Permission::ProvisionToCustomers, false)]
+        [(Permission::RemoveFromUsers, true), (Permission::RemoveFromCustomers, false)]
     {
         if held.iter().any(|view| is_of_user(view) == of_user) {
             unit.permit(permission, path)?;

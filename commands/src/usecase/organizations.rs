@@ -277,13 +277,13 @@ pub(crate) fn find(
 }
 
 /// The organisation that the caller belongs to; Atrium itself belongs to the provider.
-fn own_organization(unit: &mut Unit<'_>) -> Result<OrganizationId, Stop> {
-    match unit.caller().actor {
-        domain::event::Actor::User(id) => {
+pub(crate) fn own_organization(unit: &mut Unit<'_>) -> Result<OrganizationId, Stop> {
+    match unit.caller().acts_as() {
+        Some(id) => {
             let access = unit.view::<projections::views::AccessView>(&id.to_string());
             Ok(access.ok_or(Stop::Unauthenticated)?.organization)
         }
-        domain::event::Actor::System => Err(Refusal::invalid(
+        None => Err(Refusal::invalid(
             "/parentId",
             "missing",
             "Atrium itself has to name the organisation above.",

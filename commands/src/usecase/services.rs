@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use domain::permission::Permission;
+use domain::permission::{AnyPermission, Permission};
 use domain::service::{Definition, Service, ServiceCommand};
 use domain::{Faults, Refusal, ServiceKey, TenantPath};
 use projections::views::ServiceView;
@@ -44,6 +44,27 @@ pub struct PublishService {
     pub reason: Option<String>,
 }
 
+/// Nobody grants what he lacks: what is new in a service's roles, whoever drafts it has to hold.
+fn ensure_within_own(
+    unit: &mut Unit<'_>,
+    definition: &Definition,
+    faults: &mut Faults,
+) -> Result<(), Stop> {
+    let Some(authority) = unit.authority()? else { return Ok(()) };
+    let service = unit.load::<Service>(&definition.key);
+    let before = service.published.as_ref().map_or(&[][..], |(_, before)| &before.roles[..]);
+    for (index, role) in definition.roles.iter().enumerate() {
+        let same = before.iter().find(|old| old.key == role.key);
+        let is_new = |it: &&AnyPermission| same.is_none_or(|old| !old.permissions.contains(it));
+        if let Some(lacking) = role.permissions.iter().filter(is_new).find(|it| authority.lacks(it))
+        {
+            let detail = format!("You cannot grant what you do not hold yourself: {lacking}.");
+            faults.add(&format!("/roles/{index}/permissions"), "beyond_your_own", detail);
+        }
+    }
+    Ok(())
+}
+
 pub(crate) fn draft(
     unit: &mut Unit<'_>,
     key: &str,
@@ -57,6 +78,7 @@ pub(crate) fn draft(
     let settings = installation::settings(unit)?;
     let mut faults = Faults::default();
     let definition = body.parse(key.clone(), &settings, &mut faults);
+    ensure_within_own(unit, &definition, &mut faults)?;
     faults.check()?;
     let command = ServiceCommand::Draft(Box::new(definition));
     unit.execute::<Service>(&key, &TenantPath::provider(), command)?;

@@ -19,7 +19,7 @@ use domain::{
     CommandId, Faults, Invalid, OrganizationId, PlanKey, PropertyKey, Refusal, ServiceKey,
     SubscriptionId, TenantPath, UserId,
 };
-use projections::views::{Holder, SubscriptionView};
+use projections::views::{Holder, SubscriptionView, Verb};
 use serde::Deserialize;
 use utoipa::ToSchema;
 
@@ -105,11 +105,15 @@ impl Recipient {
         }
     }
 
-    /// The permission to act on what he holds.
-    fn permission(&self) -> Permission {
-        match self.holder {
-            Holder::Customer(_) => Permission::ProvisionToCustomers,
-            Holder::User(_) => Permission::ProvisionToUsers,
+    /// The permission to do something with what he holds.
+    fn permission(&self, verb: Verb) -> Permission {
+        match (verb, self.holder) {
+            (Verb::Provision, Holder::Customer(_)) => Permission::AssignToCustomers,
+            (Verb::Change, Holder::Customer(_)) => Permission::ChangeOfCustomers,
+            (Verb::Deprovision, Holder::Customer(_)) => Permission::RemoveFromCustomers,
+            (Verb::Provision, Holder::User(_)) => Permission::AssignToUsers,
+            (Verb::Change, Holder::User(_)) => Permission::ChangeOfUsers,
+            (Verb::Deprovision, Holder::User(_)) => Permission::RemoveFromUsers,
         }
     }
 
@@ -444,7 +448,7 @@ pub(crate) fn provision_to_user(
 
 fn provision(unit: &mut Unit<'_>, holder: Holder, body: Input<Provision>) -> Result<Reply, Stop> {
     let recipient = Recipient::new(unit, holder)?;
-    unit.permit(recipient.permission(), &recipient.path)?;
+    unit.permit(recipient.permission(Verb::Provision), &recipient.path)?;
     let body = unit.take(body)?;
 
     let settings = billing_settings(unit, recipient.customer)?;
@@ -503,7 +507,7 @@ pub(crate) fn change(
     body: Input<ChangeSubscription>,
 ) -> Result<Reply, Stop> {
     let (id, held, recipient) = find(unit, id)?;
-    unit.permit(recipient.permission(), &recipient.path)?;
+    unit.permit(recipient.permission(Verb::Change), &recipient.path)?;
     let body = unit.take(body)?;
 
     let settings = billing_settings(unit, recipient.customer)?;
@@ -554,7 +558,7 @@ pub(crate) fn deprovision(
     body: Input<Deprovision>,
 ) -> Result<Reply, Stop> {
     let (id, _, recipient) = find(unit, id)?;
-    unit.permit(recipient.permission(), &recipient.path)?;
+    unit.permit(recipient.permission(Verb::Deprovision), &recipient.path)?;
     let body = unit.take(body)?;
 
     let settings = billing_settings(unit, recipient.customer)?;

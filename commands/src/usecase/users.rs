@@ -1,13 +1,15 @@
 //! Users, their roles, tokens and sessions.
 
 use chrono::{DateTime, Utc};
+use domain::authority::{Begin, Dormant};
 use domain::custom_fields::CustomFields;
 use domain::event::Actor;
-use domain::organization::{Organization, Status};
-use domain::permission::{Permission, Role};
+use domain::organization::{Kind, Organization, Status};
+use domain::permission::Permission;
+use domain::role::{DefaultRole, RoleRef};
 use domain::seal::{Identity, LoginHash};
 use domain::text::{Address, name};
-use domain::user::{Credential, Person, Proof, User, UserCommand};
+use domain::user::{Credential, Impersonation, Person, Proof, User, UserCommand};
 use domain::{Faults, OrganizationId, Refusal, TenantPath, TokenId, UserId};
 use projections::views::{
     NameView, OrganizationView, SubscriptionStatus, SubscriptionView, UserView, login_key,
@@ -16,7 +18,7 @@ use serde::Deserialize;
 use utoipa::ToSchema;
 
 use super::organizations::{Because, CustomFieldsText, change_fields, ensure_active, taken};
-use super::{ensure_seen, optional_reason};
+use super::{ensure_seen, optional_reason, roles};
 use crate::body::present;
 use crate::error::Stop;
 use crate::resource::{SealedUserResource, TokenResource};
@@ -29,6 +31,8 @@ const TOKEN_DAYS: i64 = 365;
 const TOKEN_DAYS_MAX: i64 = 3_650;
 /// Longest name of a token, in characters.
 const TOKEN_NAME_MAX_CHARS: usize = 100;
+/// Most roles that a user is given.
+const ROLES_MAX: usize = 50;
 /// Services that are named to whom cannot erase their holder.
 const SERVICES_NAMED: usize = 5;
 
@@ -50,7 +54,8 @@ pub struct CreateUser {
     pub location: Option<String>,
     /// What your own systems keep of the user: up to 50 texts by the names of their fields.
     pub custom_fields: Option<CustomFieldsText>,
-    /// What he may do, by the roles' names. The first user of a customer is its administrator
+    /// What he may do: default roles by name, custom ones by id, those of services as `crm:agent`. The first user of
+    /// a customer is its administrator
     /// where this is left out.
     pub roles: Option<Vec<String>>,
     /// How he signs in: 10 to 200 characters. Without it he cannot, yet.
@@ -98,7 +103,7 @@ never_printed!(CreateUser, EditUser);
 #[derive(Clone, Debug, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct AssignRoles {
-    /// By name, e.g. `Customer Administrator`.
+    /// Default roles by name, e.g. `Customer Administrator`; custom ones by id; those of services as `crm:agent`.
     pub roles: Vec<String>,
     /// Kept with the event.
     pub reason: Option<String>,
@@ -125,34 +130,48 @@ pub struct NewCredential {
     pub expires_at: DateTime<Utc>,
 }
 
-/// The roles of these names.
-fn roles(
+/// The roles that these texts name, for somebody of an organisation who has some already.
+fn granted(
     names: &[String],
     unit: &mut Unit<'_>,
-    kind: domain::organization::Kind,
+    organization: OrganizationId,
+    has: &[RoleRef],
     faults: &mut Faults,
-) -> Result<Vec<Role>, Stop> {
+) -> Result<Vec<RoleRef>, Stop> {
     let authority = unit.authority()?;
+    let mut known = unit.roles_at(organization)?;
+    let kind = known.kind().map_or("place", Kind::name);
     let mut roles = Vec::new();
-    for (index, name) in names.iter().enumerate() {
+    faults.ensure(names.len() <= ROLES_MAX, "/roles", "too_many", "These are too many roles.");
+    for (index, name) in names.iter().take(ROLES_MAX).enumerate() {
         let pointer = format!("/roles/{index}");
-        let Some(role) = Role::named(name) else {
-            let known: Vec<_> = Role::ALL.into_iter().map(Role::name).collect();
-            let detail = format!("There is no such role; there are: {}.", known.join(", "));
-            faults.add(&pointer, "unknown_role", detail);
+        let Some(role) = RoleRef::parse(name) else {
+            faults.add(&pointer, "unknown_role", unknown_role());
             continue;
         };
-        if !role.fits(kind) {
-            let detail = format!("Nobody in a {} can have this role.", kind.name());
-            faults.add(&pointer, "role_does_not_fit", detail);
-        }
-        let holds = |permission: &Permission| {
-            authority.as_ref().is_none_or(|authority| authority.holds(*permission))
-        };
-        if let Some(lacking) = role.permissions().iter().find(|permission| !holds(permission)) {
-            let detail =
-                format!("You cannot grant what you do not hold yourself: {}.", lacking.name());
-            faults.add(&pointer, "beyond_your_own", detail);
+        // What somebody has already, nobody grants.
+        if !has.contains(&role) {
+            let granted = unit.follow(&mut known, std::slice::from_ref(&role), Begin::Given);
+            match granted.dormant().first().map(|(_, dormant)| dormant) {
+                Some(Dormant::OtherKind) => {
+                    let detail = format!("Nobody in a {kind} can have this role.");
+                    faults.add(&pointer, "role_does_not_fit", detail);
+                }
+                Some(Dormant::NotGiven(number)) if roles::is_seen(unit, &role)? => {
+                    let detail = format!("Organisation {number} was not given this role.");
+                    faults.add(&pointer, "role_not_given", detail);
+                }
+                Some(Dormant::NotGiven(_) | Dormant::Ended) => {
+                    faults.add(&pointer, "unknown_role", unknown_role());
+                    continue;
+                }
+                None => {}
+            }
+            let lacking = authority.as_ref().and_then(|mine| mine.lacks_of(&granted));
+            if let Some(lacking) = lacking {
+                let detail = format!("You cannot grant what you do not hold yourself: {lacking}.");
+                faults.add(&pointer, "beyond_your_own", detail);
+            }
         }
         if !roles.contains(&role) {
             roles.push(role);
@@ -160,6 +179,14 @@ fn roles(
     }
     roles.sort();
     Ok(roles)
+}
+
+fn unknown_role() -> String {
+    let known: Vec<_> = DefaultRole::ALL.into_iter().map(DefaultRole::name).collect();
+    format!(
+        "There is no such role; there are {}, custom roles by id, and those of services.",
+        known.join(", ")
+    )
 }
 
 pub(crate) fn create(
@@ -189,7 +216,7 @@ pub(crate) fn create(
     let mut custom_fields = CustomFields::default();
     change_fields(&mut custom_fields, body.custom_fields.as_ref(), &mut faults);
     let roles = match &body.roles {
-        Some(names) => roles(names, unit, kind, &mut faults)?,
+        Some(names) => granted(names, unit, organization, &[], &mut faults)?,
         None => first_users_roles(unit, organization, kind)?,
     };
     if body.password.as_ref().is_some_and(|password| !password.is_acceptable()) {
@@ -218,19 +245,22 @@ pub(crate) fn create(
     Ok(Reply::created(format!("/users/{id}"), &resource, resource.version))
 }
 
-/// The first user of a customer is its administrator (service-model.md, section 8).
+/// The first user of a customer is its administrator (service-model.md, section 8), if whoever adds him could
+/// make him that.
 fn first_users_roles(
     unit: &mut Unit<'_>,
     organization: OrganizationId,
-    kind: domain::organization::Kind,
-) -> Result<Vec<Role>, Stop> {
+    kind: Kind,
+) -> Result<Vec<RoleRef>, Stop> {
     let view = unit.view::<OrganizationView>(&organization.to_string());
-    let is_first = view.is_some_and(|view| view.users_added == 0);
-    Ok(if is_first && kind == domain::organization::Kind::Customer {
-        vec![Role::CustomerAdministrator]
-    } else {
-        vec![]
-    })
+    if kind != Kind::Customer || view.is_none_or(|view| view.users_added > 0) {
+        return Ok(vec![]);
+    }
+    let roles = vec![RoleRef::from(DefaultRole::CustomerAdministrator)];
+    let mut known = unit.roles_at(organization)?;
+    let granted = unit.follow(&mut known, &roles, Begin::Given);
+    let lacking = unit.authority()?.and_then(|mine| mine.lacks_of(&granted));
+    Ok(if lacking.is_none() { roles } else { vec![] })
 }
 
 /// A line of a body's field, if it has one.
@@ -289,7 +319,7 @@ pub(crate) fn edit(
 pub(crate) fn erase(unit: &mut Unit<'_>, id: &str, body: Input<Because>) -> Result<Reply, Stop> {
     let (id, path) = find(unit, id)?;
     unit.permit(Permission::ManageUsers, &path)?;
-    if unit.caller().actor == Actor::User(id) {
+    if unit.caller().acts_as() == Some(id) {
         return Err(Refusal::conflict(
             "yourself",
             "You cannot erase yourself; somebody else who manages users can.",
@@ -345,9 +375,9 @@ pub(crate) fn assign_roles(
     unit.permit(Permission::ManageUsers, &path)?;
     let body = unit.take(body)?;
     let organization = unit.load::<User>(id).known()?.organization;
-    let kind = unit.load::<Organization>(organization).founded()?.kind;
+    let has = unit.load::<User>(id).roles.clone();
     let mut faults = Faults::default();
-    let roles = roles(&body.roles, unit, kind, &mut faults)?;
+    let roles = granted(&body.roles, unit, organization, &has, &mut faults)?;
     let reason = optional_reason(&mut faults, body.reason.as_deref());
     faults.check()?;
     unit.because(None, reason);
@@ -363,6 +393,14 @@ pub(crate) fn create_token(
 ) -> Result<Reply, Stop> {
     let (id, path) = own(unit, user)?;
     unit.require(Permission::HoldTokens)?;
+    let mine = unit.authority()?;
+    if let Some(lacking) = mine.and_then(|mine| mine.real()?.lacks_of(&mine)) {
+        // The token would outlive the impersonation, and with it the bounds of whoever made it.
+        return Err(Refusal::forbidden(format!(
+            "You act as somebody who may do more than you ({lacking}), so you cannot make tokens for him."
+        ))
+        .into());
+    }
     let body = unit.take(body)?;
     let mut faults = Faults::default();
     let name = faults.take("/name", domain::text::line(&body.name, TOKEN_NAME_MAX_CHARS));
@@ -410,11 +448,61 @@ pub(crate) fn sign_out(unit: &mut Unit<'_>, session: TokenId) -> Result<Reply, S
     Ok(Reply::nothing())
 }
 
+/// Lets somebody of an organisation above act as a user for a while.
+pub(crate) fn impersonate(
+    unit: &mut Unit<'_>,
+    user: &str,
+    body: Input<Because>,
+    began_with: TokenId,
+    session: NewCredential,
+) -> Result<Reply, Stop> {
+    let (id, path) = find(unit, user)?;
+    unit.permit(Permission::ImpersonateUsers, &path)?;
+    let Actor::User(by) = unit.caller().actor else { return Err(Stop::Unauthenticated) };
+    let authority = unit.authority()?.ok_or(Stop::Unauthenticated)?;
+    // Not where it comes with a service: what is held may change while he acts.
+    if authority.path == path || !authority.holds(Permission::ImpersonateUsers) {
+        let detail = "Only users of organisations below your own can be impersonated, whatever your \
+                      roles: this takes users.impersonate at an organisation above.";
+        return Err(Refusal::forbidden(detail).into());
+    }
+    let body = unit.take(body)?;
+    if authority.is_impersonated() {
+        let detail = "You act as somebody else already; stop that first.";
+        return Err(Refusal::conflict("already_impersonating", detail).into());
+    }
+    let mut faults = Faults::default();
+    let reason = optional_reason(&mut faults, body.reason.as_deref());
+    faults.check()?;
+    let organization = unit.load::<User>(id).known()?.organization;
+    let lineage = super::lineage(unit, organization)?;
+    ensure_active(unit, &lineage)?;
+    unit.because(None, reason);
+    let credential = Credential {
+        created_at: unit.now(),
+        expires_at: session.expires_at,
+        id: session.id,
+        name: "impersonation".to_owned(),
+        proof: session.proof,
+    };
+    let resource = TokenResource::from(&credential);
+    let command = UserCommand::Impersonate(Impersonation { began_with, by, credential });
+    unit.execute::<User>(id, &path, command)?;
+    Ok(Reply::created("/session".to_owned(), &resource, 1))
+}
+
+/// Stops acting as the one as whom the caller acts.
+pub(crate) fn end_impersonation(unit: &mut Unit<'_>, session: TokenId) -> Result<Reply, Stop> {
+    let (id, path) = myself(unit)?;
+    unit.execute::<User>(id, &path, UserCommand::EndImpersonation(session))?;
+    Ok(Reply::nothing())
+}
+
 fn myself(unit: &mut Unit<'_>) -> Result<(UserId, TenantPath), Stop> {
     unit.authority()?;
-    match unit.caller().actor {
-        Actor::User(id) => find(unit, &id.to_string()),
-        Actor::System => Err(Stop::Unauthenticated),
+    match unit.caller().acts_as() {
+        Some(id) => find(unit, &id.to_string()),
+        None => Err(Stop::Unauthenticated),
     }
 }
 
@@ -422,11 +510,12 @@ fn myself(unit: &mut Unit<'_>) -> Result<(UserId, TenantPath), Stop> {
 fn own(unit: &mut Unit<'_>, user: &str) -> Result<(UserId, TenantPath), Stop> {
     let (id, path) = find(unit, user)?;
     unit.permit(Permission::HoldTokens, &path)?;
-    match unit.caller().actor {
-        Actor::User(caller) if caller != id => {
-            Err(Refusal::forbidden("tokens.hold, as that user himself").into())
+    match unit.caller().acts_as() {
+        Some(caller) if caller != id => {
+            Err(Refusal::forbidden("This takes the permission tokens.hold, as that user himself.")
+                .into())
         }
-        Actor::User(_) | Actor::System => Ok((id, path)),
+        Some(_) | None => Ok((id, path)),
     }
 }
 

@@ -2,8 +2,10 @@
 
 use domain::event::{Event, Recorded};
 use domain::organization::Status;
-use domain::permission::{Authority, Role};
-use domain::user::{Credential, Proof, UserEvent, begin_session};
+use domain::role::RoleRef;
+use domain::user::{
+    Credential, Impersonation, Proof, UserEvent, begin_impersonation, begin_session,
+};
 use domain::{OrganizationId, TenantPath, UserId};
 use serde::{Deserialize, Serialize};
 
@@ -23,21 +25,16 @@ pub struct AccessView {
     /// Whether he may sign in.
     pub status: Status,
     /// What he may do.
-    pub roles: Vec<Role>,
+    pub roles: Vec<RoleRef>,
     /// Argon2id; none: he cannot sign in yet.
     pub password: Option<Proof>,
     /// API tokens.
     pub tokens: Vec<Credential>,
     /// Open sessions.
     pub sessions: Vec<Credential>,
-}
-
-impl AccessView {
-    /// What he holds, and where.
-    #[must_use]
-    pub fn authority(&self) -> Authority {
-        Authority { path: self.path.clone(), roles: self.roles.clone() }
-    }
+    /// Those who act as him.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub impersonations: Vec<Impersonation>,
 }
 
 impl View for AccessView {
@@ -67,6 +64,7 @@ impl View for AccessView {
                 password: None,
                 tokens: Vec::new(),
                 sessions: Vec::new(),
+                impersonations: Vec::new(),
             });
         }
         let mut view = before?;
@@ -78,15 +76,26 @@ impl View for AccessView {
                 view.password = None;
                 view.tokens.clear();
                 view.sessions.clear();
+                view.impersonations.clear();
             }
             UserEvent::PasswordSet { proof } => {
                 view.password = Some(proof.clone());
                 view.sessions.clear();
+                view.impersonations.clear();
             }
             UserEvent::TokenCreated(token) => view.tokens.push(token.clone()),
             UserEvent::TokenDeleted { id } => view.tokens.retain(|token| token.id != *id),
             UserEvent::SignedIn(session) => begin_session(&mut view.sessions, session.clone()),
-            UserEvent::SignedOut { id } => view.sessions.retain(|session| session.id != *id),
+            UserEvent::SignedOut { id } => {
+                view.sessions.retain(|session| session.id != *id);
+                view.impersonations.clear();
+            }
+            UserEvent::Impersonated(new) => {
+                begin_impersonation(&mut view.impersonations, new.clone());
+            }
+            UserEvent::ImpersonationEnded { id } => {
+                view.impersonations.retain(|it| it.credential.id != *id);
+            }
             UserEvent::Created { .. }
             | UserEvent::Edited { .. }
             | UserEvent::Disabled {}

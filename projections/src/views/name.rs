@@ -1,11 +1,12 @@
 //! Who took a name that only one may have.
 
-use domain::TenantPath;
 use domain::event::{Event, Recorded};
 use domain::organization::OrganizationEvent;
+use domain::role::RoleEvent;
 use domain::seal::LoginHash;
 use domain::text::Code;
 use domain::user::UserEvent;
+use domain::{OrganizationId, TenantPath};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -15,7 +16,7 @@ use crate::document::{Index, Touch, View};
 /// The last one who took a name. He may have given it up since: his own stream says.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NameView {
-    /// A user or an organisation.
+    /// A user, an organisation or a role.
     pub owner: Uuid,
 }
 
@@ -38,6 +39,12 @@ pub fn code_key(code: &Code) -> String {
 #[must_use]
 pub fn billing_identifier_key(identifier: &str) -> String {
     format!("account:{}", identifier.to_lowercase())
+}
+
+/// The key of a role's name among those that an organisation makes.
+#[must_use]
+pub fn role_name_key(organization: OrganizationId, name: &str) -> String {
+    format!("role:{organization}:{}", name.to_lowercase())
 }
 
 impl View for NameView {
@@ -63,11 +70,17 @@ impl View for NameView {
             Event::User(UserEvent::Created { person, .. } | UserEvent::Edited { person }) => {
                 vec![Touch::existing(login_key(&person.login))]
             }
+            Event::Role(
+                RoleEvent::Created { content, organization, .. }
+                | RoleEvent::Edited { content, organization },
+            ) => vec![Touch::existing(role_name_key(*organization, &content.name))],
             Event::Organization(_)
             | Event::User(_)
             | Event::Service(_)
             | Event::Subscription(_)
-            | Event::BillingCalendar(_) => vec![],
+            | Event::BillingCalendar(_)
+            | Event::Role(RoleEvent::Deleted { .. })
+            | Event::CustomPermission(_) => vec![],
         }
     }
 

@@ -1,10 +1,13 @@
 //! Organisations as people see them.
 
+use std::collections::BTreeSet;
+
 use chrono::{DateTime, Utc};
 use domain::event::{Event, Recorded};
 use domain::organization::{Details, Kind, OrganizationEvent, Status};
+use domain::role::RoleEvent;
 use domain::user::UserEvent;
-use domain::{OrganizationId, TenantPath};
+use domain::{OrganizationId, RoleId, TenantPath};
 use serde::{Deserialize, Serialize};
 
 use super::{deleted_at, held_in, kept_as};
@@ -31,6 +34,11 @@ pub struct OrganizationView {
     pub status: Status,
     /// How many users were ever added.
     pub users_added: u32,
+    /// How many roles it has made that have not ended.
+    pub roles_made: u32,
+    /// Roles made above that it was given.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub given: BTreeSet<RoleId>,
     /// When it was founded.
     pub created_at: DateTime<Utc>,
     /// When it was deleted, where it is.
@@ -56,13 +64,18 @@ impl View for OrganizationView {
                 Some((_, id)) => vec![Touch::own(id, event)],
                 None => vec![],
             },
-            Event::User(UserEvent::Created { organization, .. }) => {
+            Event::User(UserEvent::Created { organization, .. })
+            | Event::Role(
+                RoleEvent::Created { organization, .. } | RoleEvent::Deleted { organization },
+            ) => {
                 vec![Touch::existing(organization)]
             }
             Event::User(_)
             | Event::Service(_)
             | Event::Subscription(_)
-            | Event::BillingCalendar(_) => vec![],
+            | Event::BillingCalendar(_)
+            | Event::Role(_)
+            | Event::CustomPermission(_) => vec![],
         }
     }
 
@@ -85,6 +98,8 @@ impl View for OrganizationView {
                 path: path.clone(),
                 status: Status::Active,
                 users_added: 0,
+                roles_made: 0,
+                given: BTreeSet::new(),
                 created_at: event.effective_at,
                 deleted_at: None,
                 version: event.version,
@@ -92,6 +107,13 @@ impl View for OrganizationView {
         }
         let mut view = before?;
         match &event.event {
+            // What does not show leaves the version that people know.
+            Event::Organization(OrganizationEvent::RoleGiven { role }) => {
+                view.given.insert(*role);
+            }
+            Event::Organization(OrganizationEvent::RoleTaken { role }) => {
+                view.given.remove(role);
+            }
             Event::Organization(happened) => {
                 view.version = event.version;
                 view.status = happened.status(view.status);
@@ -101,10 +123,16 @@ impl View for OrganizationView {
                 }
             }
             Event::User(UserEvent::Created { .. }) => view.users_added += 1,
+            Event::Role(RoleEvent::Created { .. }) => view.roles_made += 1,
+            Event::Role(RoleEvent::Deleted { .. }) => {
+                view.roles_made = view.roles_made.saturating_sub(1);
+            }
             Event::User(_)
             | Event::Service(_)
             | Event::Subscription(_)
-            | Event::BillingCalendar(_) => {}
+            | Event::BillingCalendar(_)
+            | Event::Role(_)
+            | Event::CustomPermission(_) => {}
         }
         Some(view)
     }

@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use domain::event::{Event, Recorded};
 use domain::organization::Status;
-use domain::permission::Role;
+use domain::role::RoleRef;
 use domain::seal::{Identity, Sealed};
 use domain::user::UserEvent;
 use domain::{OrganizationId, TenantPath, UserId};
@@ -27,7 +27,7 @@ pub struct UserView {
     /// Who it is, sealed; none: he was erased.
     pub person: Option<Identity>,
     /// What he may do.
-    pub roles: Vec<Role>,
+    pub roles: Vec<RoleRef>,
     /// Whether he may sign in.
     pub status: Status,
     /// When he was added.
@@ -56,7 +56,9 @@ fn shows(event: &UserEvent) -> bool {
         | UserEvent::TokenCreated(_)
         | UserEvent::TokenDeleted { .. }
         | UserEvent::SignedIn(_)
-        | UserEvent::SignedOut { .. } => false,
+        | UserEvent::SignedOut { .. }
+        | UserEvent::Impersonated(_)
+        | UserEvent::ImpersonationEnded { .. } => false,
     }
 }
 
@@ -117,7 +119,9 @@ impl View for UserView {
             | UserEvent::TokenCreated(_)
             | UserEvent::TokenDeleted { .. }
             | UserEvent::SignedIn(_)
-            | UserEvent::SignedOut { .. } => {}
+            | UserEvent::SignedOut { .. }
+            | UserEvent::Impersonated(_)
+            | UserEvent::ImpersonationEnded { .. } => {}
         }
         Some(view)
     }

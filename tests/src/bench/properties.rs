@@ -124,8 +124,10 @@ fn definition(properties: usize) -> Definition {
         level: Level::Customer,
         line_description: None,
         name: "Service".to_owned(),
+        permissions: vec![],
         plans: vec![plan],
         properties: (0..properties).map(property).collect(),
+        roles: vec![],
         summary_description: None,
         validations: vec![],
     }

@@ -33,7 +33,11 @@ const OPEN: &[(&str, &str)] = &[
     ("Contact", "email name phone"),
     ("CustomField", "name value"),
     ("EffectiveProperty", "key label scope kind value values set losers"),
-    ("Event", "id position kind stream effectiveAt recordedAt actor reason commandId payload"),
+    (
+        "Event",
+        "id position kind stream effectiveAt recordedAt actor onBehalfOf reason commandId payload",
+    ),
+    ("Explanation", "permission organizationId organizationNumber allowed reason ways lacking"),
     (
         "LedgerEntry",
         "entryId endDate action class kind customerNumber customerCode customerName \
@@ -55,6 +59,8 @@ const OPEN: &[(&str, &str)] = &[
          effectiveFrom effectiveTo reason actor",
     ),
     ("PageInfo", "hasPreviousPage hasNextPage startCursor endCursor"),
+    ("Permission", "key name description custom serviceKey"),
+    ("PermissionWay", "chain service"),
     ("Plan", "key name sku price properties retired"),
     ("PlanProperty", "key label value"),
     ("PriceSource", "kind position"),
@@ -70,11 +76,18 @@ const OPEN: &[(&str, &str)] = &[
          effectiveAt startedAt completedAt",
     ),
     ("ResolvedProperty", "key value overridden"),
+    (
+        "Role",
+        "key name description kind organizationUuid serviceKey permissions includes copiedFrom \
+         version",
+    ),
+    ("RoleLink", "role name"),
+    ("RoleWithout", "role name why"),
     ("ScheduledChange", "effectiveAt planKey quantity"),
     ("Service", "id key name level instancing plans publishedVersion published version"),
     (
         "ServiceDefinition",
-        "name description category icon level instancing properties plans lineDescription \
+        "name description category icon level instancing properties plans permissions roles lineDescription \
          summaryDescription",
     ),
     (
@@ -82,6 +95,8 @@ const OPEN: &[(&str, &str)] = &[
         "key label help category sort scope kind type minLength maxLength pattern min max options \
          minItems maxItems units unlimited schemes validation default required hidden readOnly priced",
     ),
+    ("ServicePermission", "key name"),
+    ("ServiceRole", "key name permissions includes"),
     ("Subscription", "id uuid status planKey quantity instance serviceKey since scheduled version"),
     (
         "SummaryRow",
@@ -93,7 +108,7 @@ const OPEN: &[(&str, &str)] = &[
         "User",
         "id uuid name firstName lastName email login department location customFields roles status createdAt erasedAt deletedAt version",
     ),
-    ("Viewer", "roles permissions"),
+    ("Viewer", "roles permissions impersonatedBy"),
 ];
 
 /// A field that shows something else than what its object holds.
@@ -158,6 +173,14 @@ const GUARDED: &[Row] = &[
         ADMINISTRATORS,
     ),
     row("Query.events", "events { totalCount }", "/events", ADMINISTRATORS),
+    row("Query.roles", "roles { key }", "/roles", ADMINISTRATORS),
+    row("Query.permissions", "permissions { key }", "/permissions", ADMINISTRATORS),
+    row(
+        "Viewer.may",
+        "viewer { may(permission: \"users.view\", organization: $organization) { allowed } }",
+        "/viewer/may",
+        [Shown; 5],
+    ),
     row("Viewer.user", "viewer { user { id } }", "/viewer/user", [Shown; 5]),
     row(
         "Viewer.organization",
@@ -386,6 +409,110 @@ const GUARDED: &[Row] = &[
     ),
 ];
 
+/// What a guarded field takes, beside what its object takes; nothing where everybody is shown it who is
+/// shown its object.
+fn takes(row: &Row) -> &'static str {
+    let names = |what: &str| row.query.contains(what);
+    match row.field {
+        "Query.node" if names("$organization") || names("$seller") => "organizations.view",
+        "Query.node" if names("$user") => "users.view",
+        "Query.node" if names("$service") => "services.view",
+        "Query.node" if names("$subscription") || names("$request") => "subscriptions.view",
+        "Query.node" if names("$override") || names("$period") => "billing.view",
+        "Query.node" if names("$event") => "events.view",
+        "User.subscriptions" if names("viewer") => "",
+        "Query.organization"
+        | "Query.customers"
+        | "Viewer.organization"
+        | "User.organization"
+        | "Subscription.customer"
+        | "ResolvedProperty.overriddenBy"
+        | "Override.organization"
+        | "LedgerEntry.customer"
+        | "LedgerEntry.seller"
+        | "SummaryRow.customer"
+        | "QuarantinedSubscription.customer" => "organizations.view",
+        "Query.users" | "Organization.users" | "Subscription.user" | "LedgerEntry.user" => {
+            "users.view"
+        }
+        "Query.services"
+        | "Subscription.plan"
+        | "Subscription.service"
+        | "Override.service"
+        | "LedgerEntry.service"
+        | "Organization.offers"
+        | "Offer.service" => "services.view",
+        "Query.subscriptions"
+        | "Query.requests"
+        | "Organization.subscriptions"
+        | "User.subscriptions"
+        | "Subscription.request"
+        | "Subscription.properties"
+        | "Request.subscription"
+        | "LedgerEntry.subscription"
+        | "QuarantinedSubscription.subscription" => "subscriptions.view",
+        "Query.overrides"
+        | "Query.billingPeriods"
+        | "Query.billingSummary"
+        | "Query.ledgerEntries"
+        | "Organization.overrides" => "billing.view",
+        "Query.events" | "Organization.activity" => "events.view",
+        "Query.roles" | "Query.permissions" => "roles.view",
+        "Service.draft" => "services.publish",
+        _ => "",
+    }
+}
+
+/// Every field, with the permission that it takes beside that of its object.
+pub(crate) fn permissions() -> BTreeSet<(String, &'static str)> {
+    let guarded = GUARDED.iter().map(|row| {
+        let of = match row.field {
+            "Query.node" => row.query.trim_start_matches("node(id: $").split(')').next(),
+            "User.subscriptions" if row.query.starts_with("viewer") => Some("himself"),
+            _ => None,
+        };
+        let field = of.map_or(row.field.to_owned(), |of| format!("{} ({of})", row.field));
+        (field, takes(row))
+    });
+    let open = OPEN.iter().flat_map(|(kind, fields)| {
+        fields.split_whitespace().map(move |field| (format!("{kind}.{field}"), ""))
+    });
+    guarded.chain(open).collect()
+}
+
+/// The ids of a tenant's things, as the provider sees them.
+pub(crate) async fn ids_at_the_provider(
+    app: &TestApp,
+    tenant: &Tenant,
+) -> Result<Map<String, Value>> {
+    let mut ids = ids(app, tenant).await?;
+    let periods = "{ billingPeriods { nodes { id } } }";
+    let periods = ask(app, &app.token, periods, json!({})).await?.expect(200)?;
+    ids["period"] = periods["data"]["billingPeriods"]["nodes"][0]["id"].clone();
+    Ok(ids)
+}
+
+/// Asks for all that takes a permission as somebody who has every other; gives how many fields that are.
+pub(crate) async fn refused_without(
+    app: &TestApp,
+    token: &str,
+    permission: &str,
+    ids: &Map<String, Value>,
+) -> Result<usize> {
+    let rows: Vec<_> = GUARDED.iter().filter(|row| takes(row) == permission).collect();
+    for row in &rows {
+        let body = asked(app, token, row, ids).await?;
+        let named = body["errors"].as_array().into_iter().flatten();
+        let named: BTreeSet<_> = named
+            .map(|error| error["extensions"]["lacking"]["permission"].as_str().unwrap_or_default())
+            .collect();
+        let place = format!("{} without {permission}: {body}", row.query);
+        assert_eq!(named, BTreeSet::from([permission]), "{place}");
+        assert!(!is_shown(&body["data"], row.at), "{place}");
+    }
+    Ok(rows.len())
+}
+
 async fn ask(app: &TestApp, token: &str, query: &str, variables: Value) -> Result<Answer> {
     let sent = json!({ "query": query, "variables": variables });
     app.send(token, Method::POST, "/graphql", Some(sent)).await
@@ -451,8 +578,8 @@ fn is_shown(value: &Value, at: &str) -> bool {
     }
 }
 
-/// What a caller gets of a field.
-async fn says(app: &TestApp, token: &str, row: &Row, ids: &Map<String, Value>) -> Result<Says> {
+/// What is answered about a field.
+async fn asked(app: &TestApp, token: &str, row: &Row, ids: &Map<String, Value>) -> Result<Value> {
     let used = ids.keys().filter(|name| row.query.contains(&format!("${name}")));
     let declared: Vec<_> = used.clone().map(|name| format!("${name}: ID!")).collect();
     let variables: Map<_, _> = used.map(|name| (name.clone(), ids[name].clone())).collect();
@@ -461,7 +588,12 @@ async fn says(app: &TestApp, token: &str, row: &Row, ids: &Map<String, Value>) -
     } else {
         format!("query({}) {{ {} }}", declared.join(", "), row.query)
     };
-    let body = ask(app, token, &query, Value::Object(variables)).await?.expect(200)?;
+    ask(app, token, &query, Value::Object(variables)).await?.expect(200)
+}
+
+/// What a caller gets of a field.
+async fn says(app: &TestApp, token: &str, row: &Row, ids: &Map<String, Value>) -> Result<Says> {
+    let body = asked(app, token, row, ids).await?;
     let codes: BTreeSet<_> = body["errors"]
         .as_array()
         .into_iter()

@@ -97,7 +97,7 @@ fn check(raw: &Raw, is_http: bool) -> Result<()> {
     for member in ["type", "title", "detail", "code"] {
         ensure!(body[member].as_str().is_some_and(|text| !text.is_empty()), "{member}: {body}");
     }
-    let known = ["type", "title", "status", "detail", "code", "instance", "errors"];
+    let known = ["type", "title", "status", "detail", "code", "instance", "lacking", "errors"];
     let members = body.as_object().context("an object")?;
     ensure!(members.keys().all(|member| known.contains(&member.as_str())), "{body}");
     for fault in body["errors"].as_array().into_iter().flatten() {

@@ -1,14 +1,18 @@
 //! Who may call what: a table that must name every route, for every role, in and out of scope.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
-use atrium_tests::http::Answer;
+use atrium_tests::http::{Answer, TestApp};
+use domain::permission::Permission;
+use domain::role::DefaultRole;
 use reqwest::Method;
 use serde_json::{Value, json};
 
+use super::fields;
 use super::published::routes;
-use super::tenants::{CALLERS, Caller, NO_ID, Tenant, Tenants};
+use super::tenants::{CALLERS, Caller, NO_ID, Tenant, Tenants, text};
 use crate::BOTH;
 
 /// Of what an address names one.
@@ -26,6 +30,10 @@ enum About {
     /// What the user holds.
     Mailbox,
     Request,
+    /// A role that the customer made.
+    Role,
+    /// A role that nobody made.
+    DefaultRole,
 }
 
 /// What each of [`CALLERS`] is answered about what is his own tenant's. Bodies are malformed on purpose:
@@ -111,7 +119,7 @@ const ROUTES: &[Row] = &[
     row(
         "POST /api/v2/customers/{id}/subscriptions",
         About::Customer,
-        "subscriptions.provision_to_customers",
+        "subscriptions.assign_to_customers",
         [400, 400, 403, 403, 403],
     ),
     row(
@@ -126,6 +134,8 @@ const ROUTES: &[Row] = &[
         "users.manage",
         [400, 400, 400, 403, 403],
     ),
+    // Everybody may ask why; what, has to be said.
+    row("GET /api/v2/explain", About::Nothing, "", [400; 5]),
     row("GET /api/v2/events", About::Nothing, "events.view", [200, 200, 200, 403, 403]),
     row(
         "GET /api/v2/organizations/{id}",
@@ -170,6 +180,25 @@ const ROUTES: &[Row] = &[
         [400, 400, 403, 403, 403],
     ),
     row(
+        "GET /api/v2/organizations/{id}/roles",
+        About::Customer,
+        "roles.view",
+        [200, 200, 200, 403, 403],
+    ),
+    row(
+        "PUT /api/v2/organizations/{id}/roles/{role}",
+        About::Customer,
+        "roles.manage",
+        // Only one above gives.
+        [400, 400, 403, 403, 403],
+    ),
+    row(
+        "DELETE /api/v2/organizations/{id}/roles/{role}",
+        About::Customer,
+        "roles.manage",
+        [204, 204, 403, 403, 403],
+    ),
+    row(
         "GET /api/v2/organizations/{id}/users",
         About::Customer,
         "users.view",
@@ -181,6 +210,19 @@ const ROUTES: &[Row] = &[
         "users.manage",
         [400, 400, 400, 403, 403],
     ),
+    row("GET /api/v2/permissions", About::Nothing, "roles.view", [200, 200, 200, 403, 403]),
+    row(
+        "PUT /api/v2/permissions/{key}",
+        About::Nothing,
+        "permissions.declare",
+        [400, 403, 403, 403, 403],
+    ),
+    row(
+        "DELETE /api/v2/permissions/{key}",
+        About::Nothing,
+        "permissions.declare",
+        [404, 403, 403, 403, 403],
+    ),
     row(
         "GET /api/v2/requests/{id}",
         About::Request,
@@ -190,16 +232,67 @@ const ROUTES: &[Row] = &[
     row("GET /api/v2/resellers", About::Nothing, "organizations.view", [200, 200, 200, 403, 403]),
     row("POST /api/v2/resellers", About::Nothing, "resellers.manage", [400, 400, 403, 403, 403]),
     // The seller above is out of its customer's sight.
-    row("GET /api/v2/resellers/{id}", About::Reseller, "", [200, 200, 404, 404, 404]),
-    row("PATCH /api/v2/resellers/{id}", About::Reseller, "", [400, 400, 404, 404, 404]),
+    row(
+        "GET /api/v2/resellers/{id}",
+        About::Reseller,
+        "organizations.view",
+        [200, 200, 404, 404, 404],
+    ),
+    row(
+        "PATCH /api/v2/resellers/{id}",
+        About::Reseller,
+        "resellers.manage",
+        [400, 400, 404, 404, 404],
+    ),
     // Nobody shuts himself out.
-    row("POST /api/v2/resellers/{id}/disable", About::Reseller, "", [400, 409, 404, 404, 404]),
-    row("POST /api/v2/resellers/{id}/enable", About::Reseller, "", [400, 400, 404, 404, 404]),
-    row("POST /api/v2/resellers/{id}/deprovision", About::Reseller, "", [400, 409, 404, 404, 404]),
-    row("DELETE /api/v2/resellers/{id}", About::Reseller, "", [409, 409, 404, 404, 404]),
-    row("POST /api/v2/resellers/{id}/restore", About::Reseller, "", [400, 400, 404, 404, 404]),
-    row("GET /api/v2/resellers/{id}/users", About::Reseller, "", [200, 200, 404, 404, 404]),
-    row("POST /api/v2/resellers/{id}/users", About::Reseller, "", [400, 400, 404, 404, 404]),
+    row(
+        "POST /api/v2/resellers/{id}/disable",
+        About::Reseller,
+        "resellers.manage",
+        [400, 409, 404, 404, 404],
+    ),
+    row(
+        "POST /api/v2/resellers/{id}/enable",
+        About::Reseller,
+        "resellers.manage",
+        [400, 400, 404, 404, 404],
+    ),
+    row(
+        "POST /api/v2/resellers/{id}/deprovision",
+        About::Reseller,
+        "resellers.manage",
+        [400, 409, 404, 404, 404],
+    ),
+    row(
+        "DELETE /api/v2/resellers/{id}",
+        About::Reseller,
+        "resellers.manage",
+        [409, 409, 404, 404, 404],
+    ),
+    row(
+        "POST /api/v2/resellers/{id}/restore",
+        About::Reseller,
+        "resellers.manage",
+        [400, 400, 404, 404, 404],
+    ),
+    row(
+        "GET /api/v2/resellers/{id}/users",
+        About::Reseller,
+        "users.view",
+        [200, 200, 404, 404, 404],
+    ),
+    row(
+        "POST /api/v2/resellers/{id}/users",
+        About::Reseller,
+        "users.manage",
+        [400, 400, 404, 404, 404],
+    ),
+    row("GET /api/v2/roles", About::Nothing, "roles.view", [200, 200, 200, 403, 403]),
+    row("POST /api/v2/roles", About::Nothing, "roles.manage", [400, 400, 400, 403, 403]),
+    row("GET /api/v2/roles/{id}", About::Role, "roles.view", [200, 200, 200, 403, 403]),
+    row("PATCH /api/v2/roles/{id}", About::Role, "roles.manage", [400, 400, 400, 403, 403]),
+    row("DELETE /api/v2/roles/{id}", About::DefaultRole, "roles.manage", [409, 409, 409, 403, 403]),
+    row("POST /api/v2/roles/{id}/copy", About::Role, "roles.manage", [400, 400, 400, 403, 403]),
     row("GET /api/v2/services", About::Nothing, "services.view", [200, 200, 200, 403, 403]),
     row("GET /api/v2/services/{key}", About::Nothing, "services.view", [200, 200, 200, 403, 403]),
     row(
@@ -229,25 +322,25 @@ const ROUTES: &[Row] = &[
     row(
         "POST /api/v2/subscriptions/{id}/change",
         About::Mailbox,
-        "subscriptions.provision_to_users",
+        "subscriptions.change_of_users",
         [400, 400, 400, 403, 403],
     ),
     row(
         "POST /api/v2/subscriptions/{id}/change",
         About::Backup,
-        "subscriptions.provision_to_customers",
+        "subscriptions.change_of_customers",
         [400, 400, 403, 403, 403],
     ),
     row(
         "POST /api/v2/subscriptions/{id}/deprovision",
         About::Mailbox,
-        "subscriptions.provision_to_users",
+        "subscriptions.remove_from_users",
         [400, 400, 400, 403, 403],
     ),
     row(
         "POST /api/v2/subscriptions/{id}/deprovision",
         About::Backup,
-        "subscriptions.provision_to_customers",
+        "subscriptions.remove_from_customers",
         [400, 400, 403, 403, 403],
     ),
     row("GET /api/v2/users/{id}", About::User, "users.view", [200, 200, 200, 403, 403]),
@@ -256,6 +349,13 @@ const ROUTES: &[Row] = &[
     row("PATCH /api/v2/users/{id}", About::Himself, "users.manage", [400, 400, 400, 403, 403]),
     row("POST /api/v2/users/{id}/disable", About::User, "users.manage", [400, 400, 400, 403, 403]),
     row("POST /api/v2/users/{id}/enable", About::User, "users.manage", [400, 400, 400, 403, 403]),
+    row(
+        "POST /api/v2/users/{id}/impersonate",
+        About::User,
+        "users.impersonate",
+        [400, 400, 403, 403, 403],
+    ),
+    row("POST /api/v2/users/{id}/impersonate", About::Himself, "users.impersonate", [403; 5]),
     row("DELETE /api/v2/users/{id}", About::User, "users.manage", [409, 409, 409, 403, 403]),
     row(
         "POST /api/v2/users/{id}/deprovision",
@@ -279,13 +379,13 @@ const ROUTES: &[Row] = &[
     row(
         "POST /api/v2/users/{id}/subscriptions",
         About::User,
-        "subscriptions.provision_to_users",
+        "subscriptions.assign_to_users",
         [400, 400, 400, 403, 403],
     ),
     row(
         "POST /api/v2/users/{id}/subscriptions",
         About::Himself,
-        "subscriptions.provision_to_users",
+        "subscriptions.assign_to_users",
         // Only customers and their users hold services, but that is for who is let in.
         [400, 400, 400, 403, 403],
     ),
@@ -326,6 +426,8 @@ fn id(about: About, tenant: &Tenant, caller: &Caller) -> String {
         About::Backup => tenant.backup.clone(),
         About::Mailbox => tenant.mailbox.clone(),
         About::Request => tenant.request.clone(),
+        About::Role => tenant.role.clone(),
+        About::DefaultRole => "L1%20Help%20Desk".to_owned(),
     }
 }
 
@@ -336,6 +438,7 @@ async fn call(tenants: &Tenants, row: &Row, token: &str, id: &str) -> Result<Ans
         .replace("{id}", id)
         .replace("{key}", "backup")
         .replace("{service}", "backup")
+        .replace("{role}", &tenants.role)
         .replace("{endDate}", "2019-11-30")
         .replace("{token}", NO_ID);
     let takes_body = !matches!(method, "GET" | "DELETE");
@@ -381,7 +484,7 @@ async fn every_role_is_answered_as_the_table_says() -> Result<()> {
                         assert!(detail.contains(row.permission), "{}: {detail}", place());
                     }
                 }
-                if matches!(row.about, About::Nothing | About::Himself) {
+                if matches!(row.about, About::Nothing | About::Himself | About::DefaultRole) {
                     continue;
                 }
                 // What is another's, what is not there and what is no id are one and the same. Nothing
@@ -410,12 +513,116 @@ async fn every_role_is_answered_as_the_table_says() -> Result<()> {
     Ok(())
 }
 
+/// Somebody of the provider who has every permission but one.
+async fn without(app: &TestApp, provider: &str, permission: Permission) -> Result<Caller> {
+    let all = Permission::ALL.into_iter().filter(|other| *other != permission);
+    let names: Vec<_> = all.map(Permission::name).collect();
+    let role = json!({ "name": format!("Without {}", permission.name()), "permissions": names });
+    let role = text(&app.post("/api/v2/roles", role).await?["id"])?;
+    let login = format!("without-{}@x.test", permission.name());
+    let (user, token) = app.user(provider, &login, &[&role]).await?;
+    Ok(Caller { user, token })
+}
+
+/// Whoever lacks the one permission that the tables name is refused, and told which: so it is that one.
+#[tokio::test]
+async fn each_route_and_field_takes_the_permission_that_the_tables_name() -> Result<()> {
+    for engine in BOTH {
+        let tenants = Tenants::new(engine).await?;
+        let app = &tenants.app;
+        let provider = app.get("/api/v2/explain?permission=users.view").await?;
+        let provider = text(&provider["organizationId"])?;
+        let ids = fields::ids_at_the_provider(app, &tenants.own).await?;
+        let mut unused = BTreeSet::new();
+        for permission in Permission::ALL {
+            let name = permission.name();
+            let caller = without(app, &provider, permission).await?;
+            let rows: Vec<_> = ROUTES.iter().filter(|row| row.permission == name).collect();
+            for row in &rows {
+                let path = id(row.about, &tenants.own, &caller);
+                let answer = call(&tenants, row, &caller.token, &path).await?;
+                let place = || format!("{} without {name}: {}", row.route, answer.body);
+                assert_eq!(answer.body["lacking"]["permission"], name, "{}", place());
+                assert_eq!(answer.status, 403, "{}", place());
+            }
+            let fields = fields::refused_without(app, &caller.token, name, &ids).await?;
+            if rows.is_empty() && fields == 0 {
+                unused.insert(name);
+            }
+        }
+        assert!(unused.is_empty(), "nothing takes {unused:?}");
+        tenants.app.finish().await?;
+    }
+    Ok(())
+}
+
+/// What `docs/PERMISSIONS.md` says.
+fn document() -> String {
+    let mut text = "# Permissions\n\nMade from the tables of the tests, which call every route and ask for \
+                    every field, as people of every\nrole and as people who lack one permission: \
+                    `UPDATE_DOCS=1 cargo test -p atrium-tests --test http`.\n\n## Permissions and default \
+                    roles\n\n"
+        .to_owned();
+    let names: Vec<_> = DefaultRole::ALL.into_iter().map(DefaultRole::name).collect();
+    text += &format!("| Permission | What | {} |\n", names.join(" | "));
+    text += &format!("|---|---|{}\n", "---|".repeat(names.len()));
+    for permission in Permission::ALL {
+        let has = |role: DefaultRole| if role.has(&permission.into()) { "yes" } else { "" };
+        let has: Vec<_> = DefaultRole::ALL.into_iter().map(has).collect();
+        let (name, what) = (permission.name(), permission.description());
+        text += &format!("| `{name}` | {what} | {} |\n", has.join(" | "));
+    }
+    text += "\nA Provider Administrator has every custom permission, too. Everybody sees himself and what he \
+             holds.\n\n## Routes\n\n| Route | About | Permission |\n|---|---|---|\n";
+    for row in ROUTES {
+        let about = match row.about {
+            About::Nothing => "",
+            About::Reseller => "a reseller",
+            About::Customer => "a customer",
+            About::User => "a user",
+            About::Himself => "oneself",
+            About::Backup => "what a customer holds",
+            About::Mailbox => "what a user holds",
+            About::Request => "a request",
+            About::Role => "a custom role",
+            About::DefaultRole => "a default role",
+        };
+        let permission = match (row.route, row.permission) {
+            (SIGN_IN, _) => "none, and no credential".to_owned(),
+            (_, "") => "none".to_owned(),
+            (_, permission) => format!("`{permission}`"),
+        };
+        text += &format!("| `{}` | {about} | {permission} |\n", row.route);
+    }
+    text += "\n## GraphQL\n\n| Field | Permission, beside that of its object |\n|---|---|\n";
+    for (field, permission) in fields::permissions() {
+        let permission = match permission {
+            "" => "none".to_owned(),
+            permission => format!("`{permission}`"),
+        };
+        text += &format!("| `{field}` | {permission} |\n");
+    }
+    text
+}
+
+#[test]
+fn the_published_permissions_are_these() -> Result<()> {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/PERMISSIONS.md");
+    let ours = document();
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        std::fs::write(&file, &ours)?;
+    }
+    let published = std::fs::read_to_string(&file).unwrap_or_default();
+    assert!(published == ours, "docs/PERMISSIONS.md is not this table: UPDATE_DOCS=1 writes it");
+    Ok(())
+}
+
 /// What a body or a parameter names can be out of scope, too.
 #[tokio::test]
 async fn what_else_a_call_names_is_seen_only_in_scope() -> Result<()> {
     for engine in BOTH {
         let tenants = Tenants::new(engine).await?;
-        let Tenants { app, own, other, callers } = &tenants;
+        let Tenants { app, own, other, callers, .. } = &tenants;
         let (reseller, customer) = (&callers[1].token, &callers[2].token);
         for (token, seller, status) in [
             (reseller, &own.reseller, 422),

@@ -200,6 +200,19 @@ async fn every_fault_of_a_bodys_values_is_told_at_once() -> Result<()> {
             ),
             (
                 "POST",
+                "/api/v2/roles",
+                json!({ "name": "\n", "description": long, "permissions": ["a b", "users.view"],
+                    "includes": ["L1 Help Desk", "Root"] }),
+                "/name /description /permissions/0 /includes/1".to_owned(),
+            ),
+            (
+                "PUT",
+                "/api/v2/permissions/reports",
+                json!({ "name": "", "description": long }),
+                "/name /description".to_owned(),
+            ),
+            (
+                "POST",
                 "/api/v2/services/backup/publish",
                 json!({ "effectiveAt": soon, "reason": reason }),
                 "/effectiveAt /reason".to_owned(),
@@ -299,6 +312,7 @@ async fn an_edit_of_another_version_than_was_seen_is_refused() -> Result<()> {
                 "PATCH",
                 json!({ "lastName": "New" }),
             ),
+            (format!("/api/v2/roles/{}", tenants.own.role), "", "PATCH", json!({ "name": "New" })),
             ("/api/v2/services/backup".to_owned(), "/draft", "PUT", definition),
         ] {
             let read = app.send(&app.token, Method::GET, &path, None).await?;

@@ -33,6 +33,8 @@ pub(crate) struct Tenant {
     pub(crate) mailbox: String,
     /// Of the mailbox.
     pub(crate) request: String,
+    /// Made by the customer.
+    pub(crate) role: String,
 }
 
 impl Tenant {
@@ -60,7 +62,11 @@ impl Tenant {
         let price = json!({ "service": "backup", "percent": "-20", "effectiveFrom": "2019-12-16",
             "reason": "agreed" });
         app.put(&format!("/api/v2/organizations/{customer}/prices"), price).await?;
+        let role = json!({ "name": format!("Clerk of {name}"), "permissions": ["users.view"],
+            "organizationId": customer });
+        let role = app.post("/api/v2/roles", role).await?;
         Ok(Self {
+            role: text(&role["id"])?,
             reseller,
             customer,
             user,
@@ -92,6 +98,8 @@ pub(crate) struct Tenants {
     pub(crate) other: Tenant,
     /// One of each of [`CALLERS`].
     pub(crate) callers: Vec<Caller>,
+    /// Made by the provider, and given to both sellers.
+    pub(crate) role: String,
 }
 
 impl Tenants {
@@ -102,6 +110,7 @@ impl Tenants {
             ["resellers", ..] => &self.own.reseller,
             ["subscriptions", ..] => &self.own.mailbox,
             ["requests", ..] => &self.own.request,
+            ["roles", ..] => &self.own.role,
             // Tokens are their owner's affair.
             ["users", _, "tokens", ..] => &self.app.administrator,
             ["users", ..] => &self.own.user,
@@ -110,6 +119,7 @@ impl Tenants {
         path.replace("{id}", id)
             .replace("{key}", "backup")
             .replace("{service}", "backup")
+            .replace("{role}", &self.role)
             .replace("{endDate}", "2019-11-30")
             .replace("{token}", NO_ID)
     }
@@ -124,6 +134,13 @@ impl Tenants {
         app.post("/api/v2/services/unpriced/publish", json!({ "rollOut": true })).await?;
         let own = Tenant::new(&app, "own").await?;
         let other = Tenant::new(&app, "other").await?;
+        let role = json!({ "name": "Passed on", "permissions": ["users.view"] });
+        let role = text(&app.post("/api/v2/roles", role).await?["id"])?;
+        for tenant in [&own, &other] {
+            let path = format!("/api/v2/organizations/{}/roles/{role}", tenant.reseller);
+            let given = app.send(&app.token, reqwest::Method::PUT, &path, Some(json!({}))).await?;
+            anyhow::ensure!(given.status == 204, "{}", given.body);
+        }
         let mut callers =
             vec![Caller { user: app.administrator.clone(), token: app.token.clone() }];
         let developer = "Service Provider Developer";
@@ -145,6 +162,6 @@ impl Tenants {
         let sent = Some(json!({ "name": "program" }));
         let made = app.send(&callers[3].token, reqwest::Method::POST, &path, sent).await?;
         callers[3].token = text(&made.expect(201)?["token"])?;
-        Ok(Self { app, own, other, callers })
+        Ok(Self { app, own, other, callers, role })
     }
 }

@@ -3,6 +3,7 @@
 //! remembers or by one that has just been started.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
 use atrium_tests::history::{History, Step, hush_asked_panics};
@@ -15,11 +16,12 @@ use domain::seal::{Identity, PersonKey, Sealed};
 use domain::subscription::SubscriptionEvent;
 use domain::user::UserEvent;
 use eventstore::{Chain, Database, Engine, Log};
-use projections::View;
 use projections::views::{
-    AccessView, ActivityView, CalendarView, NameView, NumberView, OfferView, OrganizationView,
-    OverrideView, RequestView, ServiceView, SubscriptionView, TABLES, UserView,
+    AccessView, ActivityView, CalendarView, HoldingView, NameView, NumberView, OfferView,
+    OrganizationView, OverrideView, PermissionView, RequestView, RoleView, ServiceView,
+    SubscriptionView, TABLES, UserView,
 };
+use projections::{Below, View, Views, Wants};
 use uuid::Uuid;
 
 use super::setting::at_once;
@@ -201,26 +203,49 @@ fn fold<V: View>(events: &[Recorded]) -> BTreeSet<Line> {
             documents.extend(V::evolve(before, event).map(|after| (touch.key, after)));
         }
     }
-    let rows = documents.into_iter().map(|(key, document)| {
-        let index = document.index();
-        let text = serde_json::to_string(&document).expect("views have a JSON form");
-        (key, [index.path, index.owner, index.kind, index.sort], [index.since, index.until], text)
-    });
-    rows.collect()
+    documents.iter().map(|(key, document)| line(key, document)).collect()
+}
+
+fn line<V: View>(key: &str, document: &V) -> Line {
+    let index = document.index();
+    let text = serde_json::to_string(document).expect("views have a JSON form");
+    let columns = [index.path, index.owner, index.kind, index.sort];
+    (key.to_owned(), columns, [index.since, index.until], text)
+}
+
+/// The same of the one view whose fold looks at another's document: all are folded together.
+fn holdings(events: &[Recorded]) -> BTreeSet<Line> {
+    let mut views = Views::default();
+    for event in events {
+        views.fold(event, &Nothing, &mut Wants::default());
+    }
+    views.holdings.iter().map(|(key, document)| line(key, document.as_ref())).collect()
+}
+
+/// Nothing is below the layer that is folded.
+struct Nothing;
+
+impl Below for Nothing {
+    fn document<V: View>(&self, _: &str) -> Option<Option<Arc<V>>> {
+        Some(None)
+    }
 }
 
 /// Every table that queries read has exactly the rows that its pure fold gives.
 async fn views_are_folded_from(database: &Database, events: &[Recorded]) -> Result<()> {
-    let folds: [(&str, BTreeSet<Line>); 12] = [
+    let folds: [(&str, BTreeSet<Line>); 15] = [
         (AccessView::TABLE, fold::<AccessView>(events)),
         (ActivityView::TABLE, fold::<ActivityView>(events)),
         (CalendarView::TABLE, fold::<CalendarView>(events)),
+        (HoldingView::TABLE, holdings(events)),
         (NameView::TABLE, fold::<NameView>(events)),
         (NumberView::TABLE, fold::<NumberView>(events)),
         (OfferView::TABLE, fold::<OfferView>(events)),
         (OrganizationView::TABLE, fold::<OrganizationView>(events)),
         (OverrideView::TABLE, fold::<OverrideView>(events)),
+        (PermissionView::TABLE, fold::<PermissionView>(events)),
         (RequestView::TABLE, fold::<RequestView>(events)),
+        (RoleView::TABLE, fold::<RoleView>(events)),
         (ServiceView::TABLE, fold::<ServiceView>(events)),
         (SubscriptionView::TABLE, fold::<SubscriptionView>(events)),
         (UserView::TABLE, fold::<UserView>(events)),

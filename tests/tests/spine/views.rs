@@ -1,12 +1,14 @@
 //! Folds of the views with a memory that is easy to get wrong: lists of events to a document, no
 //! database.
 
+use std::sync::Arc;
+
 use chrono::{DateTime, Duration, Utc};
 use domain::billing::{Change, Timeline};
 use domain::custom_fields::CustomFields;
 use domain::event::{Actor, Event, Recorded};
 use domain::organization::{Contact, Details, Kind, OrganizationEvent, Purpose, Status};
-use domain::permission::Role;
+use domain::role::DefaultRole;
 use domain::seal::{Identity, LoginHash};
 use domain::service::Level;
 use domain::subscription::{
@@ -21,7 +23,7 @@ use projections::views::{
     AccessView, ActivityView, NameView, OrganizationView, RequestStatus, RequestView,
     SubscriptionStatus, SubscriptionView, UserView, code_key, login_key,
 };
-use projections::{View, ledger};
+use projections::{Below, View, Views, Wants, ledger};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use uuid::Uuid;
@@ -266,6 +268,60 @@ fn what_is_held_is_what_the_ledger_says_whatever_the_order_of_arrival() {
     }
 }
 
+/// Nothing is below the layer that is folded.
+struct Nothing;
+
+impl Below for Nothing {
+    fn document<V: View>(&self, _: &str) -> Option<Option<Arc<V>>> {
+        Some(None)
+    }
+}
+
+#[test]
+fn a_holding_counts_who_holds_whatever_the_order_of_arrival() {
+    let mut rng = StdRng::seed_from_u64(11);
+    let backup = ServiceKey::parse("backup").expect("a key");
+    let (mut held, mut free) = (0, 0);
+    for _ in 0..300 {
+        let (mut events, mut views, mut wants) =
+            (Events::default(), Views::default(), Wants::default());
+        let slots = [1, 2, 3].map(|slot| format!("subscription-{}", Uuid::from_u128(slot)));
+        for number in 0..24 {
+            let stream = &slots[number % 3];
+            let id = CommandId(Uuid::from_u128(1_000 + number as u128));
+            let now = day(0) + Duration::minutes(number as i64);
+            let at = now + Duration::minutes(rng.random_range(-12..12));
+            let event = match rng.random_range(0..7) {
+                _ if number < 3 => {
+                    SubscriptionEvent::ProvisionRequested { request: request(5, "basic", 1) }
+                }
+                0..3 => {
+                    SubscriptionEvent::Provisioned { plan: plan("basic"), quantity: 1, request: id }
+                }
+                3 => SubscriptionEvent::Changed { plan: plan("plus"), quantity: 2, request: id },
+                _ => SubscriptionEvent::Deprovisioned { request: id },
+            };
+            events.record(stream, at, event.into());
+            let event = events.0.last().expect("just recorded");
+            views.fold(event, &Nothing, &mut wants);
+            for minutes in [0, 3, 7, 30] {
+                let moment = event.recorded_at + Duration::minutes(minutes);
+                let mut known = views.subscriptions.iter();
+                let expected = known.any(|(_, slot)| slot.held_at(moment).is_some());
+                let holding = views.holdings.iter().next();
+                let told = holding.is_some_and(|(_, view)| view.holds(&backup, moment));
+                assert_eq!(told, expected, "{number} at {moment}: {:?}", events.0);
+                *(if expected { &mut held } else { &mut free }) += 1;
+            }
+        }
+        assert!(wants.is_empty());
+        let (_, holding) = views.holdings.iter().next().expect("something was held");
+        let count = holding.services.get(&backup);
+        assert!(count.is_none_or(|count| count.changes.len() <= 24), "{count:?}");
+    }
+    assert!(held > 1_000 && free > 1_000, "{held} {free}");
+}
+
 const ANN: u128 = 7;
 
 fn credential(id: u128, from: i64, until: i64) -> Credential {
@@ -298,7 +354,7 @@ impl Events {
             id: UserId(Uuid::from_u128(id)),
             organization,
             person: Identity::in_clear(person(login)),
-            roles: vec![Role::CustomerAdministrator],
+            roles: vec![DefaultRole::CustomerAdministrator.into()],
         };
         self.user(id, created);
     }
