@@ -238,7 +238,7 @@ impl Organization {
         known_at: Option<KnownAt>,
     ) -> Resolved<Vec<EffectiveProperty>> {
         let reading = reading(context);
-        reading.permit(Permission::ViewSubscriptions, &self.0.path)?;
+        reading.permit(Permission::ViewSubscriptions, &self.0.path).await?;
         let (service, plan) = keys(&service, plan.as_deref())?;
         let whose = Whose { path: &self.0.path, plan, service, subscription: None };
         properties(reading, whose, as_of, known_at).await

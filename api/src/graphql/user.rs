@@ -147,7 +147,7 @@ impl User {
     ) -> Resolved<Vec<EffectiveProperty>> {
         let reading = reading(context);
         if self.0.id != reading.principal.user {
-            reading.permit(Permission::ViewSubscriptions, &self.0.path)?;
+            reading.permit(Permission::ViewSubscriptions, &self.0.path).await?;
         }
         let (service, plan) = keys(&service, plan.as_deref())?;
         let whose = Whose { path: &self.0.path, plan, service, subscription: None };

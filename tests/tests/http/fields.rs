@@ -420,12 +420,13 @@ fn takes(row: &Row) -> &'static str {
         "Query.node" if names("$subscription") || names("$request") => "subscriptions.view",
         "Query.node" if names("$override") || names("$period") => "billing.view",
         "Query.node" if names("$event") => "events.view",
-        "User.subscriptions" if names("viewer") => "",
+        "User.subscriptions" | "User.effectiveProperties" if names("viewer") => "",
         "Query.organization"
         | "Query.customers"
         | "Viewer.organization"
         | "User.organization"
         | "Subscription.customer"
+        | "PropertyValue.organization"
         | "ResolvedProperty.overriddenBy"
         | "Override.organization"
         | "LedgerEntry.customer"
@@ -446,6 +447,8 @@ fn takes(row: &Row) -> &'static str {
         | "Query.requests"
         | "Organization.subscriptions"
         | "User.subscriptions"
+        | "Organization.effectiveProperties"
+        | "User.effectiveProperties"
         | "Subscription.request"
         | "Subscription.properties"
         | "Request.subscription"
@@ -468,7 +471,11 @@ pub(crate) fn permissions() -> BTreeSet<(String, &'static str)> {
     let guarded = GUARDED.iter().map(|row| {
         let of = match row.field {
             "Query.node" => row.query.trim_start_matches("node(id: $").split(')').next(),
-            "User.subscriptions" if row.query.starts_with("viewer") => Some("himself"),
+            "User.subscriptions" | "User.effectiveProperties"
+                if row.query.starts_with("viewer") =>
+            {
+                Some("himself")
+            }
             _ => None,
         };
         let field = of.map_or(row.field.to_owned(), |of| format!("{} ({of})", row.field));

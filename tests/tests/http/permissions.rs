@@ -588,7 +588,7 @@ fn document() -> String {
             About::DefaultRole => "a default role",
         };
         let permission = match (row.route, row.permission) {
-            (SIGN_IN, _) => "none, and no credential".to_owned(),
+            (SIGN_IN | SCHEMA, _) => "none, and no credential".to_owned(),
             (_, "") => "none".to_owned(),
             (_, permission) => format!("`{permission}`"),
         };
