@@ -9,7 +9,6 @@ mod operations {
     mod erasure;
     mod reading;
     mod seed;
-    mod service;
     mod setting;
     mod standby;
     mod transfer;
