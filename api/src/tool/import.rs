@@ -30,13 +30,17 @@ const BUFFER_BYTES: usize = 1 << 20;
 ///
 /// Exit code 0: it is there. 2: nothing was changed, and why.
 #[derive(Args)]
-#[command(args_conflicts_with_subcommands = true)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 pub(crate) struct ImportArguments {
     #[command(subcommand)]
     part: Option<Part>,
 
+    /// The export; `-` for standard input
+    #[arg(value_name = "FILE", required = true)]
+    file: Option<PathBuf>,
+
     #[command(flatten)]
-    installation: Option<InstallationArguments>,
+    tool: ToolArguments,
 }
 
 /// What can be imported into an installation that is there.
@@ -45,39 +49,26 @@ enum Part {
     Service(ImportServiceArguments),
 }
 
-#[derive(Args)]
-struct InstallationArguments {
-    /// The export; `-` for standard input
-    #[arg(value_name = "FILE")]
-    file: PathBuf,
-
-    #[command(flatten)]
-    tool: ToolArguments,
-}
-
 pub(crate) async fn run(arguments: &ImportArguments) -> Result<ExitCode> {
-    match (&arguments.part, &arguments.installation) {
-        (Some(Part::Service(arguments)), _) => super::service::run(arguments).await,
-        (None, Some(arguments)) => whole(arguments).await,
-        (None, None) => unreachable!("clap asks for a file"),
+    if let Some(Part::Service(arguments)) = &arguments.part {
+        return super::service::run(arguments).await;
     }
-}
-
-async fn whole(arguments: &InstallationArguments) -> Result<ExitCode> {
-    if arguments.file == Path::new(STANDARD) {
-        return import(arguments, std::io::stdin()).await;
+    let file = arguments.file.as_deref().context("name the export that is to be imported")?;
+    if file == Path::new(STANDARD) {
+        return import(file, &arguments.tool, std::io::stdin()).await;
     }
-    let file = File::open(&arguments.file)
-        .with_context(|| format!("the export {} cannot be read", arguments.file.display()))?;
-    import(arguments, file).await
+    let opened = File::open(file)
+        .with_context(|| format!("the export {} cannot be read", file.display()))?;
+    import(file, &arguments.tool, opened).await
 }
 
 async fn import(
-    arguments: &InstallationArguments,
+    file: &Path,
+    tool: &ToolArguments,
     input: impl std::io::Read + Send + 'static,
 ) -> Result<ExitCode> {
-    let settings = settings_of(&arguments.tool.data)?;
-    let this = || format!("the export {}", arguments.file.display());
+    let settings = settings_of(&tool.data)?;
+    let this = || format!("the export {}", file.display());
     let input = BufReader::with_capacity(BUFFER_BYTES, input);
     // On a thread of its own: standard input may be slow.
     let arrival = tokio::task::spawn_blocking(move || Arrival::open(input)).await?;
@@ -87,7 +78,7 @@ async fn import(
     let head = arrival.head();
     let transferred = settle(&settings, arrival).await.with_context(this)?;
     let Transferred { events, rows, replies, keys } = transferred;
-    arguments.tool.tell(
+    tool.tell(
         &json!({
             "events": events,
             "rows": rows,
