@@ -9,6 +9,7 @@ mod operations {
     mod erasure;
     mod reading;
     mod seed;
+    mod service;
     mod setting;
     mod standby;
     mod transfer;
