@@ -864,8 +864,12 @@ async fn a_page_of_properties_costs_as_many_statements_however_many_holders_it_h
             let wish = json!({ "service": "backup", "plan": "BU001" });
             app.post(&format!("/api/v2/customers/{customer}/subscriptions"), wish).await?;
         }
-        let few = statements_of_page(&app, 2).await?;
-        let many = statements_of_page(&app, 20).await?;
+        // The server itself asks now and then, whether others have written: the least of some pages is a page's own.
+        let (mut few, mut many) = (usize::MAX, usize::MAX);
+        for _ in 0..5 {
+            few = few.min(statements_of_page(&app, 2).await?);
+            many = many.min(statements_of_page(&app, 20).await?);
+        }
         ensure!(few > 1 && few == many, "{engine:?}: {few} for two holders, {many} for twenty");
         app.finish().await?;
     }
