@@ -2,6 +2,7 @@
 
 use anyhow::{Context, Result};
 use atrium_tests::http::{Answer, TestApp};
+use eventstore::Engine;
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -48,6 +49,15 @@ async fn sold(app: &TestApp) -> Result<()> {
     app.put("/api/v2/services/vault/draft", vault()).await?;
     app.post("/api/v2/services/vault/publish", json!({ "rollOut": true })).await?;
     Ok(())
+}
+
+/// An installation in November that sells it, a customer there, and where services are provisioned to him.
+async fn shop(engine: Engine) -> Result<(TestApp, String, String)> {
+    let app = TestApp::new(engine, "2019-11-10T09:00:00Z").await?;
+    sold(&app).await?;
+    let customer = app.customer("Aanimals Inc", None).await?;
+    let path = format!("/api/v2/customers/{customer}/subscriptions");
+    Ok((app, customer, path))
 }
 
 fn faults(answer: &Answer) -> Vec<(String, String)> {
@@ -131,10 +141,7 @@ async fn every_problem_of_a_definition_is_told_at_once_before_it_is_published() 
 async fn what_is_filled_in_is_checked_as_its_type_and_validation_say_and_kept_in_one_form()
 -> Result<()> {
     for engine in BOTH {
-        let app = TestApp::new(engine, "2019-11-10T09:00:00Z").await?;
-        sold(&app).await?;
-        let customer = app.customer("Aanimals Inc", None).await?;
-        let path = format!("/api/v2/customers/{customer}/subscriptions");
+        let (app, _, path) = shop(engine).await?;
         let bad = json!({
             "service": "vault", "plan": "small", "instance": "a",
             "properties": {
@@ -208,10 +215,7 @@ async fn what_is_filled_in_is_checked_as_its_type_and_validation_say_and_kept_in
 #[tokio::test]
 async fn a_change_of_properties_alone_keeps_the_rest_and_the_bill() -> Result<()> {
     for engine in BOTH {
-        let app = TestApp::new(engine, "2019-11-10T09:00:00Z").await?;
-        sold(&app).await?;
-        let customer = app.customer("Aanimals Inc", None).await?;
-        let path = format!("/api/v2/customers/{customer}/subscriptions");
+        let (app, _, path) = shop(engine).await?;
         let sent = json!({
             "service": "vault", "plan": "small", "instance": "a", "effectiveAt": "2019-11-01",
             "properties": { "Account": "harbour", "Mail": "a@b.test", "Rate": 1 }, "reason": "Signed",
@@ -525,10 +529,7 @@ async fn the_provider_configures_a_single_subscription_and_others_change_the_res
 #[tokio::test]
 async fn what_is_scheduled_to_be_filled_in_is_so_from_its_day_and_not_before() -> Result<()> {
     for engine in BOTH {
-        let app = TestApp::new(engine, "2019-11-10T09:00:00Z").await?;
-        sold(&app).await?;
-        let customer = app.customer("Aanimals Inc", None).await?;
-        let path = format!("/api/v2/customers/{customer}/subscriptions");
+        let (app, _, path) = shop(engine).await?;
         let wish = json!({
             "service": "vault", "plan": "small", "instance": "a", "effectiveAt": "2019-11-01",
             "properties": { "Account": "harbour", "Mail": "a@b.test" },
@@ -564,10 +565,7 @@ async fn what_is_scheduled_to_be_filled_in_is_so_from_its_day_and_not_before() -
 async fn what_is_not_acceptable_any_more_has_to_be_said_anew_before_anything_else_changes()
 -> Result<()> {
     for engine in BOTH {
-        let app = TestApp::new(engine, "2019-11-10T09:00:00Z").await?;
-        sold(&app).await?;
-        let customer = app.customer("Aanimals Inc", None).await?;
-        let path = format!("/api/v2/customers/{customer}/subscriptions");
+        let (app, customer, path) = shop(engine).await?;
         let wish = json!({ "service": "vault", "plan": "small", "instance": "a",
             "properties": { "Account": "harbour", "Years": 5 } });
         let id = app.post(&path, wish).await?["id"].as_str().context("an id")?.to_owned();
