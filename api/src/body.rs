@@ -6,7 +6,7 @@ use std::fmt;
 use std::sync::OnceLock;
 
 use commands::{Input, ShapeFault};
-use domain::{Fault, Reason};
+use domain::{Fault, Reason, pointer_token};
 use jsonschema::error::{TypeKind, ValidationErrorKind};
 use jsonschema::{JsonType, Validator};
 use serde::de::{DeserializeOwned, DeserializeSeed, MapAccess, SeqAccess, Visitor};
@@ -42,7 +42,7 @@ fn faults(validator: &Validator, value: &Value) -> ShapeFault {
             ValidationErrorKind::AdditionalProperties { unexpected } => {
                 shape_is_right = false;
                 faults.extend(unexpected.iter().map(|field| Fault {
-                    pointer: format!("{at}/{}", token(field)),
+                    pointer: format!("{at}/{}", pointer_token(field)),
                     code: "unknown_field",
                     detail: "There is no such field.".to_owned(),
                 }));
@@ -50,7 +50,10 @@ fn faults(validator: &Validator, value: &Value) -> ShapeFault {
             ValidationErrorKind::Required { property } => {
                 shape_is_right = false;
                 faults.push(Fault {
-                    pointer: format!("{at}/{}", token(property.as_str().unwrap_or_default())),
+                    pointer: format!(
+                        "{at}/{}",
+                        pointer_token(property.as_str().unwrap_or_default())
+                    ),
                     code: "missing",
                     detail: "This field is missing.".to_owned(),
                 });
@@ -111,12 +114,6 @@ fn malformed(faults: Vec<Fault>) -> ShapeFault {
 fn fault(pointer: &str, error: &serde_json::Error) -> Fault {
     let detail = format!("The body is not the JSON that is wanted: {error}.");
     Fault { pointer: pointer.to_owned(), code: "malformed", detail }
-}
-
-/// A field's name as a part of a JSON pointer (RFC 6901, section 3).
-#[must_use]
-pub fn token(field: &str) -> String {
-    field.replace('~', "~0").replace('/', "~1")
 }
 
 /// A validator for each schema of the API description, by name.
@@ -236,7 +233,7 @@ impl<'de> Visitor<'de> for Reader<'_> {
         let mut object = Map::new();
         let mut told = BTreeSet::new();
         while let Some(field) = fields.next_key::<String>()? {
-            let at = format!("{}/{}", self.at, token(&field));
+            let at = format!("{}/{}", self.at, pointer_token(&field));
             let value = fields
                 .next_value_seed(Reader { at: at.clone(), duplicates: &mut *self.duplicates })?;
             if object.insert(field, value).is_some() && told.insert(at.clone()) {

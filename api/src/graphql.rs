@@ -143,7 +143,8 @@ impl Question {
             return Err(Problem::malformed("The body is an object with the field `query`."));
         };
         let mut wrong = |field: &str, code, detail: &str| {
-            let (pointer, detail) = (format!("/{}", body::token(field)), detail.to_owned());
+            let (pointer, detail) =
+                (format!("/{}", domain::pointer_token(field)), detail.to_owned());
             faults.push(Fault { pointer, code, detail });
         };
         let query = match fields.remove("query") {

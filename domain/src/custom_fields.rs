@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::Faults;
 use crate::text::line;
+use crate::{Faults, pointer_token};
 
 /// Most fields of one organisation or user.
 pub const FIELDS_MAX: usize = 50;
@@ -28,8 +28,7 @@ impl CustomFields {
         changes: &BTreeMap<String, Option<String>>,
     ) {
         for (name, value) in changes {
-            // As RFC 6901 wants a name in a pointer.
-            let at = format!("{pointer}/{}", name.replace('~', "~0").replace('/', "~1"));
+            let at = format!("{pointer}/{}", pointer_token(name));
             let Some(name) = faults.take(&at, line(name, NAME_MAX_CHARS)) else { continue };
             match value.as_deref().map(|value| line(value, VALUE_MAX_CHARS)) {
                 None => {

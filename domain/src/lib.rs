@@ -34,4 +34,4 @@ pub use ids::{
 };
 pub use path::TenantPath;
 pub use planted::{Bug, planted};
-pub use refusal::{Fault, Faults, Invalid, Lacking, Reason, Refusal, RoleLacking};
+pub use refusal::{Fault, Faults, Invalid, Lacking, Reason, Refusal, RoleLacking, pointer_token};

@@ -31,6 +31,12 @@ pub struct Fault {
     pub detail: String,
 }
 
+/// A field's name as a part of a JSON pointer (RFC 6901, section 3).
+#[must_use]
+pub fn pointer_token(field: &str) -> String {
+    field.replace('~', "~0").replace('/', "~1")
+}
+
 /// Why a command is refused. Nothing of it has been done.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, thiserror::Error)]
 #[error("{code}: {detail}")]

@@ -16,7 +16,9 @@ use domain::service::{
     Definition, Instancing, Level, PLANS_MAX, PROPERTIES_MAX, Plan, VALIDATIONS_MAX,
 };
 use domain::text::{NAME_MAX_CHARS, line, name, note};
-use domain::{Faults, Invalid, PermissionKey, PlanKey, PropertyKey, RoleKey, ServiceKey};
+use domain::{
+    Faults, Invalid, PermissionKey, PlanKey, PropertyKey, RoleKey, ServiceKey, pointer_token,
+};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -720,11 +722,6 @@ impl PlanDocument {
         let properties = values;
         Some(Plan { key: key?, name: name?, price, properties, retired: self.retired, sku: sku? })
     }
-}
-
-/// A key as a part of a JSON pointer (RFC 6901, section 3).
-pub(crate) fn pointer_token(key: &str) -> String {
-    key.replace('~', "~0").replace('/', "~1")
 }
 
 impl From<&OptionDocument> for Choice {

@@ -17,13 +17,13 @@ use domain::text::line;
 use domain::user::User;
 use domain::{
     CommandId, Faults, Invalid, OrganizationId, PlanKey, PropertyKey, Refusal, ServiceKey,
-    SubscriptionId, TenantPath, UserId,
+    SubscriptionId, TenantPath, UserId, pointer_token,
 };
 use projections::views::{Holder, SubscriptionView, Verb};
 use serde::Deserialize;
 use utoipa::ToSchema;
 
-use super::definition::{InputDocument, pointer_token};
+use super::definition::InputDocument;
 use super::organizations::ensure_active;
 use super::overrides::Above;
 use super::services::Sold;
