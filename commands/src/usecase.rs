@@ -18,6 +18,7 @@ use domain::organization::Organization;
 use domain::text::note;
 use domain::{Bug, Faults, Invalid, OrganizationId, Reason, Refusal, planted};
 
+use crate::Input;
 use crate::error::Stop;
 use crate::unit::Unit;
 
@@ -117,4 +118,41 @@ pub(crate) fn optional_moment(
 pub(crate) fn optional_reason(faults: &mut Faults, text: Option<&str>) -> Option<String> {
     let reason = text.and_then(|text| faults.take("/reason", note(text)));
     reason.filter(|reason| !reason.is_empty())
+}
+
+/// Takes the reason out of a body that says nothing else.
+pub(crate) fn take_reason(
+    unit: &mut Unit<'_>,
+    body: Input<organizations::Because>,
+) -> Result<Option<String>, Stop> {
+    let body = unit.take(body)?;
+    let mut faults = Faults::default();
+    let reason = optional_reason(&mut faults, body.reason.as_deref());
+    faults.check()?;
+    Ok(reason)
+}
+
+/// How many are named of those in the way of something.
+const NAMED_MAX: usize = 5;
+
+/// The first few of some names, and how many there are beside them.
+pub(crate) fn some_of(names: &[String]) -> String {
+    let named = names[..names.len().min(NAMED_MAX)].join(", ");
+    match names.len().saturating_sub(NAMED_MAX) {
+        0 => named,
+        more => format!("{named} and {more} more"),
+    }
+}
+
+/// Most subscriptions, users or offers that one command changes: what is decided at once is written at once, and
+/// everybody waits for it.
+const AT_ONCE_MAX: usize = 10_000;
+
+/// Refuses what would change too much at once; `instead` says what to do.
+pub(crate) fn ensure_few(count: usize, what: &str, instead: &str) -> Result<(), Stop> {
+    if count <= AT_ONCE_MAX {
+        return Ok(());
+    }
+    let detail = format!("It has {count} {what}, more than {AT_ONCE_MAX} at once: {instead}.");
+    Err(Refusal::conflict("too_many", detail).into())
 }

@@ -88,6 +88,24 @@ pub(crate) fn deleted() -> Refusal {
     Refusal::conflict("deleted", "It is deleted; restore it first.")
 }
 
+/// The fact that each step is, of those who have such a life.
+macro_rules! transitions_of {
+    ($event:ident) => {
+        impl From<Transition> for $event {
+            fn from(step: Transition) -> Self {
+                match step {
+                    Transition::Disable => Self::Disabled {},
+                    Transition::Enable => Self::Enabled {},
+                    Transition::Deprovision => Self::Deprovisioned {},
+                    Transition::Delete => Self::Deleted {},
+                    Transition::Restore => Self::Restored {},
+                }
+            }
+        }
+    };
+}
+pub(crate) use transitions_of;
+
 #[cfg(test)]
 mod tests {
     use super::*;

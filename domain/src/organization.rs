@@ -7,14 +7,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::custom_fields::CustomFields;
 use crate::decider::Decider;
-use crate::lifecycle::deleted;
+use crate::lifecycle::{Status, Transition, deleted, transitions_of};
 use crate::offer::{Offer, Offering, Plans, Reach, Withdrawal};
 use crate::overrides::Overriding;
 use crate::role::GIVEN_MAX;
 use crate::text::{Address, Code};
 use crate::{OrganizationId, Refusal, RoleId, ServiceKey, TenantPath};
-
-pub use crate::lifecycle::{Status, Transition};
 
 /// What an organisation is in the tree.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -209,17 +207,7 @@ impl OrganizationEvent {
     }
 }
 
-impl From<Transition> for OrganizationEvent {
-    fn from(step: Transition) -> Self {
-        match step {
-            Transition::Disable => Self::Disabled {},
-            Transition::Enable => Self::Enabled {},
-            Transition::Deprovision => Self::Deprovisioned {},
-            Transition::Delete => Self::Deleted {},
-            Transition::Restore => Self::Restored {},
-        }
-    }
-}
+transitions_of!(OrganizationEvent);
 
 /// An organisation as its stream tells.
 #[derive(Clone, Debug, Default)]

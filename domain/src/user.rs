@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::custom_fields::CustomFields;
 use crate::decider::Decider;
-use crate::lifecycle::{Status, Transition, deleted};
+use crate::lifecycle::{Status, Transition, deleted, transitions_of};
 use crate::role::RoleRef;
 use crate::seal::Identity;
 use crate::text::Address;
@@ -260,17 +260,7 @@ impl UserEvent {
     }
 }
 
-impl From<Transition> for UserEvent {
-    fn from(step: Transition) -> Self {
-        match step {
-            Transition::Disable => Self::Disabled {},
-            Transition::Enable => Self::Enabled {},
-            Transition::Deprovision => Self::Deprovisioned {},
-            Transition::Delete => Self::Deleted {},
-            Transition::Restore => Self::Restored {},
-        }
-    }
-}
+transitions_of!(UserEvent);
 
 /// A user as the stream tells.
 #[derive(Clone, Debug, Default)]

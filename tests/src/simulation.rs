@@ -14,8 +14,7 @@ use commands::{Command, Committed, Error, Reply, Submission, Writer, WriterSetti
 use domain::TenantPath;
 use domain::billing::Period;
 use domain::event::{Actor, Recorded};
-use domain::lifecycle::Transition;
-use domain::organization::Status;
+use domain::lifecycle::{Status, Transition};
 use eventstore::{Chain, Database, Engine, Hash, Log};
 use projections::finder::{self, Cursor, End, EventQuery, Query, Scope};
 use projections::ledger::{self, Question};

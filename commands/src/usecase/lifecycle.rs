@@ -6,20 +6,14 @@ use domain::lifecycle::{Status, Transition};
 use domain::organization::{Kind, Organization, OrganizationCommand};
 use domain::permission::Permission;
 use domain::user::{User, UserCommand};
-use domain::{Faults, Refusal, TenantPath, UserId};
+use domain::{Refusal, TenantPath, UserId};
 use projections::views::{Holder, OrganizationView, SubscriptionView, UserView};
 
 use super::organizations::{self, Because};
-use super::{optional_reason, subscriptions, users};
+use super::{ensure_few, some_of, subscriptions, take_reason, users};
 use crate::error::Stop;
 use crate::unit::Unit;
 use crate::{Input, Reply};
-
-/// Most subscriptions that are taken away in one command, users that are deleted in one, and so on: what is
-/// decided at once is written at once, and everybody waits for it.
-const AT_ONCE_MAX: usize = 10_000;
-/// How many of those in the way are named.
-const NAMED: usize = 5;
 
 /// Takes an organisation to its next status, and what belongs to it along: services before those who hold them,
 /// users before their organisation.
@@ -40,7 +34,7 @@ pub(crate) fn organization(
         )
         .into());
     }
-    let reason = reason(unit, body)?;
+    let reason = take_reason(unit, body)?;
     match step {
         Transition::Deprovision => {
             ensure_none_below(unit, kind, &path, step, |status| {
@@ -87,7 +81,7 @@ pub(crate) fn user(
         )
         .into());
     }
-    let reason = reason(unit, body)?;
+    let reason = take_reason(unit, body)?;
     if step == Transition::Deprovision {
         let held = unit.held_by(id);
         take_away(unit, &path, held, reason.as_ref())?;
@@ -112,14 +106,6 @@ fn shuts_out(step: Transition) -> bool {
     matches!(step, Transition::Disable | Transition::Deprovision | Transition::Delete)
 }
 
-fn reason(unit: &mut Unit<'_>, body: Input<Because>) -> Result<Option<String>, Stop> {
-    let body = unit.take(body)?;
-    let mut faults = Faults::default();
-    let reason = optional_reason(&mut faults, body.reason.as_deref());
-    faults.check()?;
-    Ok(reason)
-}
-
 /// A reseller goes after those whom it sells to.
 fn ensure_none_below(
     unit: &mut Unit<'_>,
@@ -133,19 +119,14 @@ fn ensure_none_below(
     }
     let below = unit.below::<OrganizationView>(path);
     let in_the_way = below.iter().filter(|it| it.path != *path && is_in_the_way(it.status));
-    let in_the_way: Vec<_> = in_the_way.map(|it| it.details.name.as_str()).collect();
+    let in_the_way: Vec<_> = in_the_way.map(|it| it.details.name.clone()).collect();
     if in_the_way.is_empty() {
         return Ok(());
     }
     let verb = if step == Transition::Delete { "delete" } else { "deprovision" };
-    let names = in_the_way.iter().take(NAMED).copied().collect::<Vec<_>>().join(", ");
-    let more = in_the_way.len().saturating_sub(NAMED);
-    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-    Err(Refusal::conflict(
-        "has_organizations",
-        format!("There are organisations below it: {verb} {names}{more} first, or move them."),
-    )
-    .into())
+    let detail =
+        format!("There are organisations below it: {verb} {} first.", some_of(&in_the_way));
+    Err(Refusal::conflict("has_organizations", detail).into())
 }
 
 /// Takes away what is held, now and later: first from users, then from customers.
@@ -190,15 +171,4 @@ fn each_user(
         }
     }
     Ok(())
-}
-
-fn ensure_few(count: usize, what: &str, instead: &str) -> Result<(), Stop> {
-    if count <= AT_ONCE_MAX {
-        return Ok(());
-    }
-    Err(Refusal::conflict(
-        "too_many",
-        format!("It has {count} {what}, more than {AT_ONCE_MAX} at once: {instead}."),
-    )
-    .into())
 }

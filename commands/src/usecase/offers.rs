@@ -13,14 +13,11 @@ use serde::Deserialize;
 use utoipa::ToSchema;
 
 use super::organizations::Because;
-use super::{installation, lineage, optional_reason};
+use super::{ensure_few, installation, lineage, optional_reason, take_reason};
 use crate::error::Stop;
 use crate::resource::OfferResource;
 use crate::unit::Unit;
 use crate::{Input, Reply};
-
-/// Offers to a service's plans that one command changes at most.
-const OFFERS_MAX: usize = 10_000;
 
 /// Which plans of a service, and how far.
 #[derive(Clone, Debug, Default, Deserialize, ToSchema)]
@@ -140,12 +137,11 @@ fn add_plans(
         let below = below.iter().filter(|it| it.service == *service && it.path != place.path);
         places.extend(below.map(|it| (it.organization, it.path.clone())));
     }
-    if places.len() > OFFERS_MAX {
-        let detail = format!(
-            "More than {OFFERS_MAX} organisations below have an offer of their own; do it for a part of them."
-        );
-        return Err(Refusal::conflict("too_many", detail).into());
-    }
+    ensure_few(
+        places.len(),
+        "organisations with an offer of their own",
+        "do it for a part of them",
+    )?;
     for (id, path) in places {
         let command = OrganizationCommand::AddPlans(service.clone(), plans.clone());
         unit.execute::<Organization>(id, &path, command)?;
@@ -188,10 +184,7 @@ pub(crate) fn withdraw(
     let place = Place::find(unit, organization)?;
     let key = ServiceKey::parse(service).ok_or_else(Refusal::not_found)?;
     unit.load::<Service>(&key).published.as_ref().ok_or_else(Refusal::not_found)?;
-    let body = unit.take(body)?;
-    let mut faults = Faults::default();
-    let reason = optional_reason(&mut faults, body.reason.as_deref());
-    faults.check()?;
+    let reason = take_reason(unit, body)?;
     unit.because(None, reason);
     let reach = if place.is_own { Reach::Below } else { Reach::Subtree };
     let withdrawal = Withdrawal { reach, service: key.clone() };

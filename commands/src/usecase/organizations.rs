@@ -3,9 +3,8 @@
 use std::collections::BTreeMap;
 
 use domain::custom_fields::CustomFields;
-use domain::organization::{
-    Contact, Details, Kind, Organization, OrganizationCommand, Purpose, Status,
-};
+use domain::lifecycle::Status;
+use domain::organization::{Contact, Details, Kind, Organization, OrganizationCommand, Purpose};
 use domain::permission::Permission;
 use domain::text::{Address, Code, line, name};
 use domain::{Faults, OrganizationId, Refusal, TenantPath};

@@ -21,7 +21,7 @@ use serde::Deserialize;
 use utoipa::ToSchema;
 
 use super::organizations::{Because, own_organization, taken};
-use super::{ensure_seen, optional_reason, parent};
+use super::{ensure_seen, parent, take_reason};
 use crate::error::Stop;
 use crate::resource::{PermissionResource, RoleResource};
 use crate::unit::Unit;
@@ -454,10 +454,7 @@ pub(crate) fn give(
     body: Input<Because>,
 ) -> Result<Reply, Stop> {
     let (organization, path, id) = passed_on(unit, organization, role)?;
-    let body = unit.take(body)?;
-    let mut faults = Faults::default();
-    let reason = optional_reason(&mut faults, body.reason.as_deref());
-    faults.check()?;
+    let reason = take_reason(unit, body)?;
     let above = parent(unit, organization)?.ok_or_else(Refusal::not_found)?;
     let mut known = unit.roles_at(above)?;
     let granted = unit.follow(&mut known, &[RoleRef::Custom(id)], Begin::Had);

@@ -4,21 +4,20 @@ use chrono::{DateTime, Utc};
 use domain::authority::{Begin, Dormant};
 use domain::custom_fields::CustomFields;
 use domain::event::Actor;
-use domain::organization::{Kind, Organization, Status};
+use domain::lifecycle::Status;
+use domain::organization::{Kind, Organization};
 use domain::permission::Permission;
 use domain::role::{DefaultRole, RoleRef};
 use domain::seal::{Identity, LoginHash};
 use domain::text::{Address, name};
 use domain::user::{Credential, Impersonation, Person, Proof, User, UserCommand};
 use domain::{Faults, OrganizationId, Refusal, TenantPath, TokenId, UserId};
-use projections::views::{
-    NameView, OrganizationView, SubscriptionStatus, SubscriptionView, UserView, login_key,
-};
+use projections::views::{NameView, OrganizationView, UserView, login_key};
 use serde::Deserialize;
 use utoipa::ToSchema;
 
 use super::organizations::{Because, CustomFieldsText, change_fields, ensure_active, taken};
-use super::{ensure_seen, optional_reason, roles};
+use super::{ensure_seen, optional_reason, roles, some_of, subscriptions, take_reason};
 use crate::body::present;
 use crate::error::Stop;
 use crate::resource::{SealedUserResource, TokenResource};
@@ -33,8 +32,6 @@ const TOKEN_DAYS_MAX: i64 = 3_650;
 const TOKEN_NAME_MAX_CHARS: usize = 100;
 /// Most roles that a user is given.
 const ROLES_MAX: usize = 50;
-/// Services that are named to whom cannot erase their holder.
-const SERVICES_NAMED: usize = 5;
 
 /// A new user.
 #[derive(Clone, Deserialize, ToSchema)]
@@ -326,10 +323,7 @@ pub(crate) fn erase(unit: &mut Unit<'_>, id: &str, body: Input<Because>) -> Resu
         )
         .into());
     }
-    let body = unit.take(body)?;
-    let mut faults = Faults::default();
-    let reason = optional_reason(&mut faults, body.reason.as_deref());
-    faults.check()?;
+    let reason = take_reason(unit, body)?;
     ensure_holds_nothing(unit, id)?;
     unit.because(None, reason);
     unit.execute::<User>(id, &path, UserCommand::Erase)?;
@@ -341,26 +335,18 @@ pub(crate) fn erase(unit: &mut Unit<'_>, id: &str, body: Input<Because>) -> Resu
 
 /// Nobody is erased for whom something is still to be done or charged.
 fn ensure_holds_nothing(unit: &mut Unit<'_>, id: UserId) -> Result<(), Stop> {
-    let now = unit.now();
-    let is_over = |view: &SubscriptionView| {
-        view.status_at(now) == SubscriptionStatus::NotProvisioned
-            && view.scheduled_after(now).next().is_none()
-    };
-    let held = unit.held_by(id);
-    let left: Vec<_> = held.iter().filter(|view| !is_over(view)).collect();
+    let mut left = unit.held_by(id);
+    left.retain(|view| subscriptions::is_to_end(unit, view));
     if left.is_empty() {
         return Ok(());
     }
-    let named = left.iter().take(SERVICES_NAMED);
-    let named: Vec<_> = named.map(|view| format!("{} ({})", view.service, view.id)).collect();
-    let more = left.len().saturating_sub(SERVICES_NAMED);
-    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    let left: Vec<_> = left.iter().map(|view| format!("{} ({})", view.service, view.id)).collect();
     Err(Refusal::conflict(
         "holds_services",
         format!(
-            "The user still holds {}{more}; deprovision these first \
+            "The user still holds {}; deprovision these first \
              (POST /api/v2/subscriptions/{{id}}/deprovision), as of now or earlier.",
-            named.join(", ")
+            some_of(&left)
         ),
     )
     .into())

@@ -1,7 +1,7 @@
 //! What a user signs in with, and what he may do. Never shown to anybody.
 
 use domain::event::{Event, Recorded};
-use domain::organization::Status;
+use domain::lifecycle::Status;
 use domain::role::RoleRef;
 use domain::user::{
     Credential, Impersonation, Proof, UserEvent, begin_impersonation, begin_session,

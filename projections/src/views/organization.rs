@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 
 use chrono::{DateTime, Utc};
 use domain::event::{Event, Recorded};
-use domain::organization::{Details, Kind, OrganizationEvent, Status};
+use domain::lifecycle::Status;
+use domain::organization::{Details, Kind, OrganizationEvent};
 use domain::role::RoleEvent;
 use domain::user::UserEvent;
 use domain::{OrganizationId, RoleId, TenantPath};

@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use domain::event::{Event, Recorded};
-use domain::organization::Status;
+use domain::lifecycle::Status;
 use domain::role::RoleRef;
 use domain::seal::{Identity, Sealed};
 use domain::user::UserEvent;
