@@ -348,10 +348,10 @@ impl Database {
             .statement_cache_capacity(STATEMENTS_CACHED)
             .row_buffer_size(SQLITE_ROWS_AHEAD)
             .disable_statement_logging();
+        let alone = alone_with(file).await?;
         failpoint("eventstore::open::connect")?;
         let mut first = options.connect().await?;
         check_sqlite(&mut first).await?;
-        let alone = alone_with(file).await?;
         failpoint("eventstore::open::migrate")?;
         SQLITE_SCHEMA.run(&mut first).await.map_err(migration)?;
         first.close().await?;
@@ -655,8 +655,9 @@ pub fn write_ahead_log(file: &Path) -> PathBuf {
     name.into()
 }
 
-/// Waits until no other process is bringing the same SQLite file up to date. (On PostgreSQL the
-/// migrations themselves take a lock.) The lock is on a file beside it: closing any handle of the
+/// Waits until no other process is making the same SQLite file or bringing it up to date. (On PostgreSQL
+/// the migrations themselves take a lock.) Making it is part of that: of two that turn a new file over to
+/// the write-ahead log, one is told at once that it is locked, whatever it would wait. The lock is on a file beside it: closing any handle of the
 /// database's own file would end the locks that SQLite holds on it.
 async fn alone_with(file: &Path) -> Result<File, Error> {
     let beside = file.with_extension("lock");

@@ -1,7 +1,7 @@
 //! Disk full, read-only, out of descriptors: under load. Nothing that was acknowledged is lost, and when the cause is
 //! gone, the server goes on, or starts again.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use tokio::net::TcpStream;
@@ -20,6 +20,8 @@ use eventstore::Engine;
 const LOAD: Duration = Duration::from_millis(700);
 /// Commands that are acknowledged afterwards, before it counts as being back.
 const BACK_COMMANDS: usize = 50;
+/// Between two looks at how many descriptors are open.
+const LOOK_AGAIN: Duration = Duration::from_millis(5);
 /// Room of the database, in MiB; a new cluster of PostgreSQL takes 40, and each part of its log 16.
 const SQLITE_MIB: u32 = 64;
 const POSTGRES_MIB: u32 = 160;
@@ -116,10 +118,8 @@ async fn out_of_descriptors(trial: &Trial, seed: u64) -> Result<Report> {
         for _ in 0..IDLE_CLIENTS {
             idle.push(TcpStream::connect(&address).await?);
         }
-        let took_all = server.descriptors()? + 1 >= DESCRIPTORS_MAX as usize;
+        until_out_of_descriptors(&server).await?;
         tokio::time::sleep(LOAD).await;
-        let took_all = took_all || server.descriptors()? + 1 >= DESCRIPTORS_MAX as usize;
-        ensure!(took_all, "{} descriptors are open, so this was no trial", server.descriptors()?);
         drop(idle);
         load.until_acknowledged(BACK_COMMANDS, BACK_AGAIN).await?;
         load.end().await?;
@@ -129,6 +129,18 @@ async fn out_of_descriptors(trial: &Trial, seed: u64) -> Result<Report> {
     };
     let judged = judged.await;
     witness.kept_unless_clean(judged)
+}
+
+/// Waits until clients have taken what there is. A server that was refused a descriptor waits a moment before it
+/// takes in the next client, and those that it serves leave meanwhile.
+async fn until_out_of_descriptors(server: &Server) -> Result<()> {
+    let give_up = Instant::now() + BACK_AGAIN;
+    while server.descriptors()? + 1 < DESCRIPTORS_MAX as usize {
+        let open = server.descriptors()?;
+        ensure!(Instant::now() < give_up, "{open} descriptors are open, so this was no trial");
+        tokio::time::sleep(LOOK_AGAIN).await;
+    }
+    Ok(())
 }
 
 /// Asks until somebody is told that it is not known, because nothing can be written.
