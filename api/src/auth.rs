@@ -72,6 +72,12 @@ impl Principal {
         Scope(self.authority.path.clone())
     }
 
+    /// When the call came in.
+    #[must_use]
+    pub fn now(&self) -> DateTime<Utc> {
+        self.now
+    }
+
     /// As whom commands run.
     #[must_use]
     pub fn caller(&self) -> Caller {

@@ -8,8 +8,8 @@ use domain::user::Proof;
 use crate::error::Stop;
 use crate::unit::Unit;
 use crate::usecase::{
-    definition, installation, lifecycle, offers, organizations, overrides, roles, services,
-    subscriptions, users,
+    definition, installation, lifecycle, offers, organizations, overrides, requests, roles,
+    services, subscriptions, users,
 };
 use crate::{Input, Reply};
 
@@ -229,6 +229,48 @@ pub enum Command {
         /// What was sent.
         body: Input<subscriptions::Deprovision>,
     },
+    /// Let a service rest.
+    Suspend {
+        /// Which.
+        id: String,
+        /// What was sent.
+        body: Input<subscriptions::Deprovision>,
+    },
+    /// Let a service go on.
+    Resume {
+        /// Which.
+        id: String,
+        /// What was sent.
+        body: Input<subscriptions::Deprovision>,
+    },
+    /// Ask a request that failed again.
+    RetryRequest {
+        /// Of which subscription.
+        id: String,
+        /// Why.
+        body: Input<organizations::Because>,
+    },
+    /// Take a request back that has not begun.
+    CancelRequest {
+        /// Of which subscription.
+        id: String,
+        /// What was sent.
+        body: Input<requests::CancelRequest>,
+    },
+    /// Give up a request that failed or is stuck.
+    ResetRequest {
+        /// Of which subscription.
+        id: String,
+        /// Why.
+        body: Input<organizations::Because>,
+    },
+    /// Say what came of a request.
+    ReportRequest {
+        /// Which.
+        id: String,
+        /// What.
+        report: requests::Report,
+    },
     /// Offer a service to an organisation, or to those below it.
     OfferService {
         /// To whom.
@@ -274,7 +316,13 @@ impl Command {
         match self {
             Self::ProvisionToCustomer { customer: holder, body }
             | Self::ProvisionToUser { user: holder, body } => subscriptions::slot(holder, body),
-            Self::ChangeSubscription { id, .. } | Self::Deprovision { id, .. } => id.parse().ok(),
+            Self::ChangeSubscription { id, .. }
+            | Self::Deprovision { id, .. }
+            | Self::Suspend { id, .. }
+            | Self::Resume { id, .. }
+            | Self::RetryRequest { id, .. }
+            | Self::CancelRequest { id, .. }
+            | Self::ResetRequest { id, .. } => id.parse().ok(),
             _ => None,
         }
     }
@@ -329,6 +377,12 @@ impl Command {
             }
             Self::ChangeSubscription { id, body } => subscriptions::change(unit, &id, body),
             Self::Deprovision { id, body } => subscriptions::deprovision(unit, &id, body),
+            Self::Suspend { id, body } => requests::suspend(unit, &id, body),
+            Self::Resume { id, body } => requests::resume(unit, &id, body),
+            Self::RetryRequest { id, body } => requests::retry(unit, &id, body),
+            Self::CancelRequest { id, body } => requests::cancel(unit, &id, body),
+            Self::ResetRequest { id, body } => requests::reset(unit, &id, body),
+            Self::ReportRequest { id, report } => requests::report(unit, &id, report),
             Self::OfferService { organization, service, body } => {
                 offers::offer(unit, &organization, &service, body)
             }

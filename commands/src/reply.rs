@@ -11,6 +11,8 @@ pub enum Outcome {
     Done,
     /// Something new is there.
     Created,
+    /// Somebody will do it, and report what came of it.
+    Accepted,
     /// Done, and there is nothing to say.
     Nothing,
 }
@@ -40,6 +42,12 @@ impl Reply {
         }
     }
 
+    /// Done, or true already; of what has no version.
+    #[must_use]
+    pub fn unversioned(resource: &impl Serialize) -> Self {
+        Self { outcome: Outcome::Done, location: None, version: None, body: json(resource) }
+    }
+
     /// Something new is there.
     #[must_use]
     pub fn created(location: String, resource: &impl Serialize, version: u64) -> Self {
@@ -47,6 +55,17 @@ impl Reply {
             outcome: Outcome::Created,
             location: Some(location),
             version: Some(version),
+            body: json(resource),
+        }
+    }
+
+    /// Somebody will do it: this is the request.
+    #[must_use]
+    pub fn accepted(location: String, resource: &impl Serialize) -> Self {
+        Self {
+            outcome: Outcome::Accepted,
+            location: Some(location),
+            version: None,
             body: json(resource),
         }
     }

@@ -6,6 +6,7 @@ pub(crate) mod lifecycle;
 pub mod offers;
 pub mod organizations;
 pub mod overrides;
+pub mod requests;
 pub mod roles;
 pub mod services;
 pub mod subscriptions;

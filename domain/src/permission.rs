@@ -50,6 +50,10 @@ pub enum Permission {
     ChangeOfUsers,
     /// Deprovision what users hold.
     RemoveFromUsers,
+    /// Suspend and resume what customers and users hold.
+    SuspendSubscriptions,
+    /// Report what comes of requests.
+    ReportRequests,
     /// Override plan properties.
     OverrideProperties,
     /// Override prices.
@@ -64,7 +68,7 @@ pub enum Permission {
 
 impl Permission {
     /// Every permission that Atrium itself asks for.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 26] = [
         Self::ViewOrganizations,
         Self::ManageResellers,
         Self::ManageCustomers,
@@ -84,6 +88,8 @@ impl Permission {
         Self::AssignToUsers,
         Self::ChangeOfUsers,
         Self::RemoveFromUsers,
+        Self::SuspendSubscriptions,
+        Self::ReportRequests,
         Self::OverrideProperties,
         Self::OverridePrices,
         Self::ViewBilling,
@@ -114,6 +120,8 @@ impl Permission {
             Self::AssignToUsers => "subscriptions.assign_to_users",
             Self::ChangeOfUsers => "subscriptions.change_of_users",
             Self::RemoveFromUsers => "subscriptions.remove_from_users",
+            Self::SuspendSubscriptions => "subscriptions.suspend",
+            Self::ReportRequests => "requests.report",
             Self::OverrideProperties => "overrides.set_properties",
             Self::OverridePrices => "overrides.set_prices",
             Self::ViewBilling => "billing.view",
@@ -147,6 +155,10 @@ impl Permission {
             Self::AssignToUsers => "Provision services to users.",
             Self::ChangeOfUsers => "Change what users hold.",
             Self::RemoveFromUsers => "Deprovision what users hold.",
+            Self::SuspendSubscriptions => "Suspend and resume what customers and users hold.",
+            Self::ReportRequests => {
+                "Report what comes of requests: that work has begun, is done, or failed."
+            }
             Self::OverrideProperties => "Override plan properties.",
             Self::OverridePrices => "Override prices.",
             Self::ViewBilling => "See bills and the ledger.",

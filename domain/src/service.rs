@@ -40,6 +40,26 @@ pub enum Instancing {
     Multi,
 }
 
+/// Who does the work that a request asks for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Process {
+    /// There is none: a request is done as soon as it is made.
+    #[default]
+    Immediate,
+    /// Somebody outside, a person or a program, who reports when it has begun and what came of it.
+    Reported,
+}
+
+impl Process {
+    /// Whether there is nothing to be done.
+    #[must_use]
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands fields over so")]
+    pub fn is_immediate(&self) -> bool {
+        *self == Self::Immediate
+    }
+}
+
 /// A product option of a service.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -86,6 +106,9 @@ pub struct Definition {
     pub permissions: Vec<ServicePermission>,
     /// What can be bought.
     pub plans: Vec<Plan>,
+    /// Who does the work of provisioning.
+    #[serde(default, skip_serializing_if = "Process::is_immediate")]
+    pub process: Process,
     /// What can be set.
     pub properties: Vec<Property>,
     /// Roles that come with it, and act where it is held.
@@ -372,6 +395,7 @@ mod tests {
                 retired: false,
                 sku: "BU001".to_owned(),
             }],
+            process: Process::Immediate,
             properties: vec![Property::of_plan(bandwidth, "Bandwidth")],
             roles: vec![],
             summary_description: None,

@@ -156,6 +156,7 @@ impl Case {
                     effective_at: instant(&fact.at, &self.settings()),
                     position,
                     reason: fact.reason.clone(),
+                    request: None,
                 }
             }))
         };

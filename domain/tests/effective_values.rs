@@ -58,6 +58,7 @@ fn definition() -> Definition {
         name: "Backup".to_owned(),
         permissions: vec![],
         plans: PLANS.map(plan).to_vec(),
+        process: service::Process::Immediate,
         properties: vec![
             property("Quota", Scope::Plan, Some("default")),
             property("Region", Scope::Customer, Some("default")),

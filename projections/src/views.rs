@@ -34,10 +34,11 @@ pub use offer::OfferView;
 pub use organization::OrganizationView;
 pub use overriding::OverrideView;
 pub use permission::PermissionView;
-pub use request::{RequestStatus, RequestView, Verb};
+pub use request::{RequestStatus, RequestView};
 pub use role::RoleView;
 pub use service::{Publication, ServiceView};
-pub use subscription::{Holder, SubscriptionStatus, SubscriptionView};
+pub use domain::subscription::{Status as SubscriptionStatus, Verb};
+pub use subscription::{Holder, Scheduled, SubscriptionView};
 pub use user::UserView;
 
 use crate::document::{Below, Documents, View, Wants, fold};

@@ -19,6 +19,7 @@ mod http {
     mod published;
     mod rates;
     mod refusals;
+    mod requests;
     mod roles;
     mod tenants;
 }

@@ -66,8 +66,8 @@ pub struct Sent {
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct CommandParameters {
-    /// Seconds, up to 30, that the caller is willing to wait for the outcome. So far every outcome is
-    /// known at once.
+    /// Seconds, up to 30, that the caller is willing to wait for the outcome. What is not reported is known at once;
+    /// what is reported is not waited for yet.
     #[param(value_type = Option<u32>)]
     wait: Option<String>,
 }
@@ -193,6 +193,7 @@ pub fn respond(committed: Committed, shown: String) -> Response {
     let mut response = match reply.outcome {
         Outcome::Done => json_response(StatusCode::OK, shown),
         Outcome::Created => json_response(StatusCode::CREATED, shown),
+        Outcome::Accepted => json_response(StatusCode::ACCEPTED, shown),
         Outcome::Nothing => StatusCode::NO_CONTENT.into_response(),
     };
     let headers = response.headers_mut();

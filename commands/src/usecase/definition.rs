@@ -13,7 +13,7 @@ use domain::role::{
     DECLARED_MAX, INCLUDES_MAX, OF_SERVICE_MAX, PERMISSIONS_MAX, ServicePermission, ServiceRole,
 };
 use domain::service::{
-    Definition, Instancing, Level, PLANS_MAX, PROPERTIES_MAX, Plan, VALIDATIONS_MAX,
+    Definition, Instancing, Level, PLANS_MAX, PROPERTIES_MAX, Plan, Process, VALIDATIONS_MAX,
 };
 use domain::text::{NAME_MAX_CHARS, line, name, note};
 use domain::{
@@ -53,6 +53,9 @@ pub struct DefinitionDocument {
     pub level: LevelText,
     /// How many a holder can have.
     pub instancing: InstancingText,
+    /// Who does the work of provisioning; `immediate` where it is left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub process: Option<ProcessText>,
     /// What can be set.
     #[serde(default)]
     pub properties: Vec<PropertyDocument>,
@@ -93,6 +96,16 @@ pub enum InstancingText {
     Single,
     /// Any number of named instances.
     Multi,
+}
+
+/// Who does the work that a request asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum ProcessText {
+    /// There is none: a request is done as soon as it is made.
+    Immediate,
+    /// Somebody outside, a person or a program, who reports when it has begun and what came of it.
+    Reported,
 }
 
 /// Something that can be set for a service: where, by whom, and to what.
@@ -390,6 +403,7 @@ macro_rules! words {
 words! {
     LevelText => Level { Customer, User }
     InstancingText => Instancing { Single, Multi }
+    ProcessText => Process { Immediate, Reported }
     ScopeText => Scope { Service, Reseller, Customer, User, Plan }
     KindText => Kind { Configuration, Input }
 }
@@ -482,6 +496,7 @@ impl DefinitionDocument {
             name: faults.take("/name", name(&self.name)).unwrap_or_default(),
             permissions,
             plans,
+            process: self.process.map(Process::from).unwrap_or_default(),
             properties,
             roles,
             summary_description: self.summary_description.clone(),
@@ -759,6 +774,7 @@ impl From<&Definition> for DefinitionDocument {
             icon: definition.icon.clone(),
             level: definition.level.into(),
             instancing: definition.instancing.into(),
+            process: Some(definition.process.into()).filter(|_| !definition.process.is_immediate()),
             properties: definition.properties.iter().map(PropertyDocument::from).collect(),
             validations: definition.validations.iter().map(ValidationDocument::from).collect(),
             plans: definition.plans.iter().map(PlanDocument::from).collect(),

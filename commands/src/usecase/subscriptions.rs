@@ -8,10 +8,10 @@ use domain::organization::{Kind, Organization};
 use domain::overrides::ResolvedProperty;
 use domain::permission::Permission;
 use domain::property::{self, Given, Property, Scope, Validation};
-use domain::service::{Definition, Instancing, Level, Plan};
+use domain::service::{Definition, Instancing, Level, Plan, Process};
 use domain::subscription::{
-    QUANTITY_MAX, Request, RequestCustomer, RequestPlan, RequestService, RequestUser, Subscription,
-    SubscriptionCommand,
+    Asked, Progress, QUANTITY_MAX, Request, RequestCustomer, RequestPlan, RequestService,
+    RequestUser, Subscription, SubscriptionCommand, Verb,
 };
 use domain::text::line;
 use domain::user::User;
@@ -19,7 +19,7 @@ use domain::{
     CommandId, Faults, Invalid, OrganizationId, PlanKey, PropertyKey, Refusal, ServiceKey,
     SubscriptionId, TenantPath, UserId, pointer_token,
 };
-use projections::views::{Holder, SubscriptionView, Verb};
+use projections::views::{Holder, RequestView, SubscriptionView};
 use serde::Deserialize;
 use utoipa::ToSchema;
 
@@ -30,7 +30,7 @@ use super::services::Sold;
 use super::users::ensure_user_active;
 use super::{billing_settings, lineage, offers, optional_moment, optional_reason};
 use crate::error::Stop;
-use crate::resource::SubscriptionResource;
+use crate::resource::{RequestResource, SubscriptionResource};
 use crate::unit::Unit;
 use crate::{Input, Reply};
 
@@ -86,10 +86,10 @@ pub struct Deprovision {
 }
 
 /// Who is to hold a service, with all that is above him.
-struct Recipient {
+pub(super) struct Recipient {
     holder: Holder,
-    customer: OrganizationId,
-    path: TenantPath,
+    pub(super) customer: OrganizationId,
+    pub(super) path: TenantPath,
     lineage: Vec<OrganizationId>,
     /// Whether the caller may also set what is configured.
     configures: bool,
@@ -98,7 +98,7 @@ struct Recipient {
 }
 
 impl Recipient {
-    fn level(&self) -> Level {
+    pub(super) fn level(&self) -> Level {
         match self.holder {
             Holder::Customer(_) => Level::Customer,
             Holder::User(_) => Level::User,
@@ -106,15 +106,8 @@ impl Recipient {
     }
 
     /// The permission to do something with what he holds.
-    fn permission(&self, verb: Verb) -> Permission {
-        match (verb, self.holder) {
-            (Verb::Provision, Holder::Customer(_)) => Permission::AssignToCustomers,
-            (Verb::Change, Holder::Customer(_)) => Permission::ChangeOfCustomers,
-            (Verb::Deprovision, Holder::Customer(_)) => Permission::RemoveFromCustomers,
-            (Verb::Provision, Holder::User(_)) => Permission::AssignToUsers,
-            (Verb::Change, Holder::User(_)) => Permission::ChangeOfUsers,
-            (Verb::Deprovision, Holder::User(_)) => Permission::RemoveFromUsers,
-        }
+    pub(super) fn permission(&self, verb: Verb) -> Permission {
+        verb.permission(self.level())
     }
 
     fn new(unit: &mut Unit<'_>, holder: Holder) -> Result<Self, Stop> {
@@ -182,7 +175,7 @@ impl Recipient {
         wish: Wish<'_>,
         faults: &mut Faults,
     ) -> Result<Request, Stop> {
-        let Wish { sold, plan, instance, quantity, inputs, wished } = wish;
+        let Wish { sold, plan, instance, quantity, inputs, wished, dated } = wish;
         let definition = &sold.definition;
         let key = &definition.key;
         let above = Above::of(unit, &self.lineage);
@@ -216,6 +209,7 @@ impl Recipient {
                 name: customer.details.name.clone(),
                 number: customer.number,
             },
+            dated: dated && definition.process == Process::Reported,
             id: unit.command_id(),
             subscription: SubscriptionId::of_slot(self.holder.id(), key, instance.as_deref()),
             instance,
@@ -231,6 +225,7 @@ impl Recipient {
                 key: key.clone(),
                 level: definition.level,
                 name: definition.name.clone(),
+                process: definition.process,
                 version: sold.version,
             },
             user,
@@ -349,6 +344,8 @@ struct Wish<'a> {
     quantity: u32,
     inputs: Inputs,
     wished: &'a Wishes,
+    /// Whether its moment was given.
+    dated: bool,
 }
 
 /// What the caller wants to be filled in, by property.
@@ -485,14 +482,18 @@ fn provision(unit: &mut Unit<'_>, holder: Holder, body: Input<Provision>) -> Res
         unreachable!("an unknown plan is a fault")
     };
     let wished = &body.properties;
-    let wish = Wish { sold: &sold, plan: &plan, instance, quantity, inputs, wished };
+    let dated = from.is_some();
+    let wish = Wish { sold: &sold, plan: &plan, instance, quantity, inputs, wished, dated };
     let request = recipient.request(unit, wish, &mut faults)?;
     faults.check()?;
     recipient.ensure_can_hold(unit)?;
 
     let id = request.subscription;
     let command = SubscriptionCommand::Provision(request);
-    unit.execute::<Subscription>(id, &recipient.path, command)?;
+    ask(unit, id, &recipient.path, command)?;
+    if let Some(accepted) = accepted(unit, id)? {
+        return Ok(accepted);
+    }
     let resource = resource(unit, id)?;
     Ok(if unit.has_decided() {
         Reply::created(format!("/subscriptions/{id}"), &resource, resource.version)
@@ -543,13 +544,14 @@ pub(crate) fn change(
     };
     let instance = held.instance.clone();
     let wished = &body.properties;
-    let wish = Wish { sold: &sold, plan: &plan, instance, quantity, inputs, wished };
+    let dated = from.is_some();
+    let wish = Wish { sold: &sold, plan: &plan, instance, quantity, inputs, wished, dated };
     let request = recipient.request(unit, wish, &mut faults)?;
     faults.check()?;
     recipient.ensure_can_hold(unit)?;
 
-    unit.execute::<Subscription>(id, &recipient.path, SubscriptionCommand::Change(request))?;
-    done(unit, id)
+    ask(unit, id, &recipient.path, SubscriptionCommand::Change(request))?;
+    asked(unit, id)
 }
 
 pub(crate) fn deprovision(
@@ -557,8 +559,18 @@ pub(crate) fn deprovision(
     id: &str,
     body: Input<Deprovision>,
 ) -> Result<Reply, Stop> {
-    let (id, _, recipient) = find(unit, id)?;
-    unit.permit(recipient.permission(Verb::Deprovision), &recipient.path)?;
+    plainly(unit, id, Verb::Deprovision, body)
+}
+
+/// Asks for what needs no more than a moment and a reason.
+pub(super) fn plainly(
+    unit: &mut Unit<'_>,
+    id: &str,
+    verb: Verb,
+    body: Input<Deprovision>,
+) -> Result<Reply, Stop> {
+    let (id, held, recipient) = find(unit, id)?;
+    unit.permit(recipient.permission(verb), &recipient.path)?;
     let body = unit.take(body)?;
 
     let settings = billing_settings(unit, recipient.customer)?;
@@ -568,27 +580,108 @@ pub(crate) fn deprovision(
     let reason = optional_reason(&mut faults, body.reason.as_deref());
     faults.check()?;
     unit.because(from, reason);
-    let command = SubscriptionCommand::Deprovision(unit.command_id());
-    unit.execute::<Subscription>(id, &recipient.path, command)?;
-    done(unit, id)
+    let process = process(unit, &held.service.key);
+    let dated = from.is_some() && process == Process::Reported;
+    let wish = Asked { dated, process, request: unit.command_id() };
+    let command = match verb {
+        Verb::Suspend => SubscriptionCommand::Suspend(wish),
+        Verb::Resume => SubscriptionCommand::Resume(wish),
+        Verb::Deprovision | Verb::Provision | Verb::Change => SubscriptionCommand::Deprovision(wish),
+    };
+    ask(unit, id, &recipient.path, command)?;
+    asked(unit, id)
 }
 
-/// Whether anything is held, or is to be held later.
+/// Who does the work of a service, as it is sold now.
+fn process(unit: &mut Unit<'_>, service: &ServiceKey) -> Process {
+    Sold::find(unit, service.as_str()).map(|sold| sold.definition.process).unwrap_or_default()
+}
+
+/// Most requests of one subscription whose day is to come.
+const SCHEDULED_MAX: usize = 100;
+
+/// Has something asked for.
+fn ask(
+    unit: &mut Unit<'_>,
+    id: SubscriptionId,
+    path: &TenantPath,
+    command: SubscriptionCommand,
+) -> Result<(), Stop> {
+    let now = unit.now();
+    let subscription = unit.load::<Subscription>(id);
+    let scheduled = subscription.scheduled_after(now).count() + subscription.open().len();
+    if unit.effective_at() > now && scheduled >= SCHEDULED_MAX {
+        let detail = format!(
+            "There are {SCHEDULED_MAX} requests about this subscription that are to come; cancel some first."
+        );
+        return Err(Refusal::conflict("too_many_scheduled", detail).into());
+    }
+    unit.execute::<Subscription>(id, path, command)
+}
+
+/// The answer where work follows: the request.
+fn accepted(unit: &mut Unit<'_>, id: SubscriptionId) -> Result<Option<Reply>, Stop> {
+    let subscription = unit.load::<Subscription>(id);
+    let own = subscription.open().iter().find(|open| open.request == unit.command_id());
+    // Who asks again for what is being worked on hears of that.
+    let moment = unit.effective_at();
+    let same = Some(()).filter(|()| !unit.has_decided());
+    let same = same.and_then(|()| subscription.standing_at(moment).open);
+    let Some(open) = own.or(same) else { return Ok(None) };
+    request_accepted(unit, open.request).map(Some)
+}
+
+pub(super) fn request_accepted(unit: &mut Unit<'_>, request: CommandId) -> Result<Reply, Stop> {
+    let view = unit.view::<RequestView>(&request.to_string()).ok_or_else(Refusal::not_found)?;
+    let resource = RequestResource::new(&view, None, unit.now());
+    Ok(Reply::accepted(format!("/requests/{request}"), &resource))
+}
+
+fn asked(unit: &mut Unit<'_>, id: SubscriptionId) -> Result<Reply, Stop> {
+    match accepted(unit, id)? {
+        Some(accepted) => Ok(accepted),
+        None => done(unit, id),
+    }
+}
+
+/// Whether anything is held, is to be held later, or is asked for.
 pub(crate) fn is_to_end(unit: &mut Unit<'_>, view: &SubscriptionView) -> bool {
-    !unit.load::<Subscription>(view.id).ends_from(unit.now()).is_empty()
+    let subscription = unit.load::<Subscription>(view.id);
+    !subscription.ends_from(unit.now()).is_empty() || !subscription.open().is_empty()
 }
 
-/// Takes away what is held and what is to be held later, each by a request of its own.
+/// Takes away what is held and what is to be held later, each by a request of its own; what is only asked for is taken
+/// back or given up.
 pub(crate) fn end(
     unit: &mut Unit<'_>,
     view: &SubscriptionView,
     reason: Option<&String>,
 ) -> Result<(), Stop> {
-    for moment in unit.load::<Subscription>(view.id).ends_from(unit.now()) {
+    let now = unit.now();
+    unit.because(None, reason.cloned());
+    for open in unit.load::<Subscription>(view.id).open() {
+        let is_removal = open.verb == Verb::Deprovision && open.effective_at <= now;
+        let command = match open.progress {
+            _ if is_removal => continue,
+            Progress::Requested => SubscriptionCommand::Cancel(Some(open.request)),
+            Progress::Failed => SubscriptionCommand::Reset,
+            Progress::InProgress => {
+                let detail = format!(
+                    "A request about the service {} is being worked on ({}); wait for it, or reset it first.",
+                    view.service, open.request
+                );
+                return Err(Refusal::conflict("work_in_progress", detail).into());
+            }
+        };
+        unit.execute::<Subscription>(view.id, &view.path, command)?;
+    }
+    let process = process(unit, &view.service);
+    for moment in unit.load::<Subscription>(view.id).ends_from(now) {
         unit.because(Some(moment), reason.cloned());
         // Where it ended before that by a change of plans, there is nothing to take away.
         if unit.load::<Subscription>(view.id).held_at(moment).is_some() {
-            let command = SubscriptionCommand::Deprovision(CommandId(unit.id()));
+            let wish = Asked { dated: true, process, request: CommandId(unit.id()) };
+            let command = SubscriptionCommand::Deprovision(wish);
             unit.execute::<Subscription>(view.id, &view.path, command)?;
         }
     }
@@ -596,7 +689,10 @@ pub(crate) fn end(
 }
 
 /// A subscription, the latest request that says what it is, and who holds it.
-fn find(unit: &mut Unit<'_>, id: &str) -> Result<(SubscriptionId, Request, Recipient), Stop> {
+pub(super) fn find(
+    unit: &mut Unit<'_>,
+    id: &str,
+) -> Result<(SubscriptionId, Request, Recipient), Stop> {
     let id: SubscriptionId = id.parse().map_err(|_| Refusal::not_found())?;
     let subscription = unit.load::<Subscription>(id);
     let request = subscription.request.clone().ok_or_else(Refusal::not_found)?;
@@ -613,7 +709,7 @@ fn resource(unit: &mut Unit<'_>, id: SubscriptionId) -> Result<SubscriptionResou
     Ok(SubscriptionResource::new(&*view.ok_or_else(Refusal::not_found)?, unit.now()))
 }
 
-fn done(unit: &mut Unit<'_>, id: SubscriptionId) -> Result<Reply, Stop> {
+pub(super) fn done(unit: &mut Unit<'_>, id: SubscriptionId) -> Result<Reply, Stop> {
     let resource = resource(unit, id)?;
     Ok(Reply::done(&resource, resource.version))
 }

@@ -544,14 +544,20 @@ pub(crate) fn done(unit: &mut Unit<'_>, id: UserId) -> Result<Reply, Stop> {
     Ok(Reply::done(&resource, resource.version))
 }
 
+/// Why nothing can be provisioned to a user of that status, if that is so.
+#[must_use]
+pub fn not_in_use(status: Status) -> Option<Refusal> {
+    if status == Status::Active {
+        return None;
+    }
+    let undo = if status == Status::Deleted { "restore and enable" } else { "enable" };
+    let detail = format!("The user is {}; {undo} him first.", status.name());
+    Some(Refusal::conflict("user_disabled", detail))
+}
+
 /// Whether a user is in use.
 pub(crate) fn ensure_user_active(unit: &mut Unit<'_>, id: UserId) -> Result<(), Stop> {
     let user = unit.load::<User>(id);
     user.person()?;
-    if user.status == Status::Active {
-        return Ok(());
-    }
-    let undo = if user.status == Status::Deleted { "restore and enable" } else { "enable" };
-    let detail = format!("The user is {}; {undo} him first.", user.status.name());
-    Err(Refusal::conflict("user_disabled", detail).into())
+    not_in_use(user.status).map_or(Ok(()), |refusal| Err(refusal.into()))
 }

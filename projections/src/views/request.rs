@@ -2,24 +2,12 @@
 
 use chrono::{DateTime, Utc};
 use domain::event::{Actor, Event, Recorded};
-use domain::subscription::{Request, Subscription, SubscriptionEvent};
+use domain::subscription::{Phase, Subscription, Verb};
 use domain::{CommandId, Decider, PlanKey, SubscriptionId, TenantPath};
 use serde::{Deserialize, Serialize};
 
 use super::held_in;
 use crate::document::{Index, Touch, View};
-
-/// What was asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub enum Verb {
-    /// Assign a service.
-    Provision,
-    /// Another plan or quantity.
-    Change,
-    /// Take a service away.
-    Deprovision,
-}
 
 /// How far it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,6 +18,12 @@ pub enum RequestStatus {
     InProgress,
     /// Done.
     Completed,
+    /// It did not work.
+    Failed,
+    /// Taken back before work had begun, or given up.
+    Cancelled,
+    /// Its day is to come.
+    Scheduled,
 }
 
 /// A request and how far it is. What it was built from is in its first event, and nowhere else.
@@ -40,8 +34,10 @@ pub struct RequestView {
     pub id: CommandId,
     /// What was asked for.
     pub verb: Verb,
-    /// How far it is.
+    /// How far it is, once its day has come; see [`RequestView::status_at`].
     pub status: RequestStatus,
+    /// Why it failed, where it did.
+    pub detail: Option<String>,
     /// Of which slot.
     pub subscription: SubscriptionId,
     /// Whose.
@@ -65,28 +61,15 @@ pub struct RequestView {
 }
 
 impl RequestView {
-    fn asked(
-        verb: Verb,
-        id: CommandId,
-        request: Option<&Request>,
-        event: &Recorded,
-    ) -> Option<Self> {
-        let subscription = event.stream.split_once('-')?.1.parse().ok()?;
-        Some(Self {
-            id,
-            verb,
-            status: RequestStatus::Requested,
-            subscription,
-            path: event.path.clone(),
-            plan: request.map(|request| request.plan.key.clone()),
-            quantity: request.map(|request| request.quantity),
-            requested_by: event.actor,
-            reason: event.reason.clone(),
-            requested_at: event.recorded_at,
-            effective_at: event.effective_at,
-            started_at: None,
-            completed_at: None,
-        })
+    /// How far it is at a moment.
+    #[must_use]
+    pub fn status_at(&self, moment: DateTime<Utc>) -> RequestStatus {
+        match self.status {
+            RequestStatus::Requested | RequestStatus::Completed if self.effective_at > moment => {
+                RequestStatus::Scheduled
+            }
+            status => status,
+        }
     }
 
     /// The stream that has its events.
@@ -103,54 +86,64 @@ impl View for RequestView {
     held_in!(requests);
 
     fn touched(event: &Recorded) -> Vec<Touch> {
-        use SubscriptionEvent as E;
         let Event::Subscription(happened) = &event.event else {
             return vec![];
         };
-        vec![match happened {
-            E::ProvisionRequested { request } | E::ChangeRequested { request } => {
-                Touch::fresh(request.id)
-            }
-            E::DeprovisionRequested { request } => Touch::fresh(request),
-            E::ProvisionStarted { request }
-            | E::Provisioned { request, .. }
-            | E::ChangeStarted { request }
-            | E::Changed { request, .. }
-            | E::DeprovisionStarted { request }
-            | E::Deprovisioned { request } => Touch::existing(request),
+        vec![match happened.phase() {
+            Phase::Asked { .. } => Touch::fresh(happened.request()),
+            _ => Touch::existing(happened.request()),
         }]
     }
 
     fn evolve(before: Option<Self>, event: &Recorded) -> Option<Self> {
-        use SubscriptionEvent as E;
         let Event::Subscription(happened) = &event.event else {
             return before;
         };
-        match happened {
-            E::ProvisionRequested { request } => {
-                Self::asked(Verb::Provision, request.id, Some(request), event)
+        let view = match (happened.phase(), before) {
+            (Phase::Asked { verb, built, .. }, _) => {
+                return Some(Self {
+                    id: happened.request(),
+                    verb,
+                    status: RequestStatus::Requested,
+                    detail: None,
+                    subscription: event.stream.split_once('-')?.1.parse().ok()?,
+                    path: event.path.clone(),
+                    plan: built.map(|built| built.plan.key.clone()),
+                    quantity: built.map(|built| built.quantity),
+                    requested_by: event.actor,
+                    reason: event.reason.clone(),
+                    requested_at: event.recorded_at,
+                    effective_at: event.effective_at,
+                    started_at: None,
+                    completed_at: None,
+                });
             }
-            E::ChangeRequested { request } => {
-                Self::asked(Verb::Change, request.id, Some(request), event)
+            (_, before) => before?,
+        };
+        Some(match happened.phase() {
+            Phase::Asked { .. } => view,
+            Phase::Started => Self {
+                status: RequestStatus::InProgress,
+                started_at: Some(event.recorded_at.max(view.effective_at)),
+                ..view
+            },
+            Phase::Done => Self {
+                status: RequestStatus::Completed,
+                completed_at: Some(event.recorded_at.max(view.effective_at)),
+                ..view
+            },
+            Phase::Failed => Self {
+                status: RequestStatus::Failed,
+                detail: happened.detail().map(str::to_owned),
+                ..view
+            },
+            Phase::Retried => {
+                Self { status: RequestStatus::Requested, detail: None, started_at: None, ..view }
             }
-            E::DeprovisionRequested { request } => {
-                Self::asked(Verb::Deprovision, *request, None, event)
+            Phase::Withdrawn => {
+                Self { status: RequestStatus::Cancelled, completed_at: None, ..view }
             }
-            E::ProvisionStarted { .. } | E::ChangeStarted { .. } | E::DeprovisionStarted { .. } => {
-                before.map(|view| Self {
-                    status: RequestStatus::InProgress,
-                    started_at: Some(event.recorded_at),
-                    ..view
-                })
-            }
-            E::Provisioned { .. } | E::Changed { .. } | E::Deprovisioned { .. } => {
-                before.map(|view| Self {
-                    status: RequestStatus::Completed,
-                    completed_at: Some(event.recorded_at),
-                    ..view
-                })
-            }
-        }
+        })
     }
 
     fn index(&self) -> Index {
@@ -158,12 +151,21 @@ impl View for RequestView {
             RequestStatus::Requested => "requested",
             RequestStatus::InProgress => "inProgress",
             RequestStatus::Completed => "completed",
+            RequestStatus::Failed => "failed",
+            RequestStatus::Cancelled => "cancelled",
+            RequestStatus::Scheduled => "scheduled",
+        };
+        // Until then it is scheduled, whatever else is said of it.
+        let since = match self.status {
+            RequestStatus::Requested | RequestStatus::Completed => self.effective_at,
+            _ => DateTime::UNIX_EPOCH,
         };
         Index {
             path: self.path.to_string(),
             owner: self.subscription.to_string(),
             kind: status.to_owned(),
             sort: format!("{}{}", self.path, self.id),
+            since: since.timestamp_micros(),
             ..Index::default()
         }
     }

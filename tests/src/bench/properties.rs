@@ -11,7 +11,7 @@ use domain::effective::{OverrideAt, resolve};
 use domain::organization::Kind;
 use domain::overrides::Overriding;
 use domain::property::{Property, Scope};
-use domain::service::{Definition, Instancing, Level, Plan};
+use domain::service::{Definition, Instancing, Level, Plan, Process};
 use domain::{OrganizationId, PlanKey, PropertyKey, ServiceKey, TenantPath};
 use eventstore::Engine;
 use projections::effective::{self, Question};
@@ -126,6 +126,7 @@ fn definition(properties: usize) -> Definition {
         name: "Service".to_owned(),
         permissions: vec![],
         plans: vec![plan],
+        process: Process::Immediate,
         properties: (0..properties).map(property).collect(),
         roles: vec![],
         summary_description: None,

@@ -58,6 +58,7 @@ const OPEN: &[(&str, &str)] = &[
         "id position serviceKey planKey property value price percent hidden locked cleared \
          effectiveFrom effectiveTo reason actor",
     ),
+    ("PossibleAction", "action possible reasons"),
     ("PageInfo", "hasPreviousPage hasNextPage startCursor endCursor"),
     ("Permission", "key name description custom serviceKey"),
     ("PermissionWay", "chain service"),
@@ -72,7 +73,7 @@ const OPEN: &[(&str, &str)] = &[
     ("Query", ""),
     (
         "Request",
-        "id uuid verb status planKey quantity properties ingredients requestedBy reason requestedAt \
+        "id uuid verb status detail planKey quantity properties ingredients requestedBy reason requestedAt \
          effectiveAt startedAt completedAt",
     ),
     ("ResolvedProperty", "key value overridden"),
@@ -83,11 +84,11 @@ const OPEN: &[(&str, &str)] = &[
     ),
     ("RoleLink", "role name"),
     ("RoleWithout", "role name why"),
-    ("ScheduledChange", "effectiveAt planKey quantity"),
-    ("Service", "id key name level instancing plans publishedVersion published version"),
+    ("ScheduledChange", "effectiveAt verb requestId planKey quantity"),
+    ("Service", "id key name level instancing process plans publishedVersion published version"),
     (
         "ServiceDefinition",
-        "name description category icon level instancing properties plans permissions roles lineDescription \
+        "name description category icon level instancing process properties plans permissions roles lineDescription \
          summaryDescription",
     ),
     (
@@ -97,7 +98,10 @@ const OPEN: &[(&str, &str)] = &[
     ),
     ("ServicePermission", "key name"),
     ("ServiceRole", "key name permissions includes"),
-    ("Subscription", "id uuid status planKey quantity instance serviceKey since scheduled version"),
+    (
+        "Subscription",
+        "id uuid status planKey quantity instance serviceKey since scheduled possibleActions version",
+    ),
     (
         "SummaryRow",
         "customerNumber customerName productSku summaryGrouping billable lastMonthCount difference \

@@ -11,7 +11,7 @@ use domain::lifecycle::Status;
 use domain::organization::{Contact, Details, Kind, OrganizationEvent, Purpose};
 use domain::role::DefaultRole;
 use domain::seal::{Identity, LoginHash};
-use domain::service::Level;
+use domain::service::{Level, Process};
 use domain::subscription::{
     Request, RequestCustomer, RequestPlan, RequestService, SubscriptionEvent,
 };
@@ -86,6 +86,7 @@ fn request(id: u128, key: &str, quantity: u32) -> Box<Request> {
             name: "Zoo".to_owned(),
             number: 2,
         },
+        dated: false,
         id: CommandId(Uuid::from_u128(id)),
         instance: None,
         plan: RequestPlan {
@@ -100,6 +101,7 @@ fn request(id: u128, key: &str, quantity: u32) -> Box<Request> {
             key: ServiceKey::parse("backup").expect("a key"),
             level: Level::Customer,
             name: "Backup".to_owned(),
+            process: Process::Immediate,
             version: 1,
         },
         subscription: SubscriptionId(Uuid::from_u128(SLOT)),
@@ -117,7 +119,11 @@ impl Events {
             Change::Changed { plan, quantity } => {
                 SubscriptionEvent::Changed { plan, quantity, request: id }
             }
-            Change::Deprovisioned => SubscriptionEvent::Deprovisioned { request: id },
+            Change::Deprovisioned => {
+                let requested = SubscriptionEvent::DeprovisionRequested { request: id };
+                self.record(&slot(), at, requested.into());
+                SubscriptionEvent::Deprovisioned { request: id }
+            }
         };
         self.record(&slot(), at, event.into());
     }
@@ -156,22 +162,24 @@ fn a_request_goes_from_asked_for_to_completed() {
     let status = |events: &Events| {
         let slot = events.slot();
         let request: RequestView = events.document(&id.to_string()).expect("asked for");
-        (request.status, slot.pending, slot.status_at(day(2)), slot.status_at(day(3)))
+        let open = slot.desk.all().len();
+        (request.status, open, slot.status_at(day(2)), slot.status_at(day(3)))
     };
     use SubscriptionStatus as S;
-    let (asked, working) = (Some(S::Requested), Some(S::InProgress));
-    assert_eq!(status(&events), (RequestStatus::Requested, asked, S::Requested, S::Requested));
+    let asked = (RequestStatus::Requested, 1, S::NotProvisioned, S::Requested);
+    assert_eq!(status(&events), asked, "its day is to come on the second");
     let started = SubscriptionEvent::ProvisionStarted { request: id };
     events.record(&slot(), day(3), started.into());
-    assert_eq!(status(&events), (RequestStatus::InProgress, working, S::InProgress, S::InProgress));
+    assert_eq!(status(&events), (RequestStatus::InProgress, 1, S::InProgress, S::InProgress));
     let done = SubscriptionEvent::Provisioned { plan: plan("basic"), quantity: 1, request: id };
     events.record(&slot(), day(3), done.into());
-    let now = (RequestStatus::Completed, None, S::NotProvisioned, S::Provisioned);
+    let now = (RequestStatus::Completed, 0, S::NotProvisioned, S::Provisioned);
     assert_eq!(status(&events), now);
     let request: RequestView = events.document(&id.to_string()).expect("asked for");
     let times = (request.requested_at, request.started_at, request.completed_at);
-    let minute = |n| day(0) + Duration::minutes(n);
-    assert_eq!(times, (minute(1), Some(minute(2)), Some(minute(3))));
+    let minute = day(0) + Duration::minutes(1);
+    assert_eq!(times, (minute, Some(day(3)), Some(day(3))), "it is scheduled until its day");
+    assert_eq!(request.status_at(day(2)), RequestStatus::Scheduled);
 }
 
 #[test]
@@ -300,7 +308,14 @@ fn a_holding_counts_who_holds_whatever_the_order_of_arrival() {
                     SubscriptionEvent::Provisioned { plan: plan("basic"), quantity: 1, request: id }
                 }
                 3 => SubscriptionEvent::Changed { plan: plan("plus"), quantity: 2, request: id },
-                _ => SubscriptionEvent::Deprovisioned { request: id },
+                4 => {
+                    let last = events.0.iter().rev().find(|event| event.stream == *stream);
+                    let Some(Event::Subscription(last)) = last.map(|it| &it.event) else {
+                        continue;
+                    };
+                    SubscriptionEvent::RequestReset { request: last.request() }
+                }
+                _ => SubscriptionEvent::DeprovisionRequested { request: id },
             };
             events.record(stream, at, event.into());
             let event = events.0.last().expect("just recorded");
