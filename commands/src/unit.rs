@@ -351,10 +351,15 @@ impl<'a> Unit<'a> {
         }
     }
 
-    /// What somebody has or had, as it is after what has been decided so far.
+    /// What a user has or had, as it is after what has been decided so far.
     pub(crate) fn held_by(&mut self, id: UserId) -> Vec<Arc<SubscriptionView>> {
-        let is_his = |view: &SubscriptionView| view.holder == Holder::User(id);
-        self.listed(HELD, &id.to_string(), is_his)
+        self.held_by_holder(Holder::User(id))
+    }
+
+    /// What somebody himself has or had, as it is after what has been decided so far.
+    pub(crate) fn held_by_holder(&mut self, holder: Holder) -> Vec<Arc<SubscriptionView>> {
+        let is_his = |view: &SubscriptionView| view.holder == holder;
+        self.listed(HELD, &holder.id().to_string(), is_his)
     }
 
     /// All documents of a view that a tenant and those below it have, as they are after what has been decided

@@ -20,6 +20,9 @@ pub const PROPERTIES_MAX: usize = 200;
 /// Most named validations of one service.
 pub const VALIDATIONS_MAX: usize = 100;
 
+/// Most instances that a service can be limited to.
+pub const INSTANCES_MAX: u32 = 10_000;
+
 /// To whom a service is provisioned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -99,6 +102,9 @@ pub struct Definition {
     /// Pattern of the line description; none: the default (billing.md, section 6).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub line_description: Option<String>,
+    /// Most instances that one holder can have at a time, where there can be many; none: any number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_instances: Option<u32>,
     /// As people read it.
     pub name: String,
     /// Custom permissions that it declares.
@@ -156,6 +162,12 @@ impl Definition {
             "/plans",
             "no_plan",
             "A service needs at least one plan that is not retired.",
+        );
+        faults.ensure(
+            self.max_instances.is_none() || self.instancing == Instancing::Multi,
+            "/maxInstances",
+            "single_instance",
+            "There is only one of this service for each holder; leave this out.",
         );
         self.check_properties(&mut faults);
         self.check_plans(&mut faults);
@@ -385,6 +397,7 @@ mod tests {
             key: ServiceKey::parse("backup").unwrap(),
             level: Level::Customer,
             line_description: None,
+            max_instances: None,
             name: "Backup".to_owned(),
             permissions: vec![],
             plans: vec![Plan {
@@ -501,6 +514,19 @@ mod tests {
             problems(other, Some(backup())),
             [("/level".to_owned(), "fixed"), ("/instancing".to_owned(), "fixed")]
         );
+    }
+
+    #[test]
+    fn only_what_can_be_had_many_times_has_a_maximum() {
+        let mut limited = backup();
+        limited.max_instances = Some(3);
+        assert_eq!(problems(limited.clone(), None), [("/maxInstances".to_owned(), "single_instance")]);
+        limited.instancing = Instancing::Multi;
+        assert_eq!(problems(limited.clone(), None), []);
+        let drafted = ServiceEvent::Drafted { definition: limited.clone() };
+        given::<Service>([(1, drafted)])
+            .when(2, ServiceCommand::Publish)
+            .then([ServiceEvent::Published { definition: limited, version: 1 }]);
     }
 
     #[test]

@@ -55,6 +55,7 @@ fn definition() -> Definition {
         key: ServiceKey::parse("backup").expect("a key"),
         level: service::Level::Customer,
         line_description: None,
+        max_instances: None,
         name: "Backup".to_owned(),
         permissions: vec![],
         plans: PLANS.map(plan).to_vec(),

@@ -11,6 +11,7 @@ mod http {
     mod feeds;
     mod fields;
     mod hostile;
+    mod instances;
     mod lifecycle;
     mod offers;
     mod permissions;

@@ -272,6 +272,11 @@ impl ServiceDefinition {
         self.definition().instancing.into()
     }
 
+    /// Most instances that one holder can have at a time; none: any number.
+    async fn max_instances(&self) -> Option<u32> {
+        self.definition().max_instances
+    }
+
     /// Who does the work of provisioning.
     async fn process(&self) -> Process {
         self.definition().process.into()

@@ -13,7 +13,7 @@ use domain::role::{
     DECLARED_MAX, INCLUDES_MAX, OF_SERVICE_MAX, PERMISSIONS_MAX, ServicePermission, ServiceRole,
 };
 use domain::service::{
-    Definition, Instancing, Level, PLANS_MAX, PROPERTIES_MAX, Plan, Process, VALIDATIONS_MAX,
+    Definition, INSTANCES_MAX, Instancing, Level, PLANS_MAX, PROPERTIES_MAX, Plan, Process, VALIDATIONS_MAX,
 };
 use domain::text::{NAME_MAX_CHARS, line, name, note};
 use domain::{
@@ -53,6 +53,9 @@ pub struct DefinitionDocument {
     pub level: LevelText,
     /// How many a holder can have.
     pub instancing: InstancingText,
+    /// Most instances that one holder can have at a time, where there can be many; any number where it is left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_instances: Option<u32>,
     /// Who does the work of provisioning; `immediate` where it is left out.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub process: Option<ProcessText>,
@@ -485,6 +488,12 @@ impl DefinitionDocument {
         let roles = roles.filter_map(|(index, document)| document.parse(index, faults));
         let roles = roles.collect();
         let icon = self.icon.as_deref();
+        faults.ensure(
+            self.max_instances.is_none_or(|max| (1..=INSTANCES_MAX).contains(&max)),
+            "/maxInstances",
+            "out_of_range",
+            &format!("This is a number from 1 to {INSTANCES_MAX}."),
+        );
         Definition {
             category: faults.take("/category", note(&self.category)).unwrap_or_default(),
             description: faults.take("/description", note(&self.description)).unwrap_or_default(),
@@ -493,6 +502,7 @@ impl DefinitionDocument {
             key,
             level: self.level.into(),
             line_description: self.line_description.clone(),
+            max_instances: self.max_instances,
             name: faults.take("/name", name(&self.name)).unwrap_or_default(),
             permissions,
             plans,
@@ -774,6 +784,7 @@ impl From<&Definition> for DefinitionDocument {
             icon: definition.icon.clone(),
             level: definition.level.into(),
             instancing: definition.instancing.into(),
+            max_instances: definition.max_instances,
             process: Some(definition.process.into()).filter(|_| !definition.process.is_immediate()),
             properties: definition.properties.iter().map(PropertyDocument::from).collect(),
             validations: definition.validations.iter().map(ValidationDocument::from).collect(),

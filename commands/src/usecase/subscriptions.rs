@@ -28,7 +28,7 @@ use super::organizations::ensure_active;
 use super::overrides::Above;
 use super::services::Sold;
 use super::users::ensure_user_active;
-use super::{billing_settings, lineage, offers, optional_moment, optional_reason};
+use super::{billing_settings, lineage, offers, optional_moment, optional_reason, some_of};
 use crate::error::Stop;
 use crate::resource::{RequestResource, SubscriptionResource};
 use crate::unit::Unit;
@@ -136,6 +136,37 @@ impl Recipient {
             Holder::User(id) => ensure_user_active(unit, id),
             Holder::Customer(_) => Ok(()),
         }
+    }
+
+    /// He has not as many instances of a service as he can have, this one left out: those that are held at the moment
+    /// or later, and those that are asked for.
+    fn ensure_room(
+        &self,
+        unit: &mut Unit<'_>,
+        id: SubscriptionId,
+        service: &ServiceKey,
+        max: u32,
+    ) -> Result<(), Stop> {
+        let moment = unit.effective_at();
+        let mut others = unit.held_by_holder(self.holder);
+        others.retain(|view| view.id != id && view.service == *service);
+        let mut taken = Vec::new();
+        for view in others {
+            let other = unit.load::<Subscription>(view.id);
+            let mut open = other.open().iter();
+            let is_asked = open.any(|open| open.verb == Verb::Provision);
+            if is_asked || !other.ends_from(moment).is_empty() {
+                taken.push(view.instance.clone().unwrap_or_default());
+            }
+        }
+        if taken.len() < max as usize {
+            return Ok(());
+        }
+        let detail = format!(
+            "There can be {max} of this service here at a time; there are {}.",
+            some_of(&taken)
+        );
+        Err(Refusal::conflict("too_many_instances", detail).into())
     }
 
     /// The service and its plan reach him through an unbroken chain of offers.
@@ -487,8 +518,11 @@ fn provision(unit: &mut Unit<'_>, holder: Holder, body: Input<Provision>) -> Res
     let request = recipient.request(unit, wish, &mut faults)?;
     faults.check()?;
     recipient.ensure_can_hold(unit)?;
-
     let id = request.subscription;
+    if let Some(max) = sold.definition.max_instances {
+        recipient.ensure_room(unit, id, &sold.definition.key, max)?;
+    }
+
     let command = SubscriptionCommand::Provision(request);
     ask(unit, id, &recipient.path, command)?;
     if let Some(accepted) = accepted(unit, id)? {

@@ -123,6 +123,7 @@ fn definition(properties: usize) -> Definition {
         key: ServiceKey::parse("service").expect("letters"),
         level: Level::Customer,
         line_description: None,
+        max_instances: None,
         name: "Service".to_owned(),
         permissions: vec![],
         plans: vec![plan],

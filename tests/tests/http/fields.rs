@@ -88,7 +88,8 @@ const OPEN: &[(&str, &str)] = &[
     ("Service", "id key name level instancing process plans publishedVersion published version"),
     (
         "ServiceDefinition",
-        "name description category icon level instancing process properties plans permissions roles lineDescription \
+        "name description category icon level instancing maxInstances process properties \
+         plans permissions roles lineDescription \
          summaryDescription",
     ),
     (
