@@ -571,6 +571,13 @@ pub struct RequestResource {
     pub detail: Option<String>,
     /// Of which subscription.
     pub subscription_id: Uuid,
+    /// Whether it waits for another request: the customer's, or those of its users.
+    pub waits: bool,
+    /// The request that it is a part of.
+    pub parent_id: Option<Uuid>,
+    /// Its parts, in the order of asking. In the answers to commands, and in those who are parts themselves, empty.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub sub_requests: Vec<SubRequestResource>,
     /// Everything it was built from; none where it says nothing about plans, and in the answers to commands. Its
     /// user's `person` is none if he was erased.
     #[schema(value_type = Option<Object>)]
@@ -589,6 +596,34 @@ pub struct RequestResource {
     pub completed_at: Option<DateTime<Utc>>,
 }
 
+/// A part of a request.
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SubRequestResource {
+    /// Names it.
+    pub id: Uuid,
+    /// How far it is, as of a request.
+    #[schema(value_type = String)]
+    pub status: projections::views::RequestStatus,
+    /// Why it failed, where it did.
+    pub detail: Option<String>,
+    /// Of which subscription.
+    pub subscription_id: Uuid,
+}
+
+impl SubRequestResource {
+    /// As it is at a moment.
+    #[must_use]
+    pub fn new(view: &RequestView, now: DateTime<Utc>) -> Self {
+        Self {
+            id: view.id.0,
+            status: view.status_at(now),
+            detail: view.detail.clone(),
+            subscription_id: view.subscription.0,
+        }
+    }
+}
+
 impl RequestResource {
     /// A request, and what it was built from, with the person opened.
     #[must_use]
@@ -603,6 +638,9 @@ impl RequestResource {
             status: view.status_at(now),
             detail: view.detail.clone(),
             subscription_id: view.subscription.0,
+            waits: view.waits,
+            parent_id: view.parent.map(|parent| parent.0),
+            sub_requests: Vec::new(),
             ingredients,
             requested_by: view.requested_by.to_string(),
             reason: view.reason.clone(),

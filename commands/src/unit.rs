@@ -186,6 +186,12 @@ impl<'a> Unit<'a> {
         self.reason = reason;
     }
 
+    /// Why what is decided now is done, where somebody said so.
+    #[must_use]
+    pub(crate) fn reason(&self) -> Option<&String> {
+        self.reason.as_ref()
+    }
+
     /// When what is decided now becomes true in the business.
     #[must_use]
     pub(crate) fn effective_at(&self) -> DateTime<Utc> {

@@ -407,6 +407,7 @@ pub const KINDS: &[&str] = &[
     "subscription.provisioned",
     "subscription.request_cancelled",
     "subscription.request_failed",
+    "subscription.request_released",
     "subscription.request_reset",
     "subscription.request_retried",
     "subscription.resume_requested",

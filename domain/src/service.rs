@@ -69,6 +69,10 @@ impl Process {
 pub struct Plan {
     /// Names it; never changes.
     pub key: PlanKey,
+    /// For whom it is, where that is not whom the service is provisioned to: of a service for users, a plan that the
+    /// customer holds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub level: Option<Level>,
     /// As people read it.
     pub name: String,
     /// Per month and unit, in arrears. None: what is provisioned goes to quarantine until priced.
@@ -141,6 +145,18 @@ impl Definition {
         self
     }
 
+    /// For whom a plan is.
+    #[must_use]
+    pub fn level_of(&self, plan: &Plan) -> Level {
+        plan.level.unwrap_or(self.level)
+    }
+
+    /// Whether a customer has to hold it before its users can: where there is a plan for that.
+    #[must_use]
+    pub fn needs_customer(&self) -> bool {
+        self.level == Level::User && self.plans.iter().any(|plan| self.level_of(plan) == Level::Customer)
+    }
+
     /// The plan of that key.
     #[must_use]
     pub fn plan(&self, key: &PlanKey) -> Option<&Plan> {
@@ -158,7 +174,7 @@ impl Definition {
     pub fn problems(&self, published: Option<&Self>) -> Faults {
         let mut faults = Faults::default();
         faults.ensure(
-            self.plans.iter().any(|plan| !plan.retired),
+            self.plans.iter().any(|plan| !plan.retired && self.level_of(plan) == self.level),
             "/plans",
             "no_plan",
             "A service needs at least one plan that is not retired.",
@@ -242,6 +258,12 @@ impl Definition {
                 "duplicate",
                 "Another plan has this SKU.",
             );
+            faults.ensure(
+                self.level == Level::User || self.level_of(plan) == Level::Customer,
+                &format!("{at}/level"),
+                "no_users",
+                "A service that is provisioned to customers has no plans for users.",
+            );
             self.check_values(plan, &at, faults);
         }
     }
@@ -296,6 +318,13 @@ impl Definition {
             "The instancing is fixed once a service is published; define another service.",
         );
         for plan in &published.plans {
+            let own = self.plan(&plan.key).map(|own| self.level_of(own));
+            faults.ensure(
+                own.is_none_or(|level| level == published.level_of(plan)),
+                "/plans",
+                "fixed",
+                &format!("The level of the plan {} is fixed once it is published.", plan.key),
+            );
             faults.ensure(
                 self.plan(&plan.key).is_some(),
                 "/plans",
@@ -402,6 +431,7 @@ mod tests {
             permissions: vec![],
             plans: vec![Plan {
                 key: PlanKey::parse("BU001").unwrap(),
+                level: None,
                 name: "Backup Standard".to_owned(),
                 price: None,
                 properties: BTreeMap::from([(bandwidth.clone(), "100 GB".to_owned())]),
@@ -527,6 +557,31 @@ mod tests {
         given::<Service>([(1, drafted)])
             .when(2, ServiceCommand::Publish)
             .then([ServiceEvent::Published { definition: limited, version: 1 }]);
+    }
+
+    #[test]
+    fn a_service_for_users_can_have_plans_that_the_customer_holds_first() {
+        let mut definition = Definition { level: Level::User, ..backup() };
+        assert!(!definition.needs_customer());
+        let base = Plan {
+            key: PlanKey::parse("base").unwrap(),
+            level: Some(Level::Customer),
+            sku: "base".to_owned(),
+            ..definition.plans[0].clone()
+        };
+        definition.plans.push(base);
+        assert!(definition.needs_customer());
+        assert_eq!(problems(definition.clone(), None), []);
+        // Its level is fixed, and somebody has to be able to have it.
+        let mut other = definition.clone();
+        other.plans[1].level = None;
+        assert_eq!(problems(other, Some(definition.clone())), [("/plans".to_owned(), "fixed")]);
+        definition.plans[0].retired = true;
+        assert_eq!(problems(definition.clone(), None), [("/plans".to_owned(), "no_plan")]);
+        let mut customers = backup();
+        customers.plans[0].level = Some(Level::User);
+        let told = problems(customers, None);
+        assert!(told.contains(&("/plans/0/level".to_owned(), "no_users")), "{told:?}");
     }
 
     #[test]

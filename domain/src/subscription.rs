@@ -38,6 +38,9 @@ pub struct Request {
     /// The instance's name, where the service has many.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub instance: Option<String>,
+    /// The request that it is a part of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent: Option<CommandId>,
     /// The plan with its properties, overrides resolved.
     pub plan: RequestPlan,
     /// The properties of all other levels, resolved.
@@ -52,6 +55,9 @@ pub struct Request {
     /// The user who holds it, for a user service.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub user: Option<RequestUser>,
+    /// The request that it waits for: the customer's, where the user's service needs that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waits_for: Option<CommandId>,
 }
 
 /// The customer of a [`Request`].
@@ -114,10 +120,14 @@ pub struct RequestUser {
 pub struct Asked {
     /// Whether its moment was given; see [`Request::dated`].
     pub dated: bool,
+    /// The request that it is a part of.
+    pub parent: Option<CommandId>,
     /// Who does the work.
     pub process: Process,
     /// The command that asks; also names the request.
     pub request: CommandId,
+    /// Whether it waits for others.
+    pub waits: bool,
 }
 
 /// A wish about a subscription.
@@ -136,6 +146,13 @@ pub enum SubscriptionCommand {
     Suspend(Asked),
     /// Let it go on.
     Resume(Asked),
+    /// A request waits no longer.
+    Release {
+        /// Who does the work, where the request does not say so itself.
+        process: Process,
+        /// Which.
+        request: CommandId,
+    },
     /// Work on a request has begun.
     Start(CommandId),
     /// A request is done.
@@ -207,8 +224,14 @@ pub enum SubscriptionEvent {
     /// The service was asked to be taken away.
     #[serde(rename = "subscription.deprovision_requested")]
     DeprovisionRequested {
+        /// The request that it is a part of.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        parent: Option<CommandId>,
         /// The request.
         request: CommandId,
+        /// Whether it waits until its users have lost the service.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        waits: bool,
     },
     /// Work on it began.
     #[serde(rename = "subscription.deprovision_started")]
@@ -272,6 +295,12 @@ pub enum SubscriptionEvent {
         /// Which.
         request: CommandId,
     },
+    /// A request waits no longer for another.
+    #[serde(rename = "subscription.request_released")]
+    RequestReleased {
+        /// Which.
+        request: CommandId,
+    },
     /// A request that had failed is asked again.
     #[serde(rename = "subscription.request_retried")]
     RequestRetried {
@@ -317,6 +346,7 @@ impl SubscriptionEvent {
             | Self::ResumeStarted { .. }
             | Self::Resumed { .. }
             | Self::RequestFailed { .. }
+            | Self::RequestReleased { .. }
             | Self::RequestRetried { .. }
             | Self::RequestCancelled { .. }
             | Self::RequestReset { .. } => None,
@@ -332,7 +362,7 @@ impl SubscriptionEvent {
             | Self::Provisioned { request, .. }
             | Self::ChangeStarted { request }
             | Self::Changed { request, .. }
-            | Self::DeprovisionRequested { request }
+            | Self::DeprovisionRequested { request, .. }
             | Self::DeprovisionStarted { request }
             | Self::Deprovisioned { request }
             | Self::SuspendRequested { request, .. }
@@ -342,6 +372,7 @@ impl SubscriptionEvent {
             | Self::ResumeStarted { request }
             | Self::Resumed { request }
             | Self::RequestFailed { request, .. }
+            | Self::RequestReleased { request }
             | Self::RequestRetried { request }
             | Self::RequestCancelled { request }
             | Self::RequestReset { request } => *request,
@@ -360,15 +391,23 @@ impl SubscriptionEvent {
     /// What it says about that request.
     #[must_use]
     pub fn phase(&self) -> Phase<'_> {
-        let asked = |verb, dated| Phase::Asked { verb, dated, built: None };
+        let asked = |verb, dated| Phase::Asked {
+            verb,
+            dated,
+            built: None,
+            parent: None,
+            waits: false,
+        };
         match self {
-            Self::ProvisionRequested { request: built } => {
-                Phase::Asked { verb: Verb::Provision, dated: built.dated, built: Some(built) }
-            }
-            Self::ChangeRequested { request: built } => {
-                Phase::Asked { verb: Verb::Change, dated: built.dated, built: Some(built) }
-            }
-            Self::DeprovisionRequested { .. } => asked(Verb::Deprovision, true),
+            Self::ProvisionRequested { request: built } => built.asked_for(Verb::Provision),
+            Self::ChangeRequested { request: built } => built.asked_for(Verb::Change),
+            Self::DeprovisionRequested { parent, waits, .. } => Phase::Asked {
+                verb: Verb::Deprovision,
+                dated: true,
+                built: None,
+                parent: *parent,
+                waits: *waits,
+            },
             Self::SuspendRequested { dated, .. } => asked(Verb::Suspend, *dated),
             Self::ResumeRequested { dated, .. } => asked(Verb::Resume, *dated),
             Self::ProvisionStarted { .. }
@@ -382,6 +421,7 @@ impl SubscriptionEvent {
             | Self::Suspended { .. }
             | Self::Resumed { .. } => Phase::Done,
             Self::RequestFailed { .. } => Phase::Failed,
+            Self::RequestReleased { .. } => Phase::Released,
             Self::RequestRetried { .. } => Phase::Retried,
             Self::RequestCancelled { .. } | Self::RequestReset { .. } => Phase::Withdrawn,
         }
@@ -476,7 +516,12 @@ impl Subscription {
     /// A request that has not begun, if it is one.
     #[must_use]
     pub fn waiting(&self, request: CommandId, now: DateTime<Utc>) -> Option<Waiting> {
-        waiting(&self.desk, self.scheduled_after(now)).find(|it| it.request == request)
+        self.all_waiting(now).find(|it| it.request == request)
+    }
+
+    /// The requests that have not begun.
+    pub fn all_waiting(&self, now: DateTime<Utc>) -> impl Iterator<Item = Waiting> + '_ {
+        waiting(&self.desk, self.scheduled_after(now))
     }
 
     /// The requests that have facts which are to come.
@@ -545,9 +590,33 @@ impl Subscription {
         }
     }
 
+    /// What follows for a request that has waited for another.
+    fn release(&self, request: CommandId, process: Process) -> Vec<SubscriptionEvent> {
+        use SubscriptionEvent as E;
+        let Some(open) = self.desk.get(request).filter(|open| open.waits) else { return vec![] };
+        let process = self.built.get(&request).map_or(process, |built| built.service.process);
+        let rest = match &open.wish {
+            Some((plan, quantity)) => [
+                E::ProvisionStarted { request },
+                done(open.verb, request, plan.clone(), *quantity),
+            ],
+            None => [E::DeprovisionStarted { request }, E::Deprovisioned { request }],
+        };
+        match open.progress {
+            Progress::Requested => asked(process, E::RequestReleased { request }, rest),
+            Progress::InProgress | Progress::Failed => vec![E::RequestReleased { request }],
+        }
+    }
+
     fn start(&self, request: CommandId, now: DateTime<Utc>) -> Result<Vec<SubscriptionEvent>, Refusal> {
         use SubscriptionEvent as E;
         let open = self.reported(request, now)?;
+        if open.waits {
+            return Err(Refusal::conflict(
+                "waits",
+                "This request waits for another one: the customer's, or those of its users.",
+            ));
+        }
         match open.progress {
             Progress::InProgress => return Ok(vec![]),
             Progress::Failed => return Err(failed()),
@@ -660,6 +729,7 @@ impl Decider for Subscription {
             C::Retry => Act::Retry,
             C::Cancel(None) => Act::Cancel,
             C::Reset => Act::Reset,
+            C::Release { process, request } => return Ok(self.release(*request, *process)),
             C::Start(request) => return self.start(*request, effective_at),
             C::Complete(request) => return self.complete(*request, effective_at),
             C::Fail { request, detail } => {
@@ -690,7 +760,12 @@ impl Decider for Subscription {
         let open = standing.open.map(|open| open.request);
         Ok(match command {
             C::Provision(request) => {
-                let (id, process) = (request.id, request.service.process);
+                let id = request.id;
+                // What waits is begun later.
+                let process = match request.waits_for {
+                    Some(_) => Process::Reported,
+                    None => request.service.process,
+                };
                 let rest = [
                     E::ProvisionStarted { request: id },
                     done(Verb::Provision, id, request.plan.key.clone(), request.quantity),
@@ -705,17 +780,17 @@ impl Decider for Subscription {
                 ];
                 asked(process, E::ChangeRequested { request: Box::new(request) }, rest)
             }
-            C::Deprovision(Asked { process, request, .. }) => asked(
-                process,
-                E::DeprovisionRequested { request },
+            C::Deprovision(Asked { parent, process, request, waits, .. }) => asked(
+                if waits { Process::Reported } else { process },
+                E::DeprovisionRequested { parent, request, waits },
                 [E::DeprovisionStarted { request }, E::Deprovisioned { request }],
             ),
-            C::Suspend(Asked { dated, process, request }) => asked(
+            C::Suspend(Asked { dated, process, request, .. }) => asked(
                 process,
                 E::SuspendRequested { dated, request },
                 [E::SuspendStarted { request }, E::Suspended { request }],
             ),
-            C::Resume(Asked { dated, process, request }) => asked(
+            C::Resume(Asked { dated, process, request, .. }) => asked(
                 process,
                 E::ResumeRequested { dated, request },
                 [E::ResumeStarted { request }, E::Resumed { request }],
@@ -726,7 +801,7 @@ impl Decider for Subscription {
                 let waiting = standing.cancellable.map(|it| it.request);
                 waiting.map(|request| E::RequestCancelled { request }).into_iter().collect()
             }
-            C::Start(_) | C::Complete(_) | C::Fail { .. } => vec![],
+            C::Release { .. } | C::Start(_) | C::Complete(_) | C::Fail { .. } => vec![],
         })
     }
 
@@ -752,7 +827,7 @@ impl Decider for Subscription {
                 self.filled_in.retain(|it| it.request != request);
                 self.timeline.withdraw(request);
             }
-            Phase::Started | Phase::Failed | Phase::Retried => {}
+            Phase::Released | Phase::Started | Phase::Failed | Phase::Retried => {}
         }
         self.desk.take_in(event, effective_at, position);
         self.suspensions.take_in(event, effective_at, position);
@@ -766,6 +841,16 @@ impl Decider for Subscription {
 }
 
 impl Request {
+    fn asked_for(&self, verb: Verb) -> Phase<'_> {
+        Phase::Asked {
+            verb,
+            dated: self.dated,
+            built: Some(self),
+            parent: self.parent,
+            waits: self.waits_for.is_some(),
+        }
+    }
+
     /// What was filled in.
     pub fn inputs(&self) -> impl Iterator<Item = &ResolvedProperty> {
         self.properties.iter().filter(|it| it.source == Some(Source::Input))

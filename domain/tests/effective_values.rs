@@ -41,6 +41,7 @@ fn definition() -> Definition {
     };
     let plan = |text: &str| Plan {
         key: plan_key(text),
+        level: None,
         name: text.to_owned(),
         price: None,
         properties: [(key("Quota"), format!("plan {text}"))].into(),

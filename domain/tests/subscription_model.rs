@@ -299,6 +299,7 @@ fn request(number: u32, plan: usize, process: Process, dated: bool) -> Request {
         dated: dated && process == Process::Reported,
         id: id(number),
         instance: None,
+        parent: None,
         plan: RequestPlan {
             name: plan.to_string(),
             properties: vec![],
@@ -316,6 +317,7 @@ fn request(number: u32, plan: usize, process: Process, dated: bool) -> Request {
             version: 1,
         },
         user: None,
+        waits_for: None,
     }
 }
 
@@ -333,7 +335,7 @@ fn command(
             let process = if reported { Process::Reported } else { Process::Immediate };
             let dated = ahead > 0;
             let built = || request(made + 1, plan, process, dated);
-            let asked = Asked { dated, process, request: id(made + 1) };
+            let asked = Asked { dated, parent: None, process, request: id(made + 1), waits: false };
             let command = match verb {
                 Verb::Provision => SubscriptionCommand::Provision(built()),
                 Verb::Change => SubscriptionCommand::Change(built()),

@@ -463,6 +463,38 @@ impl Request {
         self.0.detail.as_deref()
     }
 
+    /// Whether it waits for another request: the customer's, or those of its users.
+    async fn waits(&self) -> bool {
+        self.0.waits
+    }
+
+    /// The request that it is a part of.
+    async fn parent(&self, context: &Context<'_>) -> Resolved<Option<Request>> {
+        match self.0.parent {
+            None => Ok(None),
+            Some(id) => Request::of(reading(context), id).await,
+        }
+    }
+
+    /// How many parts it has.
+    async fn sub_request_count(&self) -> usize {
+        self.0.sub_requests.len()
+    }
+
+    /// Its parts, in the order of asking: `first` (at most 500) of them, behind so many that are skipped.
+    #[graphql(complexity = "first as usize * child_complexity")]
+    async fn sub_requests(
+        &self,
+        context: &Context<'_>,
+        #[graphql(default = 50, validator(maximum = 500))] first: u32,
+        #[graphql(default = 0)] skip: u32,
+    ) -> Resolved<Vec<Request>> {
+        let wanted = self.0.sub_requests.iter().skip(skip as usize).take(first as usize);
+        let found = wanted.map(|id| Request::of(reading(context), *id));
+        let found = futures_util::future::try_join_all(found).await?;
+        Ok(found.into_iter().flatten().collect())
+    }
+
     /// Of which subscription.
     async fn subscription(&self, context: &Context<'_>) -> Resolved<Option<Subscription>> {
         Subscription::of(reading(context), self.0.subscription).await

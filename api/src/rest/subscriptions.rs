@@ -4,7 +4,9 @@ use std::collections::HashMap;
 
 use axum::extract::State;
 use commands::Command;
-use commands::resource::{RequestResource, SubscriptionResource, WhyNot};
+use commands::resource::{
+    RequestResource, SubRequestResource, SubscriptionResource, WhyNot,
+};
 use commands::usecase::organizations::Because;
 use commands::usecase::requests::{CancelRequest, FailRequest, Report};
 use commands::usecase::subscriptions::{ChangeSubscription, Deprovision, Provision};
@@ -276,7 +278,15 @@ pub async fn get_request(State(app): State<App>, reader: Reader, Path(id): Path<
             Some(shown_request(&request, &opened))
         }
     };
-    Ok(resource(&RequestResource::new(&view, ingredients, app.now()), 1))
+    let parts = view.sub_requests.iter().map(ToString::to_string).collect();
+    let parts = finder::find_many::<RequestView>(app.database(), &reader.0.scope(), parts).await?;
+    let now = app.now();
+    let parts = view.sub_requests.iter().filter_map(|id| parts.get(&id.to_string()));
+    let shown = RequestResource {
+        sub_requests: parts.map(|part| SubRequestResource::new(part, now)).collect(),
+        ..RequestResource::new(&view, ingredients, now)
+    };
+    Ok(resource(&shown, 1))
 }
 
 /// Says that work on a request has begun.

@@ -348,6 +348,10 @@ pub struct PlanDocument {
     pub key: String,
     /// As people read it.
     pub name: String,
+    /// For whom it is; to whom the service is provisioned where it is left out. `customer` in a service for users: the
+    /// customer has to hold the service, with such a plan, before its users can.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub level: Option<LevelText>,
     /// Stock code; the key where it is left out.
     pub sku: Option<String>,
     /// Per month and unit, as a decimal text such as `100.00`, in the provider's currency.
@@ -745,7 +749,15 @@ impl PlanDocument {
             values.insert(key, value);
         }
         let properties = values;
-        Some(Plan { key: key?, name: name?, price, properties, retired: self.retired, sku: sku? })
+        Some(Plan {
+            key: key?,
+            level: self.level.map(Level::from),
+            name: name?,
+            price,
+            properties,
+            retired: self.retired,
+            sku: sku?,
+        })
     }
 }
 
@@ -831,6 +843,7 @@ impl From<&Plan> for PlanDocument {
         Self {
             key: plan.key.to_string(),
             name: plan.name.clone(),
+            level: plan.level.map(LevelText::from),
             sku: Some(plan.sku.clone()),
             price: plan.price.map(|price| price.to_string()),
             properties: plan.properties.iter().map(value).collect(),

@@ -1,16 +1,18 @@
 //! Going on with what was asked: retry, cancel, reset; and reporting what came of it.
 
 use domain::permission::Permission;
+use domain::service::Level;
 use domain::subscription::{Act, Subscription, SubscriptionCommand, Verb};
 use domain::text::note;
 use domain::{CommandId, Faults, Refusal, SubscriptionId, TenantPath};
-use projections::views::RequestView;
+use projections::views::{Holder, RequestStatus, RequestView, SubscriptionView};
 use serde::Deserialize;
 use utoipa::ToSchema;
 
 use super::organizations::Because;
+use super::services::Sold;
 use super::subscriptions::{self, Deprovision};
-use super::{optional_reason, take_reason};
+use super::{ensure_few, optional_reason, take_reason};
 use crate::error::Stop;
 use crate::resource::RequestResource;
 use crate::unit::Unit;
@@ -68,8 +70,28 @@ pub(crate) fn retry(unit: &mut Unit<'_>, id: &str, body: Input<Because>) -> Resu
     let reason = take_reason(unit, body)?;
     unit.because(None, reason);
     let open = unit.load::<Subscription>(id).open().first().map(|open| open.request);
+    let request = open.ok_or_else(Refusal::not_found);
     unit.execute::<Subscription>(id, &path, SubscriptionCommand::Retry)?;
-    subscriptions::request_accepted(unit, open.ok_or_else(Refusal::not_found)?)
+    let request = request?;
+    go_on(unit, id, request)?;
+    subscriptions::request_accepted(unit, request)
+}
+
+/// What is asked again and once waited for another request waits as long as that is not done.
+fn go_on(unit: &mut Unit<'_>, id: SubscriptionId, request: CommandId) -> Result<(), Stop> {
+    let state = unit.load::<Subscription>(id);
+    let open = state.open().iter().find(|open| open.request == request && open.waits);
+    let (Some(open), Some(built)) = (open, &state.request) else { return Ok(()) };
+    if open.verb != Verb::Provision {
+        return settle(unit, request);
+    }
+    let slot = SubscriptionId::of_slot(built.customer.id.0, &built.service.key, None);
+    let customers = unit.load::<Subscription>(slot);
+    if customers.held_at(open.effective_at.max(unit.now())).is_some() {
+        return release(unit, id, request);
+    }
+    let running = customers.open().iter().any(|open| open.verb == Verb::Provision);
+    if running { Ok(()) } else { Err(subscriptions::customer_lacks().into()) }
 }
 
 /// Gives the request up that failed or is stuck.
@@ -77,7 +99,11 @@ pub(crate) fn reset(unit: &mut Unit<'_>, id: &str, body: Input<Because>) -> Resu
     let (id, path) = permit(unit, id, Act::Reset)?;
     let reason = take_reason(unit, body)?;
     unit.because(None, reason);
+    let open = unit.load::<Subscription>(id).open().first().map(|open| open.request);
     unit.execute::<Subscription>(id, &path, SubscriptionCommand::Reset)?;
+    if let Some(request) = open {
+        follow(unit, request)?;
+    }
     subscriptions::done(unit, id)
 }
 
@@ -105,8 +131,14 @@ pub(crate) fn cancel(
     }
     faults.check()?;
     unit.because(None, reason);
-    let command = SubscriptionCommand::Cancel(request.and_then(Result::ok));
+    let request = request.and_then(Result::ok);
+    let now = unit.now();
+    let first = state.standing_at(now).cancellable.map(|waiting| waiting.request);
+    let command = SubscriptionCommand::Cancel(request);
     unit.execute::<Subscription>(subscription, &recipient.path, command)?;
+    if let Some(request) = request.or(first) {
+        follow(unit, request)?;
+    }
     subscriptions::done(unit, subscription)
 }
 
@@ -149,6 +181,128 @@ pub(crate) fn report(unit: &mut Unit<'_>, request: &str, report: Report) -> Resu
     };
     unit.because(from, reason);
     unit.execute::<Subscription>(id, &view.path, command)?;
+    if unit.has_decided() {
+        follow(unit, request)?;
+    }
     let view = unit.view::<RequestView>(&key).ok_or_else(Refusal::not_found)?;
     Ok(Reply::unversioned(&RequestResource::new(&view, None, now)))
+}
+
+/// Goes on with the requests that waited for one that has come to an end.
+fn follow(unit: &mut Unit<'_>, request: CommandId) -> Result<(), Stop> {
+    let Some(view) = unit.view::<RequestView>(&request.to_string()) else { return Ok(()) };
+    let Some(slot) = unit.view::<SubscriptionView>(&view.subscription.to_string()) else {
+        return Ok(());
+    };
+    let is_customers = matches!(slot.holder, Holder::Customer(_));
+    if view.verb == Verb::Provision && is_customers {
+        match view.status {
+            RequestStatus::Completed => {
+                for (id, waiting) in users_who_wait(unit, &slot)? {
+                    release(unit, id, waiting)?;
+                }
+            }
+            RequestStatus::Failed | RequestStatus::Cancelled => {
+                let is_over = view.status == RequestStatus::Cancelled;
+                for (id, waiting) in users_who_wait(unit, &slot)? {
+                    go_without(unit, id, waiting, is_over)?;
+                }
+            }
+            _ => {}
+        }
+    }
+    if view.verb == Verb::Deprovision && view.status == RequestStatus::Cancelled {
+        // What is taken back as a whole is taken back in its parts, as far as they have not begun.
+        for part in &view.sub_requests {
+            let Some(part) = unit.view::<RequestView>(&part.to_string()) else { continue };
+            let now = unit.now();
+            if unit.load::<Subscription>(part.subscription).waiting(part.id, now).is_some() {
+                let command = SubscriptionCommand::Cancel(Some(part.id));
+                unit.because(None, None);
+                unit.execute::<Subscription>(part.subscription, &part.path, command)?;
+            }
+        }
+    }
+    match view.parent {
+        Some(parent) => settle(unit, parent),
+        None => Ok(()),
+    }
+}
+
+/// The requests of a customer's users that wait for the customer's, or for their day, on which it was to be there.
+fn users_who_wait(
+    unit: &mut Unit<'_>,
+    customers: &SubscriptionView,
+) -> Result<Vec<(SubscriptionId, CommandId)>, Stop> {
+    let sold = Sold::find(unit, customers.service.as_str());
+    if !sold.is_some_and(|sold| sold.definition.level == Level::User) {
+        return Ok(Vec::new());
+    }
+    let now = unit.now();
+    let mut slots = unit.below::<SubscriptionView>(&customers.path);
+    slots.retain(|view| view.service == customers.service && view.id != customers.id);
+    let mut waiting = Vec::new();
+    for view in slots {
+        let state = unit.load::<Subscription>(view.id);
+        let theirs = state.all_waiting(now).filter(|it| it.verb == Verb::Provision);
+        waiting.extend(theirs.map(|it| (view.id, it.request)));
+    }
+    ensure_few(waiting.len(), "users' requests that wait", "cancel some of them first")?;
+    Ok(waiting)
+}
+
+/// The customer's request failed, or is over: so is that of a user which waits for it.
+fn go_without(
+    unit: &mut Unit<'_>,
+    id: SubscriptionId,
+    request: CommandId,
+    is_over: bool,
+) -> Result<(), Stop> {
+    let Some(view) = unit.view::<SubscriptionView>(&id.to_string()) else { return Ok(()) };
+    let now = unit.now();
+    let due = unit.load::<Subscription>(id).standing_at(now).open.map(|open| open.request);
+    let detail = "The customer did not get the service.".to_owned();
+    let command = match (due == Some(request), is_over) {
+        (true, _) => SubscriptionCommand::Fail { request, detail },
+        (false, true) => SubscriptionCommand::Cancel(Some(request)),
+        // Until its day the customer's may be done after all.
+        (false, false) => return Ok(()),
+    };
+    unit.because(None, None);
+    unit.execute::<Subscription>(id, &view.path, command)
+}
+
+/// Lets a request go on that has waited for another.
+fn release(unit: &mut Unit<'_>, id: SubscriptionId, request: CommandId) -> Result<(), Stop> {
+    let Some(view) = unit.view::<SubscriptionView>(&id.to_string()) else { return Ok(()) };
+    let (now, process) = (unit.now(), subscriptions::process(unit, &view.service));
+    let from = unit.load::<Subscription>(id).outcome_at(request, now);
+    unit.because(from, None);
+    let command = SubscriptionCommand::Release { process, request };
+    unit.execute::<Subscription>(id, &view.path, command)
+}
+
+/// Lets a request go on once all of its parts are done; it fails where one was given up.
+pub(super) fn settle(unit: &mut Unit<'_>, request: CommandId) -> Result<(), Stop> {
+    let Some(view) = unit.view::<RequestView>(&request.to_string()) else { return Ok(()) };
+    if !(view.waits && view.status == RequestStatus::Requested) {
+        return Ok(());
+    }
+    let mut is_done = true;
+    let mut is_given_up = false;
+    for part in &view.sub_requests {
+        let Some(part) = unit.view::<RequestView>(&part.to_string()) else { continue };
+        is_done &= part.status == RequestStatus::Completed;
+        is_given_up |= part.status == RequestStatus::Cancelled;
+    }
+    if is_given_up {
+        let detail = "A part of this request was given up: somebody still has the service.";
+        let command = match view.effective_at <= unit.now() {
+            true => SubscriptionCommand::Fail { request, detail: detail.to_owned() },
+            false => SubscriptionCommand::Cancel(Some(request)),
+        };
+        unit.because(None, None);
+        return unit.execute::<Subscription>(view.subscription, &view.path, command);
+    }
+    if is_done { release(unit, view.subscription, request) } else { Ok(()) }
 }

@@ -1,6 +1,7 @@
 //! Provisioning, changing and deprovisioning.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use domain::effective::{self, Effective, resolve};
@@ -28,7 +29,7 @@ use super::organizations::ensure_active;
 use super::overrides::Above;
 use super::services::Sold;
 use super::users::ensure_user_active;
-use super::{billing_settings, lineage, offers, optional_moment, optional_reason, some_of};
+use super::{billing_settings, lineage, offers, optional_moment, optional_reason, ensure_few, some_of};
 use crate::error::Stop;
 use crate::resource::{RequestResource, SubscriptionResource};
 use crate::unit::Unit;
@@ -244,6 +245,7 @@ impl Recipient {
             id: unit.command_id(),
             subscription: SubscriptionId::of_slot(self.holder.id(), key, instance.as_deref()),
             instance,
+            parent: None,
             plan: RequestPlan {
                 key: plan.key.clone(),
                 name: plan.name.clone(),
@@ -260,7 +262,32 @@ impl Recipient {
                 version: sold.version,
             },
             user,
+            waits_for: None,
         })
+    }
+
+    /// Where a user's service needs that the customer holds it: the request that this one waits for, if the customer's
+    /// is still running.
+    fn customers_request(
+        &self,
+        unit: &mut Unit<'_>,
+        sold: &Sold,
+    ) -> Result<Option<CommandId>, Stop> {
+        if !(self.level() == Level::User && sold.definition.needs_customer()) {
+            return Ok(None);
+        }
+        let moment = unit.effective_at();
+        let slot = SubscriptionId::of_slot(self.customer.0, &sold.definition.key, None);
+        let customers = unit.load::<Subscription>(slot);
+        if customers.held_at(moment).is_some() {
+            return Ok(None);
+        }
+        let open = customers.standing_at(moment).open;
+        let running = open.filter(|it| it.verb == Verb::Provision && it.progress != Progress::Failed);
+        match running {
+            Some(open) => Ok(Some(open.request)),
+            None => Err(customer_lacks().into()),
+        }
     }
 
     /// Whether a property is one of what this holder has: one that a subscription can have a value of.
@@ -379,6 +406,14 @@ struct Wish<'a> {
     dated: bool,
 }
 
+/// A user's service needs the customer's.
+pub(super) fn customer_lacks() -> Refusal {
+    Refusal::conflict(
+        "customer_lacks",
+        "The customer has to hold this service before its users can; provision it to the customer first.",
+    )
+}
+
 /// What the caller wants to be filled in, by property.
 type Wishes = BTreeMap<String, InputDocument>;
 
@@ -407,13 +442,22 @@ pub(crate) fn slot(holder: &str, wish: &Input<Provision>) -> Option<Subscription
 }
 
 impl Sold {
-    /// A plan of this key that is for sale.
-    fn plan(&self, key: &str, faults: &mut Faults) -> Option<&Plan> {
+    /// A plan of this key that is for sale to somebody of a level.
+    fn plan(&self, key: &str, level: Level, faults: &mut Faults) -> Option<&Plan> {
         let plan = PlanKey::parse(key).and_then(|key| self.definition.plan(&key));
+        let known = || {
+            let fitting = self.on_sale().filter(|plan| self.definition.level_of(plan) == level);
+            fitting.map(|plan| plan.key.as_str()).collect::<Vec<_>>().join(", ")
+        };
         if plan.is_none() {
-            let known: Vec<_> = self.on_sale().map(|plan| plan.key.as_str()).collect();
-            let detail = format!("The service has no such plan; it has: {}.", known.join(", "));
+            let detail = format!("The service has no such plan; it has: {}.", known());
             faults.add("/plan", "unknown_plan", detail);
+        } else if plan.is_some_and(|plan| self.definition.level_of(plan) != level) {
+            let detail = match level {
+                Level::Customer => format!("This plan is for users; for customers there are: {}.", known()),
+                Level::User => format!("This plan is for customers; for users there are: {}.", known()),
+            };
+            faults.add("/plan", "other_level", detail);
         } else if plan.is_some_and(|plan| plan.retired) {
             faults.add("/plan", "plan_retired", "This plan is not sold any more.");
         }
@@ -424,8 +468,17 @@ impl Sold {
         self.definition.plans.iter().filter(|plan| !plan.retired)
     }
 
-    fn instance(&self, instance: Option<&str>, faults: &mut Faults) -> Option<String> {
-        match (self.definition.instancing, instance) {
+    fn instance(
+        &self,
+        instance: Option<&str>,
+        level: Level,
+        faults: &mut Faults,
+    ) -> Option<String> {
+        // What a customer holds for its users is one.
+        let is_for_users = level != self.definition.level;
+        let instancing =
+            if is_for_users { Instancing::Single } else { self.definition.instancing };
+        match (instancing, instance) {
             (Instancing::Single, None) => None,
             (Instancing::Single, Some(_)) => {
                 let detail = "There is only one of this service for each holder; leave this out.";
@@ -490,15 +543,17 @@ fn provision(unit: &mut Unit<'_>, holder: Holder, body: Input<Provision>) -> Res
         faults.check()?;
         unreachable!("a fault was noted")
     };
-    if sold.definition.level != recipient.level() {
+    let is_for_users = recipient.level() == Level::Customer && sold.definition.needs_customer();
+    if sold.definition.level != recipient.level() && !is_for_users {
         let detail = match sold.definition.level {
             Level::Customer => "This service is provisioned to customers, not to users.",
             Level::User => "This service is provisioned to users, not to customers.",
         };
         faults.add("/service", "other_level", detail);
     }
-    let plan = sold.plan(&body.plan, &mut faults).cloned();
-    let instance = sold.instance(body.instance.as_deref(), &mut faults);
+    let level = if is_for_users { Level::Customer } else { sold.definition.level };
+    let plan = sold.plan(&body.plan, level, &mut faults).cloned();
+    let instance = sold.instance(body.instance.as_deref(), level, &mut faults);
     unit.because(from, reason);
     let moment = unit.effective_at();
     let slot = SubscriptionId::of_slot(holder.id(), &sold.definition.key, instance.as_deref());
@@ -507,6 +562,7 @@ fn provision(unit: &mut Unit<'_>, holder: Holder, body: Input<Provision>) -> Res
     if held.map(|held| held.plan) != plan.as_ref().map(|plan| &plan.key) {
         recipient.ensure_offered(unit, &sold, plan.as_ref(), &mut faults)?;
     }
+    let is_held = held.is_some();
     let inputs = recipient.fill_in(&sold.definition, &[], &body.properties, moment, &mut faults);
     let Some(plan) = plan else {
         faults.check()?;
@@ -515,9 +571,13 @@ fn provision(unit: &mut Unit<'_>, holder: Holder, body: Input<Provision>) -> Res
     let wished = &body.properties;
     let dated = from.is_some();
     let wish = Wish { sold: &sold, plan: &plan, instance, quantity, inputs, wished, dated };
-    let request = recipient.request(unit, wish, &mut faults)?;
+    let mut request = recipient.request(unit, wish, &mut faults)?;
     faults.check()?;
     recipient.ensure_can_hold(unit)?;
+    if !is_held && let Some(customers) = recipient.customers_request(unit, &sold)? {
+        request.waits_for = Some(customers);
+        request.dated = dated;
+    }
     let id = request.subscription;
     if let Some(max) = sold.definition.max_instances {
         recipient.ensure_room(unit, id, &sold.definition.key, max)?;
@@ -556,7 +616,7 @@ pub(crate) fn change(
     let quantity = quantity(body.quantity, now_held.map_or(1, |held| held.quantity), &mut faults);
     let sold = Sold::find(unit, held.service.key.as_str()).ok_or_else(Refusal::not_found)?;
     let plan = match (&body.plan, now_held) {
-        (Some(plan), _) => sold.plan(plan, &mut faults),
+        (Some(plan), _) => sold.plan(plan, recipient.level(), &mut faults),
         (None, Some(now_held)) => sold.definition.plan(now_held.plan),
         (None, None) => sold.definition.plan(&held.plan.key),
     };
@@ -616,18 +676,72 @@ pub(super) fn plainly(
     unit.because(from, reason);
     let process = process(unit, &held.service.key);
     let dated = from.is_some() && process == Process::Reported;
-    let wish = Asked { dated, process, request: unit.command_id() };
+    let request = unit.command_id();
+    let wish = Asked { dated, parent: None, process, request, waits: false };
     let command = match verb {
         Verb::Suspend => SubscriptionCommand::Suspend(wish),
         Verb::Resume => SubscriptionCommand::Resume(wish),
-        Verb::Deprovision | Verb::Provision | Verb::Change => SubscriptionCommand::Deprovision(wish),
+        Verb::Deprovision | Verb::Provision | Verb::Change => {
+            let moment = unit.effective_at();
+            let users = users_of(unit, &recipient, &held.service.key, moment)?;
+            if !users.is_empty() {
+                return deprovision_with_users(unit, id, &recipient, wish, &users);
+            }
+            SubscriptionCommand::Deprovision(wish)
+        }
     };
     ask(unit, id, &recipient.path, command)?;
     asked(unit, id)
 }
 
+/// What a customer's users have of a service at a moment or later, or have asked for, where they have it by the
+/// customer's.
+fn users_of(
+    unit: &mut Unit<'_>,
+    recipient: &Recipient,
+    service: &ServiceKey,
+    moment: DateTime<Utc>,
+) -> Result<Vec<Arc<SubscriptionView>>, Stop> {
+    let is_by_customer = Sold::find(unit, service.as_str())
+        .is_some_and(|sold| sold.definition.level == Level::User);
+    if !(recipient.level() == Level::Customer && is_by_customer) {
+        return Ok(Vec::new());
+    }
+    let mut held = unit.below::<SubscriptionView>(&recipient.path);
+    held.retain(|view| {
+        view.service == *service
+            && matches!(view.holder, Holder::User(_))
+            && is_to_end_from(unit, view, moment)
+    });
+    held.sort_by_key(|view| (view.holder.id(), view.id));
+    ensure_few(held.len(), "users' subscriptions", "deprovision those of some users first")?;
+    Ok(held)
+}
+
+/// Takes a service away from a customer's users first, and then from the customer: one request, with a part for each.
+fn deprovision_with_users(
+    unit: &mut Unit<'_>,
+    id: SubscriptionId,
+    recipient: &Recipient,
+    wish: Asked,
+    users: &[Arc<SubscriptionView>],
+) -> Result<Reply, Stop> {
+    unit.permit(Permission::RemoveFromUsers, &recipient.path)?;
+    let (moment, reason) = (unit.effective_at(), unit.reason().cloned());
+    let command = SubscriptionCommand::Deprovision(Asked { waits: true, ..wish });
+    ask(unit, id, &recipient.path, command)?;
+    if unit.has_decided() {
+        for view in users {
+            end_from(unit, view, moment, Some(wish.request), reason.as_ref())?;
+        }
+        unit.because(Some(moment), reason);
+        super::requests::settle(unit, wish.request)?;
+    }
+    asked(unit, id)
+}
+
 /// Who does the work of a service, as it is sold now.
-fn process(unit: &mut Unit<'_>, service: &ServiceKey) -> Process {
+pub(super) fn process(unit: &mut Unit<'_>, service: &ServiceKey) -> Process {
     Sold::find(unit, service.as_str()).map(|sold| sold.definition.process).unwrap_or_default()
 }
 
@@ -680,8 +794,13 @@ fn asked(unit: &mut Unit<'_>, id: SubscriptionId) -> Result<Reply, Stop> {
 
 /// Whether anything is held, is to be held later, or is asked for.
 pub(crate) fn is_to_end(unit: &mut Unit<'_>, view: &SubscriptionView) -> bool {
+    let now = unit.now();
+    is_to_end_from(unit, view, now)
+}
+
+fn is_to_end_from(unit: &mut Unit<'_>, view: &SubscriptionView, moment: DateTime<Utc>) -> bool {
     let subscription = unit.load::<Subscription>(view.id);
-    !subscription.ends_from(unit.now()).is_empty() || !subscription.open().is_empty()
+    !subscription.ends_from(moment).is_empty() || !subscription.open().is_empty()
 }
 
 /// Takes away what is held and what is to be held later, each by a request of its own; what is only asked for is taken
@@ -692,9 +811,20 @@ pub(crate) fn end(
     reason: Option<&String>,
 ) -> Result<(), Stop> {
     let now = unit.now();
+    end_from(unit, view, now, None, reason)
+}
+
+/// The same from a moment on, as parts of a request.
+fn end_from(
+    unit: &mut Unit<'_>,
+    view: &SubscriptionView,
+    from: DateTime<Utc>,
+    parent: Option<CommandId>,
+    reason: Option<&String>,
+) -> Result<(), Stop> {
     unit.because(None, reason.cloned());
     for open in unit.load::<Subscription>(view.id).open() {
-        let is_removal = open.verb == Verb::Deprovision && open.effective_at <= now;
+        let is_removal = open.verb == Verb::Deprovision && open.effective_at <= from;
         let command = match open.progress {
             _ if is_removal => continue,
             Progress::Requested => SubscriptionCommand::Cancel(Some(open.request)),
@@ -710,11 +840,12 @@ pub(crate) fn end(
         unit.execute::<Subscription>(view.id, &view.path, command)?;
     }
     let process = process(unit, &view.service);
-    for moment in unit.load::<Subscription>(view.id).ends_from(now) {
+    for moment in unit.load::<Subscription>(view.id).ends_from(from) {
         unit.because(Some(moment), reason.cloned());
         // Where it ended before that by a change of plans, there is nothing to take away.
         if unit.load::<Subscription>(view.id).held_at(moment).is_some() {
-            let wish = Asked { dated: true, process, request: CommandId(unit.id()) };
+            let request = CommandId(unit.id());
+            let wish = Asked { dated: true, parent, process, request, waits: false };
             let command = SubscriptionCommand::Deprovision(wish);
             unit.execute::<Subscription>(view.id, &view.path, command)?;
         }

@@ -112,6 +112,9 @@ pub struct Open {
     pub request: CommandId,
     /// What was asked.
     pub verb: Verb,
+    /// Whether it waits for another request, about another subscription.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub waits: bool,
     /// What will be held, where it says so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub wish: Option<(PlanKey, u32)>,
@@ -134,7 +137,13 @@ pub enum Phase<'a> {
         dated: bool,
         /// All that it was built from, where it says what is to be held.
         built: Option<&'a Request>,
+        /// The request that it is a part of.
+        parent: Option<CommandId>,
+        /// See [`Open::waits`].
+        waits: bool,
     },
+    /// It waits no longer.
+    Released,
     /// Work began.
     Started,
     /// It is done.
@@ -181,16 +190,23 @@ impl Desk {
     ) {
         let request = event.request();
         let progress = match event.phase() {
-            Phase::Asked { verb, dated, built } => {
+            Phase::Asked { verb, dated, built, waits, .. } => {
                 let wish = built.map(|built| (built.plan.key.clone(), built.quantity));
                 let progress = Progress::Requested;
-                let open = Open { dated, effective_at, position, progress, request, verb, wish };
+                let open =
+                    Open { dated, effective_at, position, progress, request, verb, waits, wish };
                 let place = self.0.partition_point(|other| other.effective_at <= effective_at);
                 self.0.insert(place, open);
                 return;
             }
             Phase::Done | Phase::Withdrawn => {
                 self.0.retain(|open| open.request != request);
+                return;
+            }
+            Phase::Released => {
+                if let Some(open) = self.0.iter_mut().find(|open| open.request == request) {
+                    open.waits = false;
+                }
                 return;
             }
             Phase::Started => Progress::InProgress,

@@ -22,6 +22,7 @@ fn request(plan: &str, quantity: u32) -> Request {
         dated: false,
         id: NAMES,
         instance: None,
+        parent: None,
         plan: RequestPlan {
             key: PlanKey::parse(plan).unwrap(),
             name: plan.to_owned(),
@@ -39,6 +40,7 @@ fn request(plan: &str, quantity: u32) -> Request {
             version: 1,
         },
         user: None,
+        waits_for: None,
     }
 }
 
@@ -58,10 +60,13 @@ fn deprovisioned() -> SubscriptionEvent {
     SubscriptionEvent::Deprovisioned { request: NAMES }
 }
 
+fn removal_requested() -> SubscriptionEvent {
+    SubscriptionEvent::DeprovisionRequested { parent: None, request: NAMES, waits: false }
+}
+
 /// It was taken away.
 fn removed(day: u32) -> [(u32, SubscriptionEvent); 2] {
-    let requested = SubscriptionEvent::DeprovisionRequested { request: NAMES };
-    [(day, requested), (day, deprovisioned())]
+    [(day, removal_requested()), (day, deprovisioned())]
 }
 
 /// One fact after the other.
@@ -70,7 +75,7 @@ fn told<const N: usize>(parts: [&[(u32, SubscriptionEvent)]; N]) -> Vec<(u32, Su
 }
 
 fn asking(process: Process) -> Asked {
-    Asked { dated: false, process, request: NAMES }
+    Asked { dated: false, parent: None, process, request: NAMES, waits: false }
 }
 
 fn deprovision() -> SubscriptionCommand {
@@ -148,7 +153,7 @@ fn what_is_held_and_what_is_to_begin_has_to_be_ended() {
 #[test]
 fn taking_away_twice_is_one_fact() {
     given::<Subscription>([(1, provisioned("a", 1))]).when(2, deprovision()).then([
-        SubscriptionEvent::DeprovisionRequested { request: NAMES },
+        removal_requested(),
         SubscriptionEvent::DeprovisionStarted { request: NAMES },
         deprovisioned(),
     ]);
@@ -191,7 +196,7 @@ fn only_outcomes_bill() {
     let billed = [
         (provisioned("a", 2), Change::Provisioned { plan: plan(), quantity: 2 }),
         (changed("a", 3), Change::Changed { plan: plan(), quantity: 3 }),
-        (SubscriptionEvent::DeprovisionRequested { request: NAMES }, Change::Deprovisioned),
+        (removal_requested(), Change::Deprovisioned),
     ];
     for (event, change) in billed {
         assert_eq!(event.change(), Some(change));
@@ -576,4 +581,42 @@ fn every_verb_in_every_status() {
             }
         }
     }
+}
+
+#[test]
+fn what_waits_for_another_request_is_begun_once_that_is_done() {
+    let waits_for = Some(CommandId(Uuid::from_u128(77)));
+    let SubscriptionCommand::Provision(asked) = reported(Verb::Provision, 1) else { unreachable!() };
+    for process in [Process::Immediate, Process::Reported] {
+        let mut asked = Request { waits_for, ..asked.clone() };
+        asked.service.process = process;
+        let story = Story::default().on(1, SubscriptionCommand::Provision(asked));
+        assert_eq!(story.status(), Status::Requested);
+        assert_eq!(story.refused(2, start(1)), "waits");
+        let request = CommandId(Uuid::from_u128(1));
+        let release = SubscriptionCommand::Release { process, request };
+        let released = story.clone().then(release.clone());
+        assert_eq!(released.state.decide(release.clone(), november(3)), Ok(vec![]));
+        let done = match process {
+            Process::Immediate => released,
+            Process::Reported => released.then(start(1)).then(complete(1)),
+        };
+        assert_eq!(done.status(), Status::Provisioned);
+        // Where that fails, so does this; once it is done after all, this has to be asked again.
+        let failed = story.then(fail(1)).then(release);
+        assert_eq!((failed.status(), failed.held_on(9)), (Status::Failed, None));
+        let again = failed.then(SubscriptionCommand::Retry).then(start(1)).then(complete(1));
+        assert_eq!(again.status(), Status::Provisioned);
+    }
+}
+
+#[test]
+fn a_removal_that_waits_for_others_has_ended_what_is_charged_already() {
+    let asked = Asked { waits: true, ..asking(Process::Immediate) };
+    let story = Story::default()
+        .on(1, SubscriptionCommand::Provision(request("a", 1)))
+        .on(5, SubscriptionCommand::Deprovision(asked));
+    assert_eq!((story.status(), story.held_on(5)), (Status::Requested, None));
+    let release = SubscriptionCommand::Release { process: Process::Immediate, request: NAMES };
+    assert_eq!(story.then(release).status(), Status::NotProvisioned);
 }

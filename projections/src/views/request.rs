@@ -38,6 +38,15 @@ pub struct RequestView {
     pub status: RequestStatus,
     /// Why it failed, where it did.
     pub detail: Option<String>,
+    /// The request that it is a part of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent: Option<CommandId>,
+    /// Its parts, in the order of asking.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sub_requests: Vec<CommandId>,
+    /// Whether it waits for another request.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub waits: bool,
     /// Of which slot.
     pub subscription: SubscriptionId,
     /// Whose.
@@ -89,10 +98,13 @@ impl View for RequestView {
         let Event::Subscription(happened) = &event.event else {
             return vec![];
         };
-        vec![match happened.phase() {
-            Phase::Asked { .. } => Touch::fresh(happened.request()),
-            _ => Touch::existing(happened.request()),
-        }]
+        match happened.phase() {
+            Phase::Asked { parent, .. } => {
+                let own = Touch::fresh(happened.request());
+                std::iter::once(own).chain(parent.map(Touch::existing)).collect()
+            }
+            _ => vec![Touch::existing(happened.request())],
+        }
     }
 
     fn evolve(before: Option<Self>, event: &Recorded) -> Option<Self> {
@@ -100,12 +112,20 @@ impl View for RequestView {
             return before;
         };
         let view = match (happened.phase(), before) {
-            (Phase::Asked { verb, built, .. }, _) => {
+            // What it is a part of is there already.
+            (Phase::Asked { .. }, Some(mut parent)) => {
+                parent.sub_requests.push(happened.request());
+                return Some(parent);
+            }
+            (Phase::Asked { verb, built, parent, waits, .. }, None) => {
                 return Some(Self {
                     id: happened.request(),
                     verb,
                     status: RequestStatus::Requested,
                     detail: None,
+                    parent,
+                    sub_requests: Vec::new(),
+                    waits,
                     subscription: event.stream.split_once('-')?.1.parse().ok()?,
                     path: event.path.clone(),
                     plan: built.map(|built| built.plan.key.clone()),
@@ -122,6 +142,7 @@ impl View for RequestView {
         };
         Some(match happened.phase() {
             Phase::Asked { .. } => view,
+            Phase::Released => Self { waits: false, ..view },
             Phase::Started => Self {
                 status: RequestStatus::InProgress,
                 started_at: Some(event.recorded_at.max(view.effective_at)),

@@ -330,7 +330,7 @@ impl View for SubscriptionView {
         match happened.phase() {
             Phase::Asked { verb, .. } => (view.request, view.verb) = (request, verb),
             Phase::Withdrawn => view.withdraw(request, event.position),
-            Phase::Started | Phase::Done | Phase::Failed | Phase::Retried => {}
+            Phase::Released | Phase::Started | Phase::Done | Phase::Failed | Phase::Retried => {}
         }
         view.desk.take_in(happened, event.effective_at, event.position);
         view.suspensions.take_in(happened, event.effective_at, event.position);

@@ -109,6 +109,7 @@ fn definition(properties: usize) -> Definition {
     };
     let plan = Plan {
         key: PlanKey::parse("plan").expect("letters"),
+        level: None,
         name: "Plan".to_owned(),
         price: None,
         properties: (0..properties).step_by(2).map(|it| (key(it), "plan".to_owned())).collect(),

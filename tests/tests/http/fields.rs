@@ -73,7 +73,7 @@ const OPEN: &[(&str, &str)] = &[
     ("Query", ""),
     (
         "Request",
-        "id uuid verb status detail planKey quantity properties ingredients requestedBy reason requestedAt \
+        "id uuid verb status detail waits parent subRequestCount subRequests planKey quantity properties ingredients requestedBy reason requestedAt \
          effectiveAt startedAt completedAt",
     ),
     ("ResolvedProperty", "key value overridden"),

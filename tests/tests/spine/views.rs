@@ -89,6 +89,7 @@ fn request(id: u128, key: &str, quantity: u32) -> Box<Request> {
         dated: false,
         id: CommandId(Uuid::from_u128(id)),
         instance: None,
+        parent: None,
         plan: RequestPlan {
             key: plan(key),
             name: key.to_owned(),
@@ -106,6 +107,7 @@ fn request(id: u128, key: &str, quantity: u32) -> Box<Request> {
         },
         subscription: SubscriptionId(Uuid::from_u128(SLOT)),
         user: None,
+        waits_for: None,
     })
 }
 
@@ -120,7 +122,7 @@ impl Events {
                 SubscriptionEvent::Changed { plan, quantity, request: id }
             }
             Change::Deprovisioned => {
-                let requested = SubscriptionEvent::DeprovisionRequested { request: id };
+                let requested = removal_requested(id);
                 self.record(&slot(), at, requested.into());
                 SubscriptionEvent::Deprovisioned { request: id }
             }
@@ -140,6 +142,10 @@ impl Events {
     fn timeline(&self) -> Timeline {
         Timeline::new(self.0.iter().filter_map(ledger::fact))
     }
+}
+
+fn removal_requested(request: CommandId) -> SubscriptionEvent {
+    SubscriptionEvent::DeprovisionRequested { parent: None, request, waits: false }
 }
 
 fn provisioned(key: &str) -> Change {
@@ -315,7 +321,7 @@ fn a_holding_counts_who_holds_whatever_the_order_of_arrival() {
                     };
                     SubscriptionEvent::RequestReset { request: last.request() }
                 }
-                _ => SubscriptionEvent::DeprovisionRequested { request: id },
+                _ => removal_requested(id),
             };
             events.record(stream, at, event.into());
             let event = events.0.last().expect("just recorded");
