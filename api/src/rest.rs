@@ -11,6 +11,7 @@ pub mod roles;
 pub mod services;
 pub mod session;
 pub mod subscriptions;
+pub mod table;
 pub mod users;
 
 use std::convert::Infallible;
@@ -107,6 +108,7 @@ fn routes() -> OpenApiRouter<App> {
         .routes(routes!(services::schema_of_definition))
         .routes(routes!(subscriptions::list_of_customer, subscriptions::provision_to_customer))
         .routes(routes!(subscriptions::list_of_user, subscriptions::provision_to_user))
+        .routes(routes!(subscriptions::provision_to_many))
         .routes(routes!(subscriptions::get_subscription))
         .routes(routes!(subscriptions::change_subscription))
         .routes(routes!(subscriptions::deprovision_subscription))

@@ -8,7 +8,7 @@ use domain::user::Proof;
 use crate::error::Stop;
 use crate::unit::Unit;
 use crate::usecase::{
-    definition, installation, lifecycle, offers, organizations, overrides, requests, roles,
+    bulk, definition, installation, lifecycle, offers, organizations, overrides, requests, roles,
     services, subscriptions, users,
 };
 use crate::{Input, Reply};
@@ -222,6 +222,13 @@ pub enum Command {
         /// What was sent.
         body: Input<subscriptions::ChangeSubscription>,
     },
+    /// Assign a service to many users of a customer.
+    ProvisionToMany {
+        /// Whose users.
+        customer: String,
+        /// What was sent.
+        body: Input<bulk::Many>,
+    },
     /// Take a service away.
     Deprovision {
         /// Which.
@@ -375,6 +382,7 @@ impl Command {
             Self::ProvisionToUser { user, body } => {
                 subscriptions::provision_to_user(unit, &user, body)
             }
+            Self::ProvisionToMany { customer, body } => bulk::provision(unit, &customer, body),
             Self::ChangeSubscription { id, body } => subscriptions::change(unit, &id, body),
             Self::Deprovision { id, body } => subscriptions::deprovision(unit, &id, body),
             Self::Suspend { id, body } => requests::suspend(unit, &id, body),

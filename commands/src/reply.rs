@@ -59,6 +59,17 @@ impl Reply {
         }
     }
 
+    /// Something new is there; of what has no version.
+    #[must_use]
+    pub fn created_unversioned(location: String, resource: &impl Serialize) -> Self {
+        Self {
+            outcome: Outcome::Created,
+            location: Some(location),
+            version: None,
+            body: json(resource),
+        }
+    }
+
     /// Somebody will do it: this is the request.
     #[must_use]
     pub fn accepted(location: String, resource: &impl Serialize) -> Self {

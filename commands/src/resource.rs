@@ -569,8 +569,8 @@ pub struct RequestResource {
     pub status: projections::views::RequestStatus,
     /// Why it failed, where it did.
     pub detail: Option<String>,
-    /// Of which subscription.
-    pub subscription_id: Uuid,
+    /// Of which subscription; none where it is for many, each of which is a part of it.
+    pub subscription_id: Option<Uuid>,
     /// Whether it waits for another request: the customer's, or those of its users.
     pub waits: bool,
     /// The request that it is a part of.
@@ -608,7 +608,7 @@ pub struct SubRequestResource {
     /// Why it failed, where it did.
     pub detail: Option<String>,
     /// Of which subscription.
-    pub subscription_id: Uuid,
+    pub subscription_id: Option<Uuid>,
 }
 
 impl SubRequestResource {
@@ -619,7 +619,7 @@ impl SubRequestResource {
             id: view.id.0,
             status: view.status_at(now),
             detail: view.detail.clone(),
-            subscription_id: view.subscription.0,
+            subscription_id: view.subscription.map(|id| id.0),
         }
     }
 }
@@ -637,7 +637,7 @@ impl RequestResource {
             verb: view.verb,
             status: view.status_at(now),
             detail: view.detail.clone(),
-            subscription_id: view.subscription.0,
+            subscription_id: view.subscription.map(|id| id.0),
             waits: view.waits,
             parent_id: view.parent.map(|parent| parent.0),
             sub_requests: Vec::new(),

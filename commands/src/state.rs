@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use domain::Decider;
 use domain::billing_calendar::BillingCalendar;
+use domain::bulk::Bulk;
 use domain::event::{Event, Recorded};
 use domain::organization::Organization;
 use domain::permission::CustomPermission;
@@ -98,6 +99,7 @@ macro_rules! deciders {
 
 deciders! {
     billing_calendars: BillingCalendar,
+    bulks: Bulk,
     organizations: Organization,
     permissions: CustomPermission,
     roles: Role,

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use crate::billing_calendar::BillingCalendarEvent;
+use crate::bulk::BulkEvent;
 use crate::organization::OrganizationEvent;
 use crate::permission::PermissionEvent;
 use crate::role::RoleEvent;
@@ -32,6 +33,8 @@ pub enum Event {
     Subscription(SubscriptionEvent),
     /// About a seller's billing periods.
     BillingCalendar(BillingCalendarEvent),
+    /// About a request for many.
+    Bulk(BulkEvent),
     /// About a role that an organisation made.
     Role(RoleEvent),
     /// About a permission of the installation's own.
@@ -62,6 +65,7 @@ impl Event {
             Self::Service(event) => serde_json::to_string(event),
             Self::Subscription(event) => serde_json::to_string(event),
             Self::BillingCalendar(event) => serde_json::to_string(event),
+            Self::Bulk(event) => serde_json::to_string(event),
             Self::Role(event) => serde_json::to_string(event),
             Self::CustomPermission(event) => serde_json::to_string(event),
         }
@@ -92,6 +96,7 @@ impl Event {
             "service" => tagged(kind, payload).map(Self::Service),
             "subscription" => tagged(kind, payload).map(Self::Subscription),
             "billing_calendar" => tagged(kind, payload).map(Self::BillingCalendar),
+            "bulk" => tagged(kind, payload).map(Self::Bulk),
             "role" => tagged(kind, payload).map(Self::Role),
             "permission" => tagged(kind, payload).map(Self::CustomPermission),
             _ => return Err(Undecodable::Kind(kind.to_owned())),
@@ -301,6 +306,7 @@ impl Recorded {
             | Event::Service(_)
             | Event::Subscription(_)
             | Event::BillingCalendar(_)
+            | Event::Bulk(_)
             | Event::Role(_)
             | Event::CustomPermission(_) => None,
         }
@@ -377,6 +383,8 @@ pub fn readable(kind: &str, schema: u32) -> Result<(), Undecodable> {
 /// Every kind of event there is. A test compares it with the golden lines.
 pub const KINDS: &[&str] = &[
     "billing_calendar.set",
+    "bulk.completed",
+    "bulk.requested",
     "organization.created",
     "organization.deleted",
     "organization.deprovisioned",

@@ -4,6 +4,7 @@
 pub mod authority;
 pub mod billing;
 pub mod billing_calendar;
+pub mod bulk;
 pub mod custom_fields;
 pub mod decider;
 pub mod effective;

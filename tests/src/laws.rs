@@ -173,7 +173,11 @@ async fn no_work_is_left(database: &Database) -> Result<()> {
     for row in database.fetch("select document from view_request", &[]).await? {
         let view: RequestView = serde_json::from_slice(row.bytes(0)?)?;
         let on_desk = on_desks.remove(&view.id);
-        let told = (view.subscription, view.status, view.verb, view.effective_at);
+        let Some(subscription) = view.subscription else {
+            ensure!(on_desk.is_none(), "{view:?}");
+            continue;
+        };
+        let told = (subscription, view.status, view.verb, view.effective_at);
         match view.status {
             RequestStatus::Completed | RequestStatus::Cancelled => {
                 ensure!(on_desk.is_none(), "request {} is {:?}, and open", view.id, view.status);

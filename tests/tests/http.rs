@@ -7,6 +7,7 @@ mod http {
     mod access;
     mod assigned;
     mod bills;
+    mod bulk;
     mod contract;
     mod credentials;
     mod feeds;

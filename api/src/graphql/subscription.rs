@@ -497,7 +497,10 @@ impl Request {
 
     /// Of which subscription.
     async fn subscription(&self, context: &Context<'_>) -> Resolved<Option<Subscription>> {
-        Subscription::of(reading(context), self.0.subscription).await
+        match self.0.subscription {
+            Some(id) => Subscription::of(reading(context), id).await,
+            None => Ok(None),
+        }
     }
 
     /// The key of the plan that was asked for; none where it says nothing about plans.

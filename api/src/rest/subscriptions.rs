@@ -7,6 +7,7 @@ use commands::Command;
 use commands::resource::{
     RequestResource, SubRequestResource, SubscriptionResource, WhyNot,
 };
+use commands::usecase::bulk::{Many, ProvisionToMany};
 use commands::usecase::organizations::Because;
 use commands::usecase::requests::{CancelRequest, FailRequest, Report};
 use commands::usecase::subscriptions::{ChangeSubscription, Deprovision, Provision};
@@ -18,7 +19,7 @@ use projections::views::{Holder, OrganizationView, RequestView, SubscriptionView
 use super::call::{Answer, Call, CommandParameters, Reader, resource};
 use super::events::shown_request;
 use super::list::{ListParameters, ListResource, page};
-use super::{Parameters, Path};
+use super::{Parameters, Path, table};
 use crate::actions;
 use crate::app::App;
 use crate::problem::Problem;
@@ -136,6 +137,28 @@ pub async fn provision_to_user(
 ) -> Answer {
     let body = call.input()?;
     call.command(&app, Command::ProvisionToUser { user, body }).await
+}
+
+/// Provisions a user service to many users of a customer, or to none of them where one cannot have it: one request, with a
+/// part for each. As a body of the type `text/csv` each line says what one user is to have: its first line names the
+/// columns, which are `user`, `service`, `plan`, and as needed `quantity`, `instance`, `effectiveAt`, `reason` and
+/// `properties.KEY`.
+#[utoipa::path(post, path = "/api/v2/customers/{id}/users/subscriptions", tag = "Subscriptions",
+    params(("id" = String, Path), CommandParameters),
+    request_body(content((ProvisionToMany = "application/json"), (String = "text/csv"))),
+    responses(
+        (status = 201, body = RequestResource, description = "Provisioned"),
+        (status = 202, body = RequestResource, description = "Asked for; what comes of it is reported")))]
+pub async fn provision_to_many(
+    State(app): State<App>,
+    Path(customer): Path<String>,
+    call: Call,
+) -> Answer {
+    let body = match call.csv() {
+        Some(text) => table::many(text),
+        None => call.input::<ProvisionToMany>()?.map(Many::from),
+    };
+    call.command(&app, Command::ProvisionToMany { customer, body }).await
 }
 
 /// Shows a subscription.

@@ -1,5 +1,6 @@
 //! Going on with what was asked: retry, cancel, reset; and reporting what came of it.
 
+use domain::bulk::{Bulk, BulkCommand};
 use domain::permission::Permission;
 use domain::service::Level;
 use domain::subscription::{Act, Subscription, SubscriptionCommand, Verb};
@@ -160,7 +161,10 @@ pub(crate) fn report(unit: &mut Unit<'_>, request: &str, report: Report) -> Resu
     let key = request.to_string();
     let view = unit.view::<RequestView>(&key).ok_or_else(Refusal::not_found)?;
     unit.permit(Permission::ReportRequests, &view.path)?;
-    let (id, now) = (view.subscription, unit.now());
+    let now = unit.now();
+    let id = view.subscription.ok_or_else(|| {
+        Refusal::conflict("for_many", "This request is for many; report about its parts.")
+    })?;
     let (command, from, reason) = match report {
         Report::Started(body) => {
             (SubscriptionCommand::Start(request), None, take_reason(unit, body)?)
@@ -191,7 +195,8 @@ pub(crate) fn report(unit: &mut Unit<'_>, request: &str, report: Report) -> Resu
 /// Goes on with the requests that waited for one that has come to an end.
 fn follow(unit: &mut Unit<'_>, request: CommandId) -> Result<(), Stop> {
     let Some(view) = unit.view::<RequestView>(&request.to_string()) else { return Ok(()) };
-    let Some(slot) = unit.view::<SubscriptionView>(&view.subscription.to_string()) else {
+    let Some(subscription) = view.subscription else { return Ok(()) };
+    let Some(slot) = unit.view::<SubscriptionView>(&subscription.to_string()) else {
         return Ok(());
     };
     let is_customers = matches!(slot.holder, Holder::Customer(_));
@@ -215,11 +220,12 @@ fn follow(unit: &mut Unit<'_>, request: CommandId) -> Result<(), Stop> {
         // What is taken back as a whole is taken back in its parts, as far as they have not begun.
         for part in &view.sub_requests {
             let Some(part) = unit.view::<RequestView>(&part.to_string()) else { continue };
+            let Some(id) = part.subscription else { continue };
             let now = unit.now();
-            if unit.load::<Subscription>(part.subscription).waiting(part.id, now).is_some() {
+            if unit.load::<Subscription>(id).waiting(part.id, now).is_some() {
                 let command = SubscriptionCommand::Cancel(Some(part.id));
                 unit.because(None, None);
-                unit.execute::<Subscription>(part.subscription, &part.path, command)?;
+                unit.execute::<Subscription>(id, &part.path, command)?;
             }
         }
     }
@@ -285,16 +291,25 @@ fn release(unit: &mut Unit<'_>, id: SubscriptionId, request: CommandId) -> Resul
 /// Lets a request go on once all of its parts are done; it fails where one was given up.
 pub(super) fn settle(unit: &mut Unit<'_>, request: CommandId) -> Result<(), Stop> {
     let Some(view) = unit.view::<RequestView>(&request.to_string()) else { return Ok(()) };
-    if !(view.waits && view.status == RequestStatus::Requested) {
+    let is_for_many = view.subscription.is_none() && view.status == RequestStatus::InProgress;
+    if !(is_for_many || view.waits && view.status == RequestStatus::Requested) {
         return Ok(());
     }
     let mut is_done = true;
     let mut is_given_up = false;
     for part in &view.sub_requests {
         let Some(part) = unit.view::<RequestView>(&part.to_string()) else { continue };
-        is_done &= part.status == RequestStatus::Completed;
-        is_given_up |= part.status == RequestStatus::Cancelled;
+        let is_cancelled = part.status == RequestStatus::Cancelled;
+        is_done &= part.status == RequestStatus::Completed || is_for_many && is_cancelled;
+        is_given_up |= is_cancelled;
     }
+    let Some(subscription) = view.subscription else {
+        if is_done {
+            unit.because(None, None);
+            unit.execute::<Bulk>(request, &view.path, BulkCommand::Complete)?;
+        }
+        return Ok(());
+    };
     if is_given_up {
         let detail = "A part of this request was given up: somebody still has the service.";
         let command = match view.effective_at <= unit.now() {
@@ -302,7 +317,7 @@ pub(super) fn settle(unit: &mut Unit<'_>, request: CommandId) -> Result<(), Stop
             false => SubscriptionCommand::Cancel(Some(request)),
         };
         unit.because(None, None);
-        return unit.execute::<Subscription>(view.subscription, &view.path, command);
+        return unit.execute::<Subscription>(subscription, &view.path, command);
     }
-    if is_done { release(unit, view.subscription, request) } else { Ok(()) }
+    if is_done { release(unit, subscription, request) } else { Ok(()) }
 }

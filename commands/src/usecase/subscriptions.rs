@@ -528,6 +528,16 @@ pub(crate) fn provision_to_user(
 }
 
 fn provision(unit: &mut Unit<'_>, holder: Holder, body: Input<Provision>) -> Result<Reply, Stop> {
+    provision_part(unit, holder, body, None)
+}
+
+/// Provisions, as a part of a request for many where one is named.
+pub(super) fn provision_part(
+    unit: &mut Unit<'_>,
+    holder: Holder,
+    body: Input<Provision>,
+    parent: Option<CommandId>,
+) -> Result<Reply, Stop> {
     let recipient = Recipient::new(unit, holder)?;
     unit.permit(recipient.permission(Verb::Provision), &recipient.path)?;
     let body = unit.take(body)?;
@@ -573,6 +583,9 @@ fn provision(unit: &mut Unit<'_>, holder: Holder, body: Input<Provision>) -> Res
     let wish = Wish { sold: &sold, plan: &plan, instance, quantity, inputs, wished, dated };
     let mut request = recipient.request(unit, wish, &mut faults)?;
     faults.check()?;
+    if parent.is_some() {
+        (request.id, request.parent) = (CommandId(unit.id()), parent);
+    }
     recipient.ensure_can_hold(unit)?;
     if !is_held && let Some(customers) = recipient.customers_request(unit, &sold)? {
         request.waits_for = Some(customers);

@@ -527,6 +527,19 @@ fn ensure_login_is_free(unit: &mut Unit<'_>, id: UserId, login: &Address) -> Res
     Ok(())
 }
 
+/// The user who has a login.
+pub(super) fn by_login(unit: &mut Unit<'_>, login: &Address) -> Result<Option<UserId>, Stop> {
+    let hashes = unit.vault().logins(login);
+    for hash in &hashes {
+        let Some(name) = unit.view::<NameView>(&login_key(hash)) else { continue };
+        let owner = UserId(name.owner);
+        if has_login(unit, owner, &hashes)? {
+            return Ok(Some(owner));
+        }
+    }
+    Ok(None)
+}
+
 /// Whether somebody who took a login once has it still.
 fn has_login(unit: &mut Unit<'_>, id: UserId, hashes: &[LoginHash]) -> Result<bool, Stop> {
     let user = unit.load::<User>(id);

@@ -75,6 +75,7 @@ impl View for OrganizationView {
             | Event::Service(_)
             | Event::Subscription(_)
             | Event::BillingCalendar(_)
+            | Event::Bulk(_)
             | Event::Role(_)
             | Event::CustomPermission(_) => vec![],
         }
@@ -132,6 +133,7 @@ impl View for OrganizationView {
             | Event::Service(_)
             | Event::Subscription(_)
             | Event::BillingCalendar(_)
+            | Event::Bulk(_)
             | Event::Role(_)
             | Event::CustomPermission(_) => {}
         }

@@ -1,6 +1,7 @@
 //! Requests: what came of asking.
 
 use chrono::{DateTime, Utc};
+use domain::bulk::{Bulk, BulkEvent};
 use domain::event::{Actor, Event, Recorded};
 use domain::subscription::{Phase, Subscription, Verb};
 use domain::{CommandId, Decider, PlanKey, SubscriptionId, TenantPath};
@@ -47,8 +48,8 @@ pub struct RequestView {
     /// Whether it waits for another request.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub waits: bool,
-    /// Of which slot.
-    pub subscription: SubscriptionId,
+    /// Of which slot; none where it is for many.
+    pub subscription: Option<SubscriptionId>,
     /// Whose.
     pub path: TenantPath,
     /// The plan that was asked for; none for a deprovisioning.
@@ -84,7 +85,32 @@ impl RequestView {
     /// The stream that has its events.
     #[must_use]
     pub fn stream(&self) -> String {
-        format!("{}-{}", Subscription::CATEGORY, self.subscription)
+        match self.subscription {
+            Some(id) => format!("{}-{id}", Subscription::CATEGORY),
+            None => format!("{}-{}", Bulk::CATEGORY, self.id),
+        }
+    }
+
+    fn of_many(id: CommandId, event: &Recorded) -> Self {
+        Self {
+            id,
+            verb: Verb::Provision,
+            status: RequestStatus::InProgress,
+            detail: None,
+            parent: None,
+            sub_requests: Vec::new(),
+            waits: false,
+            subscription: None,
+            path: event.path.clone(),
+            plan: None,
+            quantity: None,
+            requested_by: event.actor,
+            reason: event.reason.clone(),
+            requested_at: event.recorded_at,
+            effective_at: event.effective_at,
+            started_at: Some(event.recorded_at),
+            completed_at: None,
+        }
     }
 }
 
@@ -95,8 +121,11 @@ impl View for RequestView {
     held_in!(requests);
 
     fn touched(event: &Recorded) -> Vec<Touch> {
-        let Event::Subscription(happened) = &event.event else {
-            return vec![];
+        let happened = match &event.event {
+            Event::Subscription(happened) => happened,
+            Event::Bulk(BulkEvent::Requested { request }) => return vec![Touch::fresh(request)],
+            Event::Bulk(BulkEvent::Completed { request }) => return vec![Touch::existing(request)],
+            _ => return vec![],
         };
         match happened.phase() {
             Phase::Asked { parent, .. } => {
@@ -108,8 +137,19 @@ impl View for RequestView {
     }
 
     fn evolve(before: Option<Self>, event: &Recorded) -> Option<Self> {
-        let Event::Subscription(happened) = &event.event else {
-            return before;
+        let happened = match (&event.event, before.is_some()) {
+            (Event::Subscription(happened), _) => happened,
+            (Event::Bulk(BulkEvent::Requested { request }), _) => {
+                return Some(Self::of_many(*request, event));
+            }
+            (Event::Bulk(BulkEvent::Completed { .. }), true) => {
+                return before.map(|view| Self {
+                    status: RequestStatus::Completed,
+                    completed_at: Some(event.recorded_at),
+                    ..view
+                });
+            }
+            _ => return before,
         };
         let view = match (happened.phase(), before) {
             // What it is a part of is there already.
@@ -126,7 +166,7 @@ impl View for RequestView {
                     parent,
                     sub_requests: Vec::new(),
                     waits,
-                    subscription: event.stream.split_once('-')?.1.parse().ok()?,
+                    subscription: Some(event.stream.split_once('-')?.1.parse().ok()?),
                     path: event.path.clone(),
                     plan: built.map(|built| built.plan.key.clone()),
                     quantity: built.map(|built| built.quantity),
@@ -183,7 +223,7 @@ impl View for RequestView {
         };
         Index {
             path: self.path.to_string(),
-            owner: self.subscription.to_string(),
+            owner: self.subscription.map(|id| id.to_string()).unwrap_or_default(),
             kind: status.to_owned(),
             sort: format!("{}{}", self.path, self.id),
             since: since.timestamp_micros(),

@@ -134,6 +134,12 @@ const ROUTES: &[Row] = &[
         "users.manage",
         [400, 400, 400, 403, 403],
     ),
+    row(
+        "POST /api/v2/customers/{id}/users/subscriptions",
+        About::Customer,
+        "subscriptions.assign_to_users",
+        [400, 400, 400, 403, 403],
+    ),
     // Everybody may ask why; what, has to be said.
     row("GET /api/v2/explain", About::Nothing, "", [400; 5]),
     row("GET /api/v2/events", About::Nothing, "events.view", [200, 200, 200, 403, 403]),
