@@ -4,7 +4,9 @@
 use std::sync::Once;
 
 use chrono::{DateTime, Duration, Utc};
+use commands::usecase::bulk::{Many, ProvisionToMany};
 use commands::usecase::organizations::Because;
+use commands::usecase::requests::Report;
 use commands::usecase::users::NewCredential;
 use commands::{Caller, Command, Committed, Error, Idempotency, Input, ShapeFault, Submission};
 use domain::lifecycle::Transition;
@@ -83,6 +85,8 @@ pub struct History {
     organizations: Vec<(String, Kind)>,
     users: Vec<UserId>,
     subscriptions: Vec<String>,
+    /// Those whose work somebody has to report.
+    requests: Vec<String>,
     credentials: Vec<(UserId, TokenId)>,
     roles: Vec<String>,
     /// To whom which role was to be given.
@@ -109,6 +113,7 @@ impl History {
             organizations: Vec::new(),
             users: Vec::new(),
             subscriptions: Vec::new(),
+            requests: Vec::new(),
             credentials: Vec::new(),
             roles: Vec::new(),
             given: Vec::new(),
@@ -193,6 +198,11 @@ impl History {
             (["customers", id], _) => self.organizations.push(((*id).to_owned(), Kind::Customer)),
             (["resellers", id], _) => self.organizations.push(((*id).to_owned(), Kind::Reseller)),
             (["subscriptions", id], _) => self.subscriptions.push((*id).to_owned()),
+            (["requests", id], _) => {
+                self.requests.push((*id).to_owned());
+                let subscription = body["subscriptionId"].as_str().map(str::to_owned);
+                self.subscriptions.extend(subscription);
+            }
             (["roles", id], _) => self.roles.push((*id).to_owned()),
             _ => {}
         }
@@ -395,11 +405,9 @@ impl History {
                 body: self.provision(false),
             },
             720..810 => Command::ProvisionToUser { user: self.user(), body: self.provision(true) },
-            810..880 => self.change(),
-            880..930 => {
-                let body = json!({ "effectiveAt": self.moment(), "reason": self.reason() });
-                Command::Deprovision { id: self.subscription(), body: self.perhaps(body) }
-            }
+            810..845 => self.change(),
+            845..880 => self.report(),
+            880..930 => self.go_on(),
             930..955 => self.override_property(),
             955..975 => self.override_price(),
             975..985 => self.offer(),
@@ -732,6 +740,9 @@ impl History {
         if self.rng.random_bool(0.05) {
             body["level"] = "user".into();
         }
+        if self.rng.random_bool(0.1) {
+            body["process"] = self.one_of(&["immediate", "reported"]).into();
+        }
         let if_match = self.rng.random_bool(0.2).then(|| self.rng.random_range(1..6));
         Command::DraftService { key: key.to_owned(), body: self.perhaps(body), if_match }
     }
@@ -752,13 +763,16 @@ impl History {
             service = if to_user { "mail" } else { "backup" };
         }
         let chance = if is_multi(service) { 0.9 } else { 0.05 };
-        let plan = self.one_of(&["basic", "basic", "plus", "plus", "old", "none"]);
+        let mut plan = self.one_of(&["basic", "basic", "plus", "plus", "old", "none"]);
+        if !to_user && self.rng.random_bool(0.2) {
+            (service, plan) = ("desktop", "base");
+        }
         let quantity = self.quantity();
         let body = json!({
             "service": service,
             "plan": plan,
             "quantity": quantity,
-            "properties": if is_of_users(service) { json!({ LABEL: quantity }) } else { json!({}) },
+            "properties": if is_of_users(service) && to_user { json!({ LABEL: quantity }) } else { json!({}) },
             "instance": self.perhaps_of(chance, &["production", "staging", "tests ä", ""]),
             "effectiveAt": self.moment(),
             "reason": self.reason(),
@@ -774,6 +788,58 @@ impl History {
             "reason": self.reason(),
         });
         Command::ChangeSubscription { id: self.subscription(), body: self.perhaps(body) }
+    }
+
+    /// What comes of a request, mostly of a late one.
+    fn report(&mut self) -> Command {
+        let late = self.requests.len().saturating_sub(4);
+        let known = match self.rng.random_bool(0.7) {
+            true => self.requests[late..].choose(&mut self.rng),
+            false => self.requests.choose(&mut self.rng),
+        };
+        let id = known.cloned().unwrap_or_default();
+        let report = match self.rng.random_range(0..10) {
+            0..4 => Report::Started(self.because()),
+            4..8 => Report::Completed(self.because()),
+            _ => {
+                let body = json!({ "detail": self.one_of(&["No disk.", ""]) });
+                Report::Failed(self.perhaps(body))
+            }
+        };
+        Command::ReportRequest { id, report }
+    }
+
+    /// What else is done to what somebody has.
+    fn go_on(&mut self) -> Command {
+        let id = self.subscription();
+        let body = json!({ "effectiveAt": self.moment(), "reason": self.reason() });
+        match self.rng.random_range(0..50) {
+            0..22 => Command::Deprovision { id, body: self.perhaps(body) },
+            22..28 => Command::Suspend { id, body: self.perhaps(body) },
+            28..34 => Command::Resume { id, body: self.perhaps(body) },
+            34..38 => Command::RetryRequest { id, body: self.because() },
+            38..43 => {
+                let named = self.requests.choose(&mut self.rng).cloned();
+                let named = named.filter(|_| self.rng.random_bool(0.3));
+                let body = json!({ "requestId": named, "reason": self.reason() });
+                Command::CancelRequest { id, body: self.perhaps(body) }
+            }
+            43..47 => Command::ResetRequest { id, body: self.because() },
+            _ => self.provision_to_many(),
+        }
+    }
+
+    fn provision_to_many(&mut self) -> Command {
+        let users: Vec<_> = (0..self.rng.random_range(1..4)).map(|_| self.user()).collect();
+        let body = json!({
+            "users": users,
+            "service": self.one_of(&["mail", "mail", "desktop", "backup"]),
+            "plan": self.one_of(&["basic", "plus"]),
+            "effectiveAt": self.moment(),
+            "reason": self.reason(),
+        });
+        let body: Input<ProvisionToMany> = self.perhaps(body);
+        Command::ProvisionToMany { customer: self.organization().0, body: body.map(Many::from) }
     }
 
     fn offer(&mut self) -> Command {
@@ -842,6 +908,11 @@ fn is_multi(service: &str) -> bool {
     matches!(service, "crm" | "router")
 }
 
+/// Whose work somebody does and reports.
+fn is_reported(service: &str) -> bool {
+    matches!(service, "router" | "desktop")
+}
+
 fn is_of_users(service: &str) -> bool {
     matches!(service, "mail" | "desktop" | "crm")
 }
@@ -872,14 +943,24 @@ fn first_plans(key: &str) -> Value {
         ),
         _ => (json!([]), json!([])),
     };
+    let mut plans = vec![plan(PLANS[0], "10.00"), plan(PLANS[1], "20.00"), plan(PLANS[2], "5.00")];
+    if key == "desktop" {
+        // Its users have it where their customer does.
+        let mut base = plan("base", "50.00");
+        base["level"] = "customer".into();
+        plans.push(base);
+    }
+    let max = if key == "router" { json!(2) } else { Value::Null };
     json!({
+        "maxInstances": max,
+        "process": if is_reported(key) { "reported" } else { "immediate" },
         "permissions": permissions,
         "roles": roles,
         "name": key,
         "level": if is_of_users(key) { "user" } else { "customer" },
         "instancing": if is_multi(key) { "multi" } else { "single" },
         "properties": properties,
-        "plans": [plan(PLANS[0], "10.00"), plan(PLANS[1], "20.00"), plan(PLANS[2], "5.00")],
+        "plans": plans,
     })
 }
 

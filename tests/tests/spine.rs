@@ -5,6 +5,7 @@ mod spine {
     mod authoriser;
     mod contract;
     mod ledger;
+    mod possible;
     mod protection;
     mod readers;
     mod rebuilding;

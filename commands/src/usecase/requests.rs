@@ -247,6 +247,7 @@ fn users_who_wait(
     let now = unit.now();
     let mut slots = unit.below::<SubscriptionView>(&customers.path);
     slots.retain(|view| view.service == customers.service && view.id != customers.id);
+    slots.sort_by_key(|view| (view.holder.id(), view.instance.clone()));
     let mut waiting = Vec::new();
     for view in slots {
         let state = unit.load::<Subscription>(view.id);

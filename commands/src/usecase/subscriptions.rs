@@ -726,7 +726,7 @@ fn users_of(
             && matches!(view.holder, Holder::User(_))
             && is_to_end_from(unit, view, moment)
     });
-    held.sort_by_key(|view| (view.holder.id(), view.id));
+    held.sort_by_key(|view| (view.holder.id(), view.instance.clone()));
     ensure_few(held.len(), "users' subscriptions", "deprovision those of some users first")?;
     Ok(held)
 }
