@@ -1,20 +1,21 @@
 //! Subscriptions: one service held by one customer or user; the *slot* that billing speaks of.
 
+mod event;
+mod request;
 mod standing;
 
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
-use serde::{Deserialize, Serialize};
 
 use crate::billing::{Change, Fact, Holding, Timeline};
 use crate::decider::Decider;
-use crate::overrides::{ResolvedProperty, Source};
-use crate::seal::Sealed;
-use crate::service::{Level, Process};
-use crate::text::Code;
-use crate::{CommandId, OrganizationId, PlanKey, Refusal, ServiceKey, SubscriptionId, UserId};
+use crate::overrides::ResolvedProperty;
+use crate::service::Process;
+use crate::{CommandId, PlanKey, Refusal};
 
+pub use event::SubscriptionEvent;
+pub use request::{Request, RequestCustomer, RequestPlan, RequestService, RequestUser};
 pub use standing::{
     Act, Desk, Open, Phase, Progress, Ready, Standing, Status, Suspension, Suspensions, Verb,
     Waiting, cancellable, waiting,
@@ -22,98 +23,6 @@ pub use standing::{
 
 /// Most units of one subscription.
 pub const QUANTITY_MAX: u32 = 1_000_000;
-
-/// Everything that a wish is built from, as it was when it was made: what is changed later does not
-/// change what was asked.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Request {
-    /// The customer who holds it, or whose user does.
-    pub customer: RequestCustomer,
-    /// Whether its moment was given, where its outcome is reported; otherwise that counts from the report.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub dated: bool,
-    /// The command that asked; also names the request.
-    pub id: CommandId,
-    /// The instance's name, where the service has many.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub instance: Option<String>,
-    /// The request that it is a part of.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub parent: Option<CommandId>,
-    /// The plan with its properties, overrides resolved.
-    pub plan: RequestPlan,
-    /// The properties of all other levels, resolved.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub properties: Vec<ResolvedProperty>,
-    /// Units.
-    pub quantity: u32,
-    /// The service, and the version of its definition that is used.
-    pub service: RequestService,
-    /// Its slot.
-    pub subscription: SubscriptionId,
-    /// The user who holds it, for a user service.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub user: Option<RequestUser>,
-    /// The request that it waits for: the customer's, where the user's service needs that.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub waits_for: Option<CommandId>,
-}
-
-/// The customer of a [`Request`].
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct RequestCustomer {
-    /// Short name.
-    pub code: Code,
-    /// Id.
-    pub id: OrganizationId,
-    /// Name.
-    pub name: String,
-    /// The billing API's id.
-    pub number: u32,
-}
-
-/// The plan of a [`Request`].
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct RequestPlan {
-    /// Names it.
-    pub key: PlanKey,
-    /// As people read it.
-    pub name: String,
-    /// Each with where its value comes from.
-    pub properties: Vec<ResolvedProperty>,
-    /// Stock code.
-    pub sku: String,
-}
-
-/// The service of a [`Request`].
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct RequestService {
-    /// Names it.
-    pub key: ServiceKey,
-    /// To whom it is provisioned.
-    pub level: Level,
-    /// As people read it.
-    pub name: String,
-    /// Who does the work.
-    #[serde(default, skip_serializing_if = "Process::is_immediate")]
-    pub process: Process,
-    /// Of the definition.
-    pub version: u32,
-}
-
-/// The user of a [`Request`].
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct RequestUser {
-    /// Id.
-    pub id: UserId,
-    /// Who it was then.
-    pub person: Sealed,
-}
 
 /// A wish that needs no more than a name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -170,262 +79,6 @@ pub enum SubscriptionCommand {
     Cancel(Option<CommandId>),
     /// Give up the request that failed or is stuck.
     Reset,
-}
-
-/// A fact about a subscription. Outcomes bill; requests and their starts do not, but for taking a service away: that
-/// ends what is charged when it is accepted (billing.md, section 2).
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all_fields = "camelCase")]
-pub enum SubscriptionEvent {
-    /// The service was asked for.
-    #[serde(rename = "subscription.provision_requested")]
-    ProvisionRequested {
-        /// All that was asked.
-        request: Box<Request>,
-    },
-    /// Work on it began.
-    #[serde(rename = "subscription.provision_started")]
-    ProvisionStarted {
-        /// Of which request.
-        request: CommandId,
-    },
-    /// The service is there: a billable event has occurred.
-    #[serde(rename = "subscription.provisioned")]
-    Provisioned {
-        /// The plan that is held from now on.
-        plan: PlanKey,
-        /// How many of it.
-        quantity: u32,
-        /// Which request is done.
-        request: CommandId,
-    },
-    /// Another plan or quantity was asked for.
-    #[serde(rename = "subscription.change_requested")]
-    ChangeRequested {
-        /// All that was asked.
-        request: Box<Request>,
-    },
-    /// Work on it began.
-    #[serde(rename = "subscription.change_started")]
-    ChangeStarted {
-        /// Of which request.
-        request: CommandId,
-    },
-    /// The change is made.
-    #[serde(rename = "subscription.changed")]
-    Changed {
-        /// The plan that is held from now on.
-        plan: PlanKey,
-        /// How many of it.
-        quantity: u32,
-        /// Which request is done.
-        request: CommandId,
-    },
-    /// The service was asked to be taken away.
-    #[serde(rename = "subscription.deprovision_requested")]
-    DeprovisionRequested {
-        /// The request that it is a part of.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        parent: Option<CommandId>,
-        /// The request.
-        request: CommandId,
-        /// Whether it waits until its users have lost the service.
-        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-        waits: bool,
-    },
-    /// Work on it began.
-    #[serde(rename = "subscription.deprovision_started")]
-    DeprovisionStarted {
-        /// Of which request.
-        request: CommandId,
-    },
-    /// The service is gone.
-    #[serde(rename = "subscription.deprovisioned")]
-    Deprovisioned {
-        /// Which request is done.
-        request: CommandId,
-    },
-    /// The service was asked to rest.
-    #[serde(rename = "subscription.suspend_requested")]
-    SuspendRequested {
-        /// See [`Request::dated`].
-        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-        dated: bool,
-        /// The request.
-        request: CommandId,
-    },
-    /// Work on it began.
-    #[serde(rename = "subscription.suspend_started")]
-    SuspendStarted {
-        /// Of which request.
-        request: CommandId,
-    },
-    /// The service rests. It is charged all the same.
-    #[serde(rename = "subscription.suspended")]
-    Suspended {
-        /// Which request is done.
-        request: CommandId,
-    },
-    /// The service was asked to go on.
-    #[serde(rename = "subscription.resume_requested")]
-    ResumeRequested {
-        /// See [`Request::dated`].
-        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-        dated: bool,
-        /// The request.
-        request: CommandId,
-    },
-    /// Work on it began.
-    #[serde(rename = "subscription.resume_started")]
-    ResumeStarted {
-        /// Of which request.
-        request: CommandId,
-    },
-    /// The service goes on.
-    #[serde(rename = "subscription.resumed")]
-    Resumed {
-        /// Which request is done.
-        request: CommandId,
-    },
-    /// A request did not work. What was held is still held.
-    #[serde(rename = "subscription.request_failed")]
-    RequestFailed {
-        /// Why, for those who look after it.
-        detail: String,
-        /// Which.
-        request: CommandId,
-    },
-    /// A request waits no longer for another.
-    #[serde(rename = "subscription.request_released")]
-    RequestReleased {
-        /// Which.
-        request: CommandId,
-    },
-    /// A request that had failed is asked again.
-    #[serde(rename = "subscription.request_retried")]
-    RequestRetried {
-        /// Which.
-        request: CommandId,
-    },
-    /// A request that had not begun was taken back: its facts are no longer true.
-    #[serde(rename = "subscription.request_cancelled")]
-    RequestCancelled {
-        /// Which.
-        request: CommandId,
-    },
-    /// A request that had failed or was stuck was given up: its facts are no longer true.
-    #[serde(rename = "subscription.request_reset")]
-    RequestReset {
-        /// Which.
-        request: CommandId,
-    },
-}
-
-impl SubscriptionEvent {
-    /// What it does to what is held, if anything: the only thing that billing hears of.
-    #[must_use]
-    pub fn change(&self) -> Option<Change> {
-        match self {
-            Self::Provisioned { plan, quantity, .. } => {
-                Some(Change::Provisioned { plan: plan.clone(), quantity: *quantity })
-            }
-            Self::Changed { plan, quantity, .. } => {
-                Some(Change::Changed { plan: plan.clone(), quantity: *quantity })
-            }
-            Self::DeprovisionRequested { .. } => Some(Change::Deprovisioned),
-            Self::ProvisionRequested { .. }
-            | Self::ProvisionStarted { .. }
-            | Self::ChangeRequested { .. }
-            | Self::ChangeStarted { .. }
-            | Self::DeprovisionStarted { .. }
-            | Self::Deprovisioned { .. }
-            | Self::SuspendRequested { .. }
-            | Self::SuspendStarted { .. }
-            | Self::Suspended { .. }
-            | Self::ResumeRequested { .. }
-            | Self::ResumeStarted { .. }
-            | Self::Resumed { .. }
-            | Self::RequestFailed { .. }
-            | Self::RequestReleased { .. }
-            | Self::RequestRetried { .. }
-            | Self::RequestCancelled { .. }
-            | Self::RequestReset { .. } => None,
-        }
-    }
-
-    /// The request that it is about.
-    #[must_use]
-    pub fn request(&self) -> CommandId {
-        match self {
-            Self::ProvisionRequested { request } | Self::ChangeRequested { request } => request.id,
-            Self::ProvisionStarted { request }
-            | Self::Provisioned { request, .. }
-            | Self::ChangeStarted { request }
-            | Self::Changed { request, .. }
-            | Self::DeprovisionRequested { request, .. }
-            | Self::DeprovisionStarted { request }
-            | Self::Deprovisioned { request }
-            | Self::SuspendRequested { request, .. }
-            | Self::SuspendStarted { request }
-            | Self::Suspended { request }
-            | Self::ResumeRequested { request, .. }
-            | Self::ResumeStarted { request }
-            | Self::Resumed { request }
-            | Self::RequestFailed { request, .. }
-            | Self::RequestReleased { request }
-            | Self::RequestRetried { request }
-            | Self::RequestCancelled { request }
-            | Self::RequestReset { request } => *request,
-        }
-    }
-
-    /// Why a request failed, where it says so.
-    #[must_use]
-    pub fn detail(&self) -> Option<&str> {
-        match self {
-            Self::RequestFailed { detail, .. } => Some(detail),
-            _ => None,
-        }
-    }
-
-    /// What it says about that request.
-    #[must_use]
-    pub fn phase(&self) -> Phase<'_> {
-        let asked = |verb, dated| Phase::Asked {
-            verb,
-            dated,
-            built: None,
-            parent: None,
-            waits: false,
-        };
-        match self {
-            Self::ProvisionRequested { request: built } => built.asked_for(Verb::Provision),
-            Self::ChangeRequested { request: built } => built.asked_for(Verb::Change),
-            Self::DeprovisionRequested { parent, waits, .. } => Phase::Asked {
-                verb: Verb::Deprovision,
-                dated: true,
-                built: None,
-                parent: *parent,
-                waits: *waits,
-            },
-            Self::SuspendRequested { dated, .. } => asked(Verb::Suspend, *dated),
-            Self::ResumeRequested { dated, .. } => asked(Verb::Resume, *dated),
-            Self::ProvisionStarted { .. }
-            | Self::ChangeStarted { .. }
-            | Self::DeprovisionStarted { .. }
-            | Self::SuspendStarted { .. }
-            | Self::ResumeStarted { .. } => Phase::Started,
-            Self::Provisioned { .. }
-            | Self::Changed { .. }
-            | Self::Deprovisioned { .. }
-            | Self::Suspended { .. }
-            | Self::Resumed { .. } => Phase::Done,
-            Self::RequestFailed { .. } => Phase::Failed,
-            Self::RequestReleased { .. } => Phase::Released,
-            Self::RequestRetried { .. } => Phase::Retried,
-            Self::RequestCancelled { .. } | Self::RequestReset { .. } => Phase::Withdrawn,
-        }
-    }
 }
 
 /// What a request filled in, once it was done.
@@ -837,37 +490,6 @@ impl Decider for Subscription {
             self.timeline.record(Fact { actor, change, effective_at, position, reason: None, request });
         }
         self
-    }
-}
-
-impl Request {
-    fn asked_for(&self, verb: Verb) -> Phase<'_> {
-        Phase::Asked {
-            verb,
-            dated: self.dated,
-            built: Some(self),
-            parent: self.parent,
-            waits: self.waits_for.is_some(),
-        }
-    }
-
-    /// What was filled in.
-    pub fn inputs(&self) -> impl Iterator<Item = &ResolvedProperty> {
-        self.properties.iter().filter(|it| it.source == Some(Source::Input))
-    }
-
-    /// As those see it who do not publish services.
-    #[must_use]
-    pub fn without_hidden(mut self) -> Self {
-        self.plan.properties.retain(|property| !property.hidden);
-        self.properties.retain(|property| !property.hidden);
-        self
-    }
-
-    /// What will be held when it is done.
-    #[must_use]
-    pub fn holding(&self) -> Holding<'_> {
-        Holding { plan: &self.plan.key, quantity: self.quantity }
     }
 }
 

@@ -483,7 +483,7 @@ pub fn waiting(
 ) -> impl Iterator<Item = Waiting> {
     let open = desk.all().iter().filter(|open| open.progress == Progress::Requested);
     // What is worked on has facts that are to come, too, where it takes the service away.
-    open.map(Waiting::of_open).chain(scheduled.filter(|it| desk.get(it.request).is_none()))
+    open.map(Waiting::of_open).chain(scheduled.filter(move |it| desk.get(it.request).is_none()))
 }
 
 /// The request that is taken back where none is named: the one that is to be finished first, or else the one that

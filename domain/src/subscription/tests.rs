@@ -3,9 +3,11 @@
 use uuid::Uuid;
 
 use super::*;
-use crate::service::Process;
-use crate::PropertyKey;
 use crate::decider::testing::{given, november};
+use crate::overrides::Source;
+use crate::service::Level;
+use crate::text::Code;
+use crate::{OrganizationId, PropertyKey, ServiceKey, SubscriptionId};
 
 const NAMES: CommandId = CommandId(Uuid::from_u128(9));
 
