@@ -475,7 +475,8 @@ impl PossibleAction {
     #[must_use]
     pub fn new(standing: &Standing<'_>, act: Act, unfit: Option<&WhyNot>) -> Self {
         let why_not = standing.ready(act).why_not();
-        let mut reasons: Vec<_> = why_not.map(|it| WhyNot::new(it.code, &it.detail)).into_iter().collect();
+        let mut reasons: Vec<_> =
+            why_not.map(|it| WhyNot::new(it.code, &it.detail)).into_iter().collect();
         if matches!(act, Act::Ask(Verb::Provision | Verb::Change)) {
             reasons.extend(unfit.cloned());
         }

@@ -154,7 +154,8 @@ impl Definition {
     /// Whether a customer has to hold it before its users can: where there is a plan for that.
     #[must_use]
     pub fn needs_customer(&self) -> bool {
-        self.level == Level::User && self.plans.iter().any(|plan| self.level_of(plan) == Level::Customer)
+        self.level == Level::User
+            && self.plans.iter().any(|plan| self.level_of(plan) == Level::Customer)
     }
 
     /// The plan of that key.
@@ -320,7 +321,8 @@ impl Definition {
         for plan in &published.plans {
             let own = self.plan(&plan.key).map(|own| self.level_of(own));
             faults.ensure(
-                own.is_none_or(|level| level == published.level_of(plan)),
+                self.level != published.level
+                    || own.is_none_or(|level| level == published.level_of(plan)),
                 "/plans",
                 "fixed",
                 &format!("The level of the plan {} is fixed once it is published.", plan.key),
@@ -550,7 +552,10 @@ mod tests {
     fn only_what_can_be_had_many_times_has_a_maximum() {
         let mut limited = backup();
         limited.max_instances = Some(3);
-        assert_eq!(problems(limited.clone(), None), [("/maxInstances".to_owned(), "single_instance")]);
+        assert_eq!(
+            problems(limited.clone(), None),
+            [("/maxInstances".to_owned(), "single_instance")]
+        );
         limited.instancing = Instancing::Multi;
         assert_eq!(problems(limited.clone(), None), []);
         let drafted = ServiceEvent::Drafted { definition: limited.clone() };

@@ -199,9 +199,7 @@ impl Subscription {
                     built.holding() == request.holding()
                         && said(built.inputs()) == said(request.inputs())
                 };
-                open.verb == verb
-                    && open.progress != Progress::Failed
-                    && built.is_some_and(is_same)
+                open.verb == verb && open.progress != Progress::Failed && built.is_some_and(is_same)
             }
             None => {
                 self.held_at(moment) == Some(request.holding())
@@ -249,10 +247,9 @@ impl Subscription {
         let Some(open) = self.desk.get(request).filter(|open| open.waits) else { return vec![] };
         let process = self.built.get(&request).map_or(process, |built| built.service.process);
         let rest = match &open.wish {
-            Some((plan, quantity)) => [
-                E::ProvisionStarted { request },
-                done(open.verb, request, plan.clone(), *quantity),
-            ],
+            Some((plan, quantity)) => {
+                [E::ProvisionStarted { request }, done(open.verb, request, plan.clone(), *quantity)]
+            }
             None => [E::DeprovisionStarted { request }, E::Deprovisioned { request }],
         };
         match open.progress {
@@ -261,7 +258,11 @@ impl Subscription {
         }
     }
 
-    fn start(&self, request: CommandId, now: DateTime<Utc>) -> Result<Vec<SubscriptionEvent>, Refusal> {
+    fn start(
+        &self,
+        request: CommandId,
+        now: DateTime<Utc>,
+    ) -> Result<Vec<SubscriptionEvent>, Refusal> {
         use SubscriptionEvent as E;
         let open = self.reported(request, now)?;
         if open.waits {
@@ -313,7 +314,10 @@ impl Subscription {
             Progress::InProgress => {}
             Progress::Failed => return Err(failed()),
             Progress::Requested => {
-                return Err(Refusal::conflict("not_started", "Work on this request has not begun."));
+                return Err(Refusal::conflict(
+                    "not_started",
+                    "Work on this request has not begun.",
+                ));
             }
         }
         Ok(vec![match (open.verb, &open.wish) {
@@ -487,7 +491,14 @@ impl Decider for Subscription {
         if let Some(change) = event.change() {
             let actor = String::new();
             let request = Some(request);
-            self.timeline.record(Fact { actor, change, effective_at, position, reason: None, request });
+            self.timeline.record(Fact {
+                actor,
+                change,
+                effective_at,
+                position,
+                reason: None,
+                request,
+            });
         }
         self
     }

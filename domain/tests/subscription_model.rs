@@ -28,7 +28,12 @@ fn id(number: u32) -> CommandId {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Step {
-    Ask { verb: Verb, plan: usize, ahead: u32, reported: bool },
+    Ask {
+        verb: Verb,
+        plan: usize,
+        ahead: u32,
+        reported: bool,
+    },
     /// About the request that was made so many requests ago.
     Start(u32),
     Complete(u32),
@@ -207,7 +212,8 @@ impl Model {
                         return Came::Nothing;
                     }
                     (Step::Start(_), Progress::Requested) => {
-                        let is_about_something = matches!(open.verb, Verb::Provision | Verb::Deprovision);
+                        let is_about_something =
+                            matches!(open.verb, Verb::Provision | Verb::Deprovision);
                         if !(held || is_about_something) {
                             return Came::Refused;
                         }

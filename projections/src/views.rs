@@ -25,6 +25,7 @@ use eventstore::{Rows, Source};
 pub use access::AccessView;
 pub use activity::ActivityView;
 pub use calendar::CalendarView;
+pub use domain::subscription::{Status as SubscriptionStatus, Verb};
 pub use holding::HoldingView;
 pub use name::{
     NameView, PROVIDER_KEY, billing_identifier_key, code_key, login_key, role_name_key,
@@ -37,7 +38,6 @@ pub use permission::PermissionView;
 pub use request::{RequestStatus, RequestView};
 pub use role::RoleView;
 pub use service::{Publication, ServiceView};
-pub use domain::subscription::{Status as SubscriptionStatus, Verb};
 pub use subscription::{Holder, Scheduled, SubscriptionView};
 pub use user::UserView;
 

@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use anyhow::{Context, Result, bail, ensure};
 use domain::billing::{Fact, Timeline};
 use domain::event::Recorded;
+use domain::subscription::Progress;
 use eventstore::{Chain, Database, Log, Verified};
 use projections::ledger;
-use domain::subscription::Progress;
 use projections::views::{HoldingView, RequestStatus, RequestView, SubscriptionView};
 use serde_json::Value;
 

@@ -8,9 +8,7 @@ use domain::permission::Permission;
 use domain::subscription::{Act, Verb};
 use domain::{CommandId, OrganizationId, PlanKey, ServiceKey, SubscriptionId, UserId};
 use projections::finder::{Query as Wanted, Scope, Since};
-use projections::views::{
-    self, Holder, OrganizationView, RequestView, SubscriptionView, UserView,
-};
+use projections::views::{self, Holder, OrganizationView, RequestView, SubscriptionView, UserView};
 use uuid::Uuid;
 
 use super::connection::{Slice, ViewConnection, list};

@@ -4,9 +4,7 @@ use std::collections::HashMap;
 
 use axum::extract::State;
 use commands::Command;
-use commands::resource::{
-    RequestResource, SubRequestResource, SubscriptionResource, WhyNot,
-};
+use commands::resource::{RequestResource, SubRequestResource, SubscriptionResource, WhyNot};
 use commands::usecase::bulk::{Many, ProvisionToMany};
 use commands::usecase::organizations::Because;
 use commands::usecase::requests::{CancelRequest, FailRequest, Report};
@@ -60,13 +58,16 @@ async fn unfit(
     let mut above = Vec::new();
     let mut next = Some(view.customer);
     while let Some(id) = next {
-        let found = finder::find::<OrganizationView>(app.database(), &scope, &id.to_string());
-        let Some(organization) = found.await? else { break };
+        let key = id.to_string();
+        let found = finder::find::<OrganizationView>(app.database(), &scope, &key).await?;
+        let Some(organization) = found else { break };
         next = organization.parent;
         above.push(organization);
     }
     let user = match view.holder {
-        Holder::User(id) => finder::find::<UserView>(app.database(), &scope, &id.to_string()).await?,
+        Holder::User(id) => {
+            finder::find::<UserView>(app.database(), &scope, &id.to_string()).await?
+        }
         Holder::Customer(_) => None,
     };
     Ok(actions::unfit(&above, user.as_deref()))
@@ -316,11 +317,7 @@ pub async fn get_request(State(app): State<App>, reader: Reader, Path(id): Path<
 #[utoipa::path(post, path = "/api/v2/requests/{id}/start", tag = "Subscriptions",
     params(("id" = String, Path), CommandParameters), request_body = Because,
     responses((status = 200, body = RequestResource)))]
-pub async fn start_request(
-    State(app): State<App>,
-    Path(id): Path<String>,
-    call: Call,
-) -> Answer {
+pub async fn start_request(State(app): State<App>, Path(id): Path<String>, call: Call) -> Answer {
     let report = Report::Started(call.input()?);
     call.command(&app, Command::ReportRequest { id, report }).await
 }
@@ -342,11 +339,7 @@ pub async fn complete_request(
 #[utoipa::path(post, path = "/api/v2/requests/{id}/fail", tag = "Subscriptions",
     params(("id" = String, Path), CommandParameters), request_body = FailRequest,
     responses((status = 200, body = RequestResource)))]
-pub async fn fail_request(
-    State(app): State<App>,
-    Path(id): Path<String>,
-    call: Call,
-) -> Answer {
+pub async fn fail_request(State(app): State<App>, Path(id): Path<String>, call: Call) -> Answer {
     let report = Report::Failed(call.input()?);
     call.command(&app, Command::ReportRequest { id, report }).await
 }

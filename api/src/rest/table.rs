@@ -32,10 +32,20 @@ pub fn many(text: &[u8]) -> Input<Many> {
     for column in &columns {
         let is_known = NEEDED.contains(&column) || OTHERS.contains(&column);
         if !is_known && !column.starts_with(PROPERTIES) {
-            faults.push(fault(1, column, "unknown_field", &format!("There is no column `{column}`.")));
+            faults.push(fault(
+                1,
+                column,
+                "unknown_field",
+                &format!("There is no column `{column}`."),
+            ));
         }
         if seen.contains(&column) {
-            faults.push(fault(1, column, "duplicate", &format!("The column `{column}` is there twice.")));
+            faults.push(fault(
+                1,
+                column,
+                "duplicate",
+                &format!("The column `{column}` is there twice."),
+            ));
         }
         seen.push(column);
     }

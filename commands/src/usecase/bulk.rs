@@ -115,9 +115,12 @@ pub(crate) fn provision(
     let mut faults = Faults::default();
     let mut holders = Vec::new();
     for item in &items {
-        let found = faults.take(&item.at, find(unit, customer, &item.user)?.ok_or_else(|| {
-            item.say("unknown_user", "The customer has no such user: this is an id or a login.")
-        }));
+        let found = faults.take(
+            &item.at,
+            find(unit, customer, &item.user)?.ok_or_else(|| {
+                item.say("unknown_user", "The customer has no such user: this is an id or a login.")
+            }),
+        );
         holders.push(found);
     }
     unit.because(None, reason);
@@ -165,11 +168,7 @@ impl Item {
 }
 
 /// The customer's user of that id or login.
-fn find(
-    unit: &mut Unit<'_>,
-    customer: OrganizationId,
-    text: &str,
-) -> Result<Option<UserId>, Stop> {
+fn find(unit: &mut Unit<'_>, customer: OrganizationId, text: &str) -> Result<Option<UserId>, Stop> {
     let id = match text.trim().parse::<UserId>() {
         Ok(id) => Some(id),
         Err(_) => match Address::parse(text.trim()) {

@@ -13,7 +13,8 @@ use domain::role::{
     DECLARED_MAX, INCLUDES_MAX, OF_SERVICE_MAX, PERMISSIONS_MAX, ServicePermission, ServiceRole,
 };
 use domain::service::{
-    Definition, INSTANCES_MAX, Instancing, Level, PLANS_MAX, PROPERTIES_MAX, Plan, Process, VALIDATIONS_MAX,
+    Definition, INSTANCES_MAX, Instancing, Level, PLANS_MAX, PROPERTIES_MAX, Plan, Process,
+    VALIDATIONS_MAX,
 };
 use domain::text::{NAME_MAX_CHARS, line, name, note};
 use domain::{

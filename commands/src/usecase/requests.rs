@@ -144,11 +144,7 @@ pub(crate) fn cancel(
 }
 
 /// Lets the caller go on with what was asked, or says why not.
-fn permit(
-    unit: &mut Unit<'_>,
-    id: &str,
-    act: Act,
-) -> Result<(SubscriptionId, TenantPath), Stop> {
+fn permit(unit: &mut Unit<'_>, id: &str, act: Act) -> Result<(SubscriptionId, TenantPath), Stop> {
     let (id, _, recipient) = subscriptions::find(unit, id)?;
     let verb = unit.load::<Subscription>(id).standing_at(unit.now()).verb_of(act);
     unit.permit(recipient.permission(verb), &recipient.path)?;

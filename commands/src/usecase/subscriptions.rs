@@ -29,7 +29,9 @@ use super::organizations::ensure_active;
 use super::overrides::Above;
 use super::services::Sold;
 use super::users::ensure_user_active;
-use super::{billing_settings, lineage, offers, optional_moment, optional_reason, ensure_few, some_of};
+use super::{
+    billing_settings, ensure_few, lineage, offers, optional_moment, optional_reason, some_of,
+};
 use crate::error::Stop;
 use crate::resource::{RequestResource, SubscriptionResource};
 use crate::unit::Unit;
@@ -283,7 +285,8 @@ impl Recipient {
             return Ok(None);
         }
         let open = customers.standing_at(moment).open;
-        let running = open.filter(|it| it.verb == Verb::Provision && it.progress != Progress::Failed);
+        let running =
+            open.filter(|it| it.verb == Verb::Provision && it.progress != Progress::Failed);
         match running {
             Some(open) => Ok(Some(open.request)),
             None => Err(customer_lacks().into()),
@@ -454,8 +457,12 @@ impl Sold {
             faults.add("/plan", "unknown_plan", detail);
         } else if plan.is_some_and(|plan| self.definition.level_of(plan) != level) {
             let detail = match level {
-                Level::Customer => format!("This plan is for users; for customers there are: {}.", known()),
-                Level::User => format!("This plan is for customers; for users there are: {}.", known()),
+                Level::Customer => {
+                    format!("This plan is for users; for customers there are: {}.", known())
+                }
+                Level::User => {
+                    format!("This plan is for customers; for users there are: {}.", known())
+                }
             };
             faults.add("/plan", "other_level", detail);
         } else if plan.is_some_and(|plan| plan.retired) {
@@ -476,8 +483,7 @@ impl Sold {
     ) -> Option<String> {
         // What a customer holds for its users is one.
         let is_for_users = level != self.definition.level;
-        let instancing =
-            if is_for_users { Instancing::Single } else { self.definition.instancing };
+        let instancing = if is_for_users { Instancing::Single } else { self.definition.instancing };
         match (instancing, instance) {
             (Instancing::Single, None) => None,
             (Instancing::Single, Some(_)) => {
@@ -715,8 +721,8 @@ fn users_of(
     service: &ServiceKey,
     moment: DateTime<Utc>,
 ) -> Result<Vec<Arc<SubscriptionView>>, Stop> {
-    let is_by_customer = Sold::find(unit, service.as_str())
-        .is_some_and(|sold| sold.definition.level == Level::User);
+    let is_by_customer =
+        Sold::find(unit, service.as_str()).is_some_and(|sold| sold.definition.level == Level::User);
     if !(recipient.level() == Level::Customer && is_by_customer) {
         return Ok(Vec::new());
     }

@@ -141,10 +141,9 @@ impl Timeline {
             self.facts.partition_point(|fact| fact.effective_at <= instant).checked_sub(1)?;
         let run = self.runs.partition_point(|run| run.start <= last).checked_sub(1)?;
         let facts = self.runs[run].clone();
-        facts.contains(&last).then(|| Run {
-            ended: self.facts.get(facts.end),
-            facts: &self.facts[facts],
-        })
+        facts
+            .contains(&last)
+            .then(|| Run { ended: self.facts.get(facts.end), facts: &self.facts[facts] })
     }
 
     /// The runs, the oldest first.

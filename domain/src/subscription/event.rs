@@ -225,13 +225,8 @@ impl SubscriptionEvent {
     /// What it says about that request.
     #[must_use]
     pub fn phase(&self) -> Phase<'_> {
-        let asked = |verb, dated| Phase::Asked {
-            verb,
-            dated,
-            built: None,
-            parent: None,
-            waits: false,
-        };
+        let asked =
+            |verb, dated| Phase::Asked { verb, dated, built: None, parent: None, waits: false };
         match self {
             Self::ProvisionRequested { request: built } => built.asked_for(Verb::Provision),
             Self::ChangeRequested { request: built } => built.asked_for(Verb::Change),

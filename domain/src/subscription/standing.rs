@@ -437,7 +437,10 @@ impl Standing<'_> {
                 );
             }
             Some(_) => {
-                return no("request_open", "A request is still open; wait for it, or take it back.");
+                return no(
+                    "request_open",
+                    "A request is still open; wait for it, or take it back.",
+                );
             }
             None => {}
         }

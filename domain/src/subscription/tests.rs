@@ -47,11 +47,7 @@ fn request(plan: &str, quantity: u32) -> Request {
 }
 
 fn provisioned(plan: &str, quantity: u32) -> SubscriptionEvent {
-    SubscriptionEvent::Provisioned {
-        plan: PlanKey::parse(plan).unwrap(),
-        quantity,
-        request: NAMES,
-    }
+    SubscriptionEvent::Provisioned { plan: PlanKey::parse(plan).unwrap(), quantity, request: NAMES }
 }
 
 fn changed(plan: &str, quantity: u32) -> SubscriptionEvent {
@@ -274,7 +270,8 @@ fn what_is_filled_in_is_so_from_its_day_whenever_it_was_recorded() {
     let mut make = |state: Subscription, request: Request, day: u32| {
         made += 1;
         let id = CommandId(Uuid::from_u128(made));
-        let asked = SubscriptionEvent::ChangeRequested { request: Box::new(Request { id, ..request }) };
+        let asked =
+            SubscriptionEvent::ChangeRequested { request: Box::new(Request { id, ..request }) };
         let plan = PlanKey::parse("a").unwrap();
         let state = state.evolve(&asked, november(day));
         let open = state.inputs_at(november(30)).to_vec();
@@ -434,12 +431,17 @@ fn a_failed_change_leaves_the_old_plan() {
 #[test]
 fn taking_away_ends_what_is_held_when_it_is_accepted_and_stays_so_when_it_fails() {
     let asked = held().on(5, reported(Verb::Deprovision, 2));
-    assert_eq!((asked.status(), asked.held_on(4), asked.held_on(5)), (Status::Requested, Some("a"), None));
+    assert_eq!(
+        (asked.status(), asked.held_on(4), asked.held_on(5)),
+        (Status::Requested, Some("a"), None)
+    );
     let failed = asked.clone().on(6, start(2)).on(7, fail(2));
     assert_eq!((failed.status(), failed.held_on(9)), (Status::Failed, None));
     let done = failed.clone().on(8, SubscriptionCommand::Retry).on(9, start(2)).on(10, complete(2));
     assert_eq!((done.status(), done.held_on(5)), (Status::NotProvisioned, None));
-    for undone in [asked.on(6, SubscriptionCommand::Cancel(None)), failed.on(8, SubscriptionCommand::Reset)] {
+    for undone in
+        [asked.on(6, SubscriptionCommand::Cancel(None)), failed.on(8, SubscriptionCommand::Reset)]
+    {
         assert_eq!(undone.status(), Status::Provisioned);
         assert_eq!(undone.held_on(5), Some("a"), "it is as if it had never been asked");
     }
@@ -484,7 +486,9 @@ fn a_request_of_a_later_day_waits_for_it_and_can_be_cancelled_until_then() {
 
 #[test]
 fn what_was_asked_for_a_day_is_true_from_then_whenever_it_is_done() {
-    let SubscriptionCommand::Provision(asked) = reported(Verb::Provision, 1) else { unreachable!() };
+    let SubscriptionCommand::Provision(asked) = reported(Verb::Provision, 1) else {
+        unreachable!()
+    };
     for (dated, moment) in [(true, november(5)), (false, november(9))] {
         let asked = SubscriptionCommand::Provision(Request { dated, ..asked.clone() });
         let story = Story::default().on(5, asked).on(6, start(1));
@@ -588,7 +592,9 @@ fn every_verb_in_every_status() {
 #[test]
 fn what_waits_for_another_request_is_begun_once_that_is_done() {
     let waits_for = Some(CommandId(Uuid::from_u128(77)));
-    let SubscriptionCommand::Provision(asked) = reported(Verb::Provision, 1) else { unreachable!() };
+    let SubscriptionCommand::Provision(asked) = reported(Verb::Provision, 1) else {
+        unreachable!()
+    };
     for process in [Process::Immediate, Process::Reported] {
         let mut asked = Request { waits_for, ..asked.clone() };
         asked.service.process = process;

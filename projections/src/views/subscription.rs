@@ -8,7 +8,9 @@ use domain::subscription::{
     Desk, Phase, Request, Standing, Status, Subscription, SubscriptionEvent, Suspensions, Verb,
     Waiting, cancellable,
 };
-use domain::{CommandId, Decider, OrganizationId, PlanKey, ServiceKey, SubscriptionId, TenantPath, UserId};
+use domain::{
+    CommandId, Decider, OrganizationId, PlanKey, ServiceKey, SubscriptionId, TenantPath, UserId,
+};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -281,8 +283,7 @@ impl SubscriptionView {
         self.withdrawn.drain(..more);
         self.is_abridged |= more > 0;
         if !self.is_abridged {
-            let mut begins =
-                self.facts.iter().filter(|fact| fact.change != Change::Deprovisioned);
+            let mut begins = self.facts.iter().filter(|fact| fact.change != Change::Deprovisioned);
             self.since = begins.next().map(|fact| fact.effective_at);
         }
     }

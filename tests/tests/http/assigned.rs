@@ -121,11 +121,16 @@ async fn a_user_has_what_his_customer_holds() -> Result<()> {
             .as_array()
             .context("events")?
             .iter()
-            .filter(|it| it["type"].as_str().is_some_and(|it| it.ends_with("subscription.deprovisioned")))
+            .filter(|it| {
+                it["type"].as_str().is_some_and(|it| it.ends_with("subscription.deprovisioned"))
+            })
             .collect();
         assert_eq!(done.len(), 3);
         let last = done[2].to_string();
-        assert!(last.contains(assigned["id"].as_str().context("an id")?), "the customer's is last: {last}");
+        assert!(
+            last.contains(assigned["id"].as_str().context("an id")?),
+            "the customer's is last: {last}"
+        );
         shop.app.ambient.set("2019-12-20T00:00:00Z");
         let bill = shop.app.get("/api/Billing/2019-11-30/detail").await?;
         let rows = bill["data"].as_array().context("rows")?.iter();
@@ -179,7 +184,10 @@ async fn where_the_customers_fails_the_users_fails_and_is_asked_again() -> Resul
         shop.report(&customers["id"], "start").await?;
         shop.report(&customers["id"], "fail").await?;
         assert_eq!(shop.request(&asked["id"]).await?["status"], "Failed");
-        assert_eq!(shop.verb(&asked["subscriptionId"], "retry").await?.problem(409)?, "customer_lacks");
+        assert_eq!(
+            shop.verb(&asked["subscriptionId"], "retry").await?.problem(409)?,
+            "customer_lacks"
+        );
         assert_eq!(shop.provision(1).await?.problem(409)?, "customer_lacks");
         shop.verb(&customers["subscriptionId"], "retry").await?.expect(202)?;
         let again = shop.verb(&asked["subscriptionId"], "retry").await?.expect(202)?;

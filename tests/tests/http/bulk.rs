@@ -31,7 +31,8 @@ impl Shop {
         let customer = app.customer("Aanimals Inc", None).await?;
         let mut users = Vec::new();
         for name in ["ann", "ben", "cleo"] {
-            let sent = json!({ "firstName": name, "lastName": "Lee", "email": format!("{name}@x.test") });
+            let sent =
+                json!({ "firstName": name, "lastName": "Lee", "email": format!("{name}@x.test") });
             let made = app.post(&format!("/api/v2/customers/{customer}/users"), sent).await?;
             users.push(made["id"].as_str().context("an id")?.to_owned());
         }
@@ -69,7 +70,8 @@ async fn many_get_it_with_one_request_that_has_a_part_for_each() -> Result<()> {
     for engine in BOTH {
         let shop = Shop::new(engine, "immediate").await?;
         let users = json!([shop.users[0], "Ben@x.test", shop.users[2]]);
-        let sent = json!({ "users": users, "service": "mail", "plan": "small", "reason": "new office" });
+        let sent =
+            json!({ "users": users, "service": "mail", "plan": "small", "reason": "new office" });
         let made = shop.many(sent.clone()).await?;
         let location = made.headers.get("location").context("a location")?.to_str()?.to_owned();
         let made = made.expect(201)?;
@@ -80,12 +82,15 @@ async fn many_get_it_with_one_request_that_has_a_part_for_each() -> Result<()> {
         for (user, part) in parts.iter().enumerate() {
             let held = shop.held(user).await?;
             assert_eq!((held.len(), &held[0]["plan"]), (1, &json!("small")));
-            assert_eq!((&held[0]["id"], &held[0]["requestId"]), (&part["subscriptionId"], &part["id"]));
+            assert_eq!(
+                (&held[0]["id"], &held[0]["requestId"]),
+                (&part["subscriptionId"], &part["id"])
+            );
         }
         // Said again, it adds nothing to anybody.
         let again = shop.many(sent).await?.expect(201)?;
-        let again = shop.app.get(&format!("/api/v2/requests/{}", again["id"].as_str().context("an id")?));
-        assert_eq!(again.await?.get("subRequests"), None);
+        let again = format!("/api/v2/requests/{}", again["id"].as_str().context("an id")?);
+        assert_eq!(shop.app.get(&again).await?.get("subRequests"), None);
         let query = "{ requests { nodes { uuid subRequestCount subscription { uuid } } } }";
         let told = shop.app.post("/graphql", json!({ "query": query })).await?;
         assert_eq!(told["data"]["requests"]["nodes"].as_array().map(Vec::len), Some(5), "{told}");
@@ -103,7 +108,8 @@ async fn nobody_gets_anything_where_one_cannot_have_it_and_everything_is_told() 
         let held = json!({ "service": "mail", "plan": "large" });
         shop.app.post(&format!("/api/v2/users/{}/subscriptions", shop.users[1]), held).await?;
         let users = json!([shop.users[0], shop.users[1], stranger, "nobody", "no@x.test"]);
-        let refused = shop.many(json!({ "users": users, "service": "mail", "plan": "small" })).await?;
+        let refused =
+            shop.many(json!({ "users": users, "service": "mail", "plan": "small" })).await?;
         let pairs = |told: &[(&str, &str)]| {
             told.iter().map(|(at, code)| ((*at).to_owned(), (*code).to_owned())).collect::<Vec<_>>()
         };
@@ -138,7 +144,8 @@ async fn nobody_gets_anything_where_one_cannot_have_it_and_everything_is_told() 
         assert!(shop.held(0).await?.is_empty());
 
         let users = vec![shop.users[0].clone(); 1_001];
-        let refused = shop.many(json!({ "users": users, "service": "mail", "plan": "small" })).await?;
+        let refused =
+            shop.many(json!({ "users": users, "service": "mail", "plan": "small" })).await?;
         assert_eq!(faults(&refused), pairs(&[("/users", "too_many")]));
         let refused = shop.many(json!({ "users": [], "service": "mail", "plan": "small" })).await?;
         assert_eq!(faults(&refused), pairs(&[("/users", "empty")]));
@@ -163,7 +170,8 @@ async fn a_table_says_what_each_is_to_have_and_the_whole_is_done_when_all_are() 
         assert!(shown["ingredients"].to_string().contains("Lee, Ann"), "{shown}");
         assert_eq!(shown["parentId"], whole["id"]);
         let report = format!("{path}/start");
-        let refused = shop.app.send(&shop.app.token, Method::POST, &report, Some(json!({}))).await?;
+        let refused =
+            shop.app.send(&shop.app.token, Method::POST, &report, Some(json!({}))).await?;
         assert_eq!(refused.problem(409)?, "for_many");
         for what in ["start", "complete"] {
             shop.app.post(&format!("/api/v2/requests/{first}/{what}"), json!({})).await?;

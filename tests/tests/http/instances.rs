@@ -35,7 +35,8 @@ fn crm(instance: &str) -> Value {
 }
 
 #[tokio::test]
-async fn a_holder_has_no_more_instances_than_there_can_be_also_when_many_ask_at_once() -> Result<()> {
+async fn a_holder_has_no_more_instances_than_there_can_be_also_when_many_ask_at_once() -> Result<()>
+{
     for engine in BOTH {
         let app = TestApp::new(engine, NOW).await?;
         publish(&app, "immediate").await?;
@@ -53,7 +54,10 @@ async fn a_holder_has_no_more_instances_than_there_can_be_also_when_many_ask_at_
         // Where one goes, there is room for another from then on.
         let path = format!("/api/v2/subscriptions/{held}/deprovision");
         app.post(&path, json!({ "effectiveAt": "2019-12-01" })).await?;
-        assert_eq!(provision(&app, &customer, crm("next")).await?.problem(409)?, "too_many_instances");
+        assert_eq!(
+            provision(&app, &customer, crm("next")).await?.problem(409)?,
+            "too_many_instances"
+        );
         let mut later = crm("next");
         later["effectiveAt"] = "2019-12-01".into();
         provision(&app, &customer, later).await?.expect(201)?;
@@ -73,7 +77,10 @@ async fn what_is_only_asked_for_takes_its_place() -> Result<()> {
         let customer = app.customer("Aanimals Inc", None).await?;
         let first = provision(&app, &customer, crm("production")).await?.expect(202)?;
         provision(&app, &customer, crm("staging")).await?.expect(202)?;
-        assert_eq!(provision(&app, &customer, crm("tests")).await?.problem(409)?, "too_many_instances");
+        assert_eq!(
+            provision(&app, &customer, crm("tests")).await?.problem(409)?,
+            "too_many_instances"
+        );
         let held = first["subscriptionId"].as_str().context("an id")?;
         app.post(&format!("/api/v2/subscriptions/{held}/cancel"), json!({})).await?;
         provision(&app, &customer, crm("tests")).await?.expect(202)?;
@@ -91,7 +98,11 @@ async fn the_same_settings_are_the_same_wish_and_others_are_a_change() -> Result
         let first = provision(&app, &customer, crm("production")).await?.expect(202)?;
         let again = provision(&app, &customer, crm("production")).await?.expect(202)?;
         assert_eq!(again, first, "the same request");
-        let others = [("plan", json!("firm")), ("quantity", json!(2)), ("properties", json!({ "Seats": 6 }))];
+        let others = [
+            ("plan", json!("firm")),
+            ("quantity", json!(2)),
+            ("properties", json!({ "Seats": 6 })),
+        ];
         for (field, value) in &others {
             let mut other = crm("production");
             other[*field] = value.clone();

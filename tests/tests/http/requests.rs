@@ -89,7 +89,10 @@ async fn case_11a_failures_cost_nothing_and_completion_counts() -> Result<()> {
             assert_eq!(report(&app, &request, "start").await?["status"], "InProgress");
             assert_eq!(status(&app, &held).await?, "InProgress");
             let failed = report(&app, &request, "fail").await?;
-            assert_eq!((&failed["status"], &failed["detail"]), (&json!("Failed"), &json!("No disk left.")));
+            assert_eq!(
+                (&failed["status"], &failed["detail"]),
+                (&json!("Failed"), &json!("No disk left."))
+            );
             assert_eq!(status(&app, &held).await?, "Failed");
             assert_eq!(ask_for(&app, &held, "retry", json!({})).await?, request);
         }
@@ -151,7 +154,8 @@ async fn case_11c_a_failed_removal_is_not_charged_from_acceptance_on() -> Result
         assert_eq!(amounts(&app, "2019-12-31").await?, [""; 0]);
         // Given up, it is as if it had never been asked.
         report(&app, &removal, "start").await?;
-        let position = app.get("/api/v2/events?limit=500").await?["data"].as_array().map_or(0, Vec::len);
+        let position =
+            app.get("/api/v2/events?limit=500").await?["data"].as_array().map_or(0, Vec::len);
         act(&app, &format!("/api/v2/subscriptions/{held}/reset"), json!({})).await?.expect(200)?;
         assert_eq!(status(&app, &held).await?, "Provisioned");
         assert_eq!(amounts(&app, "2019-11-30/detail").await?, ["100.00"]);
@@ -173,7 +177,10 @@ async fn case_15_a_future_change_is_scheduled_and_can_be_cancelled_until_its_day
         let change = format!("/api/v2/subscriptions/{held}/change");
         let sent = json!({ "plan": "BU010", "effectiveAt": "2019-12-01" });
         let changed = app.post(&change, sent.clone()).await?;
-        assert_eq!((&changed["status"], &changed["plan"]), (&json!("Provisioned"), &json!("BU001")));
+        assert_eq!(
+            (&changed["status"], &changed["plan"]),
+            (&json!("Provisioned"), &json!("BU001"))
+        );
         let scheduled = &changed["scheduled"][0];
         assert_eq!((&scheduled["verb"], &scheduled["plan"]), (&json!("change"), &json!("BU010")));
         let request = scheduled["requestId"].as_str().context("an id")?;
@@ -189,7 +196,8 @@ async fn case_15_a_future_change_is_scheduled_and_can_be_cancelled_until_its_day
         assert_eq!(listed["data"], expected, "{listed}");
 
         let cancel = format!("/api/v2/subscriptions/{held}/cancel");
-        let position = app.get("/api/v2/events?limit=500").await?["data"].as_array().map_or(0, Vec::len);
+        let position =
+            app.get("/api/v2/events?limit=500").await?["data"].as_array().map_or(0, Vec::len);
         let cancelled = act(&app, &cancel, json!({ "requestId": request })).await?.expect(200)?;
         assert_eq!(cancelled["scheduled"], json!([]));
         assert_eq!(act(&app, &cancel, json!({})).await?.problem(409)?, "nothing_to_cancel");
@@ -230,7 +238,11 @@ async fn what_is_reported_for_a_later_day_is_begun_then_and_not_before() -> Resu
         app.ambient.set("2019-11-15T00:00:00Z");
         report(&app, &request, "complete").await?;
         app.ambient.set("2019-12-20T00:00:00Z");
-        assert_eq!(amounts(&app, "2019-11-30/detail").await?, ["66.67"], "from the day that was given");
+        assert_eq!(
+            amounts(&app, "2019-11-30/detail").await?,
+            ["66.67"],
+            "from the day that was given"
+        );
         app.finish().await?;
     }
     Ok(())
@@ -240,7 +252,8 @@ async fn what_is_reported_for_a_later_day_is_begun_then_and_not_before() -> Resu
 async fn what_is_suspended_is_charged_and_goes_on_when_resumed() -> Result<()> {
     for engine in BOTH {
         let (app, customer) = with_backup(engine, "2019-11-01T00:00:00Z", "immediate").await?;
-        let made = app.post(&format!("/api/v2/customers/{customer}/subscriptions"), backup()).await?;
+        let made =
+            app.post(&format!("/api/v2/customers/{customer}/subscriptions"), backup()).await?;
         let at = format!("/api/v2/subscriptions/{}", made["id"].as_str().context("an id")?);
         for (day, verb, expected) in
             [("2019-11-11", "suspend", "Suspended"), ("2019-11-21", "resume", "Provisioned")]
@@ -254,7 +267,8 @@ async fn what_is_suspended_is_charged_and_goes_on_when_resumed() -> Result<()> {
         }
         let verbs = "{ requests { nodes { verb status } } }";
         let told = app.post("/graphql", json!({ "query": verbs })).await?;
-        let told: Vec<_> = told["data"]["requests"]["nodes"].as_array().context("requests")?.clone();
+        let told: Vec<_> =
+            told["data"]["requests"]["nodes"].as_array().context("requests")?.clone();
         assert_eq!(told.len(), 3, "{told:?}");
         assert!(told.contains(&json!({ "verb": "SUSPEND", "status": "COMPLETED" })));
         app.ambient.set("2019-12-20T00:00:00Z");
@@ -266,7 +280,8 @@ async fn what_is_suspended_is_charged_and_goes_on_when_resumed() -> Result<()> {
 
 /// What somebody may do with a subscription, as both interfaces say it: `go`, or why not.
 async fn possible(app: &TestApp, token: &str, held: &str) -> Result<Vec<(String, String)>> {
-    let shown = app.send(token, Method::GET, &format!("/api/v2/subscriptions/{held}"), None).await?;
+    let shown =
+        app.send(token, Method::GET, &format!("/api/v2/subscriptions/{held}"), None).await?;
     let actions = shown.expect(200)?["possibleActions"].clone();
     let query = "{ subscriptions { nodes { uuid possibleActions { action possible reasons { code detail } } } } }";
     let sent = json!({ "query": query });
@@ -293,11 +308,20 @@ async fn possible(app: &TestApp, token: &str, held: &str) -> Result<Vec<(String,
 async fn everybody_is_told_what_he_may_do_now_and_why_not_the_rest() -> Result<()> {
     for engine in BOTH {
         let (app, customer) = with_backup(engine, "2019-11-01T00:00:00Z", "reported").await?;
-        let (_, clerk) = app.user(&customer, "cleo@example.com", &["Customer Administrator"]).await?;
+        let (_, clerk) =
+            app.user(&customer, "cleo@example.com", &["Customer Administrator"]).await?;
         let (held, request) = ask(&app, &customer, backup()).await?;
         let told = |codes: [&str; 8]| {
-            let names =
-                ["provision", "change", "suspend", "resume", "deprovision", "retry", "cancel", "reset"];
+            let names = [
+                "provision",
+                "change",
+                "suspend",
+                "resume",
+                "deprovision",
+                "retry",
+                "cancel",
+                "reset",
+            ];
             let told = names.into_iter().zip(codes);
             told.map(|(name, code)| (name.to_owned(), code.to_owned())).collect::<Vec<_>>()
         };
@@ -325,10 +349,19 @@ async fn everybody_is_told_what_he_may_do_now_and_why_not_the_rest() -> Result<(
         report(&app, &request, "complete").await?;
         let rest = ["not_failed", "nothing_to_cancel", "nothing_to_reset"];
         let expected = told([
-            "already_provisioned", "go", "go", "not_suspended", "go", rest[0], rest[1], rest[2],
+            "already_provisioned",
+            "go",
+            "go",
+            "not_suspended",
+            "go",
+            rest[0],
+            rest[1],
+            rest[2],
         ]);
         assert_eq!(possible(&app, &app.token, &held).await?, expected);
-        act(&app, &format!("/api/v2/customers/{customer}/disable"), json!({})).await?.expect(200)?;
+        act(&app, &format!("/api/v2/customers/{customer}/disable"), json!({}))
+            .await?
+            .expect(200)?;
         let expected = told([
             "already_provisioned organization_disabled",
             "organization_disabled",
@@ -355,9 +388,11 @@ async fn who_reports_needs_the_permission_for_it_and_no_other() -> Result<()> {
         let provider = app.post("/graphql", viewer).await?;
         let provider = provider["data"]["viewer"]["user"]["organization"]["uuid"].clone();
         let provider = provider.as_str().context("an id")?;
-        let (_, engineer) = app.user(provider, "eve@example.com", &["Provisioning Engineer"]).await?;
+        let (_, engineer) =
+            app.user(provider, "eve@example.com", &["Provisioning Engineer"]).await?;
         let reseller = app.reseller("Other Partners").await?;
-        let (_, stranger) = app.user(&reseller, "sid@example.com", &["Reseller Administrator"]).await?;
+        let (_, stranger) =
+            app.user(&reseller, "sid@example.com", &["Reseller Administrator"]).await?;
         let (held, request) = ask(&app, &customer, backup()).await?;
         for what in ["start", "complete", "fail"] {
             let path = format!("/api/v2/requests/{request}/{what}");
@@ -381,7 +416,8 @@ async fn who_reports_needs_the_permission_for_it_and_no_other() -> Result<()> {
 }
 
 #[tokio::test]
-async fn who_is_deprovisioned_has_what_he_asked_for_taken_back_unless_it_is_worked_on() -> Result<()> {
+async fn who_is_deprovisioned_has_what_he_asked_for_taken_back_unless_it_is_worked_on() -> Result<()>
+{
     for engine in BOTH {
         let (app, customer) = with_backup(engine, "2019-11-01T00:00:00Z", "reported").await?;
         let at = format!("/api/v2/customers/{customer}/deprovision");
@@ -394,8 +430,11 @@ async fn who_is_deprovisioned_has_what_he_asked_for_taken_back_unless_it_is_work
 
         let other = app.customer("Zoo", None).await?;
         let held = self::held(&app, &other).await?;
-        ask_for(&app, &held, "change", json!({ "plan": "BU010", "effectiveAt": "2019-12-01" })).await?;
-        act(&app, &format!("/api/v2/customers/{other}/deprovision"), json!({})).await?.expect(200)?;
+        ask_for(&app, &held, "change", json!({ "plan": "BU010", "effectiveAt": "2019-12-01" }))
+            .await?;
+        act(&app, &format!("/api/v2/customers/{other}/deprovision"), json!({}))
+            .await?
+            .expect(200)?;
         let shown = show(&app, &held).await?;
         assert_eq!((&shown["status"], &shown["scheduled"]), (&json!("Requested"), &json!([])));
         let removal = shown["requestId"].as_str().context("an id")?;

@@ -14,9 +14,9 @@ use domain::event::Recorded;
 use domain::subscription::{Act, Verb};
 use projections::views::{Holder, OrganizationView, SubscriptionView, UserView};
 use projections::{Below, View, Views, Wants};
+use rand::SeedableRng;
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
-use rand::SeedableRng;
 use serde_json::json;
 
 const SEEDS: std::ops::Range<u64> = 0..6;
@@ -70,7 +70,9 @@ fn command(slot: &SubscriptionView, act: Act) -> Command {
                 Holder::Customer(id) => {
                     Command::ProvisionToCustomer { customer: id.to_string(), body: body(sent) }
                 }
-                Holder::User(id) => Command::ProvisionToUser { user: id.to_string(), body: body(sent) },
+                Holder::User(id) => {
+                    Command::ProvisionToUser { user: id.to_string(), body: body(sent) }
+                }
             }
         }
         Act::Ask(Verb::Change) => {
@@ -141,7 +143,11 @@ fn on_random_histories_what_is_said_to_be_possible_is_what_commands_do() {
     }
     for act in Act::ALL {
         for possible in [false, true] {
-            assert!(came.contains_key(&(act.name(), possible)), "{} {possible}: {came:?}", act.name());
+            assert!(
+                came.contains_key(&(act.name(), possible)),
+                "{} {possible}: {came:?}",
+                act.name()
+            );
         }
     }
 }
