@@ -368,7 +368,11 @@ impl History {
                 id: self.user(),
                 body: self.because(),
             },
-            364..370 => Command::EraseUser { id: self.user(), body: self.because() },
+            364..368 => Command::EraseUser { id: self.user(), body: self.because() },
+            368..370 => {
+                let (id, kind, body) = self.organization_and_reason();
+                Command::EraseContact { id, kind, body }
+            }
             370..410 => Command::TransitionUser {
                 step: self.step_up(),
                 id: self.user(),
