@@ -333,7 +333,7 @@ async fn a_contact_is_never_in_clear_on_disk_and_gone_when_erased() -> Result<()
         assert_eq!(edited["contact"], married);
 
         let told = async || -> Result<[Value; 5]> {
-            let query = "{ organizations { nodes { uuid contact { name email phone } } } }";
+            let query = "{ customers { nodes { uuid contact { name email phone } } } }";
             let events = "{ events(last: 50) { nodes { kind payload } } }";
             Ok([
                 app.get(&path).await?,
