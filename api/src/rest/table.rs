@@ -21,7 +21,9 @@ pub fn many(text: &[u8]) -> Input<Many> {
     let mut faults = Vec::new();
     let columns = match reader.headers() {
         Ok(columns) => columns.clone(),
-        Err(error) => return Err(malformed(vec![fault_of(&error)])),
+        Err(error) => {
+            return Err(malformed(vec![fault_of(&error, &mut Lines { text, read: 0, line: 1 })]));
+        }
     };
     for needed in NEEDED {
         if !columns.iter().any(|column| column == needed) {
@@ -53,12 +55,13 @@ pub fn many(text: &[u8]) -> Input<Many> {
         return Err(malformed(faults));
     }
     let mut items = Vec::new();
+    let mut lines = Lines { text, read: 0, line: 1 };
     // One more than there can be, so that it is told that there are too many.
     for record in reader.records().take(BULK_MAX + 1) {
         match record {
-            Err(error) => faults.push(fault_of(&error)),
+            Err(error) => faults.push(fault_of(&error, &mut lines)),
             Ok(record) => {
-                let line = record.position().map_or(0, csv::Position::line);
+                let line = lines.of(record.position());
                 items.push(item(line, &columns, &record, &mut faults));
             }
         }
@@ -118,8 +121,28 @@ fn fault(line: u64, column: &str, code: &'static str, detail: &str) -> Fault {
     Fault { pointer, code, detail: format!("Line {line}: {detail}") }
 }
 
-fn fault_of(error: &csv::Error) -> Fault {
-    let line = error.position().map_or(1, csv::Position::line);
+/// Which line a place in a text is in. (The reader's own count is behind where lines are empty or end as on Windows.)
+struct Lines<'a> {
+    text: &'a [u8],
+    read: usize,
+    line: u64,
+}
+
+impl Lines<'_> {
+    /// The line of a record, none of which is before the last one that was asked about.
+    fn of(&mut self, position: Option<&csv::Position>) -> u64 {
+        let begin = position.and_then(|it| usize::try_from(it.byte()).ok()).unwrap_or(self.read);
+        let rest = self.text.get(begin..).unwrap_or_default();
+        let begin = begin + rest.iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
+        let passed = self.text.get(self.read..begin).unwrap_or_default();
+        self.line += passed.iter().filter(|byte| **byte == b'\n').count() as u64;
+        self.read = self.read.max(begin);
+        self.line
+    }
+}
+
+fn fault_of(error: &csv::Error, lines: &mut Lines<'_>) -> Fault {
+    let line = lines.of(error.position());
     let detail = match error.kind() {
         csv::ErrorKind::UnequalLengths { expected_len, len, .. } => {
             format!("Line {line}: this has {len} cells, and there are {expected_len} columns.")

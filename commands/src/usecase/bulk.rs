@@ -124,6 +124,7 @@ pub(crate) fn provision(
         holders.push(found);
     }
     unit.because(None, reason);
+    unit.begin::<Bulk>(request);
     unit.execute::<Bulk>(request, &path, BulkCommand::Ask(request))?;
     for (item, holder) in items.into_iter().zip(holders) {
         let Some(holder) = holder else { continue };

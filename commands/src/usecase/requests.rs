@@ -3,7 +3,7 @@
 use domain::bulk::{Bulk, BulkCommand};
 use domain::permission::Permission;
 use domain::service::Level;
-use domain::subscription::{Act, Subscription, SubscriptionCommand, Verb};
+use domain::subscription::{Act, Open, Progress, Subscription, SubscriptionCommand, Verb};
 use domain::text::note;
 use domain::{CommandId, Faults, Refusal, SubscriptionId, TenantPath};
 use projections::views::{Holder, RequestStatus, RequestView, SubscriptionView};
@@ -91,7 +91,9 @@ fn go_on(unit: &mut Unit<'_>, id: SubscriptionId, request: CommandId) -> Result<
     if customers.held_at(open.effective_at.max(unit.now())).is_some() {
         return release(unit, id, request);
     }
-    let running = customers.open().iter().any(|open| open.verb == Verb::Provision);
+    let is_running =
+        |open: &Open| open.verb == Verb::Provision && open.progress != Progress::Failed;
+    let running = customers.open().iter().any(is_running);
     if running { Ok(()) } else { Err(subscriptions::customer_lacks().into()) }
 }
 

@@ -59,6 +59,7 @@ const OPEN: &[(&str, &str)] = &[
          effectiveFrom effectiveTo reason actor",
     ),
     ("PossibleAction", "action possible reasons"),
+    ("WhyNot", "code detail"),
     ("PageInfo", "hasPreviousPage hasNextPage startCursor endCursor"),
     ("Permission", "key name description custom serviceKey"),
     ("PermissionWay", "chain service"),

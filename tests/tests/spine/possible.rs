@@ -18,10 +18,10 @@ use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use serde_json::json;
 
-const SEEDS: std::ops::Range<u64> = 0..6;
-const STEPS: usize = 16;
+const SEEDS: std::ops::Range<u64> = 0..12;
+const STEPS: usize = 30;
 /// Things that are tried at the end of each history.
-const TRIED: usize = 60;
+const TRIED: usize = 120;
 
 struct Nothing;
 
