@@ -40,6 +40,7 @@ fn definition() -> Definition {
         ..Property::of_plan(key(text), text)
     };
     let plan = |text: &str| Plan {
+        day_policy: DayPolicy::Daily,
         key: plan_key(text),
         name: text.to_owned(),
         price: None,

@@ -108,6 +108,7 @@ fn definition(properties: usize) -> Definition {
         ..Property::of_plan(key(number), "A property")
     };
     let plan = Plan {
+        day_policy: DayPolicy::Daily,
         key: PlanKey::parse("plan").expect("letters"),
         name: "Plan".to_owned(),
         price: None,
