@@ -70,7 +70,11 @@ mod tests {
     use crate::money::Currency;
 
     fn settings(currency: &str) -> BillingSettings {
-        BillingSettings::new(Currency::parse(currency).unwrap(), CalendarRule::CalendarMonth, chrono_tz::UTC)
+        BillingSettings::new(
+            Currency::parse(currency).unwrap(),
+            CalendarRule::CalendarMonth,
+            chrono_tz::UTC,
+        )
     }
 
     #[test]

@@ -10,8 +10,9 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, NaiveDate, Utc};
 use domain::billing::description::{self, Variables};
 use domain::billing::{
-    Action, BillingSettings, CalendarRule, Change, DayPolicy, Detail, Entry, Fact, Overridden, Override,
-    Period, PolicyRow, PriceOverride, PriceRow, Prices, RuleChange, Setting, Subject, Timeline, rate, summarize,
+    Action, BillingSettings, CalendarRule, Change, DayPolicy, Detail, Entry, Fact, Overridden,
+    Override, Period, PolicyRow, PriceOverride, PriceRow, Prices, RuleChange, Setting, Subject,
+    Timeline, rate, summarize,
 };
 use domain::money::{Currency, Money, Percent};
 use domain::{OrganizationId, PlanKey, PropertyKey, ServiceKey, SubscriptionId};
@@ -148,7 +149,11 @@ impl Case {
             position,
             reason: it.reason.clone(),
         });
-        Prices { overrides: overrides.collect(), policies: policies.collect(), rows: rows.collect() }
+        Prices {
+            overrides: overrides.collect(),
+            policies: policies.collect(),
+            rows: rows.collect(),
+        }
     }
 
     fn timelines(&self) -> Vec<Timeline> {
@@ -293,8 +298,29 @@ fn the_cases_are_those_of_the_first_cut() {
     assert_eq!(
         numbers,
         [
-            "1", "2", "3", "4a", "4c", "6a", "6b", "7", "10a", "11a", "12a", "12b", "13a", "13b",
-            "14", "15", "18", "23", "fixed_30", "full", "next_period", "snapshot", "none"
+            "1",
+            "2",
+            "3",
+            "4a",
+            "4c",
+            "6a",
+            "6b",
+            "7",
+            "10a",
+            "11a",
+            "12a",
+            "12b",
+            "13a",
+            "13b",
+            "14",
+            "15",
+            "18",
+            "23",
+            "fixed_30",
+            "full",
+            "next_period",
+            "snapshot",
+            "none"
         ]
     );
 }

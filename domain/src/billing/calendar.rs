@@ -319,7 +319,10 @@ mod tests {
         assert_eq!(ends("fixed_day(1)"), "2020-01-01 2020-02-01 2020-03-01 2020-04-01");
         assert_eq!(ends("calendar_month"), ends("days_before_month_end(0)"));
         assert_eq!(ends("days_before_month_end(3)"), "2020-01-28 2020-02-26 2020-03-28 2020-04-27");
-        assert_eq!(ends("days_before_month_end(27)"), "2020-01-04 2020-02-02 2020-03-04 2020-04-03");
+        assert_eq!(
+            ends("days_before_month_end(27)"),
+            "2020-01-04 2020-02-02 2020-03-04 2020-04-03"
+        );
     }
 
     /// Case 18.
@@ -345,11 +348,10 @@ mod tests {
         assert_eq!((transition.start, transition.end), (date("2020-02-26"), date("2020-02-29")));
         assert_eq!((transition.days(), transition.full_days()), (4, 29));
         let march = settings.next(transition);
-        assert_eq!((march.start, march.end, march.full_days()), (
-            date("2020-03-01"),
-            date("2020-03-31"),
-            31,
-        ));
+        assert_eq!(
+            (march.start, march.end, march.full_days()),
+            (date("2020-03-01"), date("2020-03-31"), 31,)
+        );
         assert_eq!(settings.previous(march), transition);
         assert_eq!(settings.previous(transition), before);
         assert_eq!(settings.period_ending(date("2020-02-29")), Some(transition));
@@ -362,7 +364,8 @@ mod tests {
 
     #[test]
     fn a_rule_is_written_as_it_is_read() {
-        for text in ["calendar_month", "fixed_day(1)", "fixed_day(31)", "days_before_month_end(0)"] {
+        for text in ["calendar_month", "fixed_day(1)", "fixed_day(31)", "days_before_month_end(0)"]
+        {
             assert_eq!(text.parse::<CalendarRule>().unwrap().to_string(), text);
         }
         for text in [
@@ -379,7 +382,11 @@ mod tests {
             "calendar_month()",
             "monthly(3)",
         ] {
-            assert_eq!(text.parse::<CalendarRule>().unwrap_err().code, "calendar_unknown", "{text}");
+            assert_eq!(
+                text.parse::<CalendarRule>().unwrap_err().code,
+                "calendar_unknown",
+                "{text}"
+            );
         }
     }
 

@@ -76,11 +76,8 @@ impl DayPolicy {
     pub(super) fn share(self, dates: &Range<NaiveDate>, period: &Period, it: Stretch) -> Share {
         let days = days_between(dates.start, dates.end);
         let of = period.full_days();
-        let by_days = |days: u32, of: u32| Share {
-            days,
-            of,
-            part: Ratio::new(days.into(), of.into()),
-        };
+        let by_days =
+            |days: u32, of: u32| Share { days, of, part: Ratio::new(days.into(), of.into()) };
         let all_or_nothing = |all: bool| Share {
             days,
             of,
@@ -101,9 +98,7 @@ impl DayPolicy {
             Self::Full => all_or_nothing(it.is_last && days > 0),
             Self::NextPeriod if it.is_first_partial => all_or_nothing(false),
             Self::NextPeriod => by_days(days, of),
-            Self::Snapshot => {
-                all_or_nothing(it.is_held_at_end && dates.contains(&period.end))
-            }
+            Self::Snapshot => all_or_nothing(it.is_held_at_end && dates.contains(&period.end)),
         }
     }
 }
@@ -125,8 +120,7 @@ mod tests {
         (days, of, part.round_half_away().unwrap())
     }
 
-    const LAST: Stretch =
-        Stretch { is_first_partial: false, is_held_at_end: true, is_last: true };
+    const LAST: Stretch = Stretch { is_first_partial: false, is_held_at_end: true, is_last: true };
 
     #[test]
     fn a_full_month_is_a_full_price_by_every_policy_that_charges() {
@@ -136,12 +130,9 @@ mod tests {
             ("2019-02-01", "2019-03-01", 28),
             ("2020-04-01", "2020-05-01", 30),
         ] {
-            for policy in [
-                DayPolicy::Daily,
-                DayPolicy::Full,
-                DayPolicy::NextPeriod,
-                DayPolicy::Snapshot,
-            ] {
+            for policy in
+                [DayPolicy::Daily, DayPolicy::Full, DayPolicy::NextPeriod, DayPolicy::Snapshot]
+            {
                 assert_eq!(share(policy, from, to, LAST), (days, days, 1_000), "{policy:?}");
             }
             assert_eq!(share(DayPolicy::Fixed30, from, to, LAST), (30, 30, 1_000));
@@ -168,11 +159,8 @@ mod tests {
 
     #[test]
     fn a_transition_goes_by_days_whatever_the_policy() {
-        let transition = Period {
-            end: date("2020-02-29"),
-            start: date("2020-02-26"),
-            nominal_days: Some(29),
-        };
+        let transition =
+            Period { end: date("2020-02-29"), start: date("2020-02-26"), nominal_days: Some(29) };
         let dates = transition.start..transition.after();
         let first = Stretch { is_first_partial: true, is_held_at_end: false, is_last: false };
         for policy in [

@@ -6,8 +6,8 @@ use std::cmp::Reverse;
 use chrono::{DateTime, NaiveDate, Utc};
 use serde::{Deserialize, Serialize};
 
-use super::{BillingSettings, DayPolicy, Period};
 use super::calendar::following;
+use super::{BillingSettings, DayPolicy, Period};
 use crate::money::{Percent, Ratio};
 use crate::{PlanKey, PropertyKey};
 
@@ -361,7 +361,11 @@ mod tests {
     use crate::money::Currency;
 
     fn settings() -> BillingSettings {
-        BillingSettings::new(Currency::parse("EUR").unwrap(), CalendarRule::CalendarMonth, chrono_tz::UTC)
+        BillingSettings::new(
+            Currency::parse("EUR").unwrap(),
+            CalendarRule::CalendarMonth,
+            chrono_tz::UTC,
+        )
     }
 
     fn plan(key: &str) -> PlanKey {
@@ -422,7 +426,11 @@ mod tests {
     }
 
     fn with(overrides: impl IntoIterator<Item = Override>) -> Prices {
-        Prices { overrides: overrides.into_iter().collect(), policies: vec![], rows: vec![row(1, None, 100)] }
+        Prices {
+            overrides: overrides.into_iter().collect(),
+            policies: vec![],
+            rows: vec![row(1, None, 100)],
+        }
     }
 
     #[test]
@@ -447,7 +455,8 @@ mod tests {
         let refused = prices.on(date(9), &plan("b"), &settings()).unwrap_err();
         assert_eq!((refused.date, &refused.plan), (date(9), &plan("b")));
         assert_eq!(refused.reason, QuarantineReason::NoPrice);
-        let later = Prices { overrides: vec![], policies: vec![], rows: vec![row(1, Some(10), 100)] };
+        let later =
+            Prices { overrides: vec![], policies: vec![], rows: vec![row(1, Some(10), 100)] };
         assert!(later.on(date(9), &plan("a"), &settings()).is_err());
     }
 
@@ -552,6 +561,7 @@ mod tests {
     #[test]
     fn prices_may_change_where_rows_and_overrides_of_prices_begin_or_end() {
         let prices = Prices {
+            policies: vec![],
             overrides: vec![
                 Override { from: november(3), ..set_until(5, 80, november(4)) },
                 Override { from: november(5), ..property(6, "Quota", Setting::Cleared) },

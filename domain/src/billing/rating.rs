@@ -12,8 +12,8 @@ use super::calendar::following;
 use super::policy::{Share, Stretch};
 use super::price::PriceSource;
 use super::{
-    BillingSettings, DayPolicy, Fact, Holding, Overridden, Override, Period, Priced, Prices, Quarantine,
-    QuarantineReason, Run, Setting, Timeline,
+    BillingSettings, DayPolicy, Fact, Holding, Overridden, Override, Period, Priced, Prices,
+    Quarantine, QuarantineReason, Run, Setting, Timeline,
 };
 
 use crate::money::{Money, Ratio, UnitPrice};
@@ -757,13 +757,21 @@ mod tests {
             service: ServiceKey::parse("mailbox").unwrap(),
             subscription: SubscriptionId(Uuid::from_u128(5)),
         };
-        let settings = BillingSettings::new(Currency::parse("EUR").unwrap(), CalendarRule::CalendarMonth, chrono_tz::UTC);
+        let settings = BillingSettings::new(
+            Currency::parse("EUR").unwrap(),
+            CalendarRule::CalendarMonth,
+            chrono_tz::UTC,
+        );
         let period = settings.period_containing(date(1));
         rate(&subject, &Timeline::new(facts), prices, &settings, &period)
     }
 
     fn rated(facts: impl Into<Vec<Fact>>, overrides: impl Into<Vec<Override>>) -> Vec<Entry> {
-        november_rated(facts.into(), &Prices { overrides: overrides.into(), policies: vec![], rows: rows() }).unwrap()
+        november_rated(
+            facts.into(),
+            &Prices { overrides: overrides.into(), policies: vec![], rows: rows() },
+        )
+        .unwrap()
     }
 
     /// Of each line: what happened, days, cents, counts before and after.

@@ -6,7 +6,7 @@ use std::time::Instant;
 use anyhow::{Context, Result, ensure};
 use chrono::{DateTime, TimeDelta, Utc};
 use commands::Command;
-use domain::billing::{Overridden, Setting};
+use domain::billing::{DayPolicy, Overridden, Setting};
 use domain::effective::{OverrideAt, resolve};
 use domain::organization::Kind;
 use domain::overrides::Overriding;
