@@ -6,7 +6,7 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-use crate::billing::description;
+use crate::billing::{DayPolicy, description};
 use crate::decider::Decider;
 use crate::money::Money;
 use crate::property::{Given, Kind, Property, Scope, Validation};
@@ -67,6 +67,9 @@ impl Process {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Plan {
+    /// How the days are charged on which it is held.
+    #[serde(default, skip_serializing_if = "DayPolicy::is_default")]
+    pub day_policy: DayPolicy,
     /// Names it; never changes.
     pub key: PlanKey,
     /// For whom it is, where that is not whom the service is provisioned to: of a service for users, a plan that the
@@ -265,6 +268,12 @@ impl Definition {
                 "no_users",
                 "A service that is provisioned to customers has no plans for users.",
             );
+            faults.ensure(
+                plan.day_policy != DayPolicy::None || plan.price.is_none(),
+                &format!("{at}/price"),
+                "counted_only",
+                "A plan whose days are not charged has no price.",
+            );
             self.check_values(plan, &at, faults);
         }
     }
@@ -432,6 +441,7 @@ mod tests {
             name: "Backup".to_owned(),
             permissions: vec![],
             plans: vec![Plan {
+                day_policy: DayPolicy::Daily,
                 key: PlanKey::parse("BU001").unwrap(),
                 level: None,
                 name: "Backup Standard".to_owned(),
@@ -513,6 +523,7 @@ mod tests {
         retired.plans[0].retired = true;
         assert_eq!(problems(retired.clone(), None), [("/plans".to_owned(), "no_plan")]);
         retired.plans.push(Plan {
+            day_policy: DayPolicy::Daily,
             key: PlanKey::parse("BU002").unwrap(),
             sku: "BU002".to_owned(),
             ..backup().plans[0].clone()
