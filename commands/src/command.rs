@@ -8,8 +8,8 @@ use domain::user::Proof;
 use crate::error::Stop;
 use crate::unit::Unit;
 use crate::usecase::{
-    bulk, definition, installation, lifecycle, offers, organizations, overrides, requests, roles,
-    services, subscriptions, users,
+    billing, bulk, definition, installation, lifecycle, offers, organizations, overrides, requests,
+    roles, services, subscriptions, users,
 };
 use crate::{Input, Reply};
 
@@ -56,6 +56,13 @@ pub enum Command {
         kind: Kind,
         /// Why.
         body: Input<organizations::Because>,
+    },
+    /// Bill by another calendar, from a date on.
+    ChangeCalendar {
+        /// Whose.
+        organization: String,
+        /// What was sent.
+        body: Input<billing::ChangeCalendar>,
     },
     /// Add a person to an organisation.
     CreateUser {
@@ -356,6 +363,9 @@ impl Command {
             }
             Self::EraseContact { id, kind, body } => {
                 organizations::erase_contact(unit, &id, kind, body)
+            }
+            Self::ChangeCalendar { organization, body } => {
+                billing::change_calendar(unit, &organization, body)
             }
             Self::CreateUser { organization, body, password } => {
                 users::create(unit, &organization, body, password)

@@ -60,6 +60,8 @@ pub enum Permission {
     OverridePrices,
     /// See bills and the ledger.
     ViewBilling,
+    /// Say how a seller bills.
+    ManageBilling,
     /// See the raw events.
     ViewEvents,
     /// Hold API tokens.
@@ -68,7 +70,7 @@ pub enum Permission {
 
 impl Permission {
     /// Every permission that Atrium itself asks for.
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 27] = [
         Self::ViewOrganizations,
         Self::ManageResellers,
         Self::ManageCustomers,
@@ -93,6 +95,7 @@ impl Permission {
         Self::OverrideProperties,
         Self::OverridePrices,
         Self::ViewBilling,
+        Self::ManageBilling,
         Self::ViewEvents,
         Self::HoldTokens,
     ];
@@ -125,6 +128,7 @@ impl Permission {
             Self::OverrideProperties => "overrides.set_properties",
             Self::OverridePrices => "overrides.set_prices",
             Self::ViewBilling => "billing.view",
+            Self::ManageBilling => "billing.manage",
             Self::ViewEvents => "events.view",
             Self::HoldTokens => "tokens.hold",
         }
@@ -162,6 +166,7 @@ impl Permission {
             Self::OverrideProperties => "Override plan properties.",
             Self::OverridePrices => "Override prices.",
             Self::ViewBilling => "See bills and the ledger.",
+            Self::ManageBilling => "Say how a seller bills.",
             Self::ViewEvents => "See the raw events.",
             Self::HoldTokens => "Hold API tokens.",
         }
