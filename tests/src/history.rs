@@ -84,9 +84,11 @@ pub struct History {
     keys: usize,
     organizations: Vec<(String, Kind)>,
     users: Vec<UserId>,
+    /// Whose each of them is.
+    homes: Vec<(String, UserId)>,
     subscriptions: Vec<String>,
-    /// Those whose work somebody has to report.
-    requests: Vec<String>,
+    /// Those whose work somebody has to report, each with its subscription.
+    requests: Vec<(String, String)>,
     credentials: Vec<(UserId, TokenId)>,
     roles: Vec<String>,
     /// To whom which role was to be given.
@@ -112,6 +114,7 @@ impl History {
             keys: 0,
             organizations: Vec::new(),
             users: Vec::new(),
+            homes: Vec::new(),
             subscriptions: Vec::new(),
             requests: Vec::new(),
             credentials: Vec::new(),
@@ -180,6 +183,8 @@ impl History {
                     let provider = body["organizationId"].as_str().unwrap_or_default();
                     self.organizations.push((provider.to_owned(), Kind::Provider));
                 }
+                let home = body["organizationId"].as_str().unwrap_or_default().to_owned();
+                self.homes.extend(id.parse().map(|id| (home, id)));
                 self.users.extend(id.parse::<UserId>());
             }
             (["users", user, "tokens", token], _) => {
@@ -199,9 +204,10 @@ impl History {
             (["resellers", id], _) => self.organizations.push(((*id).to_owned(), Kind::Reseller)),
             (["subscriptions", id], _) => self.subscriptions.push((*id).to_owned()),
             (["requests", id], _) => {
-                self.requests.push((*id).to_owned());
-                let subscription = body["subscriptionId"].as_str().map(str::to_owned);
-                self.subscriptions.extend(subscription);
+                if let Some(subscription) = body["subscriptionId"].as_str().map(str::to_owned) {
+                    self.subscriptions.push(subscription.clone());
+                    self.requests.push(((*id).to_owned(), subscription));
+                }
             }
             (["roles", id], _) => self.roles.push((*id).to_owned()),
             _ => {}
@@ -410,9 +416,9 @@ impl History {
                 body: self.provision(false),
             },
             720..810 => Command::ProvisionToUser { user: self.user(), body: self.provision(true) },
-            810..845 => self.change(),
-            845..880 => self.report(),
-            880..930 => self.go_on(),
+            810..835 => self.change(),
+            835..875 => self.report(),
+            875..930 => self.go_on(),
             930..955 => self.override_property(),
             955..975 => self.override_price(),
             975..985 => self.offer(),
@@ -810,12 +816,7 @@ impl History {
 
     /// What comes of a request, mostly of a late one.
     fn report(&mut self) -> Command {
-        let late = self.requests.len().saturating_sub(4);
-        let known = match self.rng.random_bool(0.7) {
-            true => self.requests[late..].choose(&mut self.rng),
-            false => self.requests.choose(&mut self.rng),
-        };
-        let id = known.cloned().unwrap_or_default();
+        let id = self.late_request().0;
         let report = match self.rng.random_range(0..10) {
             0..4 => Report::Started(self.because()),
             4..8 => Report::Completed(self.because()),
@@ -827,28 +828,51 @@ impl History {
         Command::ReportRequest { id, report }
     }
 
+    /// A request and its subscription: mostly one of the latest.
+    fn late_request(&mut self) -> (String, String) {
+        let late = self.requests.len().saturating_sub(4);
+        let known = match self.rng.random_bool(0.8) {
+            true => self.requests[late..].choose(&mut self.rng),
+            false => self.requests.choose(&mut self.rng),
+        };
+        known.cloned().unwrap_or_default()
+    }
+
+    /// One of the latest subscriptions, or any.
+    fn late_subscription(&mut self) -> String {
+        let late = self.subscriptions.len().saturating_sub(3);
+        match self.subscriptions[late..].choose(&mut self.rng) {
+            Some(id) if self.rng.random_bool(0.6) => id.clone(),
+            _ => self.subscription(),
+        }
+    }
+
     /// What else is done to what somebody has.
     fn go_on(&mut self) -> Command {
-        let id = self.subscription();
+        let id = self.late_subscription();
         let body = json!({ "effectiveAt": self.moment(), "reason": self.reason() });
         match self.rng.random_range(0..50) {
-            0..22 => Command::Deprovision { id, body: self.perhaps(body) },
-            22..28 => Command::Suspend { id, body: self.perhaps(body) },
-            28..34 => Command::Resume { id, body: self.perhaps(body) },
-            34..38 => Command::RetryRequest { id, body: self.because() },
-            38..43 => {
-                let named = self.requests.choose(&mut self.rng).cloned();
-                let named = named.filter(|_| self.rng.random_bool(0.3));
+            0..18 => Command::Deprovision { id, body: self.perhaps(body) },
+            18..24 => Command::Suspend { id, body: self.perhaps(body) },
+            24..31 => Command::Resume { id, body: self.perhaps(body) },
+            31..36 => Command::RetryRequest { id: self.late_request().1, body: self.because() },
+            36..40 => {
+                let (named, id) = self.late_request();
+                let named = Some(named).filter(|_| self.rng.random_bool(0.3));
                 let body = json!({ "requestId": named, "reason": self.reason() });
                 Command::CancelRequest { id, body: self.perhaps(body) }
             }
-            43..47 => Command::ResetRequest { id, body: self.because() },
+            40..44 => Command::ResetRequest { id: self.late_request().1, body: self.because() },
             _ => self.provision_to_many(),
         }
     }
 
     fn provision_to_many(&mut self) -> Command {
-        let users: Vec<_> = (0..self.rng.random_range(1..4)).map(|_| self.user()).collect();
+        let known = self.homes.choose(&mut self.rng).cloned();
+        let customer = known.map(|(home, _)| home).unwrap_or_default();
+        let theirs = self.homes.iter().filter(|(home, _)| *home == customer);
+        let count = self.rng.random_range(1..4);
+        let users: Vec<_> = theirs.take(count).map(|(_, user)| user.to_string()).collect();
         let body = json!({
             "users": users,
             "service": self.one_of(&["mail", "mail", "desktop", "backup"]),
@@ -857,7 +881,7 @@ impl History {
             "reason": self.reason(),
         });
         let body: Input<ProvisionToMany> = self.perhaps(body);
-        Command::ProvisionToMany { customer: self.organization().0, body: body.map(Many::from) }
+        Command::ProvisionToMany { customer, body: body.map(Many::from) }
     }
 
     fn offer(&mut self) -> Command {

@@ -55,12 +55,12 @@ fn unfit(views: &Views, slot: &SubscriptionView) -> Option<commands::resource::W
 }
 
 /// A command that asks for it, with settings that nothing has.
-fn command(slot: &SubscriptionView, act: Act) -> Command {
+fn command(slot: &SubscriptionView, act: Act, quantity: usize) -> Command {
     let id = slot.id.to_string();
     match act {
         Act::Ask(Verb::Provision) => {
             let mut sent = json!({
-                "service": slot.service, "plan": "basic", "quantity": 77, "instance": slot.instance,
+                "service": slot.service, "plan": "basic", "quantity": quantity, "instance": slot.instance,
             });
             if slot.service.as_str() == "desktop" && matches!(slot.holder, Holder::Customer(_)) {
                 sent["plan"] = "base".into();
@@ -75,7 +75,7 @@ fn command(slot: &SubscriptionView, act: Act) -> Command {
             }
         }
         Act::Ask(Verb::Change) => {
-            Command::ChangeSubscription { id, body: body(json!({ "quantity": 78 })) }
+            Command::ChangeSubscription { id, body: body(json!({ "quantity": quantity })) }
         }
         Act::Ask(Verb::Suspend) => Command::Suspend { id, body: body(json!({})) },
         Act::Ask(Verb::Resume) => Command::Resume { id, body: body(json!({})) },
@@ -105,7 +105,7 @@ fn on_random_histories_what_is_said_to_be_possible_is_what_commands_do() {
         }
         ambient.set(&now.to_rfc3339());
         let mut rng = StdRng::seed_from_u64(seed);
-        for _ in 0..TRIED {
+        for tried in 0..TRIED {
             let known = views(writer.events());
             let mut slots: Vec<_> = SubscriptionView::of(&known).iter().collect();
             slots.sort_by_key(|(key, _)| key.to_string());
@@ -114,7 +114,7 @@ fn on_random_histories_what_is_said_to_be_possible_is_what_commands_do() {
             let last = writer.events().last().map_or(now, |event| event.recorded_at);
             let standing = slot.standing_at(now.max(last));
             let told = PossibleAction::new(&standing, act, unfit(&known, slot).as_ref());
-            let command = command(slot, act);
+            let command = command(slot, act, 100 + tried);
             let submission = Submission { caller: Caller::SYSTEM, command, idempotency: None };
             let before = writer.events().len();
             let answer = writer.submit(&submission);
