@@ -24,6 +24,8 @@ use crate::world::install;
 
 /// The step in which some go all the way down and come back.
 const LIVES_END: usize = 24;
+/// The steps in which some requests go through everything that can come of one.
+const STORY: std::ops::RangeInclusive<usize> = 12..=18;
 /// Most commands that are handed over at once.
 const BURST_MAX: usize = 24;
 /// The same in a simulation.
@@ -148,6 +150,9 @@ impl History {
             4 => self.first_organizations(),
             5 => self.first_users(),
             LIVES_END => self.lives(),
+            number if STORY.contains(&number) && self.zone.is_none() => {
+                self.story(number - STORY.start())
+            }
             _ => {
                 self.turn_the_clock();
                 let most = if self.zone.is_some() { WILD_BURST_MAX } else { BURST_MAX };
@@ -263,6 +268,70 @@ impl History {
             ]
         });
         lives.map(system).collect()
+    }
+
+    /// A customer and its user ask for a service whose work is reported; it fails, is asked again and done. What is
+    /// held is suspended and goes on.
+    fn story(&mut self, chapter: usize) -> Vec<Submission> {
+        let late = |all: usize| all.saturating_sub(3);
+        let requests = self.requests[late(self.requests.len())..].to_vec();
+        let held = self.subscriptions[late(self.subscriptions.len())..].to_vec();
+        let report = |what: fn(Input<Because>) -> Report| {
+            let of = move |(id, _): &(String, String)| Command::ReportRequest {
+                id: id.clone(),
+                report: what(Ok(Because::default())),
+            };
+            requests.iter().map(of).collect::<Vec<_>>()
+        };
+        let because = || Ok(Because::default());
+        let commands = match chapter {
+            0 => {
+                let mut homes = self.homes.iter();
+                let customers: Vec<_> =
+                    self.organizations.iter().filter(|it| it.1 == Kind::Customer).collect();
+                let home = homes.find(|(home, _)| customers.iter().any(|it| it.0 == *home));
+                let Some((customer, user)) = home.cloned() else { return vec![] };
+                let wish =
+                    |service: &str, plan: &str| input(json!({ "service": service, "plan": plan }));
+                let user = user.to_string();
+                vec![
+                    Command::ProvisionToCustomer {
+                        customer: customer.clone(),
+                        body: wish("backup", "basic"),
+                    },
+                    Command::ProvisionToCustomer { customer, body: wish("desktop", "base") },
+                    Command::ProvisionToUser { user, body: wish("desktop", "basic") },
+                ]
+            }
+            1 => report(Report::Started),
+            2 => {
+                let fail = |(id, _): &(String, String)| Command::ReportRequest {
+                    id: id.clone(),
+                    report: Report::Failed(input(json!({ "detail": "No rack." }))),
+                };
+                requests.iter().map(fail).collect()
+            }
+            3 => {
+                let retry = |(_, id): &(String, String)| Command::RetryRequest {
+                    id: id.clone(),
+                    body: because(),
+                };
+                requests.iter().map(retry).collect()
+            }
+            4 => [report(Report::Started), report(Report::Completed)].concat(),
+            5 => {
+                let suspend =
+                    |id: &String| Command::Suspend { id: id.clone(), body: input(json!({})) };
+                held.iter().map(suspend).collect()
+            }
+            _ => {
+                let done = [report(Report::Started), report(Report::Completed)].concat();
+                let resume =
+                    |id: &String| Command::Resume { id: id.clone(), body: input(json!({})) };
+                done.into_iter().chain(held.iter().map(resume)).collect()
+            }
+        };
+        commands.into_iter().map(system).collect()
     }
 
     fn install(&self) -> Command {
