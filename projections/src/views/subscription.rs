@@ -230,7 +230,8 @@ impl SubscriptionView {
     }
 
     /// Puts a fact in its place. Of what is older than the facts kept, there stays only what says
-    /// how it stood with them: the last beginning or end, and the last fact. What may be taken back stays.
+    /// how it stood with them: the last beginning or end, what began that time, and the last fact. What may be taken
+    /// back stays.
     fn record(&mut self, fact: Fact, now: DateTime<Utc>) {
         if !matches!(fact.change, Change::Deprovisioned) {
             let first = |since: Option<DateTime<Utc>>| {
@@ -252,22 +253,16 @@ impl SubscriptionView {
         };
         let over = self.facts.iter().take_while(|fact| is_over(fact)).count();
         let older = self.facts.len().saturating_sub(FACTS_KEPT).min(over);
-        let mut last_turn = None;
-        let mut held = false;
-        for (place, fact) in self.facts[..older].iter().enumerate() {
-            let holds = match fact.change {
-                Change::Provisioned { .. } => true,
-                Change::Changed { .. } => held,
-                Change::Deprovisioned => false,
-            };
-            if holds != held || fact.change == Change::Deprovisioned {
-                last_turn = Some(place);
-            }
-            held = holds;
-        }
+        let older_facts = &self.facts[..older];
+        let is_turn = |fact: &Fact| !matches!(fact.change, Change::Changed { .. });
+        // A fact that comes later and is true earlier can make a beginning of what is none yet.
+        let last_turn = older_facts.iter().rposition(is_turn);
+        let began = older_facts.last().and_then(|last| begun_by(older_facts, last.effective_at));
+        let began = began.map(|fact| fact.position);
         let mut place = 0;
-        self.facts.retain(|_| {
-            let keep = place + 1 >= older || Some(place) == last_turn;
+        self.facts.retain(|fact| {
+            let keep =
+                place + 1 >= older || Some(place) == last_turn || Some(fact.position) == began;
             place += 1;
             keep
         });
