@@ -256,6 +256,15 @@ pub enum Command {
         /// What was sent.
         body: Input<overrides::OverrideProperty>,
     },
+    /// Carry what is set for a service to what runs.
+    ApplyOverrides {
+        /// Where.
+        organization: String,
+        /// Of which service.
+        service: String,
+        /// Why.
+        body: Input<organizations::Because>,
+    },
     /// Set a price otherwise for an organisation, or clear that.
     OverridePrice {
         /// For whom.
@@ -337,6 +346,9 @@ impl Command {
             }
             Self::OverrideProperty { organization, service, body } => {
                 overrides::property(unit, &organization, &service, body)
+            }
+            Self::ApplyOverrides { organization, service, body } => {
+                overrides::apply(unit, &organization, &service, body)
             }
             Self::OverridePrice { organization, body } => {
                 overrides::price(unit, &organization, body)

@@ -14,7 +14,7 @@ use domain::permission::Permission;
 use domain::role::RoleRef;
 use domain::seal::{Identity, PersonKey, RANDOM_BYTES, Sealed, Vault};
 use domain::user::Person;
-use domain::{Bug, CommandId, OrganizationId, Refusal, TenantPath, UserId, planted};
+use domain::{Bug, CommandId, OrganizationId, Refusal, ServiceKey, TenantPath, UserId, planted};
 use projections::views::{
     AccessView, Holder, HoldingView, OrganizationView, PermissionView, RoleView, ServiceView,
     SubscriptionView,
@@ -125,6 +125,9 @@ pub(crate) const REPLIES: &str = "reply";
 pub(crate) const PERSON_KEYS: &str = eventstore::PERSON_KEYS;
 /// The name under which it is wanted which subscriptions somebody has; no table is called that.
 pub(crate) const HELD: &str = "held";
+/// The name under which it is wanted which subscriptions of a service run at a tenant and those below it:
+/// `service path`.
+pub(crate) const RUNNING: &str = "running";
 /// The name under which it is wanted which documents a tenant and those below it have: `table path`.
 pub(crate) const BELOW: &str = "below";
 
@@ -364,13 +367,34 @@ impl<'a> Unit<'a> {
         self.listed(BELOW, &format!("{} {path}", V::TABLE), is_below)
     }
 
-    /// The documents of a list: those that it has in the database, and those that are known to belong to it.
+    /// The keys of the subscriptions of a service that run, now or later, at a tenant and those below it, in their order;
+    /// where there are more than can be changed at once, only some.
+    pub(crate) fn running(&mut self, path: &TenantPath, service: &ServiceKey) -> BTreeSet<String> {
+        let now = self.now().timestamp_micros();
+        let runs = |view: &SubscriptionView| {
+            view.service == *service && path.contains(&view.path) && view.index().until > now
+        };
+        self.keys_listed(RUNNING, &format!("{service} {path}"), runs)
+    }
+
+    /// The documents of a list.
     fn listed<V: View>(
         &mut self,
         list: &'static str,
         of: &str,
         belongs: impl Fn(&V) -> bool,
     ) -> Vec<Arc<V>> {
+        let keys = self.keys_listed(list, of, belongs);
+        keys.iter().filter_map(|key| self.view::<V>(key)).collect()
+    }
+
+    /// The keys of a list: those that it has in the database, and those of documents that are known to belong to it.
+    fn keys_listed<V: View>(
+        &mut self,
+        list: &'static str,
+        of: &str,
+        belongs: impl Fn(&V) -> bool,
+    ) -> BTreeSet<String> {
         let mut keys = BTreeSet::new();
         match self.ground.known().find_map(|layer| layer.lists.get(of)) {
             Some(stored) => keys.extend(stored.iter().cloned()),
@@ -380,8 +404,7 @@ impl<'a> Unit<'a> {
             let known = V::of(&layer.views).iter().filter(|(_, view)| belongs(view));
             keys.extend(known.map(|(key, _)| key.clone()));
         }
-        let documents = keys.iter().filter_map(|key| self.view::<V>(key));
-        documents.collect()
+        keys
     }
 
     /// What the caller may do, as it is now; the caller and every organisation above are in use. Where he acts as

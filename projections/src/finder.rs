@@ -156,6 +156,35 @@ pub async fn held_by(
     rows.iter().map(|row| Ok((row.text(0)?.to_owned(), row.text(1)?.to_owned()))).collect()
 }
 
+/// The keys of the first subscriptions of a service that run after a moment (in microseconds since 1970), at a tenant
+/// and those below it.
+///
+/// # Errors
+/// What the database says.
+pub async fn running(
+    source: &mut impl Source,
+    path: &TenantPath,
+    service: &str,
+    after: i64,
+    limit: usize,
+) -> Result<Vec<String>, Error> {
+    let sql = format!(
+        "select key from {} where sort >= $1 and sort < $2 and kind = $3 and until > $4 \
+         order by sort, key limit $5",
+        SubscriptionView::TABLE
+    );
+    let values = [
+        path.as_str().into(),
+        path.end().into(),
+        service.into(),
+        Value::Int(after),
+        (limit as u64).into(),
+    ];
+    failpoint("projections::finder::running")?;
+    let rows = source.rows(&sql, &values).await?;
+    rows.iter().map(|row| Ok(row.text(0)?.to_owned())).collect()
+}
+
 /// What is said about offers at some organisations and at those above them: by service, and by the place in the
 /// tree.
 ///

@@ -4,6 +4,8 @@
 //! whatever the history. Nothing is rolled over when a month begins: the entries of a period are
 //! computed from the timelines that touch it (design.md, section 7).
 
+mod in_force;
+
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
@@ -25,6 +27,8 @@ use crate::tables;
 use crate::views::{
     CalendarView, Holder, OrganizationView, OverrideView, ServiceView, SubscriptionView, UserView,
 };
+
+pub use in_force::{Effect, InForce};
 
 /// What an event says to the ledger, if anything: only outcomes bill (billing.md, section 2).
 #[must_use]

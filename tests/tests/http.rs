@@ -13,6 +13,7 @@ mod http {
     mod hostile;
     mod lifecycle;
     mod offers;
+    mod overrides;
     mod permissions;
     mod privacy;
     mod properties;

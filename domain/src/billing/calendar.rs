@@ -1,6 +1,8 @@
 //! The calendar: which period a date lies in, and when a local date begins (billing.md, section 3).
 
-use chrono::{DateTime, Datelike, NaiveDate, NaiveDateTime, NaiveTime, Offset, TimeZone, Utc};
+use chrono::{
+    DateTime, Datelike, NaiveDate, NaiveDateTime, NaiveTime, Offset, TimeDelta, TimeZone, Utc,
+};
 use chrono_tz::{GapInfo, Tz};
 use serde::{Deserialize, Serialize};
 
@@ -119,6 +121,12 @@ impl BillingSettings {
             .earliest()
             .or_else(|| GapInfo::new(&local, &self.zone)?.end)
             .map_or(local.and_utc(), |begin| begin.to_utc())
+    }
+
+    /// The last instant of the local `date`, to the microsecond.
+    #[must_use]
+    pub fn last_moment(&self, date: NaiveDate) -> DateTime<Utc> {
+        self.midnight(following(date)) - TimeDelta::microseconds(1)
     }
 
     /// The period as instants: its first, and the first after it.

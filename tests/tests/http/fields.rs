@@ -58,6 +58,7 @@ const OPEN: &[(&str, &str)] = &[
         "id position serviceKey planKey property value price percent hidden locked cleared \
          effectiveFrom effectiveTo reason actor",
     ),
+    ("OverrideInForce", "override subscriptionCount monthlyEffect without"),
     ("PageInfo", "hasPreviousPage hasNextPage startCursor endCursor"),
     ("Permission", "key name description custom serviceKey"),
     ("PermissionWay", "chain service"),
@@ -159,6 +160,12 @@ const GUARDED: &[Row] = &[
     row("Query.subscriptions", "subscriptions { totalCount }", "/subscriptions", ADMINISTRATORS),
     row("Query.requests", "requests { totalCount }", "/requests", ADMINISTRATORS),
     row("Query.overrides", "overrides { totalCount }", "/overrides", ADMINISTRATORS),
+    row(
+        "Query.overridesInForce",
+        "overridesInForce { totalCount }",
+        "/overridesInForce",
+        ADMINISTRATORS,
+    ),
     row("Query.billingPeriods", "billingPeriods { totalCount }", "/billingPeriods", ADMINISTRATORS),
     row(
         "Query.billingSummary",
@@ -455,6 +462,7 @@ fn takes(row: &Row) -> &'static str {
         | "LedgerEntry.subscription"
         | "QuarantinedSubscription.subscription" => "subscriptions.view",
         "Query.overrides"
+        | "Query.overridesInForce"
         | "Query.billingPeriods"
         | "Query.billingSummary"
         | "Query.ledgerEntries"

@@ -168,6 +168,12 @@ const ROUTES: &[Row] = &[
         [200, 200, 200, 403, 403],
     ),
     row(
+        "GET /api/v2/organizations/{id}/overrides-in-force",
+        About::Customer,
+        "billing.view",
+        [200, 200, 200, 403, 403],
+    ),
+    row(
         "PUT /api/v2/organizations/{id}/overrides/{service}",
         About::Customer,
         "overrides.set_properties",

@@ -95,6 +95,7 @@ fn request(id: u128, key: &str, quantity: u32) -> Box<Request> {
             sku: key.to_owned(),
         },
         properties: vec![],
+        shadowed: vec![],
         quantity,
         service: RequestService {
             key: ServiceKey::parse("backup").expect("a key"),
