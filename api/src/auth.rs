@@ -254,6 +254,7 @@ impl Gate {
             Event::Organization(
                 OrganizationEvent::Disabled {}
                 | OrganizationEvent::Enabled {}
+                | OrganizationEvent::Moved { .. }
                 | OrganizationEvent::RoleGiven { .. }
                 | OrganizationEvent::RoleTaken { .. },
             )

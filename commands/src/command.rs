@@ -8,7 +8,7 @@ use domain::user::Proof;
 use crate::error::Stop;
 use crate::unit::Unit;
 use crate::usecase::{
-    definition, installation, lifecycle, offers, organizations, overrides, roles, services,
+    definition, installation, lifecycle, moves, offers, organizations, overrides, roles, services,
     subscriptions, users,
 };
 use crate::{Input, Reply};
@@ -36,6 +36,20 @@ pub enum Command {
         body: Input<organizations::EditOrganization>,
         /// The version that the caller has seen.
         if_match: Option<u64>,
+    },
+    /// Put a customer below another seller.
+    MoveCustomer {
+        /// Which.
+        id: String,
+        /// What was sent.
+        body: Input<moves::MoveCustomer>,
+    },
+    /// Have a customer billed by a seller above it.
+    BillCustomer {
+        /// Which.
+        id: String,
+        /// What was sent.
+        body: Input<moves::BillCustomer>,
     },
     /// Take an organisation to its next status.
     TransitionOrganization {
@@ -296,6 +310,8 @@ impl Command {
             Self::EditOrganization { id, kind, body, if_match } => {
                 organizations::edit(unit, &id, kind, body, if_match)
             }
+            Self::MoveCustomer { id, body } => moves::customer(unit, &id, body),
+            Self::BillCustomer { id, body } => moves::billed_by(unit, &id, body),
             Self::TransitionOrganization { id, kind, step, body } => {
                 lifecycle::organization(unit, &id, kind, step, body)
             }

@@ -19,7 +19,8 @@ use projections::views::{
     AccessView, Holder, HoldingView, OrganizationView, PermissionView, RoleView, ServiceView,
     SubscriptionView,
 };
-use projections::{Below, View, Wants};
+use projections::views::moving_tables;
+use projections::{BELOW, Below, View, Wants, list_below};
 use uuid::Uuid;
 
 use crate::cache::{self, KeptReply, Layer};
@@ -86,6 +87,13 @@ impl Below for Ground<'_> {
     fn document<V: View>(&self, key: &str) -> Option<Option<Arc<V>>> {
         cache::document::<V>(self.known(), key).cloned()
     }
+
+    fn keys_at<V: View>(&self, path: &TenantPath) -> Option<BTreeSet<String>> {
+        let list = list_below::<V>(path);
+        let stored = self.known().find_map(|layer| layer.lists.get(&list))?;
+        let known = self.known().flat_map(|layer| V::of(&layer.views).keys_at(path));
+        Some(stored.iter().cloned().chain(known).collect())
+    }
 }
 
 /// One command's work. It reads through an overlay that holds what the commands before it in the
@@ -128,8 +136,6 @@ pub(crate) const HELD: &str = "held";
 /// The name under which it is wanted which subscriptions of a service run at a tenant and those below it:
 /// `service path`.
 pub(crate) const RUNNING: &str = "running";
-/// The name under which it is wanted which documents a tenant and those below it have: `table path`.
-pub(crate) const BELOW: &str = "below";
 
 impl<'a> Unit<'a> {
     pub(crate) fn new(ground: Ground<'a>, caller: Caller) -> Self {
@@ -364,7 +370,20 @@ impl<'a> Unit<'a> {
     /// so far.
     pub(crate) fn below<V: View>(&mut self, path: &TenantPath) -> Vec<Arc<V>> {
         let is_below = |view: &V| view.index().path.starts_with(path.as_str());
-        self.listed(BELOW, &format!("{} {path}", V::TABLE), is_below)
+        self.listed(BELOW, &list_below::<V>(path), is_below)
+    }
+
+    /// About how many documents go along when an organisation moves.
+    pub(crate) fn moving(&mut self, path: &TenantPath) -> usize {
+        let mut count = 0;
+        for table in moving_tables() {
+            let list = format!("{table} {path}");
+            match self.ground.known().find_map(|layer| layer.lists.get(&list)) {
+                Some(stored) => count += stored.len(),
+                None => self.wants.add(BELOW, &list),
+            }
+        }
+        count
     }
 
     /// The keys of the subscriptions of a service that run, now or later, at a tenant and those below it, in their order;
@@ -384,8 +403,10 @@ impl<'a> Unit<'a> {
         of: &str,
         belongs: impl Fn(&V) -> bool,
     ) -> Vec<Arc<V>> {
-        let keys = self.keys_listed(list, of, belongs);
-        keys.iter().filter_map(|key| self.view::<V>(key)).collect()
+        let keys = self.keys_listed(list, of, &belongs);
+        let found = keys.iter().filter_map(|key| self.view::<V>(key));
+        // What the database lists may have gone elsewhere since.
+        found.filter(|view| belongs(view)).collect()
     }
 
     /// The keys of a list: those that it has in the database, and those of documents that are known to belong to it.

@@ -377,12 +377,15 @@ pub fn readable(kind: &str, schema: u32) -> Result<(), Undecodable> {
 /// Every kind of event there is. A test compares it with the golden lines.
 pub const KINDS: &[&str] = &[
     "billing_calendar.set",
+    "organization.billed_by",
     "organization.created",
+    "organization.customer_left",
     "organization.deleted",
     "organization.deprovisioned",
     "organization.disabled",
     "organization.edited",
     "organization.enabled",
+    "organization.moved",
     "organization.offer_withdrawn",
     "organization.offered",
     "organization.overridden",

@@ -636,7 +636,8 @@ impl Simulation {
         ensure!(found == *expected.get(..limit).unwrap_or(&expected), "listed {found:?}");
         let count = finder::count_events(&database, &scope, &[], after).await?;
         ensure!(count == expected.len() as u64, "counted {count}, and not {}", expected.len());
-        let below = Log::new(database).below(path, after, u64::MAX, limit as u64).await?;
+        let left = finder::former_places(&database, path).await?;
+        let below = Log::new(database).below(path, &left, (after, u64::MAX), limit as u64).await?;
         let below: Vec<_> = below.iter().map(|event| event.position).collect();
         ensure!(below == found, "read {below:?}");
         Ok(())

@@ -12,6 +12,7 @@ mod http {
     mod fields;
     mod hostile;
     mod lifecycle;
+    mod moves;
     mod offers;
     mod overrides;
     mod permissions;

@@ -614,7 +614,7 @@ async fn read(database: &Database, persons: &Persons) -> Result<()> {
     let effects = in_force.effects(database, in_force.overrides()).await?;
     ensure!(effects.len() == 2 && effects.iter().all(|it| it.subscriptions == 1), "{effects:?}");
     let log = Log::new(database.clone());
-    ensure!(!log.below(&customer.path, 0, u64::MAX, 5).await?.is_empty());
+    ensure!(!log.below(&customer.path, &[], (0, u64::MAX), 5).await?.is_empty());
     log.position_at(i64::MAX).await?;
     ensure!(database.behind().await?.is_none(), "it is no standby");
     let verified = eventstore::verify(database, |_| ()).await?;

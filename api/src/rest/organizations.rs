@@ -3,6 +3,7 @@
 use axum::extract::State;
 use commands::Command;
 use commands::resource::OrganizationResource;
+use commands::usecase::moves::{BillCustomer, MoveCustomer, MovedCustomer};
 use commands::usecase::organizations::{Because, CreateOrganization, EditOrganization};
 use domain::lifecycle::Transition;
 use domain::organization::Kind;
@@ -183,6 +184,28 @@ pub async fn get_customer(
 pub async fn edit_customer(State(app): State<App>, Path(id): Path<String>, call: Call) -> Answer {
     let (body, if_match) = (call.input::<EditOrganization>()?, call.if_match);
     call.command(&app, Command::EditOrganization { id, kind: Kind::Customer, body, if_match }).await
+}
+
+/// Puts a customer below another seller, who bills it from a date on.
+///
+/// Refused with all that is missing there: every service and plan that it has must be offered, and the roles of its
+/// people must come from sellers that it keeps. What was recorded before stays with the seller that it leaves, and so
+/// do his bills.
+#[utoipa::path(post, path = "/api/v2/customers/{id}/move", tag = "Organisations",
+    params(("id" = String, Path)), request_body = MoveCustomer,
+    responses((status = 200, body = MovedCustomer)))]
+pub async fn move_customer(State(app): State<App>, Path(id): Path<String>, call: Call) -> Answer {
+    let body = call.input()?;
+    call.command(&app, Command::MoveCustomer { id, body }).await
+}
+
+/// Has a customer billed by a seller above it, from a date on.
+#[utoipa::path(put, path = "/api/v2/customers/{id}/billed-by", tag = "Organisations",
+    params(("id" = String, Path)), request_body = BillCustomer,
+    responses((status = 200, body = OrganizationResource)))]
+pub async fn bill_customer(State(app): State<App>, Path(id): Path<String>, call: Call) -> Answer {
+    let body = call.input()?;
+    call.command(&app, Command::BillCustomer { id, body }).await
 }
 
 /// Blocks sign-in, tokens and changes at a customer and below.

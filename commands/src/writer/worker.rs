@@ -9,7 +9,7 @@ use domain::seal::Vault;
 use domain::subscription::Subscription;
 use domain::{Bug, TenantPath, UserId, planted};
 use eventstore::{Connection, Database, Engine, Error as StoreError, Head, Log, Value, failpoint};
-use projections::{Views, Wants, finder};
+use projections::{BELOW, Views, Wants, finder};
 use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinError, JoinHandle};
 
@@ -20,7 +20,7 @@ use super::{
 };
 use crate::cache::{self, Cache, KeptReply, Layer};
 use crate::error::{Error, Stop};
-use crate::unit::{BELOW, Ground, HELD, PERSON_KEYS, REPLIES, RUNNING, STREAMS, Unit, stream};
+use crate::unit::{Ground, HELD, PERSON_KEYS, REPLIES, RUNNING, STREAMS, Unit, stream};
 use crate::usecase::AT_ONCE_MAX;
 use crate::usecase::organizations::DEPTH_MAX;
 

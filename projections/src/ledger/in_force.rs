@@ -62,7 +62,7 @@ impl InForce {
         date: NaiveDate,
     ) -> Result<Self, Error> {
         let question = Question { scope: scope.clone(), known_at: None };
-        let book = PriceBook::load(database, &question).await?;
+        let book = PriceBook::load(database, &question, BTreeSet::new()).await?;
         let mut overrides = Vec::new();
         for views in book.overrides.values() {
             for view in views.iter().filter(|view| scope.0.contains(&view.path)) {

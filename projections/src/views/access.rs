@@ -40,6 +40,7 @@ pub struct AccessView {
 impl View for AccessView {
     const TABLE: &'static str = "view_access";
     const INDEXES: &'static [&'static str] = &[];
+    const MOVES: bool = true;
     held_in!(access);
 
     fn touched(event: &Recorded) -> Vec<Touch> {
@@ -105,6 +106,10 @@ impl View for AccessView {
             | UserEvent::Restored {} => {}
         }
         Some(view)
+    }
+
+    fn relocate(&mut self, to: &TenantPath) {
+        self.path = to.clone();
     }
 
     fn index(&self) -> Index {

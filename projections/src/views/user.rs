@@ -67,6 +67,7 @@ impl View for UserView {
     const INDEXES: &'static [&'static str] = &["owner, sort, key", "path, sort, key"];
     const SORT_STAYS: bool = true;
     const CAN_BE_DELETED: bool = true;
+    const MOVES: bool = true;
     held_in!(users);
 
     fn touched(event: &Recorded) -> Vec<Touch> {
@@ -124,6 +125,10 @@ impl View for UserView {
             | UserEvent::ImpersonationEnded { .. } => {}
         }
         Some(view)
+    }
+
+    fn relocate(&mut self, to: &TenantPath) {
+        self.path = to.clone();
     }
 
     fn index(&self) -> Index {

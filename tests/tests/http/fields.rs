@@ -202,6 +202,12 @@ const GUARDED: &[Row] = &[
         ABOVE,
     ),
     row(
+        "Organization.billedBy",
+        "organization(id: $organization) { billedBy { id } }",
+        "/organization/billedBy",
+        ABOVE,
+    ),
+    row(
         "Organization.users",
         "organization(id: $organization) { users { totalCount } }",
         "/organization/users",

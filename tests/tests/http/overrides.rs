@@ -263,7 +263,7 @@ async fn what_is_overridden_reaches_what_runs_by_a_change_request_that_changes_n
             (&json!("2019-12-01T00:00:00+00:00"), &json!("5 TB"))
         );
         assert_eq!(app.post(&apply, json!({})).await?["changeRequests"], 0);
-        app.clock.set("2019-12-02T09:00:00Z");
+        app.ambient.set("2019-12-02T09:00:00Z");
         assert_eq!(app.post(&apply, json!({})).await?["changeRequests"], 0);
         assert_eq!(charges(&app, "2019-11-30").await?, before);
 

@@ -111,6 +111,18 @@ const ROUTES: &[Row] = &[
         [400, 400, 403, 403, 403],
     ),
     row(
+        "POST /api/v2/customers/{id}/move",
+        About::Customer,
+        "customers.manage",
+        [400, 400, 403, 403, 403],
+    ),
+    row(
+        "PUT /api/v2/customers/{id}/billed-by",
+        About::Customer,
+        "customers.manage",
+        [400, 400, 403, 403, 403],
+    ),
+    row(
         "GET /api/v2/customers/{id}/subscriptions",
         About::Customer,
         "subscriptions.view",
@@ -175,6 +187,12 @@ const ROUTES: &[Row] = &[
     ),
     row(
         "PUT /api/v2/organizations/{id}/overrides/{service}",
+        About::Customer,
+        "overrides.set_properties",
+        [400, 400, 403, 403, 403],
+    ),
+    row(
+        "POST /api/v2/organizations/{id}/overrides/{service}/apply",
         About::Customer,
         "overrides.set_properties",
         [400, 400, 403, 403, 403],

@@ -38,6 +38,10 @@ pub(crate) fn take_over(
     let mut requests = 0;
     for key in running {
         let Some(view) = unit.view::<SubscriptionView>(&key) else { continue };
+        // What the database lists may have gone elsewhere since.
+        if !path.contains(&view.path) {
+            continue;
+        }
         let recipient = Recipient::new(unit, view.holder)?;
         // What is frozen is asked for once its holder is in use again.
         match recipient.ensure_can_hold(unit) {
