@@ -18,6 +18,11 @@ const LISTEN: &str = "127.0.0.1:8080";
 /// Where it keeps its data if nobody says otherwise.
 const DATA: &str = "./atrium-data";
 
+/// Days in which what was deleted can be restored if nobody says otherwise.
+const RETENTION_DAYS: u32 = 90;
+/// Most such days: a hundred years.
+const RETENTION_DAYS_MAX: u32 = 36_525;
+
 /// Where the data is.
 #[derive(Args, Clone, Debug, Default)]
 pub struct DataArguments {
@@ -80,6 +85,10 @@ pub struct ServeArguments {
     /// Folder for a signed checkpoint each hour, and one at the end [default: none are made]
     #[arg(long, value_name = "DIR", env = "ATRIUM_CHECKPOINTS")]
     pub checkpoints: Option<PathBuf>,
+
+    /// Days in which organisations and users who were deleted can be restored [default: 90]
+    #[arg(long, value_name = "DAYS", env = "ATRIUM_RETENTION_DAYS")]
+    pub retention_days: Option<u32>,
 }
 
 /// The configuration file.
@@ -96,6 +105,7 @@ struct File {
     currency: Option<String>,
     time_zone: Option<String>,
     checkpoints: Option<PathBuf>,
+    retention_days: Option<u32>,
 }
 
 /// The settings in force.
@@ -119,6 +129,8 @@ pub struct Settings {
     pub billing: BillingSettings,
     /// Folder for checkpoints, where they are to be made.
     pub checkpoints: Option<PathBuf>,
+    /// Days in which what was deleted can be restored.
+    pub retention_days: u32,
 }
 
 /// What a server does with its database.
@@ -148,6 +160,7 @@ struct Shown<'a> {
     currency: &'static str,
     time_zone: &'static str,
     checkpoints: Option<&'a PathBuf>,
+    retention_days: u32,
 }
 
 impl Settings {
@@ -189,6 +202,10 @@ impl Settings {
             Some(true) => Access::ReadOnly { commands_at },
             Some(false) | None => Access::ReadWrite,
         };
+        let retention_days = arguments.retention_days.or(file.retention_days);
+        if retention_days.is_some_and(|days| days > RETENTION_DAYS_MAX) {
+            faults.push(format!("retention_days: at most {RETENTION_DAYS_MAX}"));
+        }
         let currency = arguments.currency.clone().or(file.currency);
         let currency = Currency::parse(currency.as_deref().unwrap_or("EUR")).map_err(|fault| {
             faults.push(format!("currency: {}", fault.detail));
@@ -219,6 +236,7 @@ impl Settings {
             access,
             billing: BillingSettings { currency, rule: CalendarRule::CalendarMonth, zone },
             checkpoints: arguments.checkpoints.clone().or(file.checkpoints),
+            retention_days: retention_days.unwrap_or(RETENTION_DAYS),
         })
     }
 
@@ -246,6 +264,7 @@ impl Settings {
             currency: self.billing.currency.code(),
             time_zone: self.billing.zone.name(),
             checkpoints: self.checkpoints.as_ref(),
+            retention_days: self.retention_days,
         };
         toml::to_string(&shown).unwrap_or_default()
     }
@@ -281,12 +300,21 @@ mod tests {
             read_only: Some(true),
             commands_at: Some("db.example".to_owned()),
             currency: Some("XXXX".to_owned()),
+            retention_days: Some(36_526),
             time_zone: Some("Mars/Base".to_owned()),
             data: DataArguments { database: Some("mysql://x".to_owned()), ..Default::default() },
             ..ServeArguments::default()
         };
         let faults = Settings::load(&arguments).unwrap_err().to_string();
-        for field in ["listen", "currency", "time_zone", "database", "commands_at", "5 faults"] {
+        for field in [
+            "listen",
+            "currency",
+            "time_zone",
+            "database",
+            "commands_at",
+            "retention_days",
+            "6 faults",
+        ] {
             assert!(faults.contains(field), "{faults}");
         }
     }

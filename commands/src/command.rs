@@ -1,5 +1,6 @@
 //! Every command there is, and where it is carried out.
 
+use chrono::{DateTime, Utc};
 use domain::SubscriptionId;
 use domain::lifecycle::Transition;
 use domain::organization::Kind;
@@ -50,6 +51,13 @@ pub enum Command {
         id: String,
         /// What was sent.
         body: Input<moves::BillCustomer>,
+    },
+    /// Hide for good what was deleted; by Atrium itself.
+    Purge {
+        /// The stream of the organisation or the user.
+        stream: String,
+        /// Only where it was deleted before this.
+        deleted_before: DateTime<Utc>,
     },
     /// Take an organisation to its next status.
     TransitionOrganization {
@@ -312,6 +320,9 @@ impl Command {
             }
             Self::MoveCustomer { id, body } => moves::customer(unit, &id, body),
             Self::BillCustomer { id, body } => moves::billed_by(unit, &id, body),
+            Self::Purge { stream, deleted_before } => {
+                lifecycle::purge(unit, &stream, deleted_before)
+            }
             Self::TransitionOrganization { id, kind, step, body } => {
                 lifecycle::organization(unit, &id, kind, step, body)
             }

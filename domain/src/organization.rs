@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::custom_fields::CustomFields;
 use crate::decider::Decider;
-use crate::lifecycle::{Status, Transition, deleted, transitions_of};
+use crate::lifecycle::{Status, Transition, gone, transitions_of};
 use crate::offer::{Offer, Offering, Plans, Reach, Withdrawal};
 use crate::overrides::Overriding;
 use crate::role::GIVEN_MAX;
@@ -176,6 +176,9 @@ pub enum OrganizationEvent {
     /// It was restored.
     #[serde(rename = "organization.restored")]
     Restored {},
+    /// It was hidden for good.
+    #[serde(rename = "organization.purged")]
+    Purged {},
     /// A price or property was overridden for it and all below, from the event's effective time.
     #[serde(rename = "organization.overridden")]
     Overridden(Overriding),
@@ -230,6 +233,7 @@ impl OrganizationEvent {
             Self::Disabled {} => Status::Disabled,
             Self::Deprovisioned {} | Self::Restored {} => Status::Deprovisioned,
             Self::Deleted {} => Status::Deleted,
+            Self::Purged {} => Status::Purged,
             Self::Edited { .. }
             | Self::Overridden(_)
             | Self::Offered(_)
@@ -327,7 +331,7 @@ impl Decider for Organization {
                 | C::Withdraw(_)
                 | C::Move { .. }
                 | C::BillBy(_),
-            ) if self.status == Status::Deleted => Err(deleted()),
+            ) if self.status.is_gone() => Err(gone(self.status)),
             (Some(founded), C::Edit(details)) if founded.details == details => Ok(vec![]),
             (Some(_), C::Edit(details)) => Ok(vec![E::Edited { details }]),
             (Some(founded), C::Transition(_)) if founded.kind == Kind::Provider => {
@@ -447,7 +451,8 @@ impl Decider for Organization {
             | OrganizationEvent::Enabled {}
             | OrganizationEvent::Deprovisioned {}
             | OrganizationEvent::Deleted {}
-            | OrganizationEvent::Restored {} => {}
+            | OrganizationEvent::Restored {}
+            | OrganizationEvent::Purged {} => {}
         }
         self
     }

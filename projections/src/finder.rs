@@ -14,7 +14,8 @@ use eventstore::{Database, Engine, Error, ROW_EVENTS_MAX, Row, Source, Stored, V
 use crate::document::{Documents, View};
 use crate::tables;
 use crate::views::{
-    DELETED, FormerView, NameView, OfferView, OrganizationView, RequestView, SubscriptionView, UserView,
+    DELETED, FormerView, NameView, OfferView, OrganizationView, RequestView, RetentionView,
+    SubscriptionView, UserView,
     login_key,
 };
 
@@ -182,6 +183,25 @@ pub async fn running(
     ];
     failpoint("projections::finder::running")?;
     let rows = source.rows(&sql, &values).await?;
+    rows.iter().map(|row| Ok(row.text(0)?.to_owned())).collect()
+}
+
+/// The streams of those who were deleted before a moment (in microseconds since 1970) and are not purged yet, the
+/// longest deleted first.
+///
+/// # Errors
+/// What the database says.
+pub async fn deleted_before(
+    database: &Database,
+    moment: i64,
+    limit: usize,
+) -> Result<Vec<String>, Error> {
+    let sql = format!(
+        "select key from {} where since < $1 order by since, key limit $2",
+        RetentionView::TABLE
+    );
+    failpoint("projections::finder::deleted_before")?;
+    let rows = database.fetch(&sql, &[Value::Int(moment), (limit as u64).into()]).await?;
     rows.iter().map(|row| Ok(row.text(0)?.to_owned())).collect()
 }
 

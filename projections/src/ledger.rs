@@ -440,7 +440,7 @@ async fn customers(
         let rows = database
             .fetch(
                 "select key, document from view_organization \
-                 where path >= $1 and path < $2 and path > $3 and kind in ('customer', 'deleted customer') \
+                 where path >= $1 and path < $2 and path > $3 and kind in ('customer', 'deleted customer', 'deleted and purged customer') \
                  order by path limit $4",
                 &[
                     scope.0.as_str().into(),

@@ -12,6 +12,7 @@ mod organization;
 mod overriding;
 mod permission;
 mod request;
+mod retention;
 mod role;
 mod service;
 mod subscription;
@@ -38,6 +39,7 @@ pub use organization::{Edge, OrganizationView};
 pub use overriding::OverrideView;
 pub use permission::PermissionView;
 pub use request::{RequestStatus, RequestView, Verb};
+pub use retention::RetentionView;
 pub use role::RoleView;
 pub use service::{Publication, ServiceView};
 pub use subscription::{Holder, SubscriptionStatus, SubscriptionView};
@@ -202,6 +204,7 @@ views! {
     overrides: OverrideView,
     permissions: PermissionView,
     requests: RequestView,
+    retained: RetentionView,
     roles: RoleView,
     services: ServiceView,
     subscriptions: SubscriptionView,
@@ -218,10 +221,16 @@ fn moved(event: &Recorded) -> Option<(&TenantPath, &TenantPath)> {
 
 /// In front of the kind of what is deleted: lists leave it out where they are not asked for it.
 pub const DELETED: &str = "deleted ";
+/// The same of what is hidden for good: no list has it.
+pub const PURGED: &str = "deleted and purged ";
 
 /// The kind under which something is kept.
 fn kept_as(kind: &str, status: Status) -> String {
-    if status == Status::Deleted { format!("{DELETED}{kind}") } else { kind.to_owned() }
+    match status {
+        Status::Active | Status::Disabled | Status::Deprovisioned => kind.to_owned(),
+        Status::Deleted => format!("{DELETED}{kind}"),
+        Status::Purged => format!("{PURGED}{kind}"),
+    }
 }
 
 /// When something was deleted that has this status after an event.
@@ -230,7 +239,7 @@ fn deleted_at(
     before: Option<DateTime<Utc>>,
     event: &Recorded,
 ) -> Option<DateTime<Utc>> {
-    (status == Status::Deleted).then(|| before.unwrap_or(event.recorded_at))
+    status.is_gone().then(|| before.unwrap_or(event.recorded_at))
 }
 
 /// The two methods that find a view's documents among all.

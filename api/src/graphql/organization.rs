@@ -61,6 +61,8 @@ pub(crate) enum Status {
     Deprovisioned,
     /// Hidden from lists, and can be restored.
     Deleted,
+    /// Hidden from lists for good.
+    Purged,
 }
 
 impl Status {

@@ -103,7 +103,8 @@ impl View for AccessView {
             | UserEvent::Enabled {}
             | UserEvent::Deprovisioned {}
             | UserEvent::Deleted {}
-            | UserEvent::Restored {} => {}
+            | UserEvent::Restored {}
+            | UserEvent::Purged {} => {}
         }
         Some(view)
     }

@@ -6,7 +6,8 @@ use chrono::{DateTime, Utc};
 use domain::billing::Turn;
 use domain::event::{Event, Recorded};
 use domain::lifecycle::Status;
-use domain::organization::{Details, Kind, OrganizationEvent};
+use domain::custom_fields::CustomFields;
+use domain::organization::{Contact, Details, Kind, OrganizationEvent};
 use domain::role::RoleEvent;
 use domain::user::UserEvent;
 use domain::{OrganizationId, RoleId, TenantPath};
@@ -173,6 +174,11 @@ impl View for OrganizationView {
                 view.status = happened.status(view.status);
                 view.deleted_at = deleted_at(view.status, view.deleted_at, event);
                 match happened {
+                    // Whom to ask for, and what else may be about people.
+                    OrganizationEvent::Purged {} => {
+                        view.details.contact = Contact::default();
+                        view.details.custom_fields = CustomFields::default();
+                    }
                     OrganizationEvent::Edited { details } => view.details = details.clone(),
                     OrganizationEvent::Moved { parent, path, .. } => {
                         view.turn(*parent, path, event);

@@ -51,6 +51,7 @@ fn shows(event: &UserEvent) -> bool {
         | UserEvent::Deprovisioned {}
         | UserEvent::Deleted {}
         | UserEvent::Restored {}
+        | UserEvent::Purged {}
         | UserEvent::RolesAssigned { .. } => true,
         UserEvent::PasswordSet { .. }
         | UserEvent::TokenCreated(_)
@@ -116,6 +117,7 @@ impl View for UserView {
             | UserEvent::Deprovisioned {}
             | UserEvent::Deleted {}
             | UserEvent::Restored {}
+            | UserEvent::Purged {}
             | UserEvent::PasswordSet { .. }
             | UserEvent::TokenCreated(_)
             | UserEvent::TokenDeleted { .. }
