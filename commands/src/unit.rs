@@ -88,11 +88,14 @@ impl Below for Ground<'_> {
         cache::document::<V>(self.known(), key).cloned()
     }
 
-    fn keys_at<V: View>(&self, path: &TenantPath) -> Option<BTreeSet<String>> {
+    fn keys_at<V: View>(&self, path: &TenantPath, wants: &mut Wants) -> BTreeSet<String> {
         let list = list_below::<V>(path);
-        let stored = self.known().find_map(|layer| layer.lists.get(&list))?;
+        let stored = self.known().find_map(|layer| layer.lists.get(&list));
+        if stored.is_none() {
+            wants.add(BELOW, &list);
+        }
         let known = self.known().flat_map(|layer| V::of(&layer.views).keys_at(path));
-        Some(stored.iter().cloned().chain(known).collect())
+        stored.into_iter().flatten().cloned().chain(known).collect()
     }
 }
 

@@ -242,9 +242,9 @@ pub trait Below {
     /// What is known of a document; nothing where it has to be loaded first.
     fn document<V: View>(&self, key: &str) -> Option<Option<Arc<V>>>;
 
-    /// The keys of all documents of a tenant and of those below it, and perhaps of some that were theirs; nothing
-    /// where they have to be listed first.
-    fn keys_at<V: View>(&self, path: &TenantPath) -> Option<BTreeSet<String>>;
+    /// The keys of all documents of a tenant and of those below it, and perhaps of some that were theirs. Where they
+    /// have to be listed first, that is noted in `wants`.
+    fn keys_at<V: View>(&self, path: &TenantPath, wants: &mut Wants) -> BTreeSet<String>;
 }
 
 /// The list under which it is wanted which documents a tenant and those below it have: `table path`.
@@ -267,10 +267,7 @@ pub(crate) fn relocate<V: View>(
     if !V::MOVES {
         return;
     }
-    let mut keys = below.keys_at::<V>(from).unwrap_or_else(|| {
-        wants.add(BELOW, &list_below::<V>(from));
-        BTreeSet::new()
-    });
+    let mut keys = below.keys_at::<V>(from, wants);
     keys.extend(V::of(top).keys_at(from));
     for key in keys {
         let mut is_there = false;

@@ -61,6 +61,8 @@ pub struct Line {
     pub entry: Entry,
     /// Who buys.
     pub customer: Arc<OrganizationView>,
+    /// Where that one is in the tree, for who sells.
+    pub place: TenantPath,
     /// The user who holds it, for a user service.
     pub user: Option<Arc<UserView>>,
     /// That one's name.
@@ -71,8 +73,12 @@ pub struct Line {
     pub service_name: String,
     /// The plan's name.
     pub plan_name: String,
-    /// Stock code.
+    /// Stock code at the end of the period.
     pub sku: String,
+    /// The service as it is sold now.
+    pub service: Arc<ServiceView>,
+    /// Up to which position that is known.
+    pub known_at: u64,
     /// To whom the service is provisioned.
     pub level: Level,
     /// Who caused it to be as it is, by name.
@@ -81,6 +87,15 @@ pub struct Line {
     pub line_description: String,
     /// Describes all lines that are summed up with it.
     pub summary_description: String,
+}
+
+impl Line {
+    /// The stock code just before a moment.
+    #[must_use]
+    pub fn sku_before(&self, moment: DateTime<Utc>) -> &str {
+        let sku = self.service.sku_before(&self.entry.plan, moment, self.known_at);
+        sku.unwrap_or(self.entry.plan.as_str())
+    }
 }
 
 /// A subscription that could not be rated: reported, never zero by silence.
@@ -318,6 +333,7 @@ impl Parts {
             let Some(service) = self.prices.services.get(slot.view.service.as_str()) else {
                 continue;
             };
+            let sold = |end| (service, self.prices.known_at, end);
             for (place, edge) in edges.iter().enumerate() {
                 if !sees(&self.question.scope, customer, edge) {
                     continue;
@@ -340,9 +356,11 @@ impl Parts {
                     subscription: slot.view.id,
                 };
                 for statement in &mut *statements {
+                    let end = self.settings.instants(&statement.period).1;
                     match rate(&subject, timeline, prices, &self.settings, &statement.period) {
                         Ok(entries) => {
-                            let line = |entry| names.line(entry, slot, customer, service);
+                            let line =
+                                |entry| names.line(entry, slot, (customer, &edge.path), sold(end));
                             statement.lines.extend(entries.into_iter().map(line));
                         }
                         Err(cause) => statement.quarantined.push(Quarantined {
@@ -648,8 +666,8 @@ impl Names {
         &self,
         entry: Entry,
         slot: &Slot,
-        customer: &Arc<OrganizationView>,
-        service: &ServiceView,
+        (customer, place): (&Arc<OrganizationView>, &TenantPath),
+        (service, known_at, end): (&Arc<ServiceView>, u64, DateTime<Utc>),
     ) -> Line {
         let definition = service.published.as_ref();
         let plan = definition.and_then(|definition| definition.plan(&entry.plan));
@@ -668,7 +686,8 @@ impl Names {
         };
         let service_name = definition.map_or(service.key.as_str(), |it| it.name.as_str());
         let plan_name = plan.map_or(entry.plan.as_str(), |plan| plan.name.as_str());
-        let sku = plan.map_or(entry.plan.as_str(), |plan| plan.sku.as_str());
+        let sku = service.sku_before(&entry.plan, end, known_at);
+        let sku = sku.unwrap_or(entry.plan.as_str());
         let variables = Variables {
             added_by_user_name: &self.actor(&entry.added_by),
             customer_name: &customer.details.name,
@@ -695,8 +714,11 @@ impl Names {
             service_name: service_name.to_owned(),
             plan_name: plan_name.to_owned(),
             sku: sku.to_owned(),
+            service: service.clone(),
+            known_at,
             instance: slot.view.instance.clone(),
             customer: customer.clone(),
+            place: place.clone(),
             level,
             user,
             user_name,

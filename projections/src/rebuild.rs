@@ -76,8 +76,8 @@ impl Below for Nothing {
         Some(None)
     }
 
-    fn keys_at<V: View>(&self, _path: &TenantPath) -> Option<BTreeSet<String>> {
-        Some(BTreeSet::new())
+    fn keys_at<V: View>(&self, _path: &TenantPath, _wants: &mut Wants) -> BTreeSet<String> {
+        BTreeSet::new()
     }
 }
 
@@ -97,8 +97,8 @@ impl Below for Folded<'_> {
     }
 
     /// What an event moves was loaded before it is folded.
-    fn keys_at<V: View>(&self, path: &TenantPath) -> Option<BTreeSet<String>> {
-        Some(V::of(self.known).keys_at(path).collect())
+    fn keys_at<V: View>(&self, path: &TenantPath, _wants: &mut Wants) -> BTreeSet<String> {
+        V::of(self.known).keys_at(path).collect()
     }
 }
 

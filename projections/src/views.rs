@@ -41,7 +41,7 @@ pub use permission::PermissionView;
 pub use request::{RequestStatus, RequestView, Verb};
 pub use retention::RetentionView;
 pub use role::RoleView;
-pub use service::{Publication, ServiceView};
+pub use service::{Publication, ServiceView, SkuRow};
 pub use subscription::{Holder, SubscriptionStatus, SubscriptionView};
 pub use user::UserView;
 

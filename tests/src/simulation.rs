@@ -184,6 +184,10 @@ impl Below for Known<'_> {
     fn document<V: View>(&self, key: &str) -> Option<Option<Arc<V>>> {
         Some(V::of(self.0).get(key).cloned().flatten())
     }
+
+    fn keys_at<V: View>(&self, path: &TenantPath, _wants: &mut Wants) -> BTreeSet<String> {
+        V::of(self.0).keys_at(path).collect()
+    }
 }
 
 impl Model {
@@ -626,7 +630,16 @@ impl Simulation {
     async fn read_events(&mut self, path: &TenantPath) -> Result<()> {
         let (database, scope) = (self.reading(), Scope(path.clone()));
         let after = self.rng.random_range(0..=self.model.events.len() as u64);
-        let ours = |event: &&Recorded| path.contains(&event.path) && event.position > after;
+        // What happened where one was before is one's own, and nobody else's.
+        let moves = self.model.events.iter().filter_map(|event| match &event.event {
+            Event::Organization(OrganizationEvent::Moved { from, .. }) => Some(from),
+            _ => None,
+        });
+        let left: Vec<_> = moves.filter(|from| from.number() == path.number()).cloned().collect();
+        let ours = |event: &&Recorded| {
+            let is_ours = path.contains(&event.path) || left.contains(&event.path);
+            is_ours && event.position > after
+        };
         let expected: Vec<_> =
             self.model.events.iter().filter(ours).map(|event| event.position).collect();
         let limit = finder::LIST_MAX;
@@ -675,7 +688,10 @@ impl Simulation {
         let ours = ledger::statements(&database, &persons, &ours, &settings, &periods).await?;
         for ((all, ours), total) in all.iter().zip(&ours).zip(&totals) {
             let entries = |lines: &[ledger::Line]| {
-                let of_scope = lines.iter().filter(|line| path.contains(&line.customer.path));
+                let is_his = |line: &&ledger::Line| {
+                    path.contains(&line.place) || line.customer.path == *path
+                };
+                let of_scope = lines.iter().filter(is_his);
                 of_scope.map(|line| format!("{:?}", line.entry)).collect::<Vec<_>>()
             };
             ensure!(ours.lines.len() == entries(&ours.lines).len(), "others' lines are shown");

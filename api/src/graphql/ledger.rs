@@ -686,14 +686,15 @@ impl SummaryRow {
         let period = find_period(reading, end_date.0).await?;
         let scope = filter.scope(reading).await?;
         let known_at = position(reading, known_at).await?;
-        let rule = reading.settings().await?.rule;
+        let settings = reading.settings().await?;
+        let (rule, end) = (settings.rule, settings.instants(&period).1);
         let key = |period| StatementKey { path: scope.0.clone(), known_at, period };
         let (this, last) = futures_util::try_join!(
             reading.statement(key(period)),
             reading.statement(key(rule.previous(period))),
         )?;
         let details = |statement: &Statement| -> Vec<_> {
-            statement.lines.iter().map(summary_detail).collect()
+            statement.lines.iter().map(|line| summary_detail(line, end)).collect()
         };
         let too_large = |_| Problem::internal();
         let rows = summarize(&details(&this), &details(&last)).map_err(too_large)?;

@@ -277,6 +277,10 @@ impl Below for Nothing {
     fn document<V: View>(&self, _: &str) -> Option<Option<Arc<V>>> {
         Some(None)
     }
+
+    fn keys_at<V: View>(&self, _: &TenantPath, _: &mut Wants) -> BTreeSet<String> {
+        BTreeSet::new()
+    }
 }
 
 #[test]
