@@ -199,7 +199,9 @@ async fn a_move_is_refused_with_all_that_is_missing_and_only_by_whom_acts_at_bot
         let role = json!({ "name": "Guest", "permissions": ["users.view"] });
         let role = app.send(of_east, Method::POST, "/api/v2/roles", Some(role)).await?.expect(201)?;
         let role = role["id"].as_str().context("an id")?;
-        app.put(&format!("/api/v2/organizations/{}/roles/{role}", stage.customer), json!({})).await?;
+        let given = format!("/api/v2/organizations/{}/roles/{role}", stage.customer);
+        let answer = app.send(of_east, Method::PUT, &given, Some(json!({}))).await?;
+        assert_eq!(answer.status, 204, "{answer:?}");
         let late = wish(json!({ "effectiveFrom": "2019-11-21", "reason": " ", "check": true }));
         let refused = stage.go(&app.token, late).await?;
         refused.clone().problem(422)?;
@@ -217,8 +219,7 @@ async fn a_move_is_refused_with_all_that_is_missing_and_only_by_whom_acts_at_bot
         );
         app.put(&format!("{offers}/mailbox"), json!({})).await?;
         app.put(&format!("{offers}/backup"), json!({})).await?;
-        let taken = format!("/api/v2/organizations/{}/roles/{role}", stage.customer);
-        app.send(&app.token, Method::DELETE, &taken, None).await?.expect(200)?;
+        assert_eq!(app.send(of_east, Method::DELETE, &given, None).await?.status, 204);
         let checked = stage.go(&app.token, wish(json!({ "check": true }))).await?.expect(200)?;
         assert_eq!((&checked["moved"], &checked["changeRequests"]), (&json!(false), &json!(0)));
         assert_eq!(checked["parentId"], json!(stage.sellers[0]));
