@@ -649,6 +649,22 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn who_is_purged_does_not_come_back() {
+        let gone = [(1, created(Kind::Customer)), (2, OrganizationEvent::Deleted {})];
+        let purge = || OrganizationCommand::Transition(Transition::Purge);
+        given::<Organization>(gone.clone()).when(3, purge()).then([OrganizationEvent::Purged {}]);
+        let [created, deleted] = gone;
+        let purged = [created, deleted, (3, OrganizationEvent::Purged {})];
+        given::<Organization>(purged.clone()).when(4, purge()).then_nothing();
+        given::<Organization>(purged.clone())
+            .when(4, OrganizationCommand::Transition(Transition::Restore))
+            .then_refused("purged");
+        given::<Organization>(purged)
+            .when(4, OrganizationCommand::Edit(details("Zanimals")))
+            .then_refused("purged");
+    }
+
+    #[test]
     fn a_customer_goes_to_another_seller_who_bills_it_from_then_on() {
         let to_other = || OrganizationCommand::Move {
             parent: seller(4),

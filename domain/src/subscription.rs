@@ -555,6 +555,42 @@ mod tests {
         }
     }
 
+    fn resolved(key: &str, value: &str, by: Option<u128>, source: Option<Source>) -> ResolvedProperty {
+        ResolvedProperty {
+            hidden: false,
+            key: PropertyKey::parse(key).unwrap(),
+            overridden_by: by.map(|by| OrganizationId(Uuid::from_u128(by))),
+            since: None,
+            source,
+            value: value.to_owned(),
+        }
+    }
+
+    fn with_size(size: &str) -> Request {
+        let mut request = request("a", 2);
+        request.plan.properties = vec![resolved("size", size, Some(7), None)];
+        request
+    }
+
+    #[test]
+    fn other_values_are_taken_over_where_the_same_is_held() {
+        let held = |size| {
+            let asked = SubscriptionEvent::ProvisionRequested { request: Box::new(with_size(size)) };
+            given::<Subscription>([(1, asked), (1, provisioned("a", 2))])
+        };
+        let wish = || SubscriptionCommand::TakeOver(with_size("2 TB"));
+        held("1 TB").when(2, wish()).then([
+            SubscriptionEvent::ChangeRequested { request: Box::new(with_size("2 TB")) },
+            SubscriptionEvent::ChangeStarted { request: NAMES },
+            changed("a", 2),
+        ]);
+        held("2 TB").when(2, wish()).then_nothing();
+        let mut other = with_size("2 TB");
+        other.quantity = 3;
+        held("1 TB").when(2, SubscriptionCommand::TakeOver(other)).then_nothing();
+        given::<Subscription>([]).when(2, wish()).then_nothing();
+    }
+
     #[test]
     fn what_is_not_held_cannot_be_changed_or_taken_away() {
         let change = SubscriptionCommand::Change(request("a", 1));

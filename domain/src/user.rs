@@ -708,6 +708,19 @@ mod tests {
 
     #[test]
     fn a_user_is_erased_once_and_is_somebody_no_more() {
+        let deleted = (4, UserEvent::Deleted {});
+        given::<User>([created(), deleted.clone()])
+            .when(5, UserCommand::Transition(Transition::Purge))
+            .then([UserEvent::Erased {}, UserEvent::Purged {}]);
+        given::<User>([created(), (3, UserEvent::Erased {}), deleted.clone()])
+            .when(5, UserCommand::Transition(Transition::Purge))
+            .then([UserEvent::Purged {}]);
+        given::<User>([created()])
+            .when(5, UserCommand::Transition(Transition::Purge))
+            .then_refused("not_deleted");
+        given::<User>([created(), deleted, (5, UserEvent::Purged {})])
+            .when(6, UserCommand::Transition(Transition::Restore))
+            .then_refused("purged");
         let erased = (5, UserEvent::Erased {});
         given::<User>([created()]).when(2, UserCommand::Erase).then([UserEvent::Erased {}]);
         given::<User>([created(), erased.clone()]).when(6, UserCommand::Erase).then_nothing();

@@ -237,11 +237,14 @@ pub async fn former_places(
     let sql = format!("select key, document from {} where kind = $1", FormerView::TABLE);
     failpoint("projections::finder::former_places")?;
     let rows = database.fetch(&sql, &[number.to_string().as_str().into()]).await?;
-    let places = rows.iter().map(|row| {
+    let mut places = Vec::new();
+    for row in &rows {
         let view: Arc<FormerView> = tables::read(row.text(0)?, row.bytes(1)?)?;
-        Ok(view.path.clone())
-    });
-    places.filter(|place| place.as_ref().map_or(true, |place| place != path)).collect()
+        if view.path != *path {
+            places.push(view.path.clone());
+        }
+    }
+    Ok(places)
 }
 
 /// What is said about offers at some organisations and at those above them: by service, and by the place in the

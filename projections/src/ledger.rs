@@ -605,8 +605,9 @@ impl PriceBook {
         above.push(own.clone());
         let overrides = above.iter().zip(1..).flat_map(|(path, depth)| {
             let views = self.overrides.get(path.as_str()).into_iter().flatten();
-            let views = views
-                .filter(|it| it.position <= self.known_at && it.overriding.service == service.key);
+            let views = views.filter(move |it| {
+                it.position <= self.known_at && it.overriding.service == service.key
+            });
             views.map(move |it| Override { depth, ..it.for_rating() })
         });
         let rows = service.prices.iter().filter(|row| row.position <= self.known_at);

@@ -121,7 +121,7 @@ pub(crate) fn customer(
         if let Some((old, place)) = customer.parent.zip(from.parent()) {
             unit.execute::<Organization>(old, &place, OrganizationCommand::LetGo(id))?;
         }
-        for service in in_use(unit, &path, moment)?.into_keys() {
+        for service in in_use(unit, &path, moment).into_keys() {
             change_requests += take_over(unit, &service, &path, moment, Some(&reason))?;
         }
         moved = true;
@@ -209,7 +209,7 @@ fn in_use(
     unit: &mut Unit<'_>,
     path: &TenantPath,
     from: DateTime<Utc>,
-) -> Result<BTreeMap<ServiceKey, BTreeSet<PlanKey>>, Stop> {
+) -> BTreeMap<ServiceKey, BTreeSet<PlanKey>> {
     let mut used = BTreeMap::<_, BTreeSet<_>>::new();
     let now = unit.now();
     for view in unit.below::<SubscriptionView>(path) {
@@ -220,7 +220,7 @@ fn in_use(
             }
         }
     }
-    Ok(used)
+    used
 }
 
 /// Notes everything that the customer has and the sellers at its new place do not give it, all at once.
@@ -233,7 +233,7 @@ fn missing(
 ) -> Result<(), Stop> {
     let at = "/parentId";
     let new: Vec<_> = chain.iter().copied().chain([customer.id]).collect();
-    for (service, plans) in in_use(unit, &customer.path, moment)? {
+    for (service, plans) in in_use(unit, &customer.path, moment) {
         match offers::plans_reaching(unit, &new, &service)? {
             None => faults.add(at, "not_offered", format!("It has {service}, which is not offered there.")),
             Some(offered) => {

@@ -135,7 +135,7 @@ impl InForce {
         let mut places: Vec<&TenantPath> = page.iter().map(|view| &view.path).collect();
         places.sort_unstable();
         // Who is below another one is found with that one.
-        places.dedup_by(|below, above| above.contains(below));
+        places.dedup_by(|below, above| above.contains(*below));
         let places = places.into_iter().map(ToString::to_string).collect();
         let services: BTreeSet<_> =
             page.iter().map(|view| view.overriding.service.to_string()).collect();
@@ -368,8 +368,8 @@ impl InForce {
                 let value = |plan: &&Plan| {
                     let resolved = resolve(definition, Some(*plan), &above, &[], self.moment);
                     let effective = resolved.iter().find(|it| it.property.key == *key)?;
-                    let all = effective.winner().into_iter().chain(effective.losers());
-                    let own = all.clone().find(|it| it.position == view.position)?;
+                    let mut all = effective.winner().into_iter().chain(effective.losers());
+                    let own = all.find(|it| it.position == view.position)?;
                     effective.without(own).map(|it| it.value.to_owned())
                 };
                 plans.iter().map(value).collect()

@@ -77,18 +77,18 @@ impl OrganizationView {
     pub fn edges_known_at(&self, position: u64) -> Vec<Edge> {
         let known = |edge: &&Edge| edge.turn.as_ref().is_none_or(|turn| turn.position <= position);
         let edges: Vec<_> = self.edges.iter().filter(known).cloned().collect();
-        if edges.is_empty() { self.first_edge().into_iter().collect() } else { edges }
+        if edges.is_empty() { vec![self.first_edge()] } else { edges }
     }
 
-    fn first_edge(&self) -> Option<Edge> {
+    fn first_edge(&self) -> Edge {
         let seller = self.parent.unwrap_or(self.id);
-        Some(Edge { path: self.path.clone(), seller, turn: None })
+        Edge { path: self.path.clone(), seller, turn: None }
     }
 
     /// Has it billed otherwise from an event on.
     fn turn(&mut self, seller: OrganizationId, path: &TenantPath, event: &Recorded) {
         if self.edges.is_empty() {
-            self.edges.extend(self.first_edge());
+            self.edges.push(self.first_edge());
         }
         let turn = Turn {
             actor: event.actor.to_string(),
