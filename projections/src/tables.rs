@@ -178,7 +178,7 @@ pub(crate) async fn load_below<V: View>(
     path: &TenantPath,
     suffix: &str,
 ) -> Result<(), eventstore::Error> {
-    failpoint("projections::load_below")?;
+    failpoint("projections::load")?;
     let column = if V::SORTS_BY_TENANT { "sort" } else { "path" };
     let sql = format!(
         "select key, document from {}{suffix} where {column} >= $1 and {column} < $2",

@@ -557,6 +557,15 @@ fn changes(made: &BTreeMap<&'static str, Value>) -> Vec<(&'static str, Command)>
                 body: body(json!({ "addPlans": ["plus"], "subtree": true })),
             },
         ),
+        (
+            "move",
+            Command::MoveCustomer {
+                id: id(made, "below"),
+                body: body(json!({
+                    "parentId": text(&made["provider"], "organizationId"), "reason": "sold",
+                })),
+            },
+        ),
     ]
 }
 
@@ -604,6 +613,7 @@ async fn read(database: &Database, persons: &Persons) -> Result<()> {
     ensure!(offers["backup"].len() == 2, "the provider's, and the customer's");
     projections::activity::days(database, &scope, &paths, &query).await?;
     projections::activity::count_days(database, &scope, &paths).await?;
+    ensure!(finder::deleted_before(database, 0, 5).await?.is_empty());
     let settings = ledger::settings(database).await?;
     let now = "2019-03-31T00:30:00Z".parse()?;
     let periods = ledger::periods(database, &scope, &settings, now).await?;

@@ -285,8 +285,8 @@ async fn who_was_deleted_is_purged_once_the_days_are_over_and_what_was_charged_s
         app.ambient.set("2020-02-14T00:00:01Z");
         assert_eq!(app.purge(90).await?, 2);
         assert_eq!(app.purge(90).await?, 0, "once");
-        for path in [&at, &of_ann] {
-            assert_eq!(act(&app, path, "restore").await?.problem(409)?, "purged");
+        for (path, code) in [(&at, "purged"), (&of_ann, "organization_deleted")] {
+            assert_eq!(act(&app, path, "restore").await?.problem(409)?, code);
             assert_eq!(app.get(path).await?["status"], "purged");
         }
         let shown = app.get(&of_ann).await?;
