@@ -15,11 +15,11 @@ use domain::role::RoleRef;
 use domain::seal::{Identity, PersonKey, RANDOM_BYTES, Sealed, Vault};
 use domain::user::Person;
 use domain::{Bug, CommandId, OrganizationId, Refusal, ServiceKey, TenantPath, UserId, planted};
+use projections::views::moving_tables;
 use projections::views::{
     AccessView, Holder, HoldingView, OrganizationView, PermissionView, RoleView, ServiceView,
     SubscriptionView,
 };
-use projections::views::moving_tables;
 use projections::{BELOW, Below, View, Wants, list_below};
 use uuid::Uuid;
 

@@ -134,13 +134,8 @@ pub(crate) use transitions_of;
 mod tests {
     use super::*;
 
-    const ALL: [Status; 5] = [
-        Status::Active,
-        Status::Disabled,
-        Status::Deprovisioned,
-        Status::Deleted,
-        Status::Purged,
-    ];
+    const ALL: [Status; 5] =
+        [Status::Active, Status::Disabled, Status::Deprovisioned, Status::Deleted, Status::Purged];
     const STEPS: [Transition; 6] = [
         Transition::Disable,
         Transition::Enable,

@@ -673,7 +673,8 @@ pub(crate) mod tests {
         let customer = (1, created(Kind::Customer));
         given::<Organization>([customer.clone()]).when(5, to_other()).then([moved()]);
         given::<Organization>([customer.clone(), (5, moved())]).when(6, to_other()).then_nothing();
-        let back = OrganizationCommand::Move { parent: seller(1), path: TenantPath::provider().child(30) };
+        let back =
+            OrganizationCommand::Move { parent: seller(1), path: TenantPath::provider().child(30) };
         given::<Organization>([customer.clone(), (5, moved())])
             .when(4, back)
             .then_refused("billed_otherwise_since");

@@ -555,7 +555,12 @@ mod tests {
         }
     }
 
-    fn resolved(key: &str, value: &str, by: Option<u128>, source: Option<Source>) -> ResolvedProperty {
+    fn resolved(
+        key: &str,
+        value: &str,
+        by: Option<u128>,
+        source: Option<Source>,
+    ) -> ResolvedProperty {
         ResolvedProperty {
             hidden: false,
             key: PropertyKey::parse(key).unwrap(),
@@ -575,7 +580,8 @@ mod tests {
     #[test]
     fn other_values_are_taken_over_where_the_same_is_held() {
         let held = |size| {
-            let asked = SubscriptionEvent::ProvisionRequested { request: Box::new(with_size(size)) };
+            let asked =
+                SubscriptionEvent::ProvisionRequested { request: Box::new(with_size(size)) };
             given::<Subscription>([(1, asked), (1, provisioned("a", 2))])
         };
         let wish = || SubscriptionCommand::TakeOver(with_size("2 TB"));

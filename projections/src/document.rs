@@ -226,7 +226,8 @@ impl<V: View> Documents<V> {
 impl<V: View> Documents<V> {
     /// The keys of those of a tenant and of those below it.
     pub fn keys_at(&self, path: &TenantPath) -> impl Iterator<Item = String> {
-        let is_there = |(_, view): &(&String, &Arc<V>)| view.index().path.starts_with(path.as_str());
+        let is_there =
+            |(_, view): &(&String, &Arc<V>)| view.index().path.starts_with(path.as_str());
         self.iter().filter(is_there).map(|(key, _)| key.clone())
     }
 

@@ -15,8 +15,7 @@ use crate::document::{Documents, View};
 use crate::tables;
 use crate::views::{
     DELETED, FormerView, NameView, OfferView, OrganizationView, RequestView, RetentionView,
-    SubscriptionView, UserView,
-    login_key,
+    SubscriptionView, UserView, login_key,
 };
 
 /// Most documents that a list gives at once.
@@ -327,7 +326,8 @@ impl Conditions {
     fn of_log(scope: &Scope, left: &[TenantPath]) -> Self {
         let mut conditions = Self::within(scope, "path");
         if !left.is_empty() {
-            let places = left.iter().map(|place| conditions.bind(place.as_str())).collect::<Vec<_>>();
+            let places =
+                left.iter().map(|place| conditions.bind(place.as_str())).collect::<Vec<_>>();
             let places = places.iter().map(|it| format!("${it}")).collect::<Vec<_>>().join(", ");
             conditions.text = format!("({} or path in ({places}))", conditions.text);
         }

@@ -12,7 +12,8 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use domain::billing::description::{self, Variables};
 use domain::billing::{
-    BillingSettings, Entry, Fact, Overflow, Override, Period, Prices, Quarantine, Subject, Timeline, rate,
+    BillingSettings, Entry, Fact, Overflow, Override, Period, Prices, Quarantine, Subject,
+    Timeline, rate,
 };
 use domain::event::{Event, Recorded};
 use domain::money::{Currency, Money};
@@ -25,7 +26,8 @@ use crate::finder::{self, Query, Scope};
 use crate::persons::Persons;
 use crate::tables;
 use crate::views::{
-    CalendarView, Edge, Holder, OrganizationView, OverrideView, ServiceView, SubscriptionView, UserView,
+    CalendarView, Edge, Holder, OrganizationView, OverrideView, ServiceView, SubscriptionView,
+    UserView,
 };
 
 pub use in_force::{Effect, InForce};
@@ -611,10 +613,7 @@ impl PriceBook {
             views.map(move |it| Override { depth, ..it.for_rating() })
         });
         let rows = service.prices.iter().filter(|row| row.position <= self.known_at);
-        Prices {
-            overrides: overrides.collect(),
-            rows: rows.cloned().collect(),
-        }
+        Prices { overrides: overrides.collect(), rows: rows.cloned().collect() }
     }
 }
 

@@ -131,15 +131,17 @@ pub(crate) fn rows<V: View>(
 ) -> impl Iterator<Item = Rows> {
     let [new, changed, moved] = documents.take_changes();
     let layout = if V::SORT_STAYS { &CHANGED_IN_PLACE } else { &CHANGED };
-    [(&NEW, new), (layout, changed), (&CHANGED, moved)].into_iter().flat_map(move |(layout, documents)| {
-        let mut left = documents.into_iter();
-        std::iter::from_fn(move || {
-            let part = left.by_ref().take(ROWS_AT_A_TIME);
-            let mut rows = Rows::new(format!("{}{suffix}", V::TABLE), layout);
-            part.for_each(|document| rows.push(row(document, position)));
-            (!rows.is_empty()).then_some(rows)
-        })
-    })
+    [(&NEW, new), (layout, changed), (&CHANGED, moved)].into_iter().flat_map(
+        move |(layout, documents)| {
+            let mut left = documents.into_iter();
+            std::iter::from_fn(move || {
+                let part = left.by_ref().take(ROWS_AT_A_TIME);
+                let mut rows = Rows::new(format!("{}{suffix}", V::TABLE), layout);
+                part.for_each(|document| rows.push(row(document, position)));
+                (!rows.is_empty()).then_some(rows)
+            })
+        },
+    )
 }
 
 fn row<V: View>((key, document, written): ToWrite<'_, V>, position: u64) -> [Value; 9] {

@@ -405,7 +405,8 @@ pub(crate) async fn explanation(
         }
         // Whoever asks sees it; he for whom it is asked does not.
         Err(problem) if problem.status == StatusCode::NOT_FOUND => {
-            let reason = "The organisation is neither his own nor below it: for him, it is not there.";
+            let reason =
+                "The organisation is neither his own nor below it: for him, it is not there.";
             Explanation::denied(asked, place, reason.to_owned(), vec![])
         }
         Err(problem) => return Err(problem),

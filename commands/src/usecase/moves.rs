@@ -77,7 +77,8 @@ pub(crate) fn customer(
         Ok(body) => {
             let place = unit.path_of(&body.parent_id)?;
             unit.permit(Permission::ManageCustomers, &place)?;
-            let target: OrganizationId = body.parent_id.parse().map_err(|_| Refusal::not_found())?;
+            let target: OrganizationId =
+                body.parent_id.parse().map_err(|_| Refusal::not_found())?;
             Some((target, place))
         }
         Err(_) => None,
@@ -235,10 +236,15 @@ fn missing(
     let new: Vec<_> = chain.iter().copied().chain([customer.id]).collect();
     for (service, plans) in in_use(unit, &customer.path, moment) {
         match offers::plans_reaching(unit, &new, &service)? {
-            None => faults.add(at, "not_offered", format!("It has {service}, which is not offered there.")),
+            None => faults.add(
+                at,
+                "not_offered",
+                format!("It has {service}, which is not offered there."),
+            ),
             Some(offered) => {
                 for plan in plans.iter().filter(|plan| !offered.contain(plan)) {
-                    let detail = format!("It has the plan {plan} of {service}, which is not offered there.");
+                    let detail =
+                        format!("It has the plan {plan} of {service}, which is not offered there.");
                     faults.add(at, "plan_not_offered", detail);
                 }
             }
@@ -255,7 +261,10 @@ fn missing(
         if let Ok(made) = role.made()
             && !new.contains(&made.organization)
         {
-            let detail = format!("The role {} is made by a seller that it leaves; take it away first.", made.content.name);
+            let detail = format!(
+                "The role {} is made by a seller that it leaves; take it away first.",
+                made.content.name
+            );
             faults.add(at, "role_not_there", detail);
         }
     }

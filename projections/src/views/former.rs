@@ -25,7 +25,9 @@ impl View for FormerView {
 
     fn touched(event: &Recorded) -> Vec<Touch> {
         match &event.event {
-            Event::Organization(OrganizationEvent::Moved { from, .. }) => vec![Touch::existing(from)],
+            Event::Organization(OrganizationEvent::Moved { from, .. }) => {
+                vec![Touch::existing(from)]
+            }
             _ => vec![],
         }
     }

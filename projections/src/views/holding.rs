@@ -125,12 +125,18 @@ pub(super) fn relocate(
     wants: &mut Wants,
 ) {
     let mut held = None;
-    crate::document::fold_with::<HoldingView>(&Touch::existing(from), top, below, wants, |before| {
-        let mut view = before?;
-        let services = std::mem::take(&mut view.services);
-        held = Some(HoldingView { path: to.clone(), as_of: view.as_of, services });
-        Some(view)
-    });
+    crate::document::fold_with::<HoldingView>(
+        &Touch::existing(from),
+        top,
+        below,
+        wants,
+        |before| {
+            let mut view = before?;
+            let services = std::mem::take(&mut view.services);
+            held = Some(HoldingView { path: to.clone(), as_of: view.as_of, services });
+            Some(view)
+        },
+    );
     crate::document::fold_with::<HoldingView>(&Touch::existing(to), top, below, wants, |before| {
         held.or(before)
     });

@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 
 use chrono::{DateTime, Utc};
 use domain::billing::Turn;
+use domain::custom_fields::CustomFields;
 use domain::event::{Event, Recorded};
 use domain::lifecycle::Status;
-use domain::custom_fields::CustomFields;
 use domain::organization::{Contact, Details, Kind, OrganizationEvent};
 use domain::role::RoleEvent;
 use domain::user::UserEvent;

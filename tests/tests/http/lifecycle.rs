@@ -255,15 +255,21 @@ async fn what_other_systems_know_is_kept_with_organisations_and_users() -> Resul
 }
 
 #[tokio::test]
-async fn who_was_deleted_is_purged_once_the_days_are_over_and_what_was_charged_stays() -> Result<()> {
+async fn who_was_deleted_is_purged_once_the_days_are_over_and_what_was_charged_stays() -> Result<()>
+{
     for engine in BOTH {
         let app = TestApp::new(engine, NOW).await?;
         app.publish("mailbox").await?;
         let customer = app.customer("Aanimals Inc", None).await?;
         let at = format!("/api/v2/customers/{customer}");
-        app.send(&app.token, Method::PATCH, &at, Some(json!({ "contact": { "name": "Zoe Quill" } })))
-            .await?
-            .expect(200)?;
+        app.send(
+            &app.token,
+            Method::PATCH,
+            &at,
+            Some(json!({ "contact": { "name": "Zoe Quill" } })),
+        )
+        .await?
+        .expect(200)?;
         let (ann, _) = app.user(&customer, "ann@example.com", &[]).await?;
         let other = app.customer("Abacus", None).await?;
         let (ben, _) = app.user(&other, "ben@example.com", &[]).await?;
@@ -297,7 +303,8 @@ async fn who_was_deleted_is_purged_once_the_days_are_over_and_what_was_charged_s
             { totalCount } purged: customers(filter: {status: PURGED}) { totalCount } \
             users(filter: {status: DELETED}) { totalCount } gone: users(filter: {status: PURGED}) { totalCount } }";
         let listed = app.post("/graphql", json!({ "query": listed })).await?["data"].clone();
-        let counts = ["all", "deleted", "purged", "users", "gone"].map(|it| listed[it]["totalCount"].clone());
+        let counts = ["all", "deleted", "purged", "users", "gone"]
+            .map(|it| listed[it]["totalCount"].clone());
         assert_eq!(counts, [1, 0, 0, 0, 0]);
 
         // The login is free again, the code is not: bills name the customer by it.
@@ -306,7 +313,10 @@ async fn who_was_deleted_is_purged_once_the_days_are_over_and_what_was_charged_s
         let taken = app.send(&app.token, Method::POST, "/api/v2/customers", Some(sent)).await?;
         assert_eq!(taken.problem(409)?, "name_taken");
         let after = app.get("/api/Billing/2019-11-30").await?["data"].clone();
-        assert_eq!((&after[0]["amount"], &after[0]["customerName"]), (&bill[0]["amount"], &bill[0]["customerName"]));
+        assert_eq!(
+            (&after[0]["amount"], &after[0]["customerName"]),
+            (&bill[0]["amount"], &bill[0]["customerName"])
+        );
         assert!(history(&app).await?.contains(&"user.purged".to_owned()));
         app.finish().await?;
     }

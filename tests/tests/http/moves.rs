@@ -33,7 +33,8 @@ impl Stage {
         let (_, east) = app.user(&sellers[0], "eve@east.test", &["Reseller Administrator"]).await?;
         let (_, west) = app.user(&sellers[1], "wim@west.test", &["Reseller Administrator"]).await?;
         let customer = app.customer("Aanimals Inc", Some(&sellers[0])).await?;
-        let (ann, session) = app.user(&customer, "ann@aanimals.test", &["Customer Administrator"]).await?;
+        let (ann, session) =
+            app.user(&customer, "ann@aanimals.test", &["Customer Administrator"]).await?;
         let hold = async |holder: &str, service: &str, plan: &str| -> Result<String> {
             let sent = json!({ "service": service, "plan": plan, "effectiveAt": "2019-11-01" });
             let made = app.post(&format!("/api/v2/{holder}/subscriptions"), sent).await?;
@@ -57,7 +58,7 @@ impl Stage {
     }
 
     async fn status(&self, token: &str, path: &str) -> Result<u16> {
-        Ok(self.app.send(token, Method::GET, path, None).await?.status)
+        Ok(self.app.send(token, Method::GET, path, None).await?.status.as_u16())
     }
 }
 
@@ -81,7 +82,8 @@ fn lines(expected: &[(&str, &str)]) -> Vec<(String, String)> {
 
 /// The kinds of events that somebody sees, of one stream.
 async fn history(app: &TestApp, token: &str, of: &str) -> Result<Vec<String>> {
-    let answer = app.send(token, Method::GET, "/api/v2/events?limit=500", None).await?.expect(200)?;
+    let answer =
+        app.send(token, Method::GET, "/api/v2/events?limit=500", None).await?.expect(200)?;
     let events = answer["data"].as_array().context("events")?.iter();
     let own = events.filter(|event| event["subject"].as_str().is_some_and(|it| it.ends_with(of)));
     Ok(own.filter_map(|event| event["type"].as_str().map(str::to_owned)).collect())
@@ -111,7 +113,8 @@ async fn a_customer_goes_to_another_seller_with_all_it_has_and_the_bills_follow(
             requests { totalCount } }";
         let seen = async |token: &str| -> Result<Value> {
             let sent = json!({ "query": query });
-            let answer = app.send(token, Method::POST, "/graphql", Some(sent)).await?.expect(200)?;
+            let answer =
+                app.send(token, Method::POST, "/graphql", Some(sent)).await?.expect(200)?;
             let of = |list: &str| answer["data"][list]["totalCount"].clone();
             Ok(json!([of("customers"), of("users"), of("subscriptions"), of("requests")]))
         };
@@ -124,7 +127,8 @@ async fn a_customer_goes_to_another_seller_with_all_it_has_and_the_bills_follow(
         app.ambient.set("2019-12-20T09:00:00Z");
         let left = [("2.10", "Removed"), ("45.00", "Removed")];
         let come = [("2.10", "Added"), ("40.00", "Added")];
-        let both = [("2.10", "Added"), ("2.10", "Removed"), ("40.00", "Added"), ("45.00", "Removed")];
+        let both =
+            [("2.10", "Added"), ("2.10", "Removed"), ("40.00", "Added"), ("45.00", "Removed")];
         assert_eq!(bill(app, of_east, "2019-11-30").await?, lines(&left));
         assert_eq!(bill(app, of_west, "2019-11-30").await?, lines(&come));
         for token in [&app.token, &stage.session] {
@@ -146,11 +150,14 @@ async fn a_customer_goes_to_another_seller_with_all_it_has_and_the_bills_follow(
         let moved = ["organization.created", "organization.moved"];
         assert_eq!(history(app, &stage.session, &own).await?, moved);
         let left = format!("organization-{east}");
-        assert!(history(app, of_east, &left).await?.contains(&"organization.customer_left".to_owned()));
+        assert!(
+            history(app, of_east, &left).await?.contains(&"organization.customer_left".to_owned())
+        );
         assert_eq!(history(app, of_east, &slot).await?.len(), 3);
         assert_eq!(history(app, of_west, &slot).await?.len(), 3);
         assert_eq!(history(app, &stage.session, &slot).await?.len(), 6);
-        let events = app.send(of_west, Method::GET, "/api/v2/events?limit=500", None).await?.expect(200)?;
+        let events =
+            app.send(of_west, Method::GET, "/api/v2/events?limit=500", None).await?.expect(200)?;
         let events = events["data"].as_array().context("events")?.clone();
         let event = events.iter().find(|event| event["type"] == "organization.moved");
         assert_eq!(event.context("it is there")?["data"]["from"], Value::Null);
@@ -178,7 +185,8 @@ async fn a_customer_goes_to_another_seller_with_all_it_has_and_the_bills_follow(
 }
 
 #[tokio::test]
-async fn a_move_is_refused_with_all_that_is_missing_and_only_by_whom_acts_at_both_ends() -> Result<()> {
+async fn a_move_is_refused_with_all_that_is_missing_and_only_by_whom_acts_at_both_ends()
+-> Result<()> {
     for engine in BOTH {
         let stage = Stage::new(engine).await?;
         let Stage { app, sellers: [_, west], tokens: [of_east, of_west], .. } = &stage;
@@ -194,10 +202,13 @@ async fn a_move_is_refused_with_all_that_is_missing_and_only_by_whom_acts_at_bot
         stage.go(&stage.session, wish(json!({}))).await?.problem(403)?;
 
         let offers = format!("/api/v2/organizations/{west}/offers");
-        app.send(&app.token, Method::DELETE, &format!("{offers}/mailbox"), None).await?.expect(200)?;
+        app.send(&app.token, Method::DELETE, &format!("{offers}/mailbox"), None)
+            .await?
+            .expect(200)?;
         app.put(&format!("{offers}/backup"), json!({ "plans": ["BU010"] })).await?;
         let role = json!({ "name": "Guest", "permissions": ["users.view"] });
-        let role = app.send(of_east, Method::POST, "/api/v2/roles", Some(role)).await?.expect(201)?;
+        let role =
+            app.send(of_east, Method::POST, "/api/v2/roles", Some(role)).await?.expect(201)?;
         let role = role["id"].as_str().context("an id")?;
         let given = format!("/api/v2/organizations/{}/roles/{role}", stage.customer);
         let answer = app.send(of_east, Method::PUT, &given, Some(json!({}))).await?;
@@ -236,7 +247,8 @@ async fn a_move_is_refused_with_all_that_is_missing_and_only_by_whom_acts_at_bot
 }
 
 #[tokio::test]
-async fn a_customer_is_billed_by_the_seller_above_it_that_is_named_from_its_date_on() -> Result<()> {
+async fn a_customer_is_billed_by_the_seller_above_it_that_is_named_from_its_date_on() -> Result<()>
+{
     for engine in BOTH {
         let stage = Stage::new(engine).await?;
         let Stage { app, root, sellers: [east, west], .. } = &stage;
@@ -256,7 +268,14 @@ async fn a_customer_is_billed_by_the_seller_above_it_that_is_named_from_its_date
         let nodes = answer["data"]["ledgerEntries"]["nodes"].as_array().context("lines")?.iter();
         let of_backup = nodes.filter(|node| node["serviceKey"] == "backup" && node["days"] != 0);
         let of_backup: Vec<_> = of_backup
-            .map(|node| json!([node["seller"]["uuid"], node["days"], node["amount"]["amount"], node["action"]]))
+            .map(|node| {
+                json!([
+                    node["seller"]["uuid"],
+                    node["days"],
+                    node["amount"]["amount"],
+                    node["action"]
+                ])
+            })
             .collect();
         assert_eq!(
             of_backup,

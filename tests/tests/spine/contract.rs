@@ -19,8 +19,8 @@ use domain::{TenantPath, UserId};
 use eventstore::{Chain, Database, Engine, Log};
 use projections::views::{
     AccessView, ActivityView, CalendarView, FormerView, HoldingView, NameView, NumberView,
-    OfferView, OrganizationView, OverrideView, PermissionView, RequestView, RetentionView, RoleView,
-    ServiceView, SubscriptionView, TABLES, UserView,
+    OfferView, OrganizationView, OverrideView, PermissionView, RequestView, RetentionView,
+    RoleView, ServiceView, SubscriptionView, TABLES, UserView,
 };
 use projections::{Below, View, Views, Wants};
 use uuid::Uuid;
