@@ -79,8 +79,6 @@ fn routes() -> OpenApiRouter<App> {
         .routes(routes!(organizations::restore_customer))
         .routes(routes!(organizations::move_customer))
         .routes(routes!(organizations::bill_customer))
-        .routes(routes!(organizations::move_customer))
-        .routes(routes!(organizations::bill_customer))
         .routes(routes!(organizations::get_organization))
         .routes(routes!(users::list_of_customer, users::create_in_customer))
         .routes(routes!(users::list_of_reseller, users::create_in_reseller))

@@ -1,7 +1,7 @@
 //! Customers who go to another seller, and who bills them (service-model.md, section 1; billing.md, section 2).
 
 use anyhow::{Context, Result};
-use atrium_tests::http::{Answer, TestApp};
+use atrium_tests::http::{Answer, PASSWORD, TestApp};
 use eventstore::Engine;
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -125,13 +125,18 @@ async fn a_customer_goes_to_another_seller_with_all_it_has_and_the_bills_follow(
 
         // 15 of 30 days each; what was a seller's to bill stays his.
         app.ambient.set("2019-12-20T09:00:00Z");
+        let (of_east, of_west, session) = (
+            &app.sign_in("eve@east.test", PASSWORD).await?,
+            &app.sign_in("wim@west.test", PASSWORD).await?,
+            &app.sign_in("ann@aanimals.test", PASSWORD).await?,
+        );
         let left = [("2.10", "Removed"), ("45.00", "Removed")];
         let come = [("2.10", "Added"), ("40.00", "Added")];
         let both =
             [("2.10", "Added"), ("2.10", "Removed"), ("40.00", "Added"), ("45.00", "Removed")];
         assert_eq!(bill(app, of_east, "2019-11-30").await?, lines(&left));
         assert_eq!(bill(app, of_west, "2019-11-30").await?, lines(&come));
-        for token in [&app.token, &stage.session] {
+        for token in [&app.token, session] {
             assert_eq!(bill(app, token, "2019-11-30").await?, lines(&both));
         }
         assert_eq!(bill(app, of_east, "2019-12-31").await?, lines(&[]));
@@ -148,14 +153,14 @@ async fn a_customer_goes_to_another_seller_with_all_it_has_and_the_bills_follow(
         assert_eq!(history(app, of_east, &own).await?, ["organization.created"]);
         assert_eq!(history(app, of_west, &own).await?, ["organization.moved"]);
         let moved = ["organization.created", "organization.moved"];
-        assert_eq!(history(app, &stage.session, &own).await?, moved);
+        assert_eq!(history(app, session, &own).await?, moved);
         let left = format!("organization-{east}");
         assert!(
             history(app, of_east, &left).await?.contains(&"organization.customer_left".to_owned())
         );
         assert_eq!(history(app, of_east, &slot).await?.len(), 3);
         assert_eq!(history(app, of_west, &slot).await?.len(), 3);
-        assert_eq!(history(app, &stage.session, &slot).await?.len(), 6);
+        assert_eq!(history(app, session, &slot).await?.len(), 6);
         let events =
             app.send(of_west, Method::GET, "/api/v2/events?limit=500", None).await?.expect(200)?;
         let events = events["data"].as_array().context("events")?.clone();

@@ -287,7 +287,7 @@ async fn what_is_overridden_reaches_what_runs_by_a_change_request_that_changes_n
         let bad = app
             .send(&app.token, Method::PUT, &at(&seller), Some(storage(json!({ "apply": "soon" }))))
             .await?;
-        bad.problem(400)?;
+        bad.problem(422)?;
         let unknown = apply.replace("disk", "nothing");
         app.send(&app.token, Method::POST, &unknown, Some(json!({}))).await?.problem(404)?;
         app.finish().await?;

@@ -1,6 +1,7 @@
 //! Folds of the views with a memory that is easy to get wrong: lists of events to a document, no
 //! database.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use chrono::{DateTime, Duration, Utc};
