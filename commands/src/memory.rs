@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use domain::event::Recorded;
 use domain::seal::Vault;
-use domain::{TenantPath, UserId};
+use domain::{SubjectId, TenantPath};
 use projections::{Below, View, Wants};
 
 use crate::cache::{KeptReply, Layer, SealedKey};
@@ -35,7 +35,7 @@ pub struct MemoryWriter {
     vault: Vault,
     events: Vec<Recorded>,
     replies: HashMap<String, Option<KeptReply>>,
-    keys: HashMap<UserId, Option<SealedKey>>,
+    keys: HashMap<SubjectId, Option<SealedKey>>,
 }
 
 impl MemoryWriter {
@@ -47,8 +47,8 @@ impl MemoryWriter {
     }
 
     /// The keys that persons are sealed under, themselves sealed, as the database would have them.
-    pub fn person_keys(&self) -> impl Iterator<Item = (UserId, &[u8])> {
-        self.keys.iter().filter_map(|(user, sealed)| Some((*user, sealed.as_deref()?)))
+    pub fn person_keys(&self) -> impl Iterator<Item = (SubjectId, &[u8])> {
+        self.keys.iter().filter_map(|(subject, sealed)| Some((*subject, sealed.as_deref()?)))
     }
 
     /// The log.

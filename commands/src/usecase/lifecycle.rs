@@ -104,7 +104,7 @@ pub(crate) fn user(
     users::done(unit, id)
 }
 
-/// Hides for good who was deleted before a moment and was not restored since; what is personal of a user is forgotten
+/// Hides for good who was deleted before a moment and was not restored since; what is personal is forgotten
 /// with that. Done by Atrium itself, and by nobody else. Whoever was restored meanwhile stays.
 pub(crate) fn purge(
     unit: &mut Unit<'_>,
@@ -129,6 +129,7 @@ pub(crate) fn purge(
             let id: OrganizationId = id.parse().map_err(|_| Refusal::not_found())?;
             let command = OrganizationCommand::Transition(step);
             unit.execute::<Organization>(id, &retained.path, command)?;
+            unit.take_key_away(id);
         }
         _ => {}
     }

@@ -13,11 +13,11 @@ use projections::views::{OrganizationView, SubscriptionView, UserView};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::organizations::{DEPTH_MAX, ensure_active, find};
+use super::organizations::{DEPTH_MAX, done, ensure_active, find};
 use super::subscriptions::take_over;
 use super::{billing_settings, lineage, offers, optional_moment, optional_reason};
 use crate::error::Stop;
-use crate::resource::OrganizationResource;
+use crate::resource::SealedOrganizationResource;
 use crate::unit::Unit;
 use crate::{Input, Reply};
 
@@ -52,13 +52,13 @@ pub struct BillCustomer {
     pub reason: String,
 }
 
-/// A customer, and whether it has moved.
-#[derive(Clone, Debug, Serialize, ToSchema)]
+/// A customer, and whether it has moved; as answers are kept, with the contact sealed.
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct MovedCustomer {
+pub struct SealedMovedCustomer {
     /// The customer as it is now.
     #[serde(flatten)]
-    pub customer: OrganizationResource,
+    pub customer: SealedOrganizationResource,
     /// Whether it went to another seller by this command.
     pub moved: bool,
     /// Change requests that carry what its new sellers have set to what runs.
@@ -127,9 +127,9 @@ pub(crate) fn customer(
         }
         moved = true;
     }
-    let customer = resource(unit, id)?;
-    let version = customer.version;
-    Ok(Reply::done(&MovedCustomer { customer, moved, change_requests }, version))
+    let view = unit.view::<OrganizationView>(&id.to_string()).ok_or_else(Refusal::not_found)?;
+    let customer = SealedOrganizationResource::from(view.as_ref());
+    Ok(Reply::done(&SealedMovedCustomer { customer, moved, change_requests }, view.version))
 }
 
 pub(crate) fn billed_by(
@@ -167,8 +167,7 @@ pub(crate) fn billed_by(
     faults.check()?;
     unit.because(Some(moment), Some(reason));
     unit.execute::<Organization>(id, &path, OrganizationCommand::BillBy(seller))?;
-    let resource = resource(unit, id)?;
-    Ok(Reply::done(&resource, resource.version))
+    done(unit, id)
 }
 
 /// The first moment of the date that is meant: a seller bills whole days.
@@ -269,9 +268,4 @@ fn missing(
         }
     }
     Ok(())
-}
-
-fn resource(unit: &mut Unit<'_>, id: OrganizationId) -> Result<OrganizationResource, Stop> {
-    let view = unit.view::<OrganizationView>(&id.to_string());
-    Ok(OrganizationResource::from(view.ok_or_else(Refusal::not_found)?.as_ref()))
 }

@@ -7,8 +7,9 @@ use domain::billing::Turn;
 use domain::custom_fields::CustomFields;
 use domain::event::{Event, Recorded};
 use domain::lifecycle::Status;
-use domain::organization::{Contact, Details, Kind, OrganizationEvent};
+use domain::organization::{Details, Kind, OrganizationEvent};
 use domain::role::RoleEvent;
+use domain::seal::Sealed;
 use domain::user::UserEvent;
 use domain::{OrganizationId, RoleId, TenantPath};
 use serde::{Deserialize, Serialize};
@@ -174,9 +175,11 @@ impl View for OrganizationView {
                 view.status = happened.status(view.status);
                 view.deleted_at = deleted_at(view.status, view.deleted_at, event);
                 match happened {
-                    // Whom to ask for, and what else may be about people.
+                    OrganizationEvent::ContactErased {} => {
+                        view.details.contact = Sealed::default();
+                    }
+                    // What other systems keep may be about people, too.
                     OrganizationEvent::Purged {} => {
-                        view.details.contact = Contact::default();
                         view.details.custom_fields = CustomFields::default();
                     }
                     OrganizationEvent::Edited { details } => view.details = details.clone(),
