@@ -448,7 +448,7 @@ struct Bill {
 impl Bill {
     async fn load(app: &App, wanted: Wanted) -> Result<Self, Problem> {
         let Wanted { filter, period, question, settings } = wanted;
-        let periods = [settings.rule.previous(period), period];
+        let periods = [settings.previous(period), period];
         let (database, persons) = (app.database(), app.persons());
         let statements =
             ledger::statements(database, persons, &question, &settings, &periods).await?;

@@ -70,11 +70,11 @@ mod tests {
     use crate::money::Currency;
 
     fn settings(currency: &str) -> BillingSettings {
-        BillingSettings {
-            currency: Currency::parse(currency).unwrap(),
-            rule: CalendarRule::CalendarMonth,
-            zone: chrono_tz::UTC,
-        }
+        BillingSettings::new(
+            Currency::parse(currency).unwrap(),
+            CalendarRule::CalendarMonth,
+            chrono_tz::UTC,
+        )
     }
 
     #[test]

@@ -180,9 +180,9 @@ pub async fn periods(
     failpoint("projections::ledger::periods")?;
     let rows = database.fetch(&sql, &values).await?;
     let since = DateTime::from_timestamp_micros(rows[0].int(0)?).unwrap_or(now);
-    let open = settings.rule.period_containing(settings.local_date(now));
-    let first = settings.rule.period_containing(settings.local_date(since));
-    Ok(std::iter::successors(Some(first), |period| Some(settings.rule.next(*period)))
+    let open = settings.period_containing(settings.local_date(now));
+    let first = settings.period_containing(settings.local_date(since));
+    Ok(std::iter::successors(Some(first), |period| Some(settings.next(*period)))
         .take_while(|period| period.end <= open.end)
         .take(PERIODS_MAX)
         .collect())
@@ -613,7 +613,12 @@ impl PriceBook {
             views.map(move |it| Override { depth, ..it.for_rating() })
         });
         let rows = service.prices.iter().filter(|row| row.position <= self.known_at);
-        Prices { overrides: overrides.collect(), rows: rows.cloned().collect() }
+        let policies = service.policies.iter().filter(|row| row.position <= self.known_at);
+        Prices {
+            overrides: overrides.collect(),
+            policies: policies.cloned().collect(),
+            rows: rows.cloned().collect(),
+        }
     }
 }
 

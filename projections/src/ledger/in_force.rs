@@ -69,8 +69,10 @@ impl InForce {
                 // What clears it is of the same organisation and service.
                 let same =
                     views.iter().filter(|it| it.overriding.service == view.overriding.service);
-                let all =
-                    Prices { overrides: same.map(|it| it.for_rating()).collect(), rows: vec![] };
+                let all = Prices {
+                    overrides: same.map(|it| it.for_rating()).collect(),
+                    ..Prices::default()
+                };
                 if all.sets_on(&view.for_rating(), date, settings) {
                     overrides.push(view.clone());
                 }
