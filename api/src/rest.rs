@@ -1,5 +1,6 @@
 //! The REST API (api.md, section 3): commands, and the same resources for reading.
 
+pub mod billing;
 pub mod call;
 pub mod events;
 pub mod feed;
@@ -82,6 +83,7 @@ fn routes() -> OpenApiRouter<App> {
         .routes(routes!(organizations::move_customer))
         .routes(routes!(organizations::bill_customer))
         .routes(routes!(organizations::get_organization))
+        .routes(routes!(billing::get_billing_settings, billing::change_calendar))
         .routes(routes!(users::list_of_customer, users::create_in_customer))
         .routes(routes!(users::list_of_reseller, users::create_in_reseller))
         .routes(routes!(users::list_of_organization, users::create_in_organization))

@@ -396,6 +396,7 @@ pub fn readable(kind: &str, schema: u32) -> Result<(), Undecodable> {
 
 /// Every kind of event there is. A test compares it with the golden lines.
 pub const KINDS: &[&str] = &[
+    "billing_calendar.rule_changed",
     "billing_calendar.set",
     "organization.billed_by",
     "organization.contact_erased",

@@ -56,6 +56,8 @@ pub enum Permission {
     OverridePrices,
     /// See bills and the ledger.
     ViewBilling,
+    /// Say how a seller bills.
+    ManageBilling,
     /// See the raw events.
     ViewEvents,
     /// Hold API tokens.
@@ -64,7 +66,7 @@ pub enum Permission {
 
 impl Permission {
     /// Every permission that Atrium itself asks for.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 25] = [
         Self::ViewOrganizations,
         Self::ManageResellers,
         Self::ManageCustomers,
@@ -87,6 +89,7 @@ impl Permission {
         Self::OverrideProperties,
         Self::OverridePrices,
         Self::ViewBilling,
+        Self::ManageBilling,
         Self::ViewEvents,
         Self::HoldTokens,
     ];
@@ -117,6 +120,7 @@ impl Permission {
             Self::OverrideProperties => "overrides.set_properties",
             Self::OverridePrices => "overrides.set_prices",
             Self::ViewBilling => "billing.view",
+            Self::ManageBilling => "billing.manage",
             Self::ViewEvents => "events.view",
             Self::HoldTokens => "tokens.hold",
         }
@@ -150,6 +154,7 @@ impl Permission {
             Self::OverrideProperties => "Override plan properties.",
             Self::OverridePrices => "Override prices.",
             Self::ViewBilling => "See bills and the ledger.",
+            Self::ManageBilling => "Say how a seller bills.",
             Self::ViewEvents => "See the raw events.",
             Self::HoldTokens => "Hold API tokens.",
         }

@@ -681,7 +681,7 @@ impl BillingPeriod {
         let open = open_period(reading).await?;
         let settings = reading.settings().await?;
         let periods =
-            ledger::periods(reading.app.database(), &scope, settings, reading.now).await?;
+            ledger::periods(reading.app.database(), &scope, &settings, reading.now).await?;
         let periods = periods.into_iter().map(|period| {
             let key = StatementKey { path: scope.0.clone(), known_at, period };
             (period.end, Self::new(open, key))
@@ -770,7 +770,7 @@ const NEAREST: usize = 3;
 async fn find_period(reading: &Reading, end: NaiveDate) -> Resolved<Period> {
     let settings = reading.settings().await?;
     let scope = reading.scope();
-    let periods = ledger::periods(reading.app.database(), &scope, settings, reading.now).await?;
+    let periods = ledger::periods(reading.app.database(), &scope, &settings, reading.now).await?;
     if let Some(period) = periods.iter().find(|period| period.end == end) {
         return Ok(*period);
     }

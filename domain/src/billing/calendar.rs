@@ -192,16 +192,32 @@ impl BillingSettings {
         Self { currency, rule, rule_changes: Vec::new(), zone }
     }
 
+    /// The rule that says which period `date` lies in.
+    #[must_use]
+    pub fn rule_on(&self, date: NaiveDate) -> CalendarRule {
+        self.rule_after(self.changes_until(date))
+    }
+
+    fn changes_until(&self, date: NaiveDate) -> usize {
+        self.rule_changes.partition_point(|change| change.from <= date)
+    }
+
+    /// The rule that ended when another one began.
+    fn rule_before(&self, from: NaiveDate) -> CalendarRule {
+        self.rule_after(self.rule_changes.partition_point(|change| change.from < from))
+    }
+
+    /// The rule once so many changes have begun.
+    fn rule_after(&self, changes: usize) -> CalendarRule {
+        changes.checked_sub(1).map_or(self.rule, |last| self.rule_changes[last].rule)
+    }
+
     /// The period that `date` lies in. Where a rule begins in the middle of one of its periods, the rest of that is
     /// a transition period.
     #[must_use]
     pub fn period_containing(&self, date: NaiveDate) -> Period {
-        let begun = self.rule_changes.partition_point(|change| change.from <= date);
-        let rule_of = |begun: usize| match begun.checked_sub(1) {
-            Some(last) => self.rule_changes[last].rule,
-            None => self.rule,
-        };
-        let mut period = rule_of(begun).period_containing(date);
+        let begun = self.changes_until(date);
+        let mut period = self.rule_after(begun).period_containing(date);
         if let Some(next) = self.rule_changes.get(begun) {
             period.end = period.end.min(next.from.pred_opt().unwrap_or(next.from));
         }
@@ -209,7 +225,7 @@ impl BillingSettings {
             && let RuleChange { from, .. } = self.rule_changes[last]
             && period.start < from
         {
-            let old = rule_of(last).period_containing(from);
+            let old = self.rule_before(from).period_containing(from);
             period = Period { start: from, nominal_days: Some(old.days()), ..period };
         }
         period

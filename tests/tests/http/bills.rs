@@ -166,6 +166,75 @@ async fn case_18_a_seller_may_bill_up_to_a_day_of_the_month() -> Result<()> {
     Ok(())
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn case_23_another_calendar_begins_with_a_transition_in_every_process() -> Result<()> {
+    for engine in BOTH {
+        let rule = CalendarRule::FixedDay(25);
+        let app = TestApp::with_calendar(engine, "2020-01-10T10:00:00Z", rule).await?;
+        app.publish("backup").await?;
+        let customer = app.customer("Aanimals Inc", None).await?;
+        provision(&app, &customer, "BU001", "2020-01-10").await?;
+        let (url, stop, served) = app.another().await?;
+        let elsewhere = async || -> Result<Value> {
+            let request = reqwest::Client::new().get(format!("{url}/api/Billing/parameters"));
+            let answer = atrium_tests::http::answer(request.bearer_auth(&app.token)).await?;
+            Ok(answer.expect(200)?["data"]["endDates"].clone())
+        };
+        assert_eq!(elsewhere().await?, json!([{ "label": "2020-01-25" }]));
+
+        let provider = app.get(&format!("/api/v2/users/{}", app.administrator)).await?;
+        let provider = provider["organizationId"].as_str().context("an id")?.to_owned();
+        let path = format!("/api/v2/organizations/{provider}/billing-settings");
+        let change = async |calendar: &str, from: &str| {
+            let body = json!({ "calendar": calendar, "effectiveFrom": from });
+            app.send(&app.token, Method::PUT, &path, Some(body)).await
+        };
+        let refused = change("fortnightly", "soon").await?;
+        let faults = refused.body["errors"].as_array().context("faults")?.iter();
+        let codes: Vec<_> = faults.map(|fault| &fault["code"]).collect();
+        assert_eq!(codes, ["calendar_unknown", "not_a_date"]);
+        for (from, code) in [("2020-01-20", "period_has_begun"), ("2020-01-27", "not_a_period")] {
+            let refused = change("calendar_month", from).await?;
+            assert_eq!(refused.status, 422);
+            assert_eq!(refused.body["errors"][0]["code"], code, "{from}");
+        }
+        let changed = change("calendar_month", "2020-02-26").await?.expect(200)?;
+        assert_eq!(changed, app.get(&path).await?);
+        assert_eq!(
+            changed["changes"],
+            json!([{ "calendar": "calendar_month", "effectiveFrom": "2020-02-26" }])
+        );
+        assert_eq!(change("calendar_month", "2020-02-26").await?.expect(200)?, changed, "no news");
+        assert_eq!(
+            change("fixed_day(5)", "2020-01-26").await?.problem(409)?,
+            "calendar_changes_later"
+        );
+        let other = format!("/api/v2/organizations/{customer}/billing-settings");
+        assert_eq!(app.get(&other).await?["changes"], changed["changes"], "all bill like that");
+        let body = json!({ "calendar": "fixed_day(5)", "effectiveFrom": "2020-02-01" });
+        let refused = app.send(&app.token, Method::PUT, &other, Some(body)).await?;
+        assert_eq!(refused.problem(409)?, "no_own_calendar");
+
+        app.ambient.set("2020-03-10T10:00:00Z");
+        let names = ["2020-01-25", "2020-02-25", "2020-02-29", "2020-03-31"];
+        let labels = json!(names.map(|label| json!({ "label": label })));
+        let own = app.get("/api/Billing/parameters").await?;
+        assert_eq!(own["data"]["endDates"], labels, "felt at once");
+        let deadline = tokio::time::Instant::now() + std::time::Duration::from_secs(1);
+        while elsewhere().await? != labels {
+            assert!(tokio::time::Instant::now() < deadline, "{engine:?}: not felt within a second");
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+        assert_eq!(bill(&app, "2020-02-25").await?, [line("100.00", "Carried")]);
+        assert_eq!(bill(&app, "2020-02-29").await?, [line("13.79", "Carried")]);
+        assert_eq!(bill(&app, "2020-03-31").await?, [line("100.00", "Carried")]);
+        let _ = stop.send(());
+        served.await??;
+        app.finish().await?;
+    }
+    Ok(())
+}
+
 #[tokio::test]
 async fn a_plans_days_are_charged_by_its_policy_in_force_when_the_period_ends() -> Result<()> {
     for engine in BOTH {

@@ -323,6 +323,18 @@ const ROUTES: &[Row] = &[
         "users.manage",
         [400, 400, 404, 404, 404],
     ),
+    row(
+        "GET /api/v2/organizations/{id}/billing-settings",
+        About::Reseller,
+        "billing.view",
+        [200, 200, 404, 404, 404],
+    ),
+    row(
+        "PUT /api/v2/organizations/{id}/billing-settings",
+        About::Reseller,
+        "billing.manage",
+        [400, 403, 404, 404, 404],
+    ),
     row("GET /api/v2/roles", About::Nothing, "roles.view", [200, 200, 200, 403, 403]),
     row("POST /api/v2/roles", About::Nothing, "roles.manage", [400, 400, 400, 403, 403]),
     row("GET /api/v2/roles/{id}", About::Role, "roles.view", [200, 200, 200, 403, 403]),
