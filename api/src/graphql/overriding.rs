@@ -225,7 +225,7 @@ impl OverrideInForce {
         let settings = reading.settings().await?;
         let date = date.map_or_else(|| settings.local_date(reading.now), |date| date.0);
         let database = reading.app.database();
-        let report = InForce::on(database, &scope, settings, date).await?;
+        let report = InForce::on(database, &scope, &settings, date).await?;
         let is_meant = |view: &&Arc<OverrideView>| {
             service.as_deref().is_none_or(|key| view.overriding.service.as_str() == key)
         };

@@ -105,7 +105,7 @@ pub async fn overrides_in_force(
             .map_err(|_| Problem::bad_parameter("date", "This is a date such as 2019-11-30."))?,
     };
     let scope = Scope(organization.path.clone());
-    let report = InForce::on(app.database(), &scope, settings, date).await?;
+    let report = InForce::on(app.database(), &scope, &settings, date).await?;
     let place = |view: &OverrideView| {
         let key = format!("{:020}", view.position);
         Cursor { sort: key.clone(), key }
