@@ -1,5 +1,6 @@
 //! Every command there is, and where it is carried out.
 
+use chrono::{DateTime, Utc};
 use domain::SubscriptionId;
 use domain::lifecycle::Transition;
 use domain::organization::Kind;
@@ -8,8 +9,8 @@ use domain::user::Proof;
 use crate::error::Stop;
 use crate::unit::Unit;
 use crate::usecase::{
-    billing, bulk, definition, installation, lifecycle, offers, organizations, overrides, requests,
-    roles, services, subscriptions, users,
+    billing, bulk, definition, installation, lifecycle, moves, offers, organizations, overrides,
+    requests, roles, services, subscriptions, users,
 };
 use crate::{Input, Reply};
 
@@ -36,6 +37,27 @@ pub enum Command {
         body: Input<organizations::EditOrganization>,
         /// The version that the caller has seen.
         if_match: Option<u64>,
+    },
+    /// Put a customer below another seller.
+    MoveCustomer {
+        /// Which.
+        id: String,
+        /// What was sent.
+        body: Input<moves::MoveCustomer>,
+    },
+    /// Have a customer billed by a seller above it.
+    BillCustomer {
+        /// Which.
+        id: String,
+        /// What was sent.
+        body: Input<moves::BillCustomer>,
+    },
+    /// Hide for good what was deleted; by Atrium itself.
+    Purge {
+        /// The stream of the organisation or the user.
+        stream: String,
+        /// Only where it was deleted before this.
+        deleted_before: DateTime<Utc>,
     },
     /// Take an organisation to its next status.
     TransitionOrganization {
@@ -321,6 +343,15 @@ pub enum Command {
         /// What was sent.
         body: Input<overrides::OverrideProperty>,
     },
+    /// Carry what is set for a service to what runs.
+    ApplyOverrides {
+        /// Where.
+        organization: String,
+        /// Of which service.
+        service: String,
+        /// Why.
+        body: Input<organizations::Because>,
+    },
     /// Set a price otherwise for an organisation, or clear that.
     OverridePrice {
         /// For whom.
@@ -357,6 +388,11 @@ impl Command {
             Self::CreateOrganization { kind, body } => organizations::create(unit, kind, body),
             Self::EditOrganization { id, kind, body, if_match } => {
                 organizations::edit(unit, &id, kind, body, if_match)
+            }
+            Self::MoveCustomer { id, body } => moves::customer(unit, &id, body),
+            Self::BillCustomer { id, body } => moves::billed_by(unit, &id, body),
+            Self::Purge { stream, deleted_before } => {
+                lifecycle::purge(unit, &stream, deleted_before)
             }
             Self::TransitionOrganization { id, kind, step, body } => {
                 lifecycle::organization(unit, &id, kind, step, body)
@@ -421,6 +457,9 @@ impl Command {
             }
             Self::OverrideProperty { organization, service, body } => {
                 overrides::property(unit, &organization, &service, body)
+            }
+            Self::ApplyOverrides { organization, service, body } => {
+                overrides::apply(unit, &organization, &service, body)
             }
             Self::OverridePrice { organization, body } => {
                 overrides::price(unit, &organization, body)

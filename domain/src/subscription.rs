@@ -5,6 +5,7 @@ mod request;
 mod standing;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 
@@ -49,6 +50,9 @@ pub enum SubscriptionCommand {
     Provision(Request),
     /// Go over to the request's plan and quantity.
     Change(Request),
+    /// Take over the request's values, where what is held is as it says and its values are not. What is being worked
+    /// on goes first.
+    TakeOver(Request),
     /// Take the service away.
     Deprovision(Asked),
     /// Let it rest.
@@ -98,6 +102,8 @@ pub struct Subscription {
     pub last_verb: Option<Verb>,
     /// What each request filled in and from when, in business order; empty while none fills in anything.
     filled_in: Vec<FilledIn>,
+    /// The last requests that said what is to be held and from when, in business order.
+    asked: Vec<(DateTime<Utc>, Arc<Request>)>,
     timeline: Timeline,
     suspensions: Suspensions,
     desk: Desk,
@@ -108,6 +114,9 @@ pub struct Subscription {
     /// How many facts there are.
     length: u64,
 }
+
+/// Requests that a subscription remembers whole.
+const ASKED_MAX: usize = 16;
 
 impl Subscription {
     /// When it has to be ended so that nothing is held any more from `moment` on: then, if anything is, and
@@ -185,6 +194,28 @@ impl Subscription {
         facts.filter_map(Waiting::of_fact).chain(rests.map(Waiting::from))
     }
 
+    /// The request that says what is held at a moment, as far as it is remembered.
+    #[must_use]
+    pub fn asked_at(&self, moment: DateTime<Utc>) -> Option<&Arc<Request>> {
+        let until = self.asked.partition_point(|(from, _)| *from <= moment);
+        self.asked[..until].last().map(|(_, request)| request)
+    }
+
+    /// From when requests said something else, after one moment and up to another.
+    pub fn asked_between(
+        &self,
+        after: DateTime<Utc>,
+        until: DateTime<Utc>,
+    ) -> impl Iterator<Item = DateTime<Utc>> {
+        let asked = self.asked.iter().map(|(from, _)| *from);
+        asked.filter(move |from| *from > after && *from <= until)
+    }
+
+    /// Whether a request's values are those of the one that says what is held at a moment.
+    fn has_values_of(&self, request: &Request, moment: DateTime<Utc>) -> bool {
+        self.asked_at(moment).is_some_and(|asked| asked.values() == request.values())
+    }
+
     /// Whether a request fills in what is filled in at a moment.
     fn has_inputs_of(&self, request: &Request, moment: DateTime<Utc>) -> bool {
         said(self.inputs_at(moment).iter()) == said(request.inputs())
@@ -213,6 +244,11 @@ impl Subscription {
         if !(inputs.is_empty() && self.filled_in.is_empty()) {
             let place = self.filled_in.partition_point(|other| other.from <= from);
             self.filled_in.insert(place, FilledIn { from, inputs, request: request.id });
+        }
+        let place = self.asked.partition_point(|(other, _)| *other <= from);
+        self.asked.insert(place, (from, Arc::new(request.clone())));
+        if self.asked.len() > ASKED_MAX {
+            self.asked.remove(0);
         }
     }
 
@@ -378,8 +414,15 @@ impl Decider for Subscription {
             C::Change(request) if self.is_wished(Verb::Change, request, effective_at) => {
                 return Ok(vec![]);
             }
+            C::TakeOver(request)
+                if standing.open.is_some()
+                    || self.held_at(effective_at) != Some(request.holding())
+                    || self.has_values_of(request, effective_at) =>
+            {
+                return Ok(vec![]);
+            }
             C::Provision(_) => Act::Ask(Verb::Provision),
-            C::Change(_) => Act::Ask(Verb::Change),
+            C::Change(_) | C::TakeOver(_) => Act::Ask(Verb::Change),
             C::Deprovision(_) => Act::Ask(Verb::Deprovision),
             C::Suspend(_) => Act::Ask(Verb::Suspend),
             C::Resume(_) => Act::Ask(Verb::Resume),
@@ -429,7 +472,7 @@ impl Decider for Subscription {
                 ];
                 asked(process, E::ProvisionRequested { request: Box::new(request) }, rest)
             }
-            C::Change(request) => {
+            C::Change(request) | C::TakeOver(request) => {
                 let (id, process) = (request.id, request.service.process);
                 let rest = [
                     E::ChangeStarted { request: id },
@@ -482,6 +525,7 @@ impl Decider for Subscription {
             Phase::Withdrawn => {
                 self.built.remove(&request);
                 self.filled_in.retain(|it| it.request != request);
+                self.asked.retain(|(_, asked)| asked.id != request);
                 self.timeline.withdraw(request);
             }
             Phase::Released | Phase::Started | Phase::Failed | Phase::Retried => {}

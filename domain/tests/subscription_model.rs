@@ -314,6 +314,7 @@ fn request(number: u32, plan: usize, process: Process, dated: bool) -> Request {
         },
         properties: vec![],
         quantity: 1,
+        shadowed: vec![],
         subscription: SubscriptionId::of_slot(customer.0, &service, None),
         service: RequestService {
             key: service,

@@ -15,7 +15,9 @@ mod http {
     mod hostile;
     mod instances;
     mod lifecycle;
+    mod moves;
     mod offers;
+    mod overrides;
     mod permissions;
     mod privacy;
     mod properties;

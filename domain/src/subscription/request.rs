@@ -1,14 +1,18 @@
 //! What a wish about a subscription is built from.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use super::{Phase, Verb};
 use crate::billing::Holding;
+use crate::effective::{Candidate, Effective, Level as At};
 use crate::overrides::{ResolvedProperty, Source};
+use crate::property::Scope;
 use crate::seal::Sealed;
 use crate::service::{Level, Process};
 use crate::text::Code;
-use crate::{CommandId, OrganizationId, PlanKey, ServiceKey, SubscriptionId, UserId};
+use crate::{CommandId, OrganizationId, PlanKey, PropertyKey, ServiceKey, SubscriptionId, UserId};
 
 /// Everything that a wish is built from, as it was when it was made: what is changed later does not
 /// change what was asked.
@@ -37,6 +41,9 @@ pub struct Request {
     pub quantity: u32,
     /// The service, and the version of its definition that is used.
     pub service: RequestService,
+    /// What was filled in and does not hold: an organisation above has locked it. It holds again once it is not.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub shadowed: Vec<ResolvedProperty>,
     /// Its slot.
     pub subscription: SubscriptionId,
     /// The user who holds it, for a user service.
@@ -115,7 +122,52 @@ impl Request {
 
     /// What was filled in.
     pub fn inputs(&self) -> impl Iterator<Item = &ResolvedProperty> {
-        self.properties.iter().filter(|it| it.source == Some(Source::Input))
+        let holding = self.properties.iter().filter(|it| it.source == Some(Source::Input));
+        holding.chain(&self.shadowed)
+    }
+
+    /// The value of every property.
+    pub(super) fn values(&self) -> BTreeMap<&PropertyKey, &str> {
+        let all = self.plan.properties.iter().chain(&self.properties);
+        all.map(|it| (&it.key, it.value.as_str())).collect()
+    }
+
+    /// The same request with what organisations above set otherwise by now: of `resolved`, what one of them says, and
+    /// what one of them said and says no more. All the rest is as it was asked for.
+    #[must_use]
+    pub fn overridden_by(&self, id: CommandId, resolved: &[Effective<'_>]) -> Self {
+        let mut renewed = Self { id, ..self.clone() };
+        for effective in resolved {
+            let property = effective.property;
+            let list = match property.scope {
+                Scope::Plan => &mut renewed.plan.properties,
+                _ => &mut renewed.properties,
+            };
+            let place = list.iter().position(|it| it.key == property.key);
+            let is_set = |winner: &Candidate<'_>| matches!(winner.level, At::Organization { .. });
+            let was_set = place.is_some_and(|place| list[place].overridden_by.is_some());
+            if !was_set && !effective.winner().is_some_and(is_set) {
+                continue;
+            }
+            let new = ResolvedProperty::of(effective);
+            let same = place.zip(new.as_ref());
+            if same.is_some_and(|(place, new)| list[place].value == new.value) {
+                continue;
+            }
+            let old = place.map(|place| list.remove(place));
+            let shadowed = &mut renewed.shadowed;
+            match &new {
+                Some(new) if new.source == Some(Source::Input) => {
+                    shadowed.retain(|it| it.key != new.key);
+                }
+                _ => shadowed.extend(old.filter(|old| old.source == Some(Source::Input))),
+            }
+            list.extend(new);
+        }
+        for list in [&mut renewed.plan.properties, &mut renewed.properties, &mut renewed.shadowed] {
+            list.sort_by(|a, b| a.key.cmp(&b.key));
+        }
+        renewed
     }
 
     /// As those see it who do not publish services.
@@ -123,6 +175,7 @@ impl Request {
     pub fn without_hidden(mut self) -> Self {
         self.plan.properties.retain(|property| !property.hidden);
         self.properties.retain(|property| !property.hidden);
+        self.shadowed.retain(|property| !property.hidden);
         self
     }
 

@@ -33,6 +33,7 @@ fn request(plan: &str, quantity: u32) -> Request {
         },
         properties: vec![],
         quantity,
+        shadowed: vec![],
         subscription: SubscriptionId::of_slot(customer.0, &service, None),
         service: RequestService {
             key: service,

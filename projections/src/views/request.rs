@@ -118,6 +118,7 @@ impl View for RequestView {
     const TABLE: &'static str = "view_request";
     const INDEXES: &'static [&'static str] = &["sort, key"];
     const SORTS_BY_TENANT: bool = true;
+    const MOVES: bool = true;
     held_in!(requests);
 
     fn touched(event: &Recorded) -> Vec<Touch> {
@@ -205,6 +206,10 @@ impl View for RequestView {
                 Self { status: RequestStatus::Cancelled, completed_at: None, ..view }
             }
         })
+    }
+
+    fn relocate(&mut self, to: &TenantPath) {
+        self.path = to.clone();
     }
 
     fn index(&self) -> Index {

@@ -302,6 +302,7 @@ impl View for SubscriptionView {
     const INDEXES: &'static [&'static str] = &["sort, key"];
     const SORTS_BY_TENANT: bool = true;
     const OWNER_IN_KEY: usize = SubscriptionId::OF_HOLDER;
+    const MOVES: bool = true;
     held_in!(subscriptions);
 
     fn touched(event: &Recorded) -> Vec<Touch> {
@@ -335,6 +336,10 @@ impl View for SubscriptionView {
             view.record(fact, event.recorded_at);
         }
         Some(view)
+    }
+
+    fn relocate(&mut self, to: &TenantPath) {
+        self.path = to.clone();
     }
 
     fn index(&self) -> Index {

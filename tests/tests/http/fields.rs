@@ -60,6 +60,7 @@ const OPEN: &[(&str, &str)] = &[
     ),
     ("PossibleAction", "action possible reasons"),
     ("WhyNot", "code detail"),
+    ("OverrideInForce", "override subscriptionCount monthlyEffect without"),
     ("PageInfo", "hasPreviousPage hasNextPage startCursor endCursor"),
     ("Permission", "key name description custom serviceKey"),
     ("PermissionWay", "chain service"),
@@ -165,6 +166,12 @@ const GUARDED: &[Row] = &[
     row("Query.subscriptions", "subscriptions { totalCount }", "/subscriptions", ADMINISTRATORS),
     row("Query.requests", "requests { totalCount }", "/requests", ADMINISTRATORS),
     row("Query.overrides", "overrides { totalCount }", "/overrides", ADMINISTRATORS),
+    row(
+        "Query.overridesInForce",
+        "overridesInForce { totalCount }",
+        "/overridesInForce",
+        ADMINISTRATORS,
+    ),
     row("Query.billingPeriods", "billingPeriods { totalCount }", "/billingPeriods", ADMINISTRATORS),
     row(
         "Query.billingSummary",
@@ -198,6 +205,12 @@ const GUARDED: &[Row] = &[
         "Organization.parent",
         "organization(id: $organization) { parent { id } }",
         "/organization/parent",
+        ABOVE,
+    ),
+    row(
+        "Organization.billedBy",
+        "organization(id: $organization) { billedBy { id } }",
+        "/organization/billedBy",
         ABOVE,
     ),
     row(
@@ -461,6 +474,7 @@ fn takes(row: &Row) -> &'static str {
         | "LedgerEntry.subscription"
         | "QuarantinedSubscription.subscription" => "subscriptions.view",
         "Query.overrides"
+        | "Query.overridesInForce"
         | "Query.billingPeriods"
         | "Query.billingSummary"
         | "Query.ledgerEntries"
