@@ -136,7 +136,7 @@ impl Request {
     /// what one of them said and says no more. All the rest is as it was asked for.
     #[must_use]
     pub fn overridden_by(&self, id: CommandId, resolved: &[Effective<'_>]) -> Self {
-        let mut renewed = Self { id, ..self.clone() };
+        let mut renewed = Self { dated: false, id, parent: None, waits_for: None, ..self.clone() };
         for effective in resolved {
             let property = effective.property;
             let list = match property.scope {

@@ -1,6 +1,6 @@
 //! What people are told that they may do is what they can do.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use atrium_tests::history::{History, hush_asked_panics};
@@ -8,9 +8,9 @@ use atrium_tests::world::{TestAmbient, body, vault};
 use chrono::{DateTime, Utc};
 use commands::resource::PossibleAction;
 use commands::{Caller, Command, Error, MemoryWriter, Submission};
-use domain::Reason;
 use domain::event::Recorded;
 use domain::subscription::{Act, Verb};
+use domain::{Reason, TenantPath};
 use projections::views::{Holder, OrganizationView, SubscriptionView, UserView};
 use projections::{Below, View, Views, Wants};
 use rand::SeedableRng;
@@ -29,6 +29,10 @@ struct Nothing;
 impl Below for Nothing {
     fn document<V: View>(&self, _: &str) -> Option<Option<Arc<V>>> {
         Some(None)
+    }
+
+    fn keys_at<V: View>(&self, _: &TenantPath, _: &mut Wants) -> BTreeSet<String> {
+        BTreeSet::new()
     }
 }
 
