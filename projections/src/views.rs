@@ -62,7 +62,6 @@ macro_rules! views {
         }
 
         /// The tables of those views whose documents go along when an organisation moves.
-        #[must_use]
         pub fn moving_tables() -> impl Iterator<Item = &'static str> {
             [$(($view::TABLE, $view::MOVES)),*].into_iter().filter(|(_, moves)| *moves).map(|(table, _)| table)
         }

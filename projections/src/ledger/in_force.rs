@@ -137,7 +137,7 @@ impl InForce {
         let mut places: Vec<&TenantPath> = page.iter().map(|view| &view.path).collect();
         places.sort_unstable();
         // Who is below another one is found with that one.
-        places.dedup_by(|below, above| above.contains(*below));
+        places.dedup_by(|below, above| above.contains(below));
         let places = places.into_iter().map(ToString::to_string).collect();
         let services: BTreeSet<_> =
             page.iter().map(|view| view.overriding.service.to_string()).collect();
