@@ -57,7 +57,6 @@ pub enum Process {
 impl Process {
     /// Whether there is nothing to be done.
     #[must_use]
-    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands fields over so")]
     pub fn is_immediate(&self) -> bool {
         *self == Self::Immediate
     }

@@ -148,7 +148,7 @@ impl Subscription {
 
     /// The requests that nobody has finished.
     #[must_use]
-    pub fn open(&self) -> &[Open] {
+    pub fn unfinished(&self) -> &[Open] {
         self.desk.all()
     }
 

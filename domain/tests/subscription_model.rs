@@ -75,7 +75,7 @@ fn steps() -> impl Strategy<Value = Vec<(u32, Step)>> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Progress {
     Requested,
-    InProgress,
+    Begun,
     Failed,
 }
 
@@ -208,7 +208,7 @@ impl Model {
                     return Came::Refused;
                 };
                 match (step, open.progress) {
-                    (Step::Start(_), Progress::InProgress) | (Step::Fail(_), Progress::Failed) => {
+                    (Step::Start(_), Progress::Begun) | (Step::Fail(_), Progress::Failed) => {
                         return Came::Nothing;
                     }
                     (Step::Start(_), Progress::Requested) => {
@@ -217,10 +217,10 @@ impl Model {
                         if !(held || is_about_something) {
                             return Came::Refused;
                         }
-                        open.progress = Progress::InProgress;
+                        open.progress = Progress::Begun;
                     }
                     (Step::Fail(_), _) => open.progress = Progress::Failed,
-                    (Step::Complete(_), Progress::InProgress) => {
+                    (Step::Complete(_), Progress::Begun) => {
                         let open = open.clone();
                         self.open.retain(|it| it.id != id);
                         self.completed = Some(id);
@@ -280,7 +280,7 @@ impl Model {
         match self.in_the_way(day) {
             Some(open) => match open.progress {
                 Progress::Failed => Status::Failed,
-                Progress::InProgress => Status::InProgress,
+                Progress::Begun => Status::InProgress,
                 Progress::Requested if open.verb == Verb::Change => Status::Pending,
                 Progress::Requested => Status::Requested,
             },

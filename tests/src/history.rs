@@ -167,6 +167,11 @@ impl History {
     /// Takes in the answers to a step, in its order.
     pub fn learn(&mut self, step: &Step, answers: &[Result<Committed, Error>]) {
         for (submission, answer) in step.submissions.iter().zip(answers) {
+            if let (Command::GiveRole { organization, role, .. }, Ok(_)) =
+                (&submission.command, answer)
+            {
+                self.given.push((organization.clone(), role.clone()));
+            }
             if let Ok(Committed { reply, replayed: false }) = answer
                 && let Some(location) = &reply.location
             {
@@ -799,7 +804,6 @@ impl History {
             9 => Command::DeleteRole { id: self.made_role() },
             10..14 => {
                 let (organization, role) = (self.organization().0, self.made_role());
-                self.given.push((organization.clone(), role.clone()));
                 Command::GiveRole { organization, role, body: self.because() }
             }
             14..18 => {

@@ -200,6 +200,7 @@ impl Trial {
         asked?;
         ended?;
         self.burst(writer, &mut made, provisioning).await?;
+        self.burst(writer, &mut made, overriding).await?;
         self.burst(writer, &mut made, changes).await
     }
 
@@ -454,14 +455,6 @@ fn provisioning(made: &BTreeMap<&'static str, Value>) -> Vec<(&'static str, Comm
                 body: body(json!({ "service": "backup", "price": "8.00", "reason": "a contract" })),
             },
         ),
-        (
-            "property",
-            Command::OverrideProperty {
-                organization: customer.clone(),
-                service: "backup".to_owned(),
-                body: body(json!({ "property": "size", "value": "3 GB", "reason": "a contract" })),
-            },
-        ),
         ("admin", Command::AssignRoles { id: text(&made["provider"], "id"), body: body(roles) }),
         (
             "token",
@@ -481,6 +474,18 @@ fn provisioning(made: &BTreeMap<&'static str, Value>) -> Vec<(&'static str, Comm
             },
         ),
     ]
+}
+
+/// By itself: it reaches the backup as it is by then.
+fn overriding(made: &BTreeMap<&'static str, Value>) -> Vec<(&'static str, Command)> {
+    vec![(
+        "property",
+        Command::OverrideProperty {
+            organization: id(made, "customer"),
+            service: "backup".to_owned(),
+            body: body(json!({ "property": "size", "value": "3 GB", "reason": "a contract" })),
+        },
+    )]
 }
 
 fn changes(made: &BTreeMap<&'static str, Value>) -> Vec<(&'static str, Command)> {

@@ -184,7 +184,9 @@ fn take_away(
         }
     }
     ensure_few(held.len(), "subscriptions", "deprovision the users one by one, and then this")?;
-    held.sort_by_key(|view| (!is_of_user(view), view.holder.id(), view.id));
+    held.sort_by_key(|view| {
+        (!is_of_user(view), view.holder.id(), view.service.clone(), view.instance.clone())
+    });
     for view in held {
         subscriptions::end(unit, &view, reason)?;
     }

@@ -70,7 +70,7 @@ pub(crate) fn retry(unit: &mut Unit<'_>, id: &str, body: Input<Because>) -> Resu
     let (id, path) = permit(unit, id, Act::Retry)?;
     let reason = take_reason(unit, body)?;
     unit.because(None, reason);
-    let open = unit.load::<Subscription>(id).open().first().map(|open| open.request);
+    let open = unit.load::<Subscription>(id).unfinished().first().map(|open| open.request);
     let request = open.ok_or_else(Refusal::not_found);
     unit.execute::<Subscription>(id, &path, SubscriptionCommand::Retry)?;
     let request = request?;
@@ -81,7 +81,7 @@ pub(crate) fn retry(unit: &mut Unit<'_>, id: &str, body: Input<Because>) -> Resu
 /// What is asked again and once waited for another request waits as long as that is not done.
 fn go_on(unit: &mut Unit<'_>, id: SubscriptionId, request: CommandId) -> Result<(), Stop> {
     let state = unit.load::<Subscription>(id);
-    let open = state.open().iter().find(|open| open.request == request && open.waits);
+    let open = state.unfinished().iter().find(|open| open.request == request && open.waits);
     let (Some(open), Some(built)) = (open, &state.request) else { return Ok(()) };
     if open.verb != Verb::Provision {
         return settle(unit, request);
@@ -93,7 +93,7 @@ fn go_on(unit: &mut Unit<'_>, id: SubscriptionId, request: CommandId) -> Result<
     }
     let is_running =
         |open: &Open| open.verb == Verb::Provision && open.progress != Progress::Failed;
-    let running = customers.open().iter().any(is_running);
+    let running = customers.unfinished().iter().any(is_running);
     if running { Ok(()) } else { Err(subscriptions::customer_lacks().into()) }
 }
 
@@ -102,7 +102,7 @@ pub(crate) fn reset(unit: &mut Unit<'_>, id: &str, body: Input<Because>) -> Resu
     let (id, path) = permit(unit, id, Act::Reset)?;
     let reason = take_reason(unit, body)?;
     unit.because(None, reason);
-    let open = unit.load::<Subscription>(id).open().first().map(|open| open.request);
+    let open = unit.load::<Subscription>(id).unfinished().first().map(|open| open.request);
     unit.execute::<Subscription>(id, &path, SubscriptionCommand::Reset)?;
     if let Some(request) = open {
         follow(unit, request)?;

@@ -160,7 +160,7 @@ impl Recipient {
         let mut taken = Vec::new();
         for view in others {
             let other = unit.load::<Subscription>(view.id);
-            let mut open = other.open().iter();
+            let mut open = other.unfinished().iter();
             let is_asked = open.any(|open| open.verb == Verb::Provision);
             if is_asked || !other.ends_from(moment).is_empty() {
                 taken.push(view.instance.clone().unwrap_or_default());
@@ -781,7 +781,7 @@ fn ask(
 ) -> Result<(), Stop> {
     let now = unit.now();
     let subscription = unit.load::<Subscription>(id);
-    let scheduled = subscription.scheduled_after(now).count() + subscription.open().len();
+    let scheduled = subscription.scheduled_after(now).count() + subscription.unfinished().len();
     if unit.effective_at() > now && scheduled >= SCHEDULED_MAX {
         let detail = format!(
             "There are {SCHEDULED_MAX} requests about this subscription that are to come; cancel some first."
@@ -794,7 +794,7 @@ fn ask(
 /// The answer where work follows: the request.
 fn accepted(unit: &mut Unit<'_>, id: SubscriptionId) -> Result<Option<Reply>, Stop> {
     let subscription = unit.load::<Subscription>(id);
-    let own = subscription.open().iter().find(|open| open.request == unit.command_id());
+    let own = subscription.unfinished().iter().find(|open| open.request == unit.command_id());
     // Who asks again for what is being worked on hears of that.
     let moment = unit.effective_at();
     let same = Some(()).filter(|()| !unit.has_decided());
@@ -824,7 +824,7 @@ pub(crate) fn is_to_end(unit: &mut Unit<'_>, view: &SubscriptionView) -> bool {
 
 fn is_to_end_from(unit: &mut Unit<'_>, view: &SubscriptionView, moment: DateTime<Utc>) -> bool {
     let subscription = unit.load::<Subscription>(view.id);
-    !subscription.ends_from(moment).is_empty() || !subscription.open().is_empty()
+    !subscription.ends_from(moment).is_empty() || !subscription.unfinished().is_empty()
 }
 
 /// Takes away what is held and what is to be held later, each by a request of its own; what is only asked for is taken
@@ -847,7 +847,7 @@ fn end_from(
     reason: Option<&String>,
 ) -> Result<(), Stop> {
     unit.because(None, reason.cloned());
-    for open in unit.load::<Subscription>(view.id).open() {
+    for open in unit.load::<Subscription>(view.id).unfinished() {
         let is_removal = open.verb == Verb::Deprovision && open.effective_at <= from;
         let command = match open.progress {
             _ if is_removal => continue,

@@ -388,7 +388,7 @@ fn what_is_reported_is_asked_for_and_what_comes_of_it_is_reported() {
     let story = story.then(complete(1));
     assert_eq!(story.status(), Status::Provisioned);
     assert_eq!((story.held_on(2), story.held_on(3)), (None, Some("a")), "from completion");
-    assert_eq!(story.state.open(), []);
+    assert_eq!(story.state.unfinished(), []);
 }
 
 #[test]
@@ -413,7 +413,7 @@ fn a_failed_provisioning_is_asked_again_or_given_up() {
     let done = again.then(start(1)).then(complete(1));
     assert_eq!((done.status(), done.held_on(6)), (Status::Provisioned, Some("a")));
     let given_up = failed.then(SubscriptionCommand::Reset);
-    assert_eq!((given_up.status(), given_up.state.open().len()), (Status::NotProvisioned, 0));
+    assert_eq!((given_up.status(), given_up.state.unfinished().len()), (Status::NotProvisioned, 0));
     given_up.then(reported(Verb::Provision, 2));
 }
 
@@ -482,7 +482,7 @@ fn a_request_of_a_later_day_waits_for_it_and_can_be_cancelled_until_then() {
     assert_eq!(reported.refused(9, start(2)), "not_due");
     assert_eq!(reported.held_on(30), Some("a"), "no completion, no money");
     assert_eq!(reported.clone().on(10, start(2)).on(11, complete(2)).held_on(11), Some("b"));
-    assert_eq!(reported.on(9, SubscriptionCommand::Cancel(None)).state.open(), []);
+    assert_eq!(reported.on(9, SubscriptionCommand::Cancel(None)).state.unfinished(), []);
 }
 
 #[test]
@@ -523,7 +523,7 @@ fn what_is_gone_is_not_changed_any_more() {
     let asked = held().on(20, reported(Verb::Change, 2));
     let gone = asked.on(6, SubscriptionCommand::Deprovision(asking(Process::Immediate)));
     assert_eq!(gone.refused(20, start(2)), "not_provisioned");
-    assert_eq!(gone.on(20, SubscriptionCommand::Cancel(None)).state.open(), []);
+    assert_eq!(gone.on(20, SubscriptionCommand::Cancel(None)).state.unfinished(), []);
 }
 
 /// Every status, with a story that leads to it.
