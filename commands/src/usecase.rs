@@ -3,6 +3,7 @@
 pub mod definition;
 pub mod installation;
 pub(crate) mod lifecycle;
+pub(crate) mod managers;
 pub mod offers;
 pub mod organizations;
 pub mod overrides;

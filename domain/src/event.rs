@@ -414,6 +414,8 @@ pub const KINDS: &[&str] = &[
     "user.erased",
     "user.impersonated",
     "user.impersonation_ended",
+    "user.manager_cleared",
+    "user.manager_set",
     "user.password_set",
     "user.restored",
     "user.roles_assigned",

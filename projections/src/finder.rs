@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use chrono::{DateTime, Utc};
 use domain::event::{Event, KINDS, Recorded};
 use domain::lifecycle::Status;
 use domain::seal::Vault;
@@ -473,6 +474,45 @@ pub async fn count_of_owners<V: View>(
     failpoint("projections::finder::count_of_owners")?;
     let rows = database.fetch(&sql, &conditions.values).await?;
     rows.iter().map(|row| Ok((row.text(0)?.to_owned(), row.unsigned(1)?))).collect()
+}
+
+/// Where something stands among what is due.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DueBehind {
+    /// Since when it is due.
+    pub since: DateTime<Utc>,
+    /// Its document's key.
+    pub key: String,
+}
+
+/// Documents of a kind that matter since a moment or before ([`Index::since`](crate::Index::since)), behind one of
+/// them, the earliest first: for Atrium itself, whoever they belong to.
+///
+/// # Errors
+/// What the database says.
+pub async fn due<V: View>(
+    database: &Database,
+    kind: &str,
+    by: DateTime<Utc>,
+    behind: Option<&DueBehind>,
+    limit: usize,
+) -> Result<Vec<(DueBehind, Arc<V>)>, Error> {
+    let (since, key) = behind.map_or((i64::MIN, ""), |it| (it.since.timestamp_micros(), &it.key));
+    let sql = format!(
+        "select key, since, document from {} where kind = $1 and since <= $2 and (since, key) > ($3, $4) \
+         order by since, key limit $5",
+        V::TABLE
+    );
+    let values =
+        [kind.into(), by.timestamp_micros().into(), since.into(), key.into(), (limit as u64).into()];
+    failpoint("projections::finder::due")?;
+    let rows = database.fetch(&sql, &values).await?;
+    let item = |row: &Row| {
+        let key = row.text(0)?;
+        let since = DateTime::from_timestamp_micros(row.int(1)?).unwrap_or(DateTime::UNIX_EPOCH);
+        Ok((DueBehind { since, key: key.to_owned() }, tables::read(key, row.bytes(2)?)?))
+    };
+    rows.iter().map(item).collect()
 }
 
 /// Everything that requests were built from, in one statement; nothing of a deprovisioning.

@@ -12,6 +12,7 @@ mod http {
     mod fields;
     mod hostile;
     mod lifecycle;
+    mod managers;
     mod offers;
     mod permissions;
     mod privacy;

@@ -22,9 +22,10 @@ use atrium_tests::http::TestApp;
 use atrium_tests::laws;
 use atrium_tests::world::{Place, TestAmbient, TestDatabase, at_once, body, install};
 use chrono::{DateTime, Utc};
+use commands::due::{self, Sort, Watch};
 use commands::usecase::users::NewCredential;
 use commands::{
-    Caller, Command, Committed, Error, Idempotency, Submission, Writer, WriterSettings,
+    Ambient, Caller, Command, Committed, Error, Idempotency, Submission, Writer, WriterSettings,
 };
 use domain::lifecycle::Transition;
 use domain::organization::Kind;
@@ -115,6 +116,18 @@ const DEMO: &str = "api::setup::demo";
 /// Follows what other processes write, a moment later.
 const FOLLOWING: &str = "api::gate::catch_up";
 
+/// Something that is due, and is found again: its key is what keeps it from being done again.
+const CUSTOMERS: Sort = Sort {
+    name: "customer",
+    find: |database, question| {
+        Box::pin(due::of_view::<OrganizationView>(database, "customer", question, |view| {
+            let sent = json!({ "contact": { "name": "Ann" } });
+            let (id, kind) = (view.id.to_string(), Kind::Customer);
+            Command::EditOrganization { id, kind, body: body(sent), if_match: None }
+        }))
+    },
+};
+
 /// An installation: its place, and what its users know of it.
 struct Trial {
     place: TestDatabase,
@@ -174,6 +187,10 @@ impl Trial {
         }
         let persons = Persons::new(vault_of(app));
         persist("reading", || read(app.database(), &persons)).await?;
+        let watch = Watch::new(app.database().clone(), app.writer().clone(), &[CUSTOMERS]);
+        let look = async || Ok(watch.look(self.ambient.now()).await?);
+        persist("looking for what is due", look).await?;
+        drop(watch);
         let rebuild = async || Ok(projections::rebuild(app.database(), |_| ()).await?);
         let rebuilt = persist("rebuilding", rebuild).await?;
         self.expect(rebuilt.differences.is_empty(), || format!("other rows: {rebuilt:?}"));

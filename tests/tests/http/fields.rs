@@ -280,6 +280,19 @@ const GUARDED: &[Row] = &[
         ADMINISTRATORS,
     ),
     row(
+        "User.manager",
+        "viewer { user { manager { id } } }",
+        "/viewer/user/manager",
+        // Nobody has said who is.
+        [Hidden; 5],
+    ),
+    row(
+        "User.manager",
+        "node(id: $user) { ... on User { manager { id } } }",
+        "/node/manager",
+        ADMINISTRATORS,
+    ),
+    row(
         "User.subscriptions",
         "viewer { user { subscriptions { totalCount } } }",
         "/viewer/user/subscriptions",
@@ -420,7 +433,7 @@ fn takes(row: &Row) -> &'static str {
         "Query.node" if names("$subscription") || names("$request") => "subscriptions.view",
         "Query.node" if names("$override") || names("$period") => "billing.view",
         "Query.node" if names("$event") => "events.view",
-        "User.subscriptions" | "User.effectiveProperties" if names("viewer") => "",
+        "User.subscriptions" | "User.effectiveProperties" | "User.manager" if names("viewer") => "",
         "Query.organization"
         | "Query.customers"
         | "Viewer.organization"
@@ -433,9 +446,11 @@ fn takes(row: &Row) -> &'static str {
         | "LedgerEntry.seller"
         | "SummaryRow.customer"
         | "QuarantinedSubscription.customer" => "organizations.view",
-        "Query.users" | "Organization.users" | "Subscription.user" | "LedgerEntry.user" => {
-            "users.view"
-        }
+        "Query.users"
+        | "Organization.users"
+        | "Subscription.user"
+        | "User.manager"
+        | "LedgerEntry.user" => "users.view",
         "Query.services"
         | "Subscription.plan"
         | "Subscription.service"
@@ -471,7 +486,7 @@ pub(crate) fn permissions() -> BTreeSet<(String, &'static str)> {
     let guarded = GUARDED.iter().map(|row| {
         let of = match row.field {
             "Query.node" => row.query.trim_start_matches("node(id: $").split(')').next(),
-            "User.subscriptions" | "User.effectiveProperties"
+            "User.subscriptions" | "User.effectiveProperties" | "User.manager"
                 if row.query.starts_with("viewer") =>
             {
                 Some("himself")

@@ -46,6 +46,12 @@ impl Tenant {
         });
         let made = app.post(&format!("/api/v2/customers/{customer}/users"), sent).await?;
         let user = text(&made["id"])?;
+        let manager = json!({ "firstName": "Max", "lastName": name,
+            "email": format!("max@{name}.test"), "roles": [] });
+        let manager = app.post(&format!("/api/v2/customers/{customer}/users"), manager).await?;
+        let path = format!("/api/v2/users/{user}");
+        let managed = Some(json!({ "managerId": manager["id"] }));
+        app.send(&app.token, reqwest::Method::PATCH, &path, managed).await?.expect(200)?;
         let backup = json!({ "service": "backup", "plan": "BU001", "effectiveAt": "2019-11-11" });
         let backup =
             app.post(&format!("/api/v2/customers/{customer}/subscriptions"), backup).await?;
