@@ -306,7 +306,15 @@ mod tests {
             ..ServeArguments::default()
         };
         let faults = Settings::load(&arguments).unwrap_err().to_string();
-        for field in ["listen", "currency", "time_zone", "database", "commands_at", "due_seconds", "6 faults"] {
+        for field in [
+            "listen",
+            "currency",
+            "time_zone",
+            "database",
+            "commands_at",
+            "due_seconds",
+            "6 faults",
+        ] {
             assert!(faults.contains(field), "{faults}");
         }
     }

@@ -196,7 +196,9 @@ impl Installation {
         let (every, done_until) = (self.look_every, self.done_until.clone());
         async move {
             match writer.takes_commands() {
-                Ok(()) => due::Watch::new(database, writer, due::SORTS).run(every, done_until).await,
+                Ok(()) => {
+                    due::Watch::new(database, writer, due::SORTS).run(every, done_until).await
+                }
                 Err(_) => std::future::pending().await,
             }
         }

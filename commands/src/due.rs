@@ -75,7 +75,8 @@ pub async fn of_view<V: View>(
 ) -> Result<Vec<Due>, StoreError> {
     let Question { by, behind, limit } = question;
     let found = finder::due::<V>(database, kind, by, behind, limit).await?;
-    let due = |(place, view): (DueBehind, std::sync::Arc<V>)| Due { place, command: command(&view) };
+    let due =
+        |(place, view): (DueBehind, std::sync::Arc<V>)| Due { place, command: command(&view) };
     Ok(found.into_iter().map(due).collect())
 }
 
@@ -156,11 +157,8 @@ impl Watch {
                 let key = format!("due:{}:{key}:{}", sort.name, since.timestamp_micros());
                 // The key says all.
                 let idempotency = Idempotency { key: key.clone(), request: [0; 32] };
-                let submission = Submission {
-                    caller: Caller::SYSTEM,
-                    command,
-                    idempotency: Some(idempotency),
-                };
+                let submission =
+                    Submission { caller: Caller::SYSTEM, command, idempotency: Some(idempotency) };
                 (key, self.writer.hand_over(submission))
             })
             .collect();

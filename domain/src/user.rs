@@ -680,9 +680,7 @@ mod tests {
             .then_refused("yourself");
         has_ben().when(3, UserCommand::SetManager(Some(ben))).then_nothing();
         has_ben().when(3, UserCommand::SetManager(Some(eve))).then([set(eve)]);
-        has_ben()
-            .when(3, UserCommand::SetManager(None))
-            .then([UserEvent::ManagerCleared {}]);
+        has_ben().when(3, UserCommand::SetManager(None)).then([UserEvent::ManagerCleared {}]);
         given::<User>([created(), (2, set(ben)), (3, UserEvent::ManagerCleared {})])
             .when(4, UserCommand::SetManager(None))
             .then_nothing();

@@ -503,8 +503,13 @@ pub async fn due<V: View>(
          order by since, key limit $5",
         V::TABLE
     );
-    let values =
-        [kind.into(), by.timestamp_micros().into(), since.into(), key.into(), (limit as u64).into()];
+    let values = [
+        kind.into(),
+        by.timestamp_micros().into(),
+        since.into(),
+        key.into(),
+        (limit as u64).into(),
+    ];
     failpoint("projections::finder::due")?;
     let rows = database.fetch(&sql, &values).await?;
     let item = |row: &Row| {

@@ -446,10 +446,7 @@ fn takes(row: &Row) -> &'static str {
         | "LedgerEntry.seller"
         | "SummaryRow.customer"
         | "QuarantinedSubscription.customer" => "organizations.view",
-        "Query.users"
-        | "Organization.users"
-        | "Subscription.user"
-        | "User.manager"
+        "Query.users" | "Organization.users" | "Subscription.user" | "User.manager"
         | "LedgerEntry.user" => "users.view",
         "Query.services"
         | "Subscription.plan"
