@@ -1,6 +1,7 @@
 //! SQLite or PostgreSQL: opening, checking and asking either with one text.
 
 use std::fs::{DirBuilder, File, TryLockError};
+use std::io::{ErrorKind, Read as _};
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -19,6 +20,8 @@ use sqlx::{Arguments, AssertSqlSafe, ConnectOptions, Connection as _, Executor, 
 use crate::Error;
 use crate::fault::failpoint;
 
+/// What each SQLite file begins with.
+const SQLITE_MAGIC: &[u8] = b"SQLite format 3\0";
 /// The oldest SQLite that Atrium trusts with a ledger.
 const SQLITE_MIN: (u32, u32, u32) = (3, 51, 3);
 /// How long a statement waits for another process's lock on the SQLite file.
@@ -348,6 +351,7 @@ impl Database {
             .statement_cache_capacity(STATEMENTS_CACHED)
             .row_buffer_size(SQLITE_ROWS_AHEAD)
             .disable_statement_logging();
+        ensure_sqlite_or_new(file)?;
         let alone = alone_with(file).await?;
         failpoint("eventstore::open::connect")?;
         let mut first = options.connect().await?;
@@ -653,6 +657,18 @@ pub fn write_ahead_log(file: &Path) -> PathBuf {
     let mut name = file.as_os_str().to_owned();
     name.push("-wal");
     name.into()
+}
+
+/// Refuses what is another kind of file, before anything is made beside it.
+fn ensure_sqlite_or_new(file: &Path) -> Result<(), Error> {
+    failpoint("eventstore::open::look")?;
+    let mut start = Vec::new();
+    match File::open(file) {
+        Ok(file) => file.take(SQLITE_MAGIC.len() as u64).read_to_end(&mut start)?,
+        Err(error) if error.kind() == ErrorKind::NotFound => 0,
+        Err(error) => return Err(error.into()),
+    };
+    if start.is_empty() || start == SQLITE_MAGIC { Ok(()) } else { Err(Error::not_a_database()) }
 }
 
 /// Waits until no other process is making the same SQLite file or bringing it up to date. (On PostgreSQL

@@ -51,6 +51,14 @@ impl Error {
         Self::OutcomeUnknown(sqlx::Error::Io(cause))
     }
 
+    /// That the SQLite file is something else.
+    pub(crate) fn not_a_database() -> Self {
+        Self::Unsuitable(
+            "the file is not a SQLite database; choose another --data folder, or restore a backup"
+                .to_owned(),
+        )
+    }
+
     /// Whether a row stood in the way that must not be replaced.
     #[must_use]
     pub fn is_taken(&self) -> bool {
@@ -71,11 +79,7 @@ impl From<sqlx::Error> for Error {
     fn from(error: sqlx::Error) -> Self {
         let code = error.as_database_error().and_then(|fault| fault.code());
         match code.as_deref() {
-            Some(SQLITE_NOT_A_DATABASE) => Self::Unsuitable(
-                "the file is not a SQLite database; choose another --data folder, or restore a \
-                 backup"
-                    .to_owned(),
-            ),
+            Some(SQLITE_NOT_A_DATABASE) => Self::not_a_database(),
             Some(SQLITE_CORRUPT) => Self::Unsuitable(
                 "the SQLite file is damaged; keep a copy of it and restore a backup".to_owned(),
             ),

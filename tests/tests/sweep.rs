@@ -82,13 +82,14 @@ const AFTER_ANOTHER: [(&str, &str); 1] =
     [("projections::rebuild::rollback", "projections::rebuild::note_version")];
 
 /// Steps that only one of the databases has.
-const ON_SQLITE_ONLY: [&str; 6] = [
+const ON_SQLITE_ONLY: [&str; 7] = [
     "eventstore::append::head",
     "eventstore::append::rollback",
     "eventstore::fold_log",
     "eventstore::open::check_sqlite",
     "eventstore::open::folder",
     "eventstore::open::lock",
+    "eventstore::open::look",
 ];
 
 /// Steps that only what operators do comes to: tried apart, and on both databases but for those that only one

@@ -10,6 +10,7 @@ use domain::UserId;
 use domain::lifecycle::Transition;
 use domain::organization::Kind;
 use eventstore::{Database, Engine};
+use futures_util::future::join_all;
 use projections::finder::{self, Scope};
 use projections::views::OrganizationView;
 use rand::Rng;
@@ -361,6 +362,19 @@ async fn processes_may_start_at_the_same_moment() -> Result<()> {
         }
         assert_eq!(installed, 1);
         laws::check(&databases[0]).await?;
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_many_that_open_a_folder_without_a_file_none_is_told_that_it_is_locked() -> Result<()> {
+    for _ in 0..20 {
+        let folder = tempfile::tempdir()?;
+        let file = folder.path().join("atrium.db");
+        let opened = join_all((0..4).map(|_| Database::open_sqlite(&file))).await;
+        for database in opened {
+            database?;
+        }
     }
     Ok(())
 }
