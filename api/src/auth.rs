@@ -251,6 +251,11 @@ impl Gate {
                     self.forget_user(id);
                 }
             }
+            Event::Organization(OrganizationEvent::ContactErased {}) => {
+                if let Some(id) = event.stream.split_once('-').and_then(|(_, id)| id.parse().ok()) {
+                    self.persons.forget(OrganizationId(id));
+                }
+            }
             Event::Organization(
                 OrganizationEvent::Disabled {}
                 | OrganizationEvent::Enabled {}
@@ -397,6 +402,12 @@ impl Gate {
                     if let Ok(id) = id.parse() {
                         self.forget_user(id);
                     }
+                }
+                Some(("organization", id)) => {
+                    if let Ok(id) = id.parse::<OrganizationId>() {
+                        self.persons.forget(id);
+                    }
+                    self.forget_all();
                 }
                 _ => self.forget_all(),
             }

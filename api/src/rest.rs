@@ -63,6 +63,7 @@ fn routes() -> OpenApiRouter<App> {
             organizations::edit_reseller,
             organizations::delete_reseller
         ))
+        .routes(routes!(organizations::erase_reseller_contact))
         .routes(routes!(organizations::disable_reseller))
         .routes(routes!(organizations::enable_reseller))
         .routes(routes!(organizations::deprovision_reseller))
@@ -73,6 +74,7 @@ fn routes() -> OpenApiRouter<App> {
             organizations::edit_customer,
             organizations::delete_customer
         ))
+        .routes(routes!(organizations::erase_customer_contact))
         .routes(routes!(organizations::disable_customer))
         .routes(routes!(organizations::enable_customer))
         .routes(routes!(organizations::deprovision_customer))

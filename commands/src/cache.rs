@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use domain::event::{Event, Recorded};
-use domain::{Bug, UserId, planted};
+use domain::{Bug, SubjectId, planted};
 use eventstore::Hash;
 use projections::{View, Views};
 
@@ -20,7 +20,7 @@ pub(crate) struct Layer {
     /// Answers given under idempotency keys.
     pub replies: HashMap<String, Option<KeptReply>>,
     /// What persons are sealed under, itself sealed.
-    pub keys: HashMap<UserId, Option<SealedKey>>,
+    pub keys: HashMap<SubjectId, Option<SealedKey>>,
     /// The keys of documents that lists had in the database. Never remembered beyond a batch.
     pub lists: HashMap<String, Vec<String>>,
 }
@@ -55,7 +55,7 @@ impl Layer {
     fn forget(&mut self, event: &Recorded) {
         self.states.forget(&event.stream);
         self.views.forget(event);
-        if let Event::User(_) = event.event
+        if let Event::User(_) | Event::Organization(_) = event.event
             && let Some(Ok(id)) = event.stream.split_once('-').map(|(_, id)| id.parse())
         {
             self.keys.remove(&id);
@@ -125,9 +125,9 @@ pub(crate) fn document<'a, V: View>(
 /// The first thing that one of the layers knows of a person's key.
 pub(crate) fn person_key<'a>(
     layers: impl IntoIterator<Item = &'a Layer>,
-    user: UserId,
+    subject: SubjectId,
 ) -> Option<&'a Option<SealedKey>> {
-    layers.into_iter().find_map(|layer| layer.keys.get(&user))
+    layers.into_iter().find_map(|layer| layer.keys.get(&subject))
 }
 
 /// The first thing that one of the layers knows of a kept answer.

@@ -48,6 +48,15 @@ pub enum Command {
         /// Why.
         body: Input<organizations::Because>,
     },
+    /// Forget whom an organisation named as its contact, for good.
+    EraseContact {
+        /// Which.
+        id: String,
+        /// Reseller or customer.
+        kind: Kind,
+        /// Why.
+        body: Input<organizations::Because>,
+    },
     /// Add a person to an organisation.
     CreateUser {
         /// Whose user.
@@ -289,6 +298,9 @@ impl Command {
             }
             Self::TransitionOrganization { id, kind, step, body } => {
                 lifecycle::organization(unit, &id, kind, step, body)
+            }
+            Self::EraseContact { id, kind, body } => {
+                organizations::erase_contact(unit, &id, kind, body)
             }
             Self::CreateUser { organization, body, password } => {
                 users::create(unit, &organization, body, password)

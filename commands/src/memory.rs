@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use domain::UserId;
+use domain::SubjectId;
 use domain::event::Recorded;
 use domain::seal::Vault;
 use projections::{Below, View, Wants};
@@ -31,7 +31,7 @@ pub struct MemoryWriter {
     vault: Vault,
     events: Vec<Recorded>,
     replies: HashMap<String, Option<KeptReply>>,
-    keys: HashMap<UserId, Option<SealedKey>>,
+    keys: HashMap<SubjectId, Option<SealedKey>>,
 }
 
 impl MemoryWriter {
@@ -43,8 +43,8 @@ impl MemoryWriter {
     }
 
     /// The keys that persons are sealed under, themselves sealed, as the database would have them.
-    pub fn person_keys(&self) -> impl Iterator<Item = (UserId, &[u8])> {
-        self.keys.iter().filter_map(|(user, sealed)| Some((*user, sealed.as_deref()?)))
+    pub fn person_keys(&self) -> impl Iterator<Item = (SubjectId, &[u8])> {
+        self.keys.iter().filter_map(|(subject, sealed)| Some((*subject, sealed.as_deref()?)))
     }
 
     /// The log.

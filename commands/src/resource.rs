@@ -7,11 +7,11 @@ use domain::billing::{Overridden, PriceOverride, Setting};
 use domain::event::Actor;
 use domain::lifecycle::Status;
 use domain::offer::{Offer, Plans};
-use domain::organization::Kind;
+use domain::organization::{Contact, Kind};
 use domain::overrides::Overriding;
 use domain::permission::{AnyPermission, Permission};
 use domain::role::{DefaultRole, RoleRef, ServicePermission, ServiceRole};
-use domain::seal::Identity;
+use domain::seal::{Identity, Sealed};
 use domain::service::{Definition, Plan};
 use domain::user::{Credential, ERASED, Person};
 use domain::{OrganizationId, ServiceKey, UserId};
@@ -26,7 +26,7 @@ use uuid::Uuid;
 use crate::usecase::definition::DefinitionDocument;
 
 /// A provider, reseller or customer.
-#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct OrganizationResource {
     /// Its id.
@@ -48,7 +48,7 @@ pub struct OrganizationResource {
     pub purpose: domain::organization::Purpose,
     /// How to reach it.
     #[schema(value_type = BTreeMap<String, String>)]
-    pub contact: domain::organization::Contact,
+    pub contact: Contact,
     /// What your own systems keep of it.
     pub custom_fields: BTreeMap<String, String>,
     /// The seller above.
@@ -64,9 +64,28 @@ pub struct OrganizationResource {
     pub version: u64,
 }
 
-impl From<&OrganizationView> for OrganizationResource {
+/// The same as commands answer it and answers are kept: with the contact sealed. Whoever shows it opens it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SealedOrganizationResource {
+    /// All but the contact.
+    #[serde(flatten)]
+    pub organization: OrganizationResource,
+    /// How to reach it.
+    pub sealed_contact: Sealed<Contact>,
+}
+
+impl SealedOrganizationResource {
+    /// As it is shown, with the contact.
+    #[must_use]
+    pub fn show(self, contact: Contact) -> OrganizationResource {
+        OrganizationResource { contact, ..self.organization }
+    }
+}
+
+impl From<&OrganizationView> for SealedOrganizationResource {
     fn from(view: &OrganizationView) -> Self {
-        Self {
+        let organization = OrganizationResource {
             id: view.id.0,
             number: view.number,
             kind: view.kind,
@@ -74,14 +93,15 @@ impl From<&OrganizationView> for OrganizationResource {
             code: view.details.code.as_str().to_owned(),
             billing_identifier: view.details.billing_identifier.clone(),
             purpose: view.details.purpose,
-            contact: view.details.contact.clone(),
+            contact: Contact::default(),
             custom_fields: view.details.custom_fields.all().clone(),
             parent_id: view.parent.map(|id| id.0),
             status: view.status,
             created_at: view.created_at,
             deleted_at: view.deleted_at,
             version: view.version,
-        }
+        };
+        Self { organization, sealed_contact: view.details.contact.clone() }
     }
 }
 

@@ -9,17 +9,18 @@ use chrono::{DateTime, Utc};
 use domain::authority::{Authority, Begin, Known, Place};
 use domain::event::{Actor, Event, Recorded};
 use domain::lifecycle::Status;
-use domain::organization::Organization;
+use domain::organization::{Contact, Organization};
 use domain::permission::Permission;
 use domain::role::RoleRef;
 use domain::seal::{Identity, PersonKey, RANDOM_BYTES, Sealed, Vault};
 use domain::user::Person;
-use domain::{Bug, CommandId, OrganizationId, Refusal, TenantPath, UserId, planted};
+use domain::{Bug, CommandId, OrganizationId, Refusal, SubjectId, TenantPath, UserId, planted};
 use projections::views::{
     AccessView, Holder, HoldingView, OrganizationView, PermissionView, RoleView, ServiceView,
     SubscriptionView,
 };
 use projections::{Below, View, Wants};
+use serde::de::DeserializeOwned;
 use uuid::Uuid;
 
 use crate::cache::{self, KeptReply, Layer};
@@ -294,18 +295,41 @@ impl<'a> Unit<'a> {
 
     /// Seals somebody who has no key yet: makes one.
     pub(crate) fn seal_anew(&mut self, id: UserId, person: &Person) -> Identity {
-        let key = PersonKey::new(self.random());
-        let sealed = self.ground.vault.seal_key(id, &key, self.random());
-        self.top.keys.insert(id, Some(sealed.into()));
+        let key = self.new_key(id);
         self.identity(&key, id, person)
     }
 
     /// Seals somebody under the key that he has. (Who was stored in clear so far has none.)
     pub(crate) fn seal(&mut self, id: UserId, person: &Person) -> Identity {
-        match self.person_key(id) {
-            Some(key) => self.identity(&key, id, person),
-            None => self.seal_anew(id, person),
+        let key = self.person_key(id).unwrap_or_else(|| self.new_key(id));
+        self.identity(&key, id, person)
+    }
+
+    /// Seals how an organisation is reached, under the key of whomever it named before. Nobody is stored as he
+    /// is.
+    pub(crate) fn seal_contact(
+        &mut self,
+        id: OrganizationId,
+        contact: Contact,
+        is_first: bool,
+    ) -> Sealed<Contact> {
+        if contact == Contact::default() {
+            return Sealed::default();
         }
+        let known = if is_first { None } else { self.person_key(id) };
+        let key = known.unwrap_or_else(|| self.new_key(id));
+        match planted(Bug::PersonInClear) {
+            true => Sealed::Clear(Box::new(contact)),
+            false => key.seal(id, &contact, self.random()),
+        }
+    }
+
+    fn new_key(&mut self, whose: impl Into<SubjectId>) -> PersonKey {
+        let subject = whose.into();
+        let key = PersonKey::new(self.random());
+        let sealed = self.ground.vault.seal_key(subject, &key, self.random());
+        self.top.keys.insert(subject, Some(sealed.into()));
+        key
     }
 
     fn identity(&self, key: &PersonKey, id: UserId, person: &Person) -> Identity {
@@ -322,30 +346,36 @@ impl<'a> Unit<'a> {
     ///
     /// # Errors
     /// Not found where his key is not there.
-    pub(crate) fn open(&mut self, id: UserId, sealed: &Sealed) -> Result<Person, Stop> {
+    pub(crate) fn open<T: Clone + DeserializeOwned>(
+        &mut self,
+        whose: impl Into<SubjectId>,
+        sealed: &Sealed<T>,
+    ) -> Result<T, Stop> {
+        let subject = whose.into();
         if let Sealed::Clear(person) = sealed {
             return Ok(person.as_ref().clone());
         }
-        let key = self.person_key(id).ok_or_else(Refusal::not_found)?;
-        let person = key.unseal(id, sealed);
+        let key = self.person_key(subject).ok_or_else(Refusal::not_found)?;
+        let person = key.unseal(subject, sealed);
         Ok(person.expect("what is in the log was sealed under the key that is kept for it"))
     }
 
     /// Takes a person's key away: nobody can read any more what was sealed under it.
-    pub(crate) fn take_key_away(&mut self, id: UserId) {
-        self.top.keys.insert(id, None);
+    pub(crate) fn take_key_away(&mut self, whose: impl Into<SubjectId>) {
+        self.top.keys.insert(whose.into(), None);
     }
 
-    fn person_key(&mut self, id: UserId) -> Option<PersonKey> {
-        let own = self.top.keys.get(&id);
-        match own.or_else(|| cache::person_key(self.ground.known(), id)) {
+    fn person_key(&mut self, whose: impl Into<SubjectId>) -> Option<PersonKey> {
+        let subject = whose.into();
+        let own = self.top.keys.get(&subject);
+        match own.or_else(|| cache::person_key(self.ground.known(), subject)) {
             Some(sealed) => sealed.as_ref().map(|sealed| {
-                let opened = self.ground.vault.open_key(id, sealed);
+                let opened = self.ground.vault.open_key(subject, sealed);
                 opened
                     .expect("the master key is that of the database, which is checked at the start")
             }),
             None => {
-                self.wants.add(PERSON_KEYS, &id.to_string());
+                self.wants.add(PERSON_KEYS, &subject.to_string());
                 None
             }
         }

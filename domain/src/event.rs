@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use crate::billing_calendar::BillingCalendarEvent;
-use crate::organization::OrganizationEvent;
+use crate::organization::{Contact, OrganizationEvent};
 use crate::permission::PermissionEvent;
 use crate::role::RoleEvent;
 use crate::seal::Sealed;
@@ -17,7 +17,7 @@ use crate::service::ServiceEvent;
 use crate::subscription::SubscriptionEvent;
 use crate::upcast::Upcasters;
 use crate::user::UserEvent;
-use crate::{CommandId, TenantPath, UserId};
+use crate::{CommandId, OrganizationId, SubjectId, TenantPath, UserId};
 
 /// Any fact that Atrium knows of. A new one is a variant of its decider's enum.
 #[derive(Clone, Debug, PartialEq)]
@@ -306,6 +306,26 @@ impl Recorded {
         }
     }
 
+    /// The organisation's contact that it tells of, if it names one.
+    #[must_use]
+    pub fn contact(&self) -> Option<(OrganizationId, &Sealed<Contact>)> {
+        let Event::Organization(
+            OrganizationEvent::Created { details, .. } | OrganizationEvent::Edited { details },
+        ) = &self.event
+        else {
+            return None;
+        };
+        let id = self.stream.split_once('-')?.1.parse().ok()?;
+        details.names_contact().then_some((id, &details.contact))
+    }
+
+    /// By whose key what is personal in it is opened, if anything is.
+    #[must_use]
+    pub fn subject(&self) -> Option<SubjectId> {
+        let person = self.person().map(|(user, _)| user.into());
+        person.or_else(|| self.contact().map(|(organization, _)| organization.into()))
+    }
+
     /// Reads what [`Recorded::to_stored`] wrote, at any time in the past.
     ///
     /// # Errors
@@ -377,6 +397,7 @@ pub fn readable(kind: &str, schema: u32) -> Result<(), Undecodable> {
 /// Every kind of event there is. A test compares it with the golden lines.
 pub const KINDS: &[&str] = &[
     "billing_calendar.set",
+    "organization.contact_erased",
     "organization.created",
     "organization.deleted",
     "organization.deprovisioned",

@@ -62,6 +62,23 @@ uuid_id!(
     RoleId
 );
 
+uuid_id!(
+    /// Somebody who is stored sealed: a user, or whom an organisation names as its contact.
+    SubjectId
+);
+
+impl From<UserId> for SubjectId {
+    fn from(user: UserId) -> Self {
+        Self(user.0)
+    }
+}
+
+impl From<OrganizationId> for SubjectId {
+    fn from(contact_of: OrganizationId) -> Self {
+        Self(contact_of.0)
+    }
+}
+
 impl SubscriptionId {
     /// So many characters of a slot's id, written as text, are those of its holder's id.
     pub const OF_HOLDER: usize = 14;

@@ -30,7 +30,7 @@ pub mod user;
 pub use decider::Decider;
 pub use ids::{
     CommandId, OrganizationId, PermissionKey, PlanKey, PropertyKey, RoleId, RoleKey, ServiceKey,
-    SubscriptionId, TokenId, UserId,
+    SubjectId, SubscriptionId, TokenId, UserId,
 };
 pub use path::TenantPath;
 pub use planted::{Bug, planted};

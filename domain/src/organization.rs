@@ -1,6 +1,7 @@
 //! Organisations: the provider, its resellers, their customers.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -11,6 +12,7 @@ use crate::lifecycle::{Status, Transition, deleted, transitions_of};
 use crate::offer::{Offer, Offering, Plans, Reach, Withdrawal};
 use crate::overrides::Overriding;
 use crate::role::GIVEN_MAX;
+use crate::seal::Sealed;
 use crate::text::{Address, Code};
 use crate::{OrganizationId, Refusal, RoleId, ServiceKey, TenantPath};
 
@@ -51,8 +53,8 @@ pub enum Purpose {
     Demo,
 }
 
-/// How to reach an organisation.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// How to reach an organisation, by somebody there. It is stored sealed, and never printed.
+#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Contact {
     /// Mail address.
@@ -66,6 +68,12 @@ pub struct Contact {
     pub phone: Option<String>,
 }
 
+impl fmt::Debug for Contact {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Contact(***)")
+    }
+}
+
 /// What can be edited.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -75,8 +83,8 @@ pub struct Details {
     pub billing_identifier: Option<String>,
     /// Unique short name.
     pub code: Code,
-    /// How to reach it.
-    pub contact: Contact,
+    /// How to reach it, sealed.
+    pub contact: Sealed<Contact>,
     /// What the installation keeps of it beside that.
     #[serde(default, skip_serializing_if = "CustomFields::is_empty")]
     pub custom_fields: CustomFields,
@@ -85,6 +93,14 @@ pub struct Details {
     /// Why it is there.
     #[serde(rename = "type")]
     pub purpose: Purpose,
+}
+
+impl Details {
+    /// Whether somebody is named as the contact.
+    #[must_use]
+    pub fn names_contact(&self) -> bool {
+        self.contact != Sealed::default()
+    }
 }
 
 /// A wish about an organisation.
@@ -107,6 +123,8 @@ pub enum OrganizationCommand {
     },
     /// Change its details.
     Edit(Details),
+    /// Forget how to reach it, for good.
+    EraseContact,
     /// Take a step of its life.
     Transition(Transition),
     /// Override a price or a plan's property, or clear such an override.
@@ -150,6 +168,9 @@ pub enum OrganizationEvent {
         /// All of them, as they are now.
         details: Details,
     },
+    /// Whom it named as its contact, ever, can be read no more.
+    #[serde(rename = "organization.contact_erased")]
+    ContactErased {},
     /// It was disabled.
     #[serde(rename = "organization.disabled")]
     Disabled {},
@@ -198,6 +219,7 @@ impl OrganizationEvent {
             Self::Deprovisioned {} | Self::Restored {} => Status::Deprovisioned,
             Self::Deleted {} => Status::Deleted,
             Self::Edited { .. }
+            | Self::ContactErased {}
             | Self::Overridden(_)
             | Self::Offered(_)
             | Self::OfferWithdrawn(_)
@@ -213,6 +235,8 @@ transitions_of!(OrganizationEvent);
 #[derive(Clone, Debug, Default)]
 pub struct Organization {
     founded: Option<Founded>,
+    /// Whether there is a contact, or was one that has not been erased.
+    pub has_named_contact: bool,
     /// Whether it is in use.
     pub status: Status,
     /// Overrides set here, with when each is from, in the order of recording.
@@ -276,6 +300,8 @@ impl Decider for Organization {
             ) if self.status == Status::Deleted => Err(deleted()),
             (Some(founded), C::Edit(details)) if founded.details == details => Ok(vec![]),
             (Some(_), C::Edit(details)) => Ok(vec![E::Edited { details }]),
+            (Some(_), C::EraseContact) if self.has_named_contact => Ok(vec![E::ContactErased {}]),
+            (Some(_), C::EraseContact) => Ok(vec![]),
             (Some(founded), C::Transition(_)) if founded.kind == Kind::Provider => {
                 Err(Refusal::conflict(
                     "provider_stays",
@@ -325,6 +351,7 @@ impl Decider for Organization {
         self.status = event.status(self.status);
         match event {
             OrganizationEvent::Created { details, id, kind, number, parent, path } => {
+                self.has_named_contact |= details.names_contact();
                 self.founded = Some(Founded {
                     details: details.clone(),
                     id: *id,
@@ -335,8 +362,15 @@ impl Decider for Organization {
                 });
             }
             OrganizationEvent::Edited { details } => {
+                self.has_named_contact |= details.names_contact();
                 if let Some(founded) = &mut self.founded {
                     founded.details = details.clone();
+                }
+            }
+            OrganizationEvent::ContactErased {} => {
+                self.has_named_contact = false;
+                if let Some(founded) = &mut self.founded {
+                    founded.details.contact = Sealed::default();
                 }
             }
             OrganizationEvent::Overridden(fact) => {
@@ -377,7 +411,7 @@ pub(crate) mod tests {
         Details {
             billing_identifier: None,
             code: Code::proposed(name, None),
-            contact: Contact::default(),
+            contact: Sealed::default(),
             custom_fields: CustomFields::default(),
             name: name.to_owned(),
             purpose: Purpose::Standard,
@@ -402,6 +436,32 @@ pub(crate) mod tests {
         customer()
             .when(2, OrganizationCommand::Edit(details("Zanimals")))
             .then([OrganizationEvent::Edited { details: details("Zanimals") }]);
+    }
+
+    #[test]
+    fn a_contact_that_was_ever_named_is_erased_once() {
+        let named = |text: &str| Details {
+            contact: Sealed::Text(text.to_owned()),
+            ..details("Aanimals Inc")
+        };
+        let edited = |details| OrganizationEvent::Edited { details };
+        let erase = || OrganizationCommand::EraseContact;
+        let founded = (1, created(Kind::Customer));
+        let erased = OrganizationEvent::ContactErased {};
+        given::<Organization>([founded.clone()]).when(2, erase()).then_nothing();
+        let named = (2, edited(named("sealed")));
+        given::<Organization>([founded.clone(), named.clone()])
+            .when(3, erase())
+            .then([erased.clone()]);
+        // Who is not named any more still stands in history.
+        let history = [founded.clone(), named.clone(), (3, edited(details("Aanimals Inc")))];
+        given::<Organization>(history).when(4, erase()).then([erased.clone()]);
+        given::<Organization>([founded.clone(), named.clone(), (3, erased.clone())])
+            .when(4, erase())
+            .then_nothing();
+        given::<Organization>([founded, named, (3, erased)])
+            .when(4, OrganizationCommand::Edit(details("Aanimals Inc")))
+            .then_nothing();
     }
 
     #[test]

@@ -1,7 +1,9 @@
-//! Persons, sealed: what is stored of them can be read only with a key of their own
+//! Persons, sealed: what is stored of users, and of those whom organisations name as their contact, can be read
+//! only with a key of their own
 //! (docs/adr/0016-persons-are-sealed-under-keys-of-their-own.md). Pure: keys and random bytes are given.
 
 use std::fmt;
+use std::marker::PhantomData;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD_NO_PAD;
@@ -9,12 +11,12 @@ use chacha20poly1305::aead::{Aead as _, Payload};
 use chacha20poly1305::{Key, KeyInit as _, XChaCha20Poly1305, XNonce};
 use hmac::{Hmac, Mac as _};
 use serde::de::value::MapAccessDeserializer;
-use serde::de::{Error as _, MapAccess, Visitor};
+use serde::de::{DeserializeOwned, Error as _, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sha2::Sha256;
 use zeroize::Zeroizing;
 
-use crate::UserId;
+use crate::SubjectId;
 use crate::text::Address;
 use crate::user::Person;
 
@@ -84,16 +86,25 @@ impl Vault {
 
     /// A person's key as it is stored: it opens only with this vault, and only as that person's.
     #[must_use]
-    pub fn seal_key(&self, user: UserId, key: &PersonKey, random: [u8; RANDOM_BYTES]) -> Vec<u8> {
-        seal(&self.persons, user, key.0.as_slice(), random)
+    pub fn seal_key(
+        &self,
+        whose: impl Into<SubjectId>,
+        key: &PersonKey,
+        random: [u8; RANDOM_BYTES],
+    ) -> Vec<u8> {
+        seal(&self.persons, whose.into(), key.0.as_slice(), random)
     }
 
     /// A person's key from its stored form.
     ///
     /// # Errors
     /// Where it was sealed with another master key, for somebody else, or was changed since.
-    pub fn open_key(&self, user: UserId, sealed: &[u8]) -> Result<PersonKey, Unopened> {
-        let bytes = open(&self.persons, user, sealed)?;
+    pub fn open_key(
+        &self,
+        whose: impl Into<SubjectId>,
+        sealed: &[u8],
+    ) -> Result<PersonKey, Unopened> {
+        let bytes = open(&self.persons, whose.into(), sealed)?;
         let key = bytes.as_slice().try_into().map_err(|_| Unopened)?;
         Ok(PersonKey(Zeroizing::new(key)))
     }
@@ -116,41 +127,50 @@ impl PersonKey {
         Self(Zeroizing::new(random))
     }
 
-    /// The person, so that only this key opens it, and only as that user's.
+    /// The person, so that only this key opens it, and only as that one's.
     #[must_use]
-    pub fn seal(&self, user: UserId, person: &Person, random: [u8; RANDOM_BYTES]) -> Sealed {
+    pub fn seal<T: Serialize>(
+        &self,
+        whose: impl Into<SubjectId>,
+        person: &T,
+        random: [u8; RANDOM_BYTES],
+    ) -> Sealed<T> {
         let clear = serde_json::to_vec(person).expect("a person has a JSON form");
         let clear = Zeroizing::new(clear);
-        Sealed::Text(BASE64_STANDARD_NO_PAD.encode(seal(&self.0, user, &clear, random)))
+        Sealed::Text(BASE64_STANDARD_NO_PAD.encode(seal(&self.0, whose.into(), &clear, random)))
     }
 
     /// The person who was sealed.
     ///
     /// # Errors
-    /// Where it is not what this key has sealed for that user.
-    pub fn unseal(&self, user: UserId, sealed: &Sealed) -> Result<Person, Unopened> {
+    /// Where it is not what this key has sealed for that one.
+    pub fn unseal<T: Clone + DeserializeOwned>(
+        &self,
+        whose: impl Into<SubjectId>,
+        sealed: &Sealed<T>,
+    ) -> Result<T, Unopened> {
         match sealed {
             Sealed::Clear(person) => Ok(person.as_ref().clone()),
             Sealed::Text(text) => {
                 let bytes = BASE64_STANDARD_NO_PAD.decode(text).map_err(|_| Unopened)?;
-                let clear = open(&self.0, user, &bytes)?;
+                let clear = open(&self.0, whose.into(), &bytes)?;
                 serde_json::from_slice(&clear).map_err(|_| Unopened)
             }
         }
     }
 }
 
-/// XChaCha20-Poly1305 (draft-irtf-cfrg-xchacha) with the user's id as associated data: the nonce, and behind it
+/// XChaCha20-Poly1305 (draft-irtf-cfrg-xchacha) with the subject's id as associated data: the nonce, and behind it
 /// what was sealed and its tag.
 fn seal(
     key: &[u8; RANDOM_BYTES],
-    user: UserId,
+    whose: SubjectId,
     clear: &[u8],
     random: [u8; RANDOM_BYTES],
 ) -> Vec<u8> {
     let mut nonce = [0; NONCE_BYTES];
     nonce.copy_from_slice(&random[..NONCE_BYTES]);
-    let payload = Payload { msg: clear, aad: user.0.as_bytes() };
+    let payload = Payload { msg: clear, aad: whose.0.as_bytes() };
     let sealed = XChaCha20Poly1305::new(&Key::from(*key))
         .encrypt(&XNonce::from(nonce), payload)
         .expect("what is sealed is far shorter than the cipher's bound");
@@ -159,25 +179,39 @@ fn seal(
 
 fn open(
     key: &[u8; RANDOM_BYTES],
-    user: UserId,
+    whose: SubjectId,
     sealed: &[u8],
 ) -> Result<Zeroizing<Vec<u8>>, Unopened> {
     let (nonce, sealed) = sealed.split_first_chunk::<NONCE_BYTES>().ok_or(Unopened)?;
-    let payload = Payload { msg: sealed, aad: user.0.as_bytes() };
+    let payload = Payload { msg: sealed, aad: whose.0.as_bytes() };
     let clear = XChaCha20Poly1305::new(&Key::from(*key)).decrypt(&XNonce::from(*nonce), payload);
     clear.map(Zeroizing::new).map_err(|_| Unopened)
 }
 
 /// A person as it is stored in events, documents and kept answers.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Sealed {
+pub enum Sealed<T = Person> {
     /// Base64 of what only the person's key opens.
     Text(String),
-    /// As it was stored before persons were sealed.
-    Clear(Box<Person>),
+    /// As it was stored before persons were sealed; or nobody, of whom there is nothing to seal.
+    Clear(Box<T>),
 }
 
-impl Serialize for Sealed {
+impl<T> Sealed<T> {
+    /// Whether a key opens it.
+    #[must_use]
+    pub fn is_sealed(&self) -> bool {
+        matches!(self, Self::Text(_))
+    }
+}
+
+impl<T: Default> Default for Sealed<T> {
+    fn default() -> Self {
+        Self::Clear(Box::default())
+    }
+}
+
+impl<T: Serialize> Serialize for Sealed<T> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self {
             Self::Text(text) => serializer.serialize_str(text),
@@ -186,35 +220,35 @@ impl Serialize for Sealed {
     }
 }
 
-impl<'de> Deserialize<'de> for Sealed {
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Sealed<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Either;
+        struct Either<T>(PhantomData<T>);
 
-        impl<'de> Visitor<'de> for Either {
-            type Value = Sealed;
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for Either<T> {
+            type Value = Sealed<T>;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("a sealed person, or one in clear")
             }
 
-            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Sealed, E> {
+            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Self::Value, E> {
                 self.visit_string(text.to_owned())
             }
 
-            fn visit_string<E: serde::de::Error>(self, text: String) -> Result<Sealed, E> {
+            fn visit_string<E: serde::de::Error>(self, text: String) -> Result<Self::Value, E> {
                 if text.is_empty() {
                     return Err(E::custom("a sealed person is not empty"));
                 }
                 Ok(Sealed::Text(text))
             }
 
-            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Sealed, A::Error> {
-                let person = Person::deserialize(MapAccessDeserializer::new(map));
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
+                let person = T::deserialize(MapAccessDeserializer::new(map));
                 person.map(|person| Sealed::Clear(Box::new(person))).map_err(A::Error::custom)
             }
         }
 
-        deserializer.deserialize_any(Either)
+        deserializer.deserialize_any(Either(PhantomData))
     }
 }
 
@@ -259,6 +293,8 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
+    use crate::UserId;
+    use crate::organization::Contact;
 
     const ANN: UserId = UserId(Uuid::from_u128(7));
     const BEN: UserId = UserId(Uuid::from_u128(8));
@@ -276,7 +312,7 @@ mod tests {
     #[test]
     fn a_person_opens_with_its_own_key_and_as_itself_only() {
         let (hers, his) = (PersonKey::new([3; RANDOM_BYTES]), PersonKey::new([4; RANDOM_BYTES]));
-        let sealed = hers.seal(ANN, &person(), [5; RANDOM_BYTES]);
+        let sealed: Sealed = hers.seal(ANN, &person(), [5; RANDOM_BYTES]);
         assert_eq!(hers.unseal(ANN, &sealed), Ok(person()));
         assert_eq!(his.unseal(ANN, &sealed), Err(Unopened));
         assert_eq!(hers.unseal(BEN, &sealed), Err(Unopened));
@@ -286,10 +322,14 @@ mod tests {
             let is_a = &text[place..=place] == "A";
             other.replace_range(place..=place, if is_a { "B" } else { "A" });
             // The last digit has bits that mean nothing; base64 refuses them.
-            assert_eq!(hers.unseal(ANN, &Sealed::Text(other)), Err(Unopened), "{place}");
+            assert_eq!(hers.unseal::<Person>(ANN, &Sealed::Text(other)), Err(Unopened), "{place}");
         }
         for short in ["", "AAAA", &text[..40]] {
-            assert_eq!(hers.unseal(ANN, &Sealed::Text(short.to_owned())), Err(Unopened), "{short}");
+            assert_eq!(
+                hers.unseal::<Person>(ANN, &Sealed::Text(short.to_owned())),
+                Err(Unopened),
+                "{short}"
+            );
         }
     }
 
@@ -301,7 +341,7 @@ mod tests {
                       2UtefnLCPaGXegg9k5NXhmlUVR5E/btg9qSQ/WRKV3rgoLBGCZ0";
         let key = PersonKey::new([3; RANDOM_BYTES]);
         assert_eq!(key.seal(ANN, &person(), [5; RANDOM_BYTES]), Sealed::Text(sealed.to_owned()));
-        assert_eq!(key.unseal(ANN, &Sealed::Text(sealed.to_owned())), Ok(person()));
+        assert_eq!(key.unseal::<Person>(ANN, &Sealed::Text(sealed.to_owned())), Ok(person()));
     }
 
     #[test]
@@ -314,6 +354,20 @@ mod tests {
         }
         assert_ne!(sealed, key.seal(ANN, &person(), [6; RANDOM_BYTES]));
         assert_eq!(serde_json::from_str::<Sealed>(&json).unwrap(), sealed);
+    }
+
+    #[test]
+    fn a_contact_is_sealed_like_a_person_and_where_there_is_none_nothing_is() {
+        let key = PersonKey::new([3; RANDOM_BYTES]);
+        let contact = Contact { phone: Some("+49 30 1234".to_owned()), ..Contact::default() };
+        let sealed = key.seal(SubjectId(ANN.0), &contact, [5; RANDOM_BYTES]);
+        assert_eq!(key.unseal(ANN, &sealed), Ok(contact.clone()));
+        let json = serde_json::to_string(&sealed).unwrap();
+        assert_eq!(serde_json::from_str::<Sealed<Contact>>(&json).unwrap(), sealed);
+        let nobody = Sealed::<Contact>::default();
+        assert_eq!(serde_json::to_string(&nobody).unwrap(), "{}");
+        assert_eq!(serde_json::from_str::<Sealed<Contact>>("{}").unwrap(), nobody);
+        assert_eq!(format!("{contact:?}"), "Contact(***)");
     }
 
     #[test]

@@ -23,7 +23,7 @@ fn identified(mut old: Value) -> Value {
     old
 }
 
-/// A request's user may be sealed since schema 2; one in clear is read as it stands.
+/// A request's user and an organisation's contact may be sealed since schema 2; one in clear is read as it stands.
 fn unchanged(old: Value) -> Value {
     old
 }
@@ -35,6 +35,8 @@ pub struct Upcasters(&'static [Upcaster]);
 impl Upcasters {
     /// The steps of this program.
     pub const OURS: Self = Self(&[
+        Upcaster { kind: "organization.created", from: 1, lift: unchanged },
+        Upcaster { kind: "organization.edited", from: 1, lift: unchanged },
         Upcaster { kind: "user.created", from: 1, lift: identified },
         Upcaster { kind: "user.edited", from: 1, lift: identified },
         Upcaster { kind: "subscription.provision_requested", from: 1, lift: unchanged },

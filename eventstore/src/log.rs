@@ -58,14 +58,14 @@ pub const PERSON_KEYS: &str = "person_key";
 
 /// Keys of persons that are made.
 pub static PERSON_KEY_LAYOUT: Layout = Layout {
-    columns: &[("user_id", CellKind::Text), ("sealed", CellKind::Bytes)],
+    columns: &[("subject_id", CellKind::Text), ("sealed", CellKind::Bytes)],
     key: 1,
     taken: Taken::Refuse,
 };
 
 /// Keys of persons that are taken away.
 pub static GONE_PERSON_KEY_LAYOUT: Layout =
-    Layout { columns: &[("user_id", CellKind::Text)], key: 1, taken: Taken::Remove };
+    Layout { columns: &[("subject_id", CellKind::Text)], key: 1, taken: Taken::Remove };
 
 /// Where the log ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

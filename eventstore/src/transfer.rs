@@ -121,12 +121,14 @@ struct Reply<'a> {
     request: String,
 }
 
-/// What a person is sealed under, itself sealed under the master key.
+/// What a user or a contact is sealed under, itself sealed under the master key.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct PersonKey {
     sealed: String,
-    user: String,
+    /// The user's id, or that of the organisation.
+    #[serde(alias = "user")]
+    subject: String,
 }
 
 /// The last line: without it the export is cut off.
@@ -217,8 +219,7 @@ async fn read_all(
     }
     let replies = "select key, request, answer, recorded_at from reply where key > $1 \
                    order by key limit $2";
-    let keys =
-        "select user_id, sealed from person_key where user_id > $1 order by user_id limit $2";
+    let keys = "select subject_id, sealed from person_key where subject_id > $1 order by subject_id limit $2";
     for (sql, part) in [(replies, Outgoing::Replies as PartOf), (keys, Outgoing::Keys)] {
         let mut after = String::new();
         loop {
@@ -295,9 +296,9 @@ impl<W: Write> Sheet<W> {
             }
             Outgoing::Keys(rows) => {
                 for row in rows {
-                    let (user, sealed) = (row.text(0)?.to_owned(), hex(row.bytes(1)?));
+                    let (subject, sealed) = (row.text(0)?.to_owned(), hex(row.bytes(1)?));
                     self.counts.keys += 1;
-                    self.line("key", &PersonKey { sealed, user })?;
+                    self.line("key", &PersonKey { sealed, subject })?;
                 }
             }
             Outgoing::End => {
@@ -721,9 +722,9 @@ impl<'a, R: BufRead + Send + 'static> Settling<'a, R> {
                 self.counts.replies += 1;
                 Ok(())
             }
-            Line::Key(PersonKey { sealed, user }) => {
+            Line::Key(PersonKey { sealed, subject }) => {
                 let sealed = bytes(&sealed).ok_or_else(|| self.reader.fault(CHANGED))?;
-                self.rows.keys.push([Value::Text(user), Value::Bytes(sealed)]);
+                self.rows.keys.push([Value::Text(subject), Value::Bytes(sealed)]);
                 self.counts.keys += 1;
                 Ok(())
             }

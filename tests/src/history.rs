@@ -359,7 +359,11 @@ impl History {
         }
         match self.rng.random_range(0..1_000) {
             0..100 => self.create_organization(),
-            100..160 => self.edit_organization(),
+            100..150 => self.edit_organization(),
+            150..160 => {
+                let (id, kind, body) = self.organization_and_reason();
+                Command::EraseContact { id, kind, body }
+            }
             160..185 => {
                 let (id, kind, body) = self.organization_and_reason();
                 Command::TransitionOrganization { step: self.step_down(), id, kind, body }
@@ -515,12 +519,12 @@ impl History {
     }
 
     fn contact(&mut self) -> Value {
-        if self.rng.random_bool(0.7) {
+        if self.rng.random_bool(0.5) {
             return Value::Null;
         }
         json!({
-            "name": self.perhaps_of(0.5, &["Ann Lee", ""]),
-            "email": self.perhaps_of(0.5, &["ann@example.com", "ann"]),
+            "name": self.perhaps_of(0.5, &["Ann Lee", "Ben Poe", ""]),
+            "email": self.perhaps_of(0.5, &["ann@example.com", "ben@example.com", "ann"]),
             "phone": self.perhaps_of(0.5, &["+49 30 1234"]),
         })
     }

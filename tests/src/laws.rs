@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context, Result, bail, ensure};
 use domain::billing::{Fact, Timeline};
-use domain::event::Recorded;
+use domain::event::{Event, Recorded};
+use domain::organization::OrganizationEvent;
 use eventstore::{Chain, Database, Log, Verified};
 use projections::ledger;
 use projections::views::{HoldingView, RequestStatus, RequestView, SubscriptionView};
@@ -20,7 +21,7 @@ pub async fn check(database: &Database) -> Result<()> {
     timelines_are_the_logs(database, &events).await.context("the ledger is not the log's")?;
     holdings_are_the_slots(database, &events).await.context("the holdings are not the slots'")?;
     no_work_is_left(database).await.context("work is left over")?;
-    persons_have_keys(database).await.context("persons and keys do not fit")?;
+    persons_have_keys(database, &events).await.context("persons and keys do not fit")?;
     let rebuilt = projections::rebuild(database, |_| ()).await?;
     ensure!(
         rebuilt.differences.is_empty(),
@@ -139,15 +140,27 @@ async fn holdings_are_the_slots(database: &Database, events: &[Recorded]) -> Res
     Ok(())
 }
 
-/// Who is sealed has a key; who was erased has none, and nobody else has.
-async fn persons_have_keys(database: &Database) -> Result<()> {
+/// Who is sealed, a user or a contact, has a key; who was erased has none, and nobody else has.
+async fn persons_have_keys(database: &Database, events: &[Recorded]) -> Result<()> {
     let sql = "select key from view_user where kind in ('sealed', 'deleted sealed') order by key";
     let sealed = database.fetch(sql, &[]).await?;
-    let keys = database.fetch("select user_id from person_key order by user_id", &[]).await?;
+    let keys = database.fetch("select subject_id from person_key", &[]).await?;
     let ids = |rows: &[eventstore::Row]| {
-        rows.iter().map(|row| Ok(row.text(0)?.to_owned())).collect::<Result<Vec<_>>>()
+        rows.iter().map(|row| Ok(row.text(0)?.to_owned())).collect::<Result<BTreeSet<_>>>()
     };
-    let (sealed, keys) = (ids(&sealed)?, ids(&keys)?);
+    let (mut sealed, keys) = (ids(&sealed)?, ids(&keys)?);
+    for event in events {
+        if let Some((organization, contact)) = event.contact()
+            && contact.is_sealed()
+        {
+            sealed.insert(organization.to_string());
+        }
+        if let Event::Organization(OrganizationEvent::ContactErased {}) = &event.event
+            && let Some((_, organization)) = event.stream.split_once('-')
+        {
+            sealed.remove(organization);
+        }
+    }
     ensure!(sealed == keys, "{sealed:?} are sealed, and {keys:?} have keys");
     Ok(())
 }

@@ -18,6 +18,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
+use domain::event::Recorded;
 use eventstore::{Database, Engine, Log};
 use projections::Persons;
 use rand::rngs::StdRng;
@@ -636,8 +637,8 @@ pub async fn read(database: &Database, persons: &Persons) -> Result<Vec<Effect>>
             return Ok(effects);
         }
         let events = page.iter().map(eventstore::Stored::decode).collect::<Result<Vec<_>, _>>()?;
-        let users = events.iter().filter_map(|event| event.person()).map(|(user, _)| user);
-        let opened = persons.unlock(database, users).await?;
+        let subjects = events.iter().filter_map(Recorded::subject);
+        let opened = persons.unlock(database, subjects).await?;
         effects.extend(events.iter().map(|event| Effect::new(event, &opened)));
     }
 }

@@ -266,7 +266,7 @@ async fn nothing_is_left_of_whom_was_erased() -> Result<()> {
     };
     let zoe = submit(&world.writer, system(zoe)).await?;
     let id = zoe["id"].as_str().context("an id")?.to_owned();
-    let keys = "select count(*) from person_key where user_id = $1";
+    let keys = "select count(*) from person_key where subject_id = $1";
     let keys = async || world.database.fetch(keys, &[id.as_str().into()]).await?[0].int(0);
     assert_eq!(keys().await?, 1);
     let erase = Command::EraseUser { id: id.clone(), body: body(json!({})) };

@@ -86,7 +86,8 @@ impl Event {
         &self.shown.commandid
     }
 
-    /// What happened. Never with what proves a secret; a `person` in it is null if he was erased since; with what
+    /// What happened. Never with what proves a secret; a `person` or a named `contact` in it is null if he was
+    /// erased since; with what
     /// services hide only for those who publish them.
     async fn payload(&self) -> Json<&serde_json::Value> {
         Json(&self.shown.data)

@@ -167,8 +167,8 @@ impl Organization {
     }
 
     /// How to reach it.
-    async fn contact(&self) -> Contact {
-        (&self.0.details.contact).into()
+    async fn contact(&self, context: &Context<'_>) -> Resolved<Contact> {
+        Ok(reading(context).contact(&self.0).await?.as_ref().into())
     }
 
     /// What the installation keeps of it for its own systems, by name.

@@ -17,8 +17,10 @@ use async_graphql::dataloader::{DataLoader, HashMapCache, Loader};
 use chrono::{DateTime, Utc};
 use commands::resource::OfferResource;
 use domain::billing::{BillingSettings, Period};
+use domain::organization::Contact;
 use domain::overrides::ResolvedProperty;
 use domain::permission::Permission;
+use domain::seal::Sealed;
 use domain::user::Person;
 use domain::{OrganizationId, TenantPath};
 use futures_util::future::BoxFuture;
@@ -27,7 +29,7 @@ use projections::View;
 use projections::effective::{self, EffectiveProperty};
 use projections::finder::{self, Page, Query, Scope};
 use projections::ledger::{self, Question, Statement, Total};
-use projections::views::{RequestView, UserView};
+use projections::views::{OrganizationView, RequestView, UserView};
 
 use super::limits::COMPLEXITY_MAX;
 use crate::app::App;
@@ -122,6 +124,20 @@ impl Reading {
     pub(crate) async fn person(&self, user: &Arc<UserView>) -> Resolved<Option<Arc<Person>>> {
         let found = self.loader.load_one(Who(user.clone())).await?;
         Ok(found.flatten())
+    }
+
+    /// How an organisation is reached. Many organisations at a time.
+    pub(crate) async fn contact(
+        &self,
+        organization: &Arc<OrganizationView>,
+    ) -> Resolved<Arc<Contact>> {
+        match &organization.details.contact {
+            Sealed::Clear(contact) => Ok(Arc::new(contact.as_ref().clone())),
+            Sealed::Text(_) => {
+                let found = self.loader.load_one(Reached(organization.clone())).await?;
+                Ok(found.unwrap_or_default())
+            }
+        }
     }
 
     /// What a request was built from; many requests at a time.
@@ -409,6 +425,36 @@ impl Loader<Who> for Source {
         let opened = self.app.persons().unlock(self.app.database(), users).await?;
         let person = |user: &UserView| opened.person(user.id, user.person.as_ref()).map(Arc::new);
         Ok(keys.iter().map(|key| (key.clone(), person(&key.0))).collect())
+    }
+}
+
+/// How this organisation is reached.
+#[derive(Clone)]
+struct Reached(Arc<OrganizationView>);
+
+impl PartialEq for Reached {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.id == other.0.id
+    }
+}
+
+impl Eq for Reached {}
+
+impl Hash for Reached {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.id.hash(state);
+    }
+}
+
+impl Loader<Reached> for Source {
+    type Value = Arc<Contact>;
+    type Error = Problem;
+
+    async fn load(&self, keys: &[Reached]) -> Result<HashMap<Reached, Self::Value>, Problem> {
+        let organizations = keys.iter().map(|key| key.0.id);
+        let opened = self.app.persons().unlock(self.app.database(), organizations).await?;
+        let contact = |of: &OrganizationView| Arc::new(opened.contact(of.id, &of.details.contact));
+        Ok(keys.iter().map(|key| (key.clone(), contact(&key.0))).collect())
     }
 }
 

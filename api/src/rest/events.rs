@@ -2,13 +2,14 @@
 
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
-use domain::UserId;
+use domain::SubjectId;
 use domain::event::{Actor, Event, Recorded};
 use domain::permission::Permission;
 use domain::seal::Sealed;
 use domain::subscription::Request;
 use eventstore::{Error, Stored};
 use projections::Opened;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
@@ -68,7 +69,7 @@ pub struct CloudEvent {
     pub commandid: String,
     /// The tenant path of whom it concerns.
     pub tenantpath: String,
-    /// What happened. A `person` in it is null if he was erased since.
+    /// What happened. A `person` or a named `contact` in it is null if he was erased since.
     #[schema(value_type = Object)]
     pub data: Value,
 }
@@ -90,6 +91,9 @@ impl CloudEvent {
                 _ => "/person",
             };
             show_person(&mut data, place, user, sealed, opened);
+        }
+        if let Some((organization, sealed)) = event.contact() {
+            show_person(&mut data, "/details/contact", organization, sealed, opened);
         }
         Self {
             specversion: "1.0",
@@ -121,9 +125,15 @@ pub fn shown_request(request: &Request, opened: &Opened) -> Value {
 }
 
 /// Puts a person where he stands sealed; null where he was erased.
-fn show_person(shown: &mut Value, place: &str, user: UserId, sealed: &Sealed, opened: &Opened) {
+fn show_person<T: Clone + DeserializeOwned + Serialize>(
+    shown: &mut Value,
+    place: &str,
+    whose: impl Into<SubjectId>,
+    sealed: &Sealed<T>,
+    opened: &Opened,
+) {
     if let Some(person) = shown.pointer_mut(place) {
-        let opened = opened.past(user, sealed);
+        let opened = opened.past(whose, sealed);
         *person = serde_json::to_value(opened).expect("persons have text keys only");
     }
 }
@@ -137,8 +147,8 @@ pub async fn shown_events(
     principal: &Principal,
     events: &[Recorded],
 ) -> Result<Vec<CloudEvent>, Error> {
-    let users = events.iter().filter_map(|event| event.person()).map(|(user, _)| user);
-    let opened = app.persons().unlock(app.database(), users).await?;
+    let subjects = events.iter().filter_map(Recorded::subject);
+    let opened = app.persons().unlock(app.database(), subjects).await?;
     Ok(events.iter().map(|event| CloudEvent::new(principal, event, &opened)).collect())
 }
 

@@ -2,15 +2,16 @@
 
 use axum::extract::State;
 use commands::Command;
-use commands::resource::OrganizationResource;
+use commands::resource::{OrganizationResource, SealedOrganizationResource};
 use commands::usecase::organizations::{Because, CreateOrganization, EditOrganization};
+use domain::OrganizationId;
 use domain::lifecycle::Transition;
 use domain::organization::Kind;
 use domain::permission::Permission;
 use projections::finder;
 use projections::views::OrganizationView;
 
-use super::call::{Answer, Call, Reader, resource};
+use super::call::{Answer, Call, Reader, resource, respond};
 use super::list::{ListParameters, ListResource, page};
 use super::{Parameters, Path};
 use crate::app::App;
@@ -26,7 +27,33 @@ async fn list(
     let mut query = parameters.take()?.query()?;
     query.kind = Some(kind.name().to_owned());
     let found = finder::list::<OrganizationView>(app.database(), &reader.0.scope(), &query).await?;
-    Ok(page(&found, |view| OrganizationResource::from(view)))
+    let named = found.items.iter().filter(|(_, view)| view.details.contact.is_sealed());
+    let opened = app.persons().unlock(app.database(), named.map(|(_, view)| view.id)).await?;
+    Ok(page(&found, |view| {
+        let contact = opened.contact(view.id, &view.details.contact);
+        SealedOrganizationResource::from(view).show(contact)
+    }))
+}
+
+/// An organisation as it is shown.
+async fn show(
+    app: &App,
+    organization: SealedOrganizationResource,
+) -> Result<OrganizationResource, Problem> {
+    let id = OrganizationId(organization.organization.id);
+    let named = Some(id).filter(|_| organization.sealed_contact.is_sealed());
+    let opened = app.persons().unlock(app.database(), named).await?;
+    let contact = opened.contact(id, &organization.sealed_contact);
+    Ok(organization.show(contact))
+}
+
+/// Has a command about an organisation carried out, and answers with it as it is shown. Answers are kept
+/// sealed: one that is given again after the contact was erased does not bring him back.
+async fn command(app: &App, call: Call, command: Command) -> Answer {
+    let committed = call.commit(app, command).await?;
+    let kept = serde_json::from_str(committed.reply.body.get()).map_err(|_| Problem::internal())?;
+    let shown = serde_json::to_string(&show(app, kept).await?);
+    Ok(respond(committed, shown.expect("resources have text keys only")))
 }
 
 /// The organisation of this id, of this kind if one is given.
@@ -35,12 +62,12 @@ async fn get(app: &App, reader: &Reader, id: &str, kind: Option<Kind>) -> Answer
     let view = view.filter(|view| kind.is_none_or(|kind| view.kind == kind));
     let view = view.ok_or_else(Problem::not_found)?;
     reader.0.permit(Permission::ViewOrganizations, &view.path).await?;
-    Ok(resource(&OrganizationResource::from(view.as_ref()), view.version))
+    Ok(resource(&show(app, view.as_ref().into()).await?, view.version))
 }
 
 async fn step(app: App, id: String, kind: Kind, step: Transition, call: Call) -> Answer {
     let body = call.input()?;
-    call.command(&app, Command::TransitionOrganization { id, kind, step, body }).await
+    command(&app, call, Command::TransitionOrganization { id, kind, step, body }).await
 }
 
 /// Shows any organisation.
@@ -70,7 +97,7 @@ pub async fn list_resellers(
     request_body = CreateOrganization, responses((status = 201, body = OrganizationResource)))]
 pub async fn create_reseller(State(app): State<App>, call: Call) -> Answer {
     let body = call.input()?;
-    call.command(&app, Command::CreateOrganization { kind: Kind::Reseller, body }).await
+    command(&app, call, Command::CreateOrganization { kind: Kind::Reseller, body }).await
 }
 
 /// Shows a reseller.
@@ -90,7 +117,8 @@ pub async fn get_reseller(
     responses((status = 200, body = OrganizationResource)))]
 pub async fn edit_reseller(State(app): State<App>, Path(id): Path<String>, call: Call) -> Answer {
     let (body, if_match) = (call.input::<EditOrganization>()?, call.if_match);
-    call.command(&app, Command::EditOrganization { id, kind: Kind::Reseller, body, if_match }).await
+    command(&app, call, Command::EditOrganization { id, kind: Kind::Reseller, body, if_match })
+        .await
 }
 
 /// Blocks sign-in, tokens and changes at a reseller and below.
@@ -139,6 +167,19 @@ pub async fn restore_reseller(
     step(app, id, Kind::Reseller, Transition::Restore, call).await
 }
 
+/// Forgets whom a reseller named as its contact, now or before, for good: nobody can read it any more.
+#[utoipa::path(post, path = "/api/v2/resellers/{id}/erase-contact", tag = "Organisations",
+    params(("id" = String, Path)), request_body = Because,
+    responses((status = 200, body = OrganizationResource)))]
+pub async fn erase_reseller_contact(
+    State(app): State<App>,
+    Path(id): Path<String>,
+    call: Call,
+) -> Answer {
+    let body = call.input()?;
+    command(&app, call, Command::EraseContact { id, kind: Kind::Reseller, body }).await
+}
+
 /// Deletes a reseller that is deprovisioned, and its users: lists leave it out, and it can be restored.
 #[utoipa::path(delete, path = "/api/v2/resellers/{id}", tag = "Organisations",
     params(("id" = String, Path)), responses((status = 200, body = OrganizationResource)))]
@@ -162,7 +203,7 @@ pub async fn list_customers(
     request_body = CreateOrganization, responses((status = 201, body = OrganizationResource)))]
 pub async fn create_customer(State(app): State<App>, call: Call) -> Answer {
     let body = call.input()?;
-    call.command(&app, Command::CreateOrganization { kind: Kind::Customer, body }).await
+    command(&app, call, Command::CreateOrganization { kind: Kind::Customer, body }).await
 }
 
 /// Shows a customer.
@@ -182,7 +223,8 @@ pub async fn get_customer(
     responses((status = 200, body = OrganizationResource)))]
 pub async fn edit_customer(State(app): State<App>, Path(id): Path<String>, call: Call) -> Answer {
     let (body, if_match) = (call.input::<EditOrganization>()?, call.if_match);
-    call.command(&app, Command::EditOrganization { id, kind: Kind::Customer, body, if_match }).await
+    command(&app, call, Command::EditOrganization { id, kind: Kind::Customer, body, if_match })
+        .await
 }
 
 /// Blocks sign-in, tokens and changes at a customer and below.
@@ -229,6 +271,19 @@ pub async fn restore_customer(
     call: Call,
 ) -> Answer {
     step(app, id, Kind::Customer, Transition::Restore, call).await
+}
+
+/// Forgets whom a customer named as its contact, now or before, for good: nobody can read it any more.
+#[utoipa::path(post, path = "/api/v2/customers/{id}/erase-contact", tag = "Organisations",
+    params(("id" = String, Path)), request_body = Because,
+    responses((status = 200, body = OrganizationResource)))]
+pub async fn erase_customer_contact(
+    State(app): State<App>,
+    Path(id): Path<String>,
+    call: Call,
+) -> Answer {
+    let body = call.input()?;
+    command(&app, call, Command::EraseContact { id, kind: Kind::Customer, body }).await
 }
 
 /// Deletes a customer that is deprovisioned, and its users: lists leave it out, and it can be restored.

@@ -453,9 +453,9 @@ async fn look_at_persons(report: &mut Report, database: &Database) -> Result<()>
     }
     let sql = "select (select count(*) from view_user where kind in ('sealed', 'deleted sealed')), \
                (select count(*) from view_user where kind in ('sealed', 'deleted sealed') and not exists \
-               (select 1 from person_key where person_key.user_id = view_user.key)), \
+               (select 1 from person_key where person_key.subject_id = view_user.key)), \
                (select count(*) from person_key where exists (select 1 from view_user \
-               where view_user.key = person_key.user_id \
+               where view_user.key = person_key.subject_id \
                and view_user.kind in ('erased', 'deleted erased')))";
     let row = &database.fetch(sql, &[]).await?[0];
     let (sealed, lost, left) = (row.unsigned(0)?, row.unsigned(1)?, row.unsigned(2)?);

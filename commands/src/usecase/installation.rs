@@ -3,8 +3,9 @@
 use domain::billing::BillingSettings;
 use domain::billing_calendar::{BillingCalendar, BillingCalendarCommand};
 use domain::custom_fields::CustomFields;
-use domain::organization::{Contact, Details, Kind, Organization, OrganizationCommand, Purpose};
+use domain::organization::{Details, Kind, Organization, OrganizationCommand, Purpose};
 use domain::role::DefaultRole;
+use domain::seal::Sealed;
 use domain::text::Code;
 use domain::user::{Person, Proof, User, UserCommand};
 use domain::{OrganizationId, Refusal, TenantPath, UserId};
@@ -40,7 +41,7 @@ pub(crate) fn install(unit: &mut Unit<'_>, install: Install) -> Result<Reply, St
     let details = Details {
         billing_identifier: None,
         code: Code::proposed(&install.name, None),
-        contact: Contact::default(),
+        contact: Sealed::default(),
         custom_fields: CustomFields::default(),
         name: install.name,
         purpose: Purpose::Standard,

@@ -1,6 +1,7 @@
 //! Resellers and customers.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use domain::custom_fields::CustomFields;
 use domain::lifecycle::Status;
@@ -15,10 +16,10 @@ use serde::Deserialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::ensure_seen;
+use super::{ensure_seen, take_reason};
 use crate::body::present;
 use crate::error::Stop;
-use crate::resource::OrganizationResource;
+use crate::resource::{OrganizationResource, SealedOrganizationResource};
 use crate::unit::Unit;
 use crate::{Input, Reply};
 
@@ -99,8 +100,8 @@ pub enum PurposeText {
     Demo,
 }
 
-/// How to reach an organisation.
-#[derive(Clone, Debug, Default, Deserialize, ToSchema)]
+/// How to reach an organisation, by somebody there: sealed before it is stored, and never printed.
+#[derive(Clone, Default, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ContactText {
     /// Whom to ask for.
@@ -126,6 +127,12 @@ impl From<PurposeText> for Purpose {
             PurposeText::Test => Self::Test,
             PurposeText::Demo => Self::Demo,
         }
+    }
+}
+
+impl fmt::Debug for ContactText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ContactText(***)")
     }
 }
 
@@ -200,9 +207,9 @@ pub(crate) fn create(
     ensure_active(unit, &above)?;
     let (Some(name), Some(code)) = (name, code) else { unreachable!("checked above") };
     let purpose = body.purpose.map_or(Purpose::Standard, Purpose::from);
-    let details = Details { billing_identifier, code, contact, custom_fields, name, purpose };
-
     let id = OrganizationId(unit.id());
+    let contact = unit.seal_contact(id, contact, true);
+    let details = Details { billing_identifier, code, contact, custom_fields, name, purpose };
     unit.begin::<Organization>(id);
     ensure_names_are_free(unit, id, &details)?;
     let path = parent_path.child(number);
@@ -216,7 +223,8 @@ pub(crate) fn create(
     };
     unit.execute::<Organization>(id, &path, command)?;
     let resource = resource(unit, id)?;
-    Ok(Reply::created(location(&resource), &resource, resource.version))
+    let version = resource.organization.version;
+    Ok(Reply::created(location(&resource.organization), &resource, version))
 }
 
 pub(crate) fn edit(
@@ -250,13 +258,35 @@ pub(crate) fn edit(
     if let Some(purpose) = body.purpose {
         details.purpose = purpose.into();
     }
-    if let Some(contact) = &body.contact {
-        details.contact = contact.parse(&mut faults);
-    }
+    let contact = body.contact.as_ref().map(|contact| contact.parse(&mut faults));
     change_fields(&mut details.custom_fields, body.custom_fields.as_ref(), &mut faults);
     faults.check()?;
     ensure_names_are_free(unit, id, &details)?;
+    if let Some(contact) = contact
+        // Sealed once more, the same contact would look like another one.
+        && contact != unit.open(id, &details.contact)?
+    {
+        details.contact = unit.seal_contact(id, contact, false);
+    }
     unit.execute::<Organization>(id, &path, OrganizationCommand::Edit(details))?;
+    done(unit, id)
+}
+
+/// Forgets whom an organisation named as its contact, now or ever: what is stored of him can be read no more.
+pub(crate) fn erase_contact(
+    unit: &mut Unit<'_>,
+    id: &str,
+    kind: Kind,
+    body: Input<Because>,
+) -> Result<Reply, Stop> {
+    let (id, path) = find(unit, id, kind)?;
+    unit.permit(manage(kind), &path)?;
+    let reason = take_reason(unit, body)?;
+    unit.because(None, reason);
+    unit.execute::<Organization>(id, &path, OrganizationCommand::EraseContact)?;
+    if unit.has_decided() {
+        unit.take_key_away(id);
+    }
     done(unit, id)
 }
 
@@ -345,14 +375,14 @@ fn free_code(unit: &mut Unit<'_>, name: &str, number: u32) -> Result<Code, Stop>
         .into())
 }
 
-fn resource(unit: &mut Unit<'_>, id: OrganizationId) -> Result<OrganizationResource, Stop> {
+fn resource(unit: &mut Unit<'_>, id: OrganizationId) -> Result<SealedOrganizationResource, Stop> {
     let view = unit.view::<OrganizationView>(&id.to_string());
-    Ok(OrganizationResource::from(view.ok_or_else(Refusal::not_found)?.as_ref()))
+    Ok(view.ok_or_else(Refusal::not_found)?.as_ref().into())
 }
 
 pub(crate) fn done(unit: &mut Unit<'_>, id: OrganizationId) -> Result<Reply, Stop> {
     let resource = resource(unit, id)?;
-    Ok(Reply::done(&resource, resource.version))
+    Ok(Reply::done(&resource, resource.organization.version))
 }
 
 fn location(resource: &OrganizationResource) -> String {

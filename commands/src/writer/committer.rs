@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use domain::event::{Recorded, StoredForm};
-use domain::{Bug, UserId, planted};
+use domain::{Bug, SubjectId, planted};
 use eventstore::{
     Connection, Database, EVENT_LAYOUT, Error, GONE_PERSON_KEY_LAYOUT, Hash, Head,
     PERSON_KEY_LAYOUT, PERSON_KEYS, REPLY_LAYOUT, ROW_EVENTS_MAX, Rows, SHAPE_LAYOUT, Value,
@@ -29,38 +29,38 @@ pub(crate) struct Batch {
 /// Persons' keys that a batch makes, and those that it takes away.
 #[derive(Default)]
 struct PersonKeys {
-    made: BTreeMap<UserId, SealedKey>,
-    gone: BTreeSet<UserId>,
+    made: BTreeMap<SubjectId, SealedKey>,
+    gone: BTreeSet<SubjectId>,
 }
 
 impl PersonKeys {
-    fn put(&mut self, user: UserId, key: Option<SealedKey>) {
+    fn put(&mut self, subject: SubjectId, key: Option<SealedKey>) {
         match key {
             Some(key) => {
-                self.made.insert(user, key);
+                self.made.insert(subject, key);
             }
             // One that was made in the same batch is never written.
-            None if self.made.remove(&user).is_some() => {}
+            None if self.made.remove(&subject).is_some() => {}
             None => {
-                self.gone.insert(user);
+                self.gone.insert(subject);
             }
         }
     }
 
     fn extend(&mut self, newer: Self) {
-        let made = newer.made.into_iter().map(|(user, key)| (user, Some(key)));
-        let gone = newer.gone.into_iter().map(|user| (user, None));
-        made.chain(gone).for_each(|(user, key)| self.put(user, key));
+        let made = newer.made.into_iter().map(|(subject, key)| (subject, Some(key)));
+        let gone = newer.gone.into_iter().map(|subject| (subject, None));
+        made.chain(gone).for_each(|(subject, key)| self.put(subject, key));
     }
 
     fn rows(&self) -> [Rows; 2] {
         let mut made = Rows::new(PERSON_KEYS, &PERSON_KEY_LAYOUT);
-        for (user, key) in &self.made {
-            made.push([Value::Text(user.to_string()), Value::Bytes(key.to_vec())]);
+        for (subject, key) in &self.made {
+            made.push([Value::Text(subject.to_string()), Value::Bytes(key.to_vec())]);
         }
         let mut gone = Rows::new(PERSON_KEYS, &GONE_PERSON_KEY_LAYOUT);
-        for user in self.gone.iter().filter(|_| !planted(Bug::ErasedKeyStays)) {
-            gone.push([Value::Text(user.to_string())]);
+        for subject in self.gone.iter().filter(|_| !planted(Bug::ErasedKeyStays)) {
+            gone.push([Value::Text(subject.to_string())]);
         }
         [made, gone]
     }
@@ -69,8 +69,8 @@ impl PersonKeys {
 impl Batch {
     /// Adds what one command decided on top of it.
     pub(crate) fn take_in(&mut self, command: Decided, kept: Option<(String, Hash, Vec<u8>)>) {
-        for (user, key) in &command.layer.keys {
-            self.keys.put(*user, key.clone());
+        for (subject, key) in &command.layer.keys {
+            self.keys.put(*subject, key.clone());
         }
         self.layer.absorb(command.layer);
         self.events.extend(command.events);

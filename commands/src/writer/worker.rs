@@ -7,7 +7,7 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use domain::seal::Vault;
 use domain::subscription::Subscription;
-use domain::{Bug, TenantPath, UserId, planted};
+use domain::{Bug, SubjectId, TenantPath, planted};
 use eventstore::{Connection, Database, Engine, Error as StoreError, Head, Log, Value, failpoint};
 use projections::{Views, Wants, finder};
 use tokio::sync::{mpsc, watch};
@@ -511,14 +511,14 @@ impl Worker {
                 layer.replies.insert(row.text(0)?.to_owned(), Some(kept));
             }
         }
-        if let Some(users) = wants.0.get(PERSON_KEYS) {
+        if let Some(subjects) = wants.0.get(PERSON_KEYS) {
             let sql = format!(
-                "select user_id, sealed from {PERSON_KEYS} where {}",
-                self.database.engine().any_of("user_id", 1)
+                "select subject_id, sealed from {PERSON_KEYS} where {}",
+                self.database.engine().any_of("subject_id", 1)
             );
-            let users: Vec<_> = users.iter().cloned().collect();
-            let rows = connection.fetch(&sql, &[Value::Texts(users.clone())]).await?;
-            let ids = users.iter().filter_map(|user| user.parse::<UserId>().ok());
+            let subjects: Vec<_> = subjects.iter().cloned().collect();
+            let rows = connection.fetch(&sql, &[Value::Texts(subjects.clone())]).await?;
+            let ids = subjects.iter().filter_map(|subject| subject.parse::<SubjectId>().ok());
             layer.keys.extend(ids.map(|id| (id, None)));
             for row in rows {
                 if let Ok(id) = row.text(0)?.parse() {

@@ -7,6 +7,7 @@ use domain::event::{Event, Recorded};
 use domain::lifecycle::Status;
 use domain::organization::{Details, Kind, OrganizationEvent};
 use domain::role::RoleEvent;
+use domain::seal::Sealed;
 use domain::user::UserEvent;
 use domain::{OrganizationId, RoleId, TenantPath};
 use serde::{Deserialize, Serialize};
@@ -119,8 +120,12 @@ impl View for OrganizationView {
                 view.version = event.version;
                 view.status = happened.status(view.status);
                 view.deleted_at = deleted_at(view.status, view.deleted_at, event);
-                if let OrganizationEvent::Edited { details } = happened {
-                    view.details = details.clone();
+                match happened {
+                    OrganizationEvent::Edited { details } => view.details = details.clone(),
+                    OrganizationEvent::ContactErased {} => {
+                        view.details.contact = Sealed::default();
+                    }
+                    _ => {}
                 }
             }
             Event::User(UserEvent::Created { .. }) => view.users_added += 1,

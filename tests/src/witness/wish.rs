@@ -171,12 +171,13 @@ impl Effect {
         let reason = event.reason.as_deref();
         let person = event.person().and_then(|(user, sealed)| opened.past(user, sealed));
         let person = person.as_ref();
+        let contact = event.contact().and_then(|(id, sealed)| opened.past(id, sealed));
         let (key, mark) = match &event.event {
             Event::Organization(OrganizationEvent::Created { details, .. }) => {
                 (Some(details.name.as_str()), None)
             }
-            Event::Organization(OrganizationEvent::Edited { details }) => {
-                (details.contact.name.as_deref(), None)
+            Event::Organization(OrganizationEvent::Edited { .. }) => {
+                (contact.as_ref().and_then(|contact| contact.name.as_deref()), None)
             }
             Event::User(UserEvent::Created { .. }) => {
                 (person.map(|person| person.first_name.as_str()), None)

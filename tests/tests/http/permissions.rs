@@ -111,6 +111,12 @@ const ROUTES: &[Row] = &[
         [400, 400, 403, 403, 403],
     ),
     row(
+        "POST /api/v2/customers/{id}/erase-contact",
+        About::Customer,
+        "customers.manage",
+        [400, 400, 403, 403, 403],
+    ),
+    row(
         "GET /api/v2/customers/{id}/subscriptions",
         About::Customer,
         "subscriptions.view",
@@ -271,6 +277,12 @@ const ROUTES: &[Row] = &[
     ),
     row(
         "POST /api/v2/resellers/{id}/restore",
+        About::Reseller,
+        "resellers.manage",
+        [400, 400, 404, 404, 404],
+    ),
+    row(
+        "POST /api/v2/resellers/{id}/erase-contact",
         About::Reseller,
         "resellers.manage",
         [400, 400, 404, 404, 404],

@@ -160,6 +160,11 @@ async fn folder(database: &Database) -> Result<PathBuf> {
 
 /// She is nowhere on the disk; what may be there in clear is found.
 async fn is_nowhere(app: &TestApp, she: &Somebody) -> Result<()> {
+    are_nowhere(app, &she.mark, &she.traces()).await
+}
+
+/// These traces are nowhere on the disk; the name of the employer, who is called after the mark, is found.
+async fn are_nowhere(app: &TestApp, mark: &str, traces: &[String]) -> Result<()> {
     if app.database.engine() == Engine::Postgres {
         // What is only in memory so far would not be found.
         let mut connection = app.database.writer_connection().await?;
@@ -167,15 +172,15 @@ async fn is_nowhere(app: &TestApp, she: &Somebody) -> Result<()> {
         connection.close().await;
     }
     let folder = folder(&app.database).await?;
-    let control = files_with(&folder, &[format!("quartz{} inc", she.mark)])?;
-    ensure!(!control.is_empty(), "not even her employer is found in {}", folder.display());
-    let found = files_with(&folder, &she.traces())?;
-    ensure!(found.is_empty(), "she stands in clear in {found}");
+    let control = files_with(&folder, &[format!("quartz{mark} inc")])?;
+    ensure!(!control.is_empty(), "not even the employer is found in {}", folder.display());
+    let found = files_with(&folder, traces)?;
+    ensure!(found.is_empty(), "somebody stands in clear in {found}");
     Ok(())
 }
 
 async fn sealed_key(app: &TestApp, she: &Somebody) -> Result<Option<Vec<u8>>> {
-    let sql = "select sealed from person_key where user_id = $1";
+    let sql = "select sealed from person_key where subject_id = $1";
     let rows = app.database.fetch(sql, &[she.id.as_str().into()]).await?;
     rows.first().map(|row| Ok(row.bytes(0)?.to_vec())).transpose()
 }
@@ -289,6 +294,107 @@ async fn a_person_is_never_in_clear_on_disk_and_gone_when_erased() -> Result<()>
             app.database.fetch("vacuum into $1", &[name.into()]).await?;
             is_nowhere(&app, &she).await.context("in a backup made afterwards")?;
         }
+        app.finish().await?;
+    }
+    Ok(())
+}
+
+/// Whom an organisation names as its contact is a person, too.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_contact_is_never_in_clear_on_disk_and_gone_when_erased() -> Result<()> {
+    for engine in BOTH {
+        let app = TestApp::new(engine, NOW).await?;
+        let mark = SystemAmbient.id().simple().to_string();
+        let contact = json!({
+            "name": format!("Quentin Maiden{mark}"), "email": format!("q.{mark}@persons.test"),
+            "phone": format!("+49 {}", &mark[..12]),
+        });
+        let married = json!({ "name": format!("Quentin Ferreira{mark}") });
+        let traces: Vec<_> = ["Maiden", "Ferreira", "q."]
+            .iter()
+            .map(|what| format!("{what}{mark}"))
+            .chain([format!("+49 {}", &mark[..12])])
+            .collect();
+        let name = format!("Quartz{mark} Inc");
+        let founding = json!({ "name": name, "contact": contact });
+        let found = async || {
+            let request = app.request(&app.token, Method::POST, "/api/v2/customers");
+            answer(request.header("idempotency-key", "founding").json(&founding)).await
+        };
+        let made = found().await?.expect(201)?;
+        assert_eq!(made["contact"], contact);
+        let id = made["id"].as_str().context("an id")?.to_owned();
+        let path = format!("/api/v2/customers/{id}");
+        let same = json!({ "contact": contact });
+        let same = app.send(&app.token, Method::PATCH, &path, Some(same)).await?.expect(200)?;
+        assert_eq!(same["version"], made["version"], "the same contact is no change");
+        let edit = json!({ "contact": married });
+        let edited = app.send(&app.token, Method::PATCH, &path, Some(edit)).await?.expect(200)?;
+        assert_eq!(edited["contact"], married);
+
+        let told = async || -> Result<[Value; 5]> {
+            let query = "{ customers { nodes { uuid contact { name email phone } } } }";
+            let events = "{ events(last: 50) { nodes { kind payload } } }";
+            Ok([
+                app.get(&path).await?,
+                app.get("/api/v2/customers").await?,
+                app.get("/api/v2/events?limit=500").await?,
+                app.post("/graphql", json!({ "query": query })).await?,
+                app.post("/graphql", json!({ "query": events })).await?,
+            ])
+        };
+        for told in told().await? {
+            ensure!(told.to_string().contains(&traces[1]), "{engine:?}: {told}");
+        }
+        let feed = app.get("/api/v2/events?limit=500").await?.to_string();
+        ensure!(feed.contains(&traces[0]), "history tells whom it named first: {feed}");
+        are_nowhere(&app, &mark, &traces).await.with_context(|| format!("{engine:?}, before"))?;
+
+        // Naming nobody is no erasure: history still tells.
+        let edit = json!({ "contact": {} });
+        let edited = app.send(&app.token, Method::PATCH, &path, Some(edit)).await?.expect(200)?;
+        assert_eq!(edited["contact"], json!({}));
+        let feed = app.get("/api/v2/events?limit=500").await?.to_string();
+        ensure!(feed.contains(&traces[0]) && feed.contains(&traces[1]), "{feed}");
+
+        let (url, stop, served) = app.another().await?;
+        let other = reqwest::Client::new();
+        let history = async || -> Result<String> {
+            let request = other.get(format!("{url}/api/v2/events?limit=500"));
+            Ok(answer(request.bearer_auth(&app.token)).await?.expect(200)?.to_string())
+        };
+        ensure!(history().await?.contains(&traces[0]), "the other process knows the key");
+        let erase = format!("{path}/erase-contact");
+        let because = json!({ "reason": "he asked" });
+        let erased = app.post(&erase, because.clone()).await?;
+        assert_eq!(erased["contact"], json!({}));
+        assert_eq!(app.post(&erase, because).await?, erased, "once more changes nothing");
+        for told in told().await? {
+            let told = told.to_string().to_lowercase();
+            for trace in &traces {
+                ensure!(!told.contains(&trace.to_lowercase()), "{engine:?}: {told}");
+            }
+        }
+        let again = found().await?;
+        assert_eq!(again.headers["idempotent-replay"], "true");
+        assert_eq!(again.expect(201)?["contact"], json!({}));
+        are_nowhere(&app, &mark, &traces)
+            .await
+            .with_context(|| format!("{engine:?}, afterwards"))?;
+        let deadline = tokio::time::Instant::now() + Duration::from_secs(1);
+        while history().await?.contains(&traces[0]) {
+            if tokio::time::Instant::now() > deadline {
+                bail!("{engine:?}: the other process still opens the contact after a second");
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        let _ = stop.send(());
+        served.await??;
+
+        // Somebody else can be named.
+        let edit = json!({ "contact": { "name": "Uli Other" } });
+        let edited = app.send(&app.token, Method::PATCH, &path, Some(edit)).await?.expect(200)?;
+        assert_eq!(edited["contact"]["name"], "Uli Other");
         app.finish().await?;
     }
     Ok(())

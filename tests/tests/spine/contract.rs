@@ -10,8 +10,9 @@ use atrium_tests::history::{History, Step, hush_asked_panics};
 use atrium_tests::laws;
 use atrium_tests::world::{TestAmbient, TestDatabase, vault};
 use commands::{Committed, Error, MemoryWriter, Writer, WriterSettings};
-use domain::UserId;
+use domain::SubjectId;
 use domain::event::{Event, KINDS, Recorded};
+use domain::organization::OrganizationEvent;
 use domain::seal::{Identity, PersonKey, Sealed};
 use domain::subscription::SubscriptionEvent;
 use domain::user::UserEvent;
@@ -22,6 +23,7 @@ use projections::views::{
     SubscriptionView, TABLES, UserView,
 };
 use projections::{Below, View, Views, Wants};
+use serde::de::DeserializeOwned;
 use uuid::Uuid;
 
 use super::setting::at_once;
@@ -50,29 +52,48 @@ struct Trace {
 }
 
 /// The keys that persons are sealed under.
-type PersonKeys = HashMap<UserId, PersonKey>;
+type PersonKeys = HashMap<SubjectId, PersonKey>;
 
-fn open_keys(sealed: impl IntoIterator<Item = (UserId, Vec<u8>)>) -> PersonKeys {
-    let opened = sealed.into_iter().map(|(user, sealed)| {
-        let key = vault().open_key(user, &sealed).expect("this vault has sealed it");
-        (user, key)
+fn open_keys(sealed: impl IntoIterator<Item = (SubjectId, Vec<u8>)>) -> PersonKeys {
+    let opened = sealed.into_iter().map(|(subject, sealed)| {
+        let key = vault().open_key(subject, &sealed).expect("this vault has sealed it");
+        (subject, key)
     });
     opened.collect()
+}
+
+/// A person in clear.
+fn opened<T: Clone + DeserializeOwned>(
+    whose: impl Into<SubjectId>,
+    sealed: &Sealed<T>,
+    keys: &PersonKeys,
+) -> Sealed<T> {
+    let subject = whose.into();
+    match keys.get(&subject) {
+        None => Sealed::Text("erased".to_owned()),
+        Some(key) => {
+            let person = key.unseal(subject, sealed).expect("it was sealed under this key");
+            Sealed::Clear(Box::new(person))
+        }
+    }
 }
 
 /// An event with its person in clear; what is sealed depends on ids, which differ from one way to another. Of
 /// those who were erased nobody can say more than that something is sealed.
 fn with_person_opened(event: &Recorded, keys: &PersonKeys) -> Recorded {
-    let mut opened = event.clone();
-    let Some((user, sealed)) = event.person() else { return opened };
-    let sealed = match keys.get(&user) {
-        None => Sealed::Text("erased".to_owned()),
-        Some(key) => {
-            let person = key.unseal(user, sealed).expect("it was sealed under this key");
-            Sealed::Clear(Box::new(person))
-        }
-    };
-    match &mut opened.event {
+    let mut in_clear = event.clone();
+    if let Some((organization, sealed)) = event.contact() {
+        let Event::Organization(
+            OrganizationEvent::Created { details, .. } | OrganizationEvent::Edited { details },
+        ) = &mut in_clear.event
+        else {
+            panic!("there is no contact in {event:?}");
+        };
+        details.contact = opened(organization, sealed, keys);
+    }
+    let Some((user, sealed)) = event.person() else { return in_clear };
+    let sealed = opened(user, sealed, keys);
+    match &mut in_clear.event {
         Event::User(UserEvent::Created { person, .. } | UserEvent::Edited { person }) => {
             *person = Identity { login: person.login.clone(), sealed };
         }
@@ -82,18 +103,17 @@ fn with_person_opened(event: &Recorded, keys: &PersonKeys) -> Recorded {
         ) => request.user.as_mut().expect("it has a person").person = sealed,
         other => panic!("there is nobody in {other:?}"),
     }
-    opened
+    in_clear
 }
 
 /// Takes what is sealed out of an answer: it is compared where it stands in the log.
 fn without_sealed(answer: &str) -> String {
-    let mut rest = answer;
-    let mut written = String::new();
-    while let Some((before, after)) = rest.split_once("\"sealed\":\"") {
-        written.push_str(before);
-        rest = after.split_once('"').map_or("", |(_, after)| after);
-    }
-    written + rest
+    ["\"sealed\":\"", "\"sealedContact\":\""].iter().fold(answer.to_owned(), |answer, field| {
+        let mut parts = answer.split(field);
+        let mut written = parts.next().unwrap_or_default().to_owned();
+        written.extend(parts.filter_map(|part| part.split_once('"')).map(|(_, after)| after));
+        written
+    })
 }
 
 fn write_answer(answer: &Result<Committed, Error>) -> String {
@@ -177,7 +197,7 @@ async fn on_a_database(seed: u64, way: Way) -> Result<Trace> {
     let events = stored.iter().map(eventstore::Stored::decode).collect::<Result<Vec<_>, _>>()?;
     views_are_folded_from(&database, &events).await?;
     laws::check(&database).await?;
-    let rows = database.fetch("select user_id, sealed from person_key", &[]).await?;
+    let rows = database.fetch("select subject_id, sealed from person_key", &[]).await?;
     let sealed = rows.iter().map(|row| Ok((row.text(0)?.parse()?, row.bytes(1)?.to_vec())));
     let keys = open_keys(sealed.collect::<Result<Vec<_>>>()?);
     let opened = events.iter().map(|event| self::written(&with_person_opened(event, &keys)));

@@ -8,9 +8,9 @@ use domain::billing::{Change, Timeline};
 use domain::custom_fields::CustomFields;
 use domain::event::{Actor, Event, Recorded};
 use domain::lifecycle::Status;
-use domain::organization::{Contact, Details, Kind, OrganizationEvent, Purpose};
+use domain::organization::{Details, Kind, OrganizationEvent, Purpose};
 use domain::role::DefaultRole;
-use domain::seal::{Identity, LoginHash};
+use domain::seal::{Identity, LoginHash, Sealed};
 use domain::service::Level;
 use domain::subscription::{
     Request, RequestCustomer, RequestPlan, RequestService, SubscriptionEvent,
@@ -474,7 +474,7 @@ fn details(name: &str, code: &str) -> Details {
     Details {
         billing_identifier: None,
         code: Code::parse(code).expect("a code"),
-        contact: Contact::default(),
+        contact: Sealed::default(),
         custom_fields: CustomFields::default(),
         name: name.to_owned(),
         purpose: Purpose::Standard,
