@@ -269,7 +269,8 @@ impl Gate {
             Event::Organization(_)
             | Event::Role(RoleEvent::Created { .. })
             | Event::Service(ServiceEvent::Drafted { .. })
-            | Event::BillingCalendar(_) => {}
+            | Event::BillingCalendar(_)
+            | Event::Approval(_) => {}
         }
     }
 

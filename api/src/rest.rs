@@ -1,5 +1,6 @@
 //! The REST API (api.md, section 3): commands, and the same resources for reading.
 
+pub mod approvals;
 pub mod call;
 pub mod events;
 pub mod feed;
@@ -113,6 +114,11 @@ fn routes() -> OpenApiRouter<App> {
         .routes(routes!(subscriptions::change_subscription))
         .routes(routes!(subscriptions::deprovision_subscription))
         .routes(routes!(subscriptions::get_request))
+        .routes(routes!(approvals::approve))
+        .routes(routes!(approvals::reject))
+        .routes(routes!(approvals::withdraw))
+        .routes(routes!(approvals::list_policies))
+        .routes(routes!(approvals::set_policy, approvals::clear_policy))
         .routes(routes!(offers::list_offers))
         .routes(routes!(offers::offer_service, offers::withdraw_offer))
         .routes(routes!(overrides::list_overrides))

@@ -10,6 +10,7 @@ use chrono::{DateTime, Utc};
 use eventstore::{Database, Error as StoreError};
 use projections::View;
 use projections::finder::{self, DueBehind};
+use projections::views::ApprovalView;
 use tokio::sync::watch;
 
 use crate::{Caller, Command, Committed, Error, Idempotency, Submission, Writer};
@@ -22,7 +23,14 @@ const BATCH_MAX: usize = 100;
 const BATCHES_MAX: usize = 100;
 
 /// Everything that falls due.
-pub const SORTS: &[Sort] = &[];
+pub const SORTS: &[Sort] = &[Sort {
+    name: "approval",
+    find: |database, question| {
+        Box::pin(of_view::<ApprovalView>(database, ApprovalView::WAITING, question, |view| {
+            Command::ApprovalDue { id: view.id }
+        }))
+    },
+}];
 
 /// One sort of things that fall due.
 #[derive(Clone, Copy)]

@@ -11,6 +11,8 @@ pub enum Outcome {
     Done,
     /// Something new is there.
     Created,
+    /// It was taken, and is done later, if at all.
+    Accepted,
     /// Done, and there is nothing to say.
     Nothing,
 }
@@ -49,6 +51,13 @@ impl Reply {
             version: Some(version),
             body: json(resource),
         }
+    }
+
+    /// It was taken, and is done later, if at all.
+    #[must_use]
+    pub fn accepted(location: String, resource: &impl Serialize, version: u64) -> Self {
+        let (location, version) = (Some(location), Some(version));
+        Self { outcome: Outcome::Accepted, location, version, body: json(resource) }
     }
 
     /// Done, and there is nothing to say.

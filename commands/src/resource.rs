@@ -1,5 +1,7 @@
 //! Resources as the REST API shows them: what commands answer, and what `GET` gives.
 
+mod approval;
+
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
@@ -22,6 +24,11 @@ use projections::views::{
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
+
+pub use approval::{
+    ApprovalFailureResource, ApprovalPolicyResource, ApprovalResource, ApprovalStepResource,
+    ApprovedResource,
+};
 
 use crate::usecase::definition::DefinitionDocument;
 

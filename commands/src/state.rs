@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use domain::Decider;
+use domain::approval::Approval;
 use domain::billing_calendar::BillingCalendar;
 use domain::event::{Event, Recorded};
 use domain::organization::Organization;
@@ -97,6 +98,7 @@ macro_rules! deciders {
 }
 
 deciders! {
+    approvals: Approval,
     billing_calendars: BillingCalendar,
     organizations: Organization,
     permissions: CustomPermission,

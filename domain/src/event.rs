@@ -8,6 +8,7 @@ use serde::de::value::{MapAccessDeserializer, MapDeserializer};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use crate::approval::ApprovalEvent;
 use crate::billing_calendar::BillingCalendarEvent;
 use crate::organization::{Contact, OrganizationEvent};
 use crate::permission::PermissionEvent;
@@ -36,6 +37,8 @@ pub enum Event {
     Role(RoleEvent),
     /// About a permission of the installation's own.
     CustomPermission(PermissionEvent),
+    /// About a wish that has to be approved first.
+    Approval(ApprovalEvent),
 }
 
 /// A fact's stored name and content, apart from its envelope.
@@ -64,6 +67,7 @@ impl Event {
             Self::BillingCalendar(event) => serde_json::to_string(event),
             Self::Role(event) => serde_json::to_string(event),
             Self::CustomPermission(event) => serde_json::to_string(event),
+            Self::Approval(event) => serde_json::to_string(event),
         }
         .expect("events have text keys only, so they have a JSON form");
         let (kind, payload) = tagged[2..tagged.len() - 1]
@@ -94,6 +98,7 @@ impl Event {
             "billing_calendar" => tagged(kind, payload).map(Self::BillingCalendar),
             "role" => tagged(kind, payload).map(Self::Role),
             "permission" => tagged(kind, payload).map(Self::CustomPermission),
+            "approval" => tagged(kind, payload).map(Self::Approval),
             _ => return Err(Undecodable::Kind(kind.to_owned())),
         }
         .map_err(unfit)
@@ -302,7 +307,8 @@ impl Recorded {
             | Event::Subscription(_)
             | Event::BillingCalendar(_)
             | Event::Role(_)
-            | Event::CustomPermission(_) => None,
+            | Event::CustomPermission(_)
+            | Event::Approval(_) => None,
         }
     }
 
@@ -396,7 +402,17 @@ pub fn readable(kind: &str, schema: u32) -> Result<(), Undecodable> {
 
 /// Every kind of event there is. A test compares it with the golden lines.
 pub const KINDS: &[&str] = &[
+    "approval.approved",
+    "approval.asked",
+    "approval.expired",
+    "approval.failed",
+    "approval.granted",
+    "approval.rejected",
+    "approval.reminded",
+    "approval.withdrawn",
     "billing_calendar.set",
+    "organization.approvals_cleared",
+    "organization.approvals_set",
     "organization.contact_erased",
     "organization.created",
     "organization.deleted",

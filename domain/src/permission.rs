@@ -50,6 +50,8 @@ pub enum Permission {
     ChangeOfUsers,
     /// Deprovision what users hold.
     RemoveFromUsers,
+    /// Say who is asked before services are provisioned, changed and taken away.
+    SetApprovals,
     /// Override plan properties.
     OverrideProperties,
     /// Override prices.
@@ -64,7 +66,7 @@ pub enum Permission {
 
 impl Permission {
     /// Every permission that Atrium itself asks for.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 25] = [
         Self::ViewOrganizations,
         Self::ManageResellers,
         Self::ManageCustomers,
@@ -84,6 +86,7 @@ impl Permission {
         Self::AssignToUsers,
         Self::ChangeOfUsers,
         Self::RemoveFromUsers,
+        Self::SetApprovals,
         Self::OverrideProperties,
         Self::OverridePrices,
         Self::ViewBilling,
@@ -114,6 +117,7 @@ impl Permission {
             Self::AssignToUsers => "subscriptions.assign_to_users",
             Self::ChangeOfUsers => "subscriptions.change_of_users",
             Self::RemoveFromUsers => "subscriptions.remove_from_users",
+            Self::SetApprovals => "approvals.set",
             Self::OverrideProperties => "overrides.set_properties",
             Self::OverridePrices => "overrides.set_prices",
             Self::ViewBilling => "billing.view",
@@ -147,6 +151,9 @@ impl Permission {
             Self::AssignToUsers => "Provision services to users.",
             Self::ChangeOfUsers => "Change what users hold.",
             Self::RemoveFromUsers => "Deprovision what users hold.",
+            Self::SetApprovals => {
+                "Say who is asked before services are provisioned, changed and taken away."
+            }
             Self::OverrideProperties => "Override plan properties.",
             Self::OverridePrices => "Override prices.",
             Self::ViewBilling => "See bills and the ledger.",

@@ -15,8 +15,8 @@ use eventstore::{Database, Engine, Error, ROW_EVENTS_MAX, Row, Source, Stored, V
 use crate::document::{Documents, View};
 use crate::tables;
 use crate::views::{
-    DELETED, NameView, OfferView, OrganizationView, RequestView, SubscriptionView, UserView,
-    login_key,
+    ApprovalView, Asked, DELETED, NameView, OfferView, OrganizationView, RequestView,
+    SubscriptionView, UserView, login_key,
 };
 
 /// Most documents that a list gives at once.
@@ -266,6 +266,17 @@ impl Conditions {
         }
     }
 
+    /// Those who are asked now stand in the owner of what waits for them.
+    fn asks(&mut self, asked: &Asked<'_>) {
+        let mut has = |mark: String| {
+            let parameter = self.bind(mark);
+            format!("replace(owner, ${parameter}, '') <> owner")
+        };
+        let any: Vec<_> = asked.marks().into_iter().map(&mut has).collect();
+        let not = has(asked.not_asked());
+        self.text.push_str(&format!(" and ({}) and not {not}", any.join(" or ")));
+    }
+
     /// Which of the documents it is about, apart from where a page begins.
     fn filter<V: View>(&mut self, database: &Database, query: &Query) {
         self.equal("owner", query.owner.as_ref());
@@ -364,6 +375,59 @@ pub async fn list<V: View>(
         items.reverse();
     }
     Ok(Page { items, more: rows.len() > limit })
+}
+
+/// A page of what waits for somebody's approval, in the order of tenants.
+///
+/// # Errors
+/// What the database says.
+pub async fn waiting_for(
+    database: &Database,
+    scope: &Scope,
+    asked: &Asked<'_>,
+    query: &Query,
+) -> Result<Page<ApprovalView>, Error> {
+    let limit = query.limit.min(LIST_MAX);
+    let mut conditions = Conditions::of::<ApprovalView>(scope);
+    conditions.asks(asked);
+    let kind = Some(ApprovalView::WAITING.to_owned());
+    let query = Query { kind, owner: None, ..query.clone() };
+    let one_more = conditions.page::<ApprovalView>(database, &query, limit);
+    let order = match query.end {
+        End::First => "sort, key",
+        End::Last => "sort desc, key desc",
+    };
+    let sql = format!(
+        "select key, sort, document from {} where {} order by {order} limit ${one_more}",
+        ApprovalView::TABLE,
+        conditions.text
+    );
+    failpoint("projections::finder::waiting_for")?;
+    let rows = database.fetch(&sql, &conditions.values).await?;
+    let mut items = rows.iter().take(limit).map(item).collect::<Result<Vec<_>, _>>()?;
+    if query.end == End::Last {
+        items.reverse();
+    }
+    Ok(Page { items, more: rows.len() > limit })
+}
+
+/// How much waits for somebody's approval.
+///
+/// # Errors
+/// What the database says.
+pub async fn count_waiting_for(
+    database: &Database,
+    scope: &Scope,
+    asked: &Asked<'_>,
+) -> Result<u64, Error> {
+    let mut conditions = Conditions::of::<ApprovalView>(scope);
+    conditions.asks(asked);
+    let kind = Some(ApprovalView::WAITING.to_owned());
+    conditions.filter::<ApprovalView>(database, &Query { kind, ..Query::default() });
+    let sql = format!("select count(*) from {} where {}", ApprovalView::TABLE, conditions.text);
+    failpoint("projections::finder::count_waiting_for")?;
+    let rows = database.fetch(&sql, &conditions.values).await?;
+    Ok(rows[0].unsigned(0)?)
 }
 
 /// How many documents a list has altogether.

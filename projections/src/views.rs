@@ -2,6 +2,9 @@
 
 mod access;
 mod activity;
+mod approval;
+mod approving;
+mod asked;
 mod calendar;
 mod holding;
 mod name;
@@ -24,6 +27,9 @@ use eventstore::{Rows, Source};
 
 pub use access::AccessView;
 pub use activity::ActivityView;
+pub use approval::{ApprovalView, Asked};
+pub use approving::ApprovalPolicyView;
+pub use asked::AskedView;
 pub use calendar::CalendarView;
 pub use holding::HoldingView;
 pub use name::{
@@ -147,6 +153,9 @@ macro_rules! views {
 views! {
     access: AccessView,
     activity: ActivityView,
+    approval_policies: ApprovalPolicyView,
+    approvals: ApprovalView,
+    asked: AskedView,
     calendars: CalendarView,
     holdings: HoldingView,
     names: NameView,

@@ -91,6 +91,10 @@ pub struct History {
     roles: Vec<String>,
     /// To whom which role was to be given.
     given: Vec<(String, String)>,
+    /// What had to be approved.
+    approvals: Vec<String>,
+    /// Whom policies name.
+    approvers: Vec<UserId>,
     /// Who acts as somebody else, and in which session.
     impersonations: Vec<(Caller, TokenId)>,
     remembered: Vec<Submission>,
@@ -117,6 +121,8 @@ impl History {
             credentials: Vec::new(),
             roles: Vec::new(),
             given: Vec::new(),
+            approvals: Vec::new(),
+            approvers: Vec::new(),
             impersonations: Vec::new(),
             remembered: Vec::new(),
             zone: None,
@@ -200,6 +206,7 @@ impl History {
             (["customers", id], _) => self.organizations.push(((*id).to_owned(), Kind::Customer)),
             (["resellers", id], _) => self.organizations.push(((*id).to_owned(), Kind::Reseller)),
             (["subscriptions", id], _) => self.subscriptions.push((*id).to_owned()),
+            (["requests", id], _) => self.approvals.push((*id).to_owned()),
             (["roles", id], _) => self.roles.push((*id).to_owned()),
             _ => {}
         }

@@ -5,6 +5,7 @@ use eventstore::Engine;
 
 mod http {
     mod access;
+    mod approvals;
     mod bills;
     mod contract;
     mod credentials;

@@ -31,7 +31,7 @@ use domain::lifecycle::Transition;
 use domain::organization::Kind;
 use domain::seal::Vault;
 use domain::user::Proof;
-use domain::{TenantPath, TokenId};
+use domain::{TenantPath, TokenId, UserId};
 use eventstore::{Database, Engine, Log, Verified};
 use fail::FailScenario;
 use futures_util::FutureExt as _;
@@ -39,7 +39,7 @@ use projections::Persons;
 use projections::effective;
 use projections::finder::{self, EventQuery, Query, Scope};
 use projections::ledger::{self, Question};
-use projections::views::{OrganizationView, SubscriptionView, UserView};
+use projections::views::{Asked, OrganizationView, SubscriptionView, UserView};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -603,6 +603,9 @@ async fn read(database: &Database, persons: &Persons) -> Result<()> {
             .is_empty()
     );
     ensure!(finder::count_events(database, &scope, &[], 0).await? > 5);
+    let asked = Asked { user: UserId(Uuid::nil()), organization: customer.id, roles: &[] };
+    ensure!(finder::waiting_for(database, &scope, &asked, &query).await?.items.is_empty());
+    ensure!(finder::count_waiting_for(database, &scope, &asked).await? == 0);
     let slots = finder::list::<SubscriptionView>(database, &scope, &query).await?;
     ensure!(slots.items.len() == 2);
     let whose = |(_, slot): &(_, Arc<SubscriptionView>)| effective::Question {

@@ -10,6 +10,7 @@ use projections::finder::{Query as Wanted, Scope};
 use projections::views::{self, Holder, RequestView, SubscriptionView, UserView};
 use uuid::Uuid;
 
+use super::approval::Approval;
 use super::connection::{Slice, ViewConnection, list};
 use super::effective::{EffectiveProperty, Whose, properties};
 use super::id::GlobalId;
@@ -168,6 +169,16 @@ impl Subscription {
             subscription: Some(self.0.id),
         };
         properties(reading(context), whose, as_of, known_at).await
+    }
+
+    /// Whether something waits for approval that was asked for here.
+    async fn approval_pending(&self, context: &Context<'_>) -> Resolved<bool> {
+        Ok(Approval::waiting(reading(context), self.0.id).await?.is_some())
+    }
+
+    /// What waits for approval that was asked for here: who has to answer, who has answered, and until when.
+    async fn approval(&self, context: &Context<'_>) -> Resolved<Option<Approval>> {
+        Approval::waiting(reading(context), self.0.id).await
     }
 
     /// The `ETag` in the REST API.
@@ -372,6 +383,11 @@ impl Request {
     ) -> Resolved<Option<Json<serde_json::Value>>> {
         let built = reading(context).ingredients(&self.0).await?;
         Ok(built.map(|built| Json(built.shown.clone())))
+    }
+
+    /// Who approved it; none where nobody had to.
+    async fn approval(&self, context: &Context<'_>) -> Resolved<Option<Approval>> {
+        Approval::of(reading(context), self.0.id).await
     }
 
     /// Who asked: `user:<id>` or `system`.

@@ -193,6 +193,7 @@ pub fn respond(committed: Committed, shown: String) -> Response {
     let mut response = match reply.outcome {
         Outcome::Done => json_response(StatusCode::OK, shown),
         Outcome::Created => json_response(StatusCode::CREATED, shown),
+        Outcome::Accepted => json_response(StatusCode::ACCEPTED, shown),
         Outcome::Nothing => StatusCode::NO_CONTENT.into_response(),
     };
     let headers = response.headers_mut();

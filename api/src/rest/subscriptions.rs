@@ -2,12 +2,14 @@
 
 use axum::extract::State;
 use commands::Command;
-use commands::resource::{RequestResource, SubscriptionResource};
+use commands::resource::{ApprovalResource, RequestResource, SubscriptionResource};
 use commands::usecase::subscriptions::{ChangeSubscription, Deprovision, Provision};
 use domain::organization::Kind;
 use domain::permission::Permission;
 use projections::finder;
 use projections::views::{OrganizationView, RequestView, SubscriptionView, UserView};
+use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::call::{Answer, Call, CommandParameters, Reader, resource};
 use super::events::shown_request;
@@ -70,6 +72,7 @@ pub async fn list_of_user(
     params(("id" = String, Path), CommandParameters), request_body = Provision,
     responses(
         (status = 201, body = SubscriptionResource, description = "Provisioned"),
+        (status = 202, body = ApprovalResource, description = "Waits for approval"),
         (status = 200, body = SubscriptionResource, description = "It was so already")))]
 pub async fn provision_to_customer(
     State(app): State<App>,
@@ -85,6 +88,7 @@ pub async fn provision_to_customer(
     params(("id" = String, Path), CommandParameters), request_body = Provision,
     responses(
         (status = 201, body = SubscriptionResource, description = "Provisioned"),
+        (status = 202, body = ApprovalResource, description = "Waits for approval"),
         (status = 200, body = SubscriptionResource, description = "It was so already")))]
 pub async fn provision_to_user(
     State(app): State<App>,
@@ -114,7 +118,9 @@ pub async fn get_subscription(
 /// Goes over to another plan or quantity.
 #[utoipa::path(post, path = "/api/v2/subscriptions/{id}/change", tag = "Subscriptions",
     params(("id" = String, Path), CommandParameters), request_body = ChangeSubscription,
-    responses((status = 200, body = SubscriptionResource)))]
+    responses(
+        (status = 200, body = SubscriptionResource),
+        (status = 202, body = ApprovalResource, description = "Waits for approval")))]
 pub async fn change_subscription(
     State(app): State<App>,
     Path(id): Path<String>,
@@ -127,7 +133,9 @@ pub async fn change_subscription(
 /// Takes a service away.
 #[utoipa::path(post, path = "/api/v2/subscriptions/{id}/deprovision", tag = "Subscriptions",
     params(("id" = String, Path), CommandParameters), request_body = Deprovision,
-    responses((status = 200, body = SubscriptionResource)))]
+    responses(
+        (status = 200, body = SubscriptionResource),
+        (status = 202, body = ApprovalResource, description = "Waits for approval")))]
 pub async fn deprovision_subscription(
     State(app): State<App>,
     Path(id): Path<String>,
@@ -137,12 +145,23 @@ pub async fn deprovision_subscription(
     call.command(&app, Command::Deprovision { id, body }).await
 }
 
-/// Shows a request and how far it is.
+/// A request, or something that has to be approved before it becomes one: that has an `approvalStatus`.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(untagged)]
+pub enum RequestOrApproval {
+    /// A request.
+    Request(RequestResource),
+    /// What was asked for, and waits for approval or waited in vain.
+    Approval(Box<ApprovalResource>),
+}
+
+/// Shows a request and how far it is; or what has to be approved before it becomes a request, with who has to
+/// answer, who has answered, and until when.
 #[utoipa::path(get, path = "/api/v2/requests/{id}", tag = "Subscriptions",
-    params(("id" = String, Path)), responses((status = 200, body = RequestResource)))]
+    params(("id" = String, Path)), responses((status = 200, body = RequestOrApproval)))]
 pub async fn get_request(State(app): State<App>, reader: Reader, Path(id): Path<String>) -> Answer {
     let found = finder::find::<RequestView>(app.database(), &reader.0.scope(), &id).await?;
-    let view = found.ok_or_else(Problem::not_found)?;
+    let Some(view) = found else { return super::approvals::shown(&app, &reader.0, &id).await };
     reader.0.permit(Permission::ViewSubscriptions, &view.path).await?;
     let mut ingredients = finder::ingredients(app.database(), [view.as_ref()]).await?;
     let ingredients = match ingredients.remove(&view.id) {
@@ -156,5 +175,6 @@ pub async fn get_request(State(app): State<App>, reader: Reader, Path(id): Path<
             Some(shown_request(&request, &opened))
         }
     };
-    Ok(resource(&RequestResource::new(&view, ingredients), 1))
+    let request = RequestResource::new(&view, ingredients);
+    Ok(resource(&RequestOrApproval::Request(request), 1))
 }

@@ -80,7 +80,8 @@ impl View for NameView {
             | Event::Subscription(_)
             | Event::BillingCalendar(_)
             | Event::Role(RoleEvent::Deleted { .. })
-            | Event::CustomPermission(_) => vec![],
+            | Event::CustomPermission(_)
+            | Event::Approval(_) => vec![],
         }
     }
 

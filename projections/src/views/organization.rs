@@ -60,7 +60,9 @@ impl View for OrganizationView {
             Event::Organization(
                 OrganizationEvent::Overridden(_)
                 | OrganizationEvent::Offered(_)
-                | OrganizationEvent::OfferWithdrawn(_),
+                | OrganizationEvent::OfferWithdrawn(_)
+                | OrganizationEvent::ApprovalsSet { .. }
+                | OrganizationEvent::ApprovalsCleared { .. },
             ) => vec![],
             Event::Organization(_) => match event.stream.split_once('-') {
                 Some((_, id)) => vec![Touch::own(id, event)],
@@ -77,7 +79,8 @@ impl View for OrganizationView {
             | Event::Subscription(_)
             | Event::BillingCalendar(_)
             | Event::Role(_)
-            | Event::CustomPermission(_) => vec![],
+            | Event::CustomPermission(_)
+            | Event::Approval(_) => vec![],
         }
     }
 
@@ -138,7 +141,8 @@ impl View for OrganizationView {
             | Event::Subscription(_)
             | Event::BillingCalendar(_)
             | Event::Role(_)
-            | Event::CustomPermission(_) => {}
+            | Event::CustomPermission(_)
+            | Event::Approval(_) => {}
         }
         Some(view)
     }

@@ -29,6 +29,15 @@ use Says::{Forbidden, Hidden, NotFound, Shown};
 const OPEN: &[(&str, &str)] = &[
     ("Activity", "day counts total firstPosition lastPosition"),
     ("ActivityCount", "category count"),
+    (
+        "Approval",
+        "uuid status verb subscriptionUuid serviceKey planKey quantity instance properties effectiveAt \
+         reason requestedByUuid requestedAt steps step expiresAt reminders nextReminderAt \
+         rejectedByUuid decidedAt failure version",
+    ),
+    ("ApprovalAnswer", "at userUuid"),
+    ("ApprovalFailure", "code detail"),
+    ("ApprovalStep", "needed role userUuids answers"),
     ("BillingPeriod", "id endDate startDate state totals entryCount quarantinedCount quarantined"),
     ("Contact", "email name phone"),
     ("CustomField", "name value"),
@@ -97,7 +106,10 @@ const OPEN: &[(&str, &str)] = &[
     ),
     ("ServicePermission", "key name"),
     ("ServiceRole", "key name permissions includes"),
-    ("Subscription", "id uuid status planKey quantity instance serviceKey since scheduled version"),
+    (
+        "Subscription",
+        "id uuid status planKey quantity instance serviceKey since scheduled approvalPending version",
+    ),
     (
         "SummaryRow",
         "customerNumber customerName productSku summaryGrouping billable lastMonthCount difference \
@@ -127,6 +139,8 @@ const fn row(field: &'static str, query: &'static str, at: &'static str, says: [
 
 /// For every administrator; nobody else.
 const ADMINISTRATORS: [Says; 5] = [Shown, Shown, Shown, Forbidden, Forbidden];
+/// There is none, for those who see what has none.
+const NONE: [Says; 5] = [Hidden, Hidden, Hidden, Forbidden, Forbidden];
 /// What lies above a customer is out of its sight.
 const ABOVE: [Says; 5] = [Shown, Shown, Hidden, Forbidden, Forbidden];
 
@@ -158,6 +172,45 @@ const GUARDED: &[Row] = &[
     row("Query.services", "services { totalCount }", "/services", ADMINISTRATORS),
     row("Query.subscriptions", "subscriptions { totalCount }", "/subscriptions", ADMINISTRATORS),
     row("Query.requests", "requests { totalCount }", "/requests", ADMINISTRATORS),
+    row("Query.approval", "approval(id: $approval) { uuid }", "/approval", ADMINISTRATORS),
+    row(
+        "Query.pendingApprovals",
+        "pendingApprovals { totalCount }",
+        "/pendingApprovals",
+        [Shown; 5],
+    ),
+    row(
+        "Approval.customer",
+        "approval(id: $approval) { customer { id } }",
+        "/approval/customer",
+        ADMINISTRATORS,
+    ),
+    row(
+        "Approval.user",
+        "approval(id: $approval) { user { id } }",
+        "/approval/user",
+        // It is for the customer.
+        NONE,
+    ),
+    row(
+        "Approval.requestedBy",
+        "approval(id: $approval) { requestedBy { id } }",
+        "/approval/requestedBy",
+        [Shown, Hidden, Hidden, Forbidden, Forbidden],
+    ),
+    row(
+        "ApprovalStep.users",
+        "approval(id: $approval) { steps { users { id } } }",
+        "/approval/steps/*/users",
+        ADMINISTRATORS,
+    ),
+    row(
+        "ApprovalAnswer.user",
+        "approval(id: $approval) { steps { answers { user { id } } } }",
+        "/approval/steps/*/answers/*/user",
+        // Nobody has answered.
+        NONE,
+    ),
     row("Query.overrides", "overrides { totalCount }", "/overrides", ADMINISTRATORS),
     row("Query.billingPeriods", "billingPeriods { totalCount }", "/billingPeriods", ADMINISTRATORS),
     row(
@@ -335,6 +388,19 @@ const GUARDED: &[Row] = &[
         ADMINISTRATORS,
     ),
     row(
+        "Subscription.approval",
+        "node(id: $held) { ... on Subscription { approval { uuid } } }",
+        "/node/approval",
+        // Nothing waits.
+        [Hidden; 5],
+    ),
+    row(
+        "Request.approval",
+        "node(id: $request) { ... on Request { approval { uuid } } }",
+        "/node/approval",
+        NONE,
+    ),
+    row(
         "Subscription.properties",
         "node(id: $held) { ... on Subscription { properties { key } } }",
         "/node/properties",
@@ -439,6 +505,7 @@ fn takes(row: &Row) -> &'static str {
         | "Viewer.organization"
         | "User.organization"
         | "Subscription.customer"
+        | "Approval.customer"
         | "PropertyValue.organization"
         | "ResolvedProperty.overriddenBy"
         | "Override.organization"
@@ -446,7 +513,12 @@ fn takes(row: &Row) -> &'static str {
         | "LedgerEntry.seller"
         | "SummaryRow.customer"
         | "QuarantinedSubscription.customer" => "organizations.view",
-        "Query.users" | "Organization.users" | "Subscription.user" | "User.manager"
+        "Query.users"
+        | "Organization.users"
+        | "Subscription.user"
+        | "Approval.requestedBy"
+        | "ApprovalStep.users"
+        | "User.manager"
         | "LedgerEntry.user" => "users.view",
         "Query.services"
         | "Subscription.plan"
@@ -457,6 +529,7 @@ fn takes(row: &Row) -> &'static str {
         | "Offer.service" => "services.view",
         "Query.subscriptions"
         | "Query.requests"
+        | "Query.approval"
         | "Organization.subscriptions"
         | "User.subscriptions"
         | "Organization.effectiveProperties"
@@ -582,6 +655,7 @@ async fn ids(app: &TestApp, tenant: &Tenant) -> Result<Map<String, Value>> {
         ("request".to_owned(), find("requests", &|it| it["uuid"] == tenant.request)?["id"].clone()),
         ("override".to_owned(), find("overrides", &of_customer)?["id"].clone()),
         ("event".to_owned(), find("events", &of_user)?["id"].clone()),
+        ("approval".to_owned(), Value::String(tenant.approval.clone())),
         ("period".to_owned(), Value::Null),
     ]))
 }

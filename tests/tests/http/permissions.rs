@@ -30,6 +30,8 @@ enum About {
     /// What the user holds.
     Mailbox,
     Request,
+    /// What the provider's administrator asked for, and somebody of the customer has to approve.
+    Approval,
     /// A role that the customer made.
     Role,
     /// A role that nobody made.
@@ -150,6 +152,24 @@ const ROUTES: &[Row] = &[
         [200, 200, 200, 403, 403],
     ),
     row(
+        "GET /api/v2/organizations/{id}/approval-policies",
+        About::Customer,
+        "subscriptions.view",
+        [200, 200, 200, 403, 403],
+    ),
+    row(
+        "PUT /api/v2/organizations/{id}/approval-policies/{service}",
+        About::Customer,
+        "approvals.set",
+        [400, 400, 400, 403, 403],
+    ),
+    row(
+        "DELETE /api/v2/organizations/{id}/approval-policies/{service}",
+        About::Customer,
+        "approvals.set",
+        [204, 204, 204, 403, 403],
+    ),
+    row(
         "GET /api/v2/organizations/{id}/offers",
         About::Customer,
         "services.view",
@@ -235,6 +255,17 @@ const ROUTES: &[Row] = &[
         "subscriptions.view",
         [200, 200, 200, 403, 403],
     ),
+    row(
+        "GET /api/v2/requests/{id}",
+        About::Approval,
+        "subscriptions.view",
+        [200, 200, 200, 403, 403],
+    ),
+    // Who is asked answers, whatever he holds; and never who asked.
+    row("POST /api/v2/requests/{id}/approve", About::Approval, "", [409, 403, 403, 403, 403]),
+    row("POST /api/v2/requests/{id}/reject", About::Approval, "", [409, 403, 403, 403, 403]),
+    // Only who asked takes it back.
+    row("POST /api/v2/requests/{id}/withdraw", About::Approval, "", [400, 403, 403, 403, 403]),
     row("GET /api/v2/resellers", About::Nothing, "organizations.view", [200, 200, 200, 403, 403]),
     row("POST /api/v2/resellers", About::Nothing, "resellers.manage", [400, 400, 403, 403, 403]),
     // The seller above is out of its customer's sight.
@@ -438,6 +469,7 @@ fn id(about: About, tenant: &Tenant, caller: &Caller) -> String {
         About::Backup => tenant.backup.clone(),
         About::Mailbox => tenant.mailbox.clone(),
         About::Request => tenant.request.clone(),
+        About::Approval => tenant.approval.clone(),
         About::Role => tenant.role.clone(),
         About::DefaultRole => "L1%20Help%20Desk".to_owned(),
     }
@@ -596,6 +628,7 @@ fn document() -> String {
             About::Backup => "what a customer holds",
             About::Mailbox => "what a user holds",
             About::Request => "a request",
+            About::Approval => "what waits for approval",
             About::Role => "a custom role",
             About::DefaultRole => "a default role",
         };

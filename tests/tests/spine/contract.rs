@@ -18,9 +18,9 @@ use domain::subscription::SubscriptionEvent;
 use domain::user::UserEvent;
 use eventstore::{Chain, Database, Engine, Log};
 use projections::views::{
-    AccessView, ActivityView, CalendarView, HoldingView, NameView, NumberView, OfferView,
-    OrganizationView, OverrideView, PermissionView, RequestView, RoleView, ServiceView,
-    SubscriptionView, TABLES, UserView,
+    AccessView, ActivityView, ApprovalPolicyView, ApprovalView, AskedView, CalendarView,
+    HoldingView, NameView, NumberView, OfferView, OrganizationView, OverrideView, PermissionView,
+    RequestView, RoleView, ServiceView, SubscriptionView, TABLES, UserView,
 };
 use projections::{Below, View, Views, Wants};
 use serde::de::DeserializeOwned;
@@ -253,9 +253,12 @@ impl Below for Nothing {
 
 /// Every table that queries read has exactly the rows that its pure fold gives.
 async fn views_are_folded_from(database: &Database, events: &[Recorded]) -> Result<()> {
-    let folds: [(&str, BTreeSet<Line>); 15] = [
+    let folds: [(&str, BTreeSet<Line>); 18] = [
         (AccessView::TABLE, fold::<AccessView>(events)),
         (ActivityView::TABLE, fold::<ActivityView>(events)),
+        (ApprovalPolicyView::TABLE, fold::<ApprovalPolicyView>(events)),
+        (ApprovalView::TABLE, fold::<ApprovalView>(events)),
+        (AskedView::TABLE, fold::<AskedView>(events)),
         (CalendarView::TABLE, fold::<CalendarView>(events)),
         (HoldingView::TABLE, holdings(events)),
         (NameView::TABLE, fold::<NameView>(events)),
