@@ -10,7 +10,7 @@ use commands::{Ambient, Writer};
 use domain::billing::BillingSettings;
 use eventstore::{Database, Log};
 use projections::Persons;
-use tokio::sync::{OnceCell, OwnedSemaphorePermit, Semaphore, SemaphorePermit};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 
 use crate::auth::Gate;
 use crate::keys::Keys;
@@ -40,7 +40,6 @@ struct Inner {
     gate: Arc<Gate>,
     tokens: Tokens,
     passwords: Passwords,
-    settings: OnceCell<BillingSettings>,
     requests: Option<Rates<Asker>>,
     tries: Rates<(String, Network)>,
     feeds: Arc<Feeds>,
@@ -67,7 +66,6 @@ impl App {
                 tries: Rates::at_once(WRONG_PASSWORDS_AT_ONCE, pause),
                 passwords: Passwords::new(&keys.pepper),
                 tokens: Tokens::new(keys),
-                settings: OnceCell::new(),
                 feeds: Arc::default(),
                 stopping: AtomicBool::new(false),
                 places: Semaphore::new(REQUESTS_AT_A_TIME),
@@ -151,13 +149,12 @@ impl App {
         &self.inner.feeds
     }
 
-    /// The settings that everybody bills by; they never change once they are set.
+    /// The settings that everybody bills by.
     ///
     /// # Errors
     /// What the database says.
-    pub async fn billing_settings(&self) -> Result<&BillingSettings, Problem> {
-        let load = || projections::ledger::settings(self.database());
-        Ok(self.inner.settings.get_or_try_init(load).await?)
+    pub async fn billing_settings(&self) -> Result<Arc<BillingSettings>, Problem> {
+        Ok(self.gate().billing_settings(self.database()).await?)
     }
 
     /// A place among the requests that are being served, if there is one left.

@@ -14,6 +14,7 @@ use axum::response::{IntoResponse as _, Response};
 use chrono::{DateTime, Utc};
 use commands::Caller;
 use domain::authority::{Authority, Begin, Known, Place};
+use domain::billing::BillingSettings;
 use domain::event::{Event, Recorded};
 use domain::lifecycle::Status;
 use domain::organization::OrganizationEvent;
@@ -188,6 +189,8 @@ pub struct Gate {
     /// What customers hold, by path, for the roles of services.
     holdings: Cache<TenantPath, Option<Arc<HoldingView>>>,
     persons: Persons,
+    /// How everybody bills.
+    billing: Cache<(), Arc<BillingSettings>>,
     /// Grows with every change, so that what was read before it is not remembered after it.
     changes: AtomicU64,
     /// The same of what customers hold; it changes far more often.
@@ -206,6 +209,7 @@ impl Gate {
             known: Cache::new(REMEMBERED_MAX),
             holdings: Cache::new(REMEMBERED_MAX),
             persons: Persons::new(vault),
+            billing: Cache::new(1),
             changes: AtomicU64::new(0),
             holding_changes: AtomicU64::new(0),
             asks_holdings: AtomicBool::new(false),
@@ -266,10 +270,10 @@ impl Gate {
             | Event::Service(ServiceEvent::Published { .. })
             | Event::CustomPermission(_) => self.forget_all(),
             Event::Subscription(_) => self.forget_holding(&event.path),
+            Event::BillingCalendar(_) => self.forget_all(),
             Event::Organization(_)
             | Event::Role(RoleEvent::Created { .. })
             | Event::Service(ServiceEvent::Drafted { .. })
-            | Event::BillingCalendar(_)
             | Event::Approval(_) => {}
         }
     }
@@ -290,8 +294,28 @@ impl Gate {
     fn forget_all(&self) {
         self.changes.fetch_add(1, Ordering::SeqCst);
         self.known.invalidate_all();
+        self.billing.invalidate_all();
         self.holding_changes.fetch_add(1, Ordering::SeqCst);
         self.holdings.invalidate_all();
+    }
+
+    /// How everybody bills.
+    ///
+    /// # Errors
+    /// What the database says; where there is no provider yet.
+    pub async fn billing_settings(
+        &self,
+        database: &Database,
+    ) -> Result<Arc<BillingSettings>, Error> {
+        if let Some(known) = self.billing.get(&()) {
+            return Ok(known);
+        }
+        let before = self.changes.load(Ordering::SeqCst);
+        let found = Arc::new(projections::ledger::settings(database).await?);
+        if self.changes.load(Ordering::SeqCst) == before {
+            self.billing.insert((), found.clone());
+        }
+        Ok(found)
     }
 
     /// What a customer holds; none where it never held anything.
@@ -373,7 +397,8 @@ impl Gate {
         let rows = database
             .fetch(
                 "select distinct stream from event where position > $1 and position <= $2 \
-                 and ((stream >= 'organization-' and stream < 'organization.') \
+                 and ((stream >= 'billing_calendar-' and stream < 'billing_calendar.') \
+                 or (stream >= 'organization-' and stream < 'organization.') \
                  or (stream >= 'permission-' and stream < 'permission.') \
                  or (stream >= 'role-' and stream < 'role.') \
                  or (stream >= 'service-' and stream < 'service.') \

@@ -1,6 +1,7 @@
 //! The billing API (api.md, section 2): compatible with existing integrations, flat and unpaged.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use axum::body::Body;
 use axum::extract::State;
@@ -151,7 +152,7 @@ pub async fn parameters(State(app): State<App>, reader: Reader) -> Answer {
     principal.require(Permission::ViewBilling)?;
     let settings = app.billing_settings().await?;
     let scope = principal.scope();
-    let periods = ledger::periods(app.database(), &scope, settings, app.now()).await?;
+    let periods = ledger::periods(app.database(), &scope, &settings, app.now()).await?;
     let mut customers = Vec::new();
     let kind = Some("customer".to_owned());
     let mut query = Query { kind, limit: finder::LIST_MAX, ..Query::default() };
@@ -412,7 +413,7 @@ struct Wanted {
     filter: Filter,
     period: Period,
     question: Question,
-    settings: BillingSettings,
+    settings: Arc<BillingSettings>,
 }
 
 impl Wanted {
@@ -425,7 +426,7 @@ impl Wanted {
         principal.require(Permission::ViewBilling)?;
         let parameters = parameters.take()?;
         let filter = Filter::parse(&parameters)?;
-        let settings = app.billing_settings().await?.clone();
+        let settings = app.billing_settings().await?;
         let period = find_period(app, &principal.scope(), &settings, end_date).await?;
         let scope = narrowed(app, principal, &parameters).await?;
         let known_at = match parameters.known_at.as_deref() {
@@ -446,7 +447,7 @@ struct Bill {
 impl Bill {
     async fn load(app: &App, wanted: Wanted) -> Result<Self, Problem> {
         let Wanted { filter, period, question, settings } = wanted;
-        let periods = [settings.rule.previous(period), period];
+        let periods = [settings.previous(period), period];
         let (database, persons) = (app.database(), app.persons());
         let statements =
             ledger::statements(database, persons, &question, &settings, &periods).await?;

@@ -85,6 +85,11 @@ pub struct ServeArguments {
     #[arg(long, value_name = "ZONE", env = "ATRIUM_TIME_ZONE")]
     pub time_zone: Option<String>,
 
+    /// Billing periods: calendar_month, fixed_day(d), or days_before_month_end(n); set at the first start
+    /// [default: calendar_month]
+    #[arg(long, value_name = "RULE", env = "ATRIUM_BILLING_CALENDAR")]
+    pub billing_calendar: Option<String>,
+
     /// Folder for a signed checkpoint each hour, and one at the end [default: none are made]
     #[arg(long, value_name = "DIR", env = "ATRIUM_CHECKPOINTS")]
     pub checkpoints: Option<PathBuf>,
@@ -104,6 +109,7 @@ struct File {
     commands_at: Option<String>,
     currency: Option<String>,
     time_zone: Option<String>,
+    billing_calendar: Option<String>,
     checkpoints: Option<PathBuf>,
 }
 
@@ -159,6 +165,7 @@ struct Shown<'a> {
     commands_at: Option<&'a str>,
     currency: &'static str,
     time_zone: &'static str,
+    billing_calendar: String,
     checkpoints: Option<&'a PathBuf>,
 }
 
@@ -214,13 +221,16 @@ impl Settings {
         let zone = zone.parse::<chrono_tz::Tz>().map_err(|_| {
             faults.push(format!("time_zone: `{zone}` is no zone such as Europe/Berlin"));
         });
+        let rule = arguments.billing_calendar.clone().or(file.billing_calendar);
+        let rule = rule.as_deref().unwrap_or("calendar_month").parse::<CalendarRule>();
+        let rule = rule.map_err(|fault| faults.push(format!("billing_calendar: {}", fault.detail)));
         let master_key = std::env::var("ATRIUM_MASTER_KEY").ok().and_then(|text| {
             crate::keys::parse_master_key(&text)
                 .map_err(|fault| faults.push(format!("ATRIUM_MASTER_KEY: {fault}")))
                 .ok()
         });
-        let (Ok(listen), Ok(currency), Ok(zone), true) =
-            (listen, currency, zone, faults.is_empty())
+        let (Ok(listen), Ok(currency), Ok(zone), Ok(rule), true) =
+            (listen, currency, zone, rule, faults.is_empty())
         else {
             bail!("the configuration has {} faults:\n  {}", faults.len(), faults.join("\n  "));
         };
@@ -235,7 +245,7 @@ impl Settings {
             look_every: due_seconds
                 .map_or(LOOK_EVERY, |seconds| Duration::from_secs(u64::from(seconds))),
             access,
-            billing: BillingSettings { currency, rule: CalendarRule::CalendarMonth, zone },
+            billing: BillingSettings::new(currency, rule, zone),
             checkpoints: arguments.checkpoints.clone().or(file.checkpoints),
         })
     }
@@ -264,6 +274,7 @@ impl Settings {
             },
             currency: self.billing.currency.code(),
             time_zone: self.billing.zone.name(),
+            billing_calendar: self.billing.rule.to_string(),
             checkpoints: self.checkpoints.as_ref(),
         };
         toml::to_string(&shown).unwrap_or_default()
@@ -302,6 +313,7 @@ mod tests {
             due_seconds: Some(0),
             currency: Some("XXXX".to_owned()),
             time_zone: Some("Mars/Base".to_owned()),
+            billing_calendar: Some("fixed_day(32)".to_owned()),
             data: DataArguments { database: Some("mysql://x".to_owned()), ..Default::default() },
             ..ServeArguments::default()
         };
@@ -310,10 +322,11 @@ mod tests {
             "listen",
             "currency",
             "time_zone",
+            "billing_calendar",
             "database",
             "commands_at",
             "due_seconds",
-            "6 faults",
+            "7 faults",
         ] {
             assert!(faults.contains(field), "{faults}");
         }

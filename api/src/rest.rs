@@ -1,6 +1,7 @@
 //! The REST API (api.md, section 3): commands, and the same resources for reading.
 
 pub mod approvals;
+pub mod billing;
 pub mod call;
 pub mod events;
 pub mod feed;
@@ -81,6 +82,7 @@ fn routes() -> OpenApiRouter<App> {
         .routes(routes!(organizations::deprovision_customer))
         .routes(routes!(organizations::restore_customer))
         .routes(routes!(organizations::get_organization))
+        .routes(routes!(billing::get_billing_settings, billing::change_calendar))
         .routes(routes!(users::list_of_customer, users::create_in_customer))
         .routes(routes!(users::list_of_reseller, users::create_in_reseller))
         .routes(routes!(users::list_of_organization, users::create_in_organization))

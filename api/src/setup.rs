@@ -171,6 +171,6 @@ async fn submit(app: &App, caller: Caller, command: Command) -> Result<()> {
 pub async fn last_full_period(app: &App) -> Result<String> {
     let settings = app.billing_settings().await;
     let settings = settings.map_err(|problem| anyhow::anyhow!(problem.detail))?;
-    let open = settings.rule.period_containing(settings.local_date(app.now()));
-    Ok(settings.rule.previous(open).label())
+    let open = settings.period_containing(settings.local_date(app.now()));
+    Ok(settings.previous(open).label())
 }

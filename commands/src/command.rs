@@ -9,8 +9,8 @@ use domain::{CommandId, SubscriptionId};
 use crate::error::Stop;
 use crate::unit::Unit;
 use crate::usecase::{
-    approvals, definition, installation, lifecycle, offers, organizations, overrides, roles,
-    services, subscriptions, users,
+    approvals, billing, definition, installation, lifecycle, offers, organizations, overrides,
+    roles, services, subscriptions, users,
 };
 use crate::{Input, Reply};
 
@@ -57,6 +57,13 @@ pub enum Command {
         kind: Kind,
         /// Why.
         body: Input<organizations::Because>,
+    },
+    /// Bill by another calendar, from a date on.
+    ChangeCalendar {
+        /// Whose.
+        organization: String,
+        /// What was sent.
+        body: Input<billing::ChangeCalendar>,
     },
     /// Add a person to an organisation.
     CreateUser {
@@ -346,6 +353,9 @@ impl Command {
             }
             Self::EraseContact { id, kind, body } => {
                 organizations::erase_contact(unit, &id, kind, body)
+            }
+            Self::ChangeCalendar { organization, body } => {
+                billing::change_calendar(unit, &organization, body)
             }
             Self::CreateUser { organization, body, password } => {
                 users::create(unit, &organization, body, password)

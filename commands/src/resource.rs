@@ -4,8 +4,8 @@ mod approval;
 
 use std::collections::BTreeMap;
 
-use chrono::{DateTime, Utc};
-use domain::billing::{Overridden, PriceOverride, Setting};
+use chrono::{DateTime, NaiveDate, Utc};
+use domain::billing::{BillingSettings, Overridden, PriceOverride, RuleChange, Setting};
 use domain::event::Actor;
 use domain::lifecycle::Status;
 use domain::offer::{Offer, Plans};
@@ -562,6 +562,50 @@ impl RequestResource {
             effective_at: view.effective_at,
             started_at: view.started_at,
             completed_at: view.completed_at,
+        }
+    }
+}
+
+/// How a seller bills.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct BillingSettingsResource {
+    /// The seller.
+    pub organization_id: Uuid,
+    /// ISO 4217.
+    pub currency: String,
+    /// The zone in which its days begin, by its IANA name.
+    pub time_zone: String,
+    /// Which periods there are, at first: `calendar_month`, `fixed_day(d)` or `days_before_month_end(n)`.
+    pub calendar: String,
+    /// Other calendars, each from a date on.
+    pub changes: Vec<CalendarChangeResource>,
+}
+
+/// Another calendar.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct CalendarChangeResource {
+    /// Which periods there are from then on.
+    pub calendar: String,
+    /// The first date that it is about.
+    pub effective_from: NaiveDate,
+}
+
+impl BillingSettingsResource {
+    /// The settings of a seller.
+    #[must_use]
+    pub fn new(seller: OrganizationId, settings: &BillingSettings) -> Self {
+        let change = |change: &RuleChange| CalendarChangeResource {
+            calendar: change.rule.to_string(),
+            effective_from: change.from,
+        };
+        Self {
+            organization_id: seller.0,
+            currency: settings.currency.code().to_owned(),
+            time_zone: settings.zone.name().to_owned(),
+            calendar: settings.rule.to_string(),
+            changes: settings.rule_changes.iter().map(change).collect(),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Use cases: each reads as a recipe, *open, look, decide, commit*; the writer opens and commits.
 
 pub mod approvals;
+pub mod billing;
 pub mod definition;
 pub mod installation;
 pub(crate) mod lifecycle;

@@ -4,15 +4,17 @@
 
 mod calendar;
 pub mod description;
+mod policy;
 mod price;
 mod rating;
 mod summary;
 mod timeline;
 
-pub use calendar::{BillingSettings, CalendarRule, Period};
+pub use calendar::{BillingSettings, CalendarRule, Period, RuleChange};
+pub use policy::DayPolicy;
 pub use price::{
-    Overridden, Override, PriceOverride, PriceRow, PriceSource, Priced, Prices, Quarantine,
-    QuarantineReason, Setting,
+    Overridden, Override, PolicyRow, PriceOverride, PriceRow, PriceSource, Priced, Prices,
+    Quarantine, QuarantineReason, Setting,
 };
 pub use rating::{Action, Class, Entry, Kind, PropertyChange, Subject, rate};
 pub use summary::{CustomerSummary, Detail, Overflow, SummaryRow, summarize, total_by_customer};

@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use crate::Refusal;
-use crate::billing::BillingSettings;
+use crate::billing::{BillingSettings, RuleChange};
 use crate::decider::Decider;
 
 /// A wish about a seller's calendar.
@@ -12,6 +12,8 @@ use crate::decider::Decider;
 pub enum BillingCalendarCommand {
     /// Bill by these settings.
     Set(BillingSettings),
+    /// Go over to another rule of periods.
+    ChangeRule(RuleChange),
 }
 
 /// A fact about a seller's calendar.
@@ -23,6 +25,9 @@ pub enum BillingCalendarEvent {
         /// Rule, zone and currency.
         settings: BillingSettings,
     },
+    /// From a date on, another rule says which periods there are.
+    #[serde(rename = "billing_calendar.rule_changed")]
+    RuleChanged(RuleChange),
 }
 
 /// A seller's calendar as the stream tells.
@@ -43,6 +48,12 @@ impl Decider for BillingCalendar {
         _effective_at: DateTime<Utc>,
     ) -> Result<Vec<Self::Event>, Refusal> {
         match (&self.settings, command) {
+            (None, BillingCalendarCommand::ChangeRule(_)) => Err(Refusal::not_found()),
+            (Some(settings), BillingCalendarCommand::ChangeRule(change)) => {
+                ensure_fits(settings, change)?;
+                let is_so = settings.rule_on(change.from) == change.rule;
+                Ok(if is_so { vec![] } else { vec![BillingCalendarEvent::RuleChanged(change)] })
+            }
             (Some(old), BillingCalendarCommand::Set(new)) if *old == new => Ok(vec![]),
             (Some(_), BillingCalendarCommand::Set(_)) => Err(Refusal::conflict(
                 "calendar_is_set",
@@ -57,9 +68,40 @@ impl Decider for BillingCalendar {
     fn evolve(mut self, event: &Self::Event, _effective_at: DateTime<Utc>) -> Self {
         match event {
             BillingCalendarEvent::Set { settings } => self.settings = Some(settings.clone()),
+            BillingCalendarEvent::RuleChanged(change) => {
+                if let Some(settings) = &mut self.settings {
+                    settings.rule_changes.push(*change);
+                }
+            }
         }
         self
     }
+}
+
+/// A rule begins where a period does, and after every change that is known already.
+fn ensure_fits(settings: &BillingSettings, change: RuleChange) -> Result<(), Refusal> {
+    if let Some(last) = settings.rule_changes.last().filter(|last| last.from > change.from) {
+        return Err(Refusal::conflict(
+            "calendar_changes_later",
+            format!(
+                "The calendar changes on {} already; give that date, or a later one.",
+                last.from
+            ),
+        ));
+    }
+    let period = settings.period_containing(change.from);
+    if period.start != change.from {
+        return Err(Refusal::invalid(
+            "/effectiveFrom",
+            "not_a_period",
+            format!(
+                "A calendar begins with a period: on {} or on {}.",
+                period.start,
+                period.after()
+            ),
+        ));
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -70,11 +112,11 @@ mod tests {
     use crate::money::Currency;
 
     fn settings(currency: &str) -> BillingSettings {
-        BillingSettings {
-            currency: Currency::parse(currency).unwrap(),
-            rule: CalendarRule::CalendarMonth,
-            zone: chrono_tz::UTC,
-        }
+        BillingSettings::new(
+            Currency::parse(currency).unwrap(),
+            CalendarRule::CalendarMonth,
+            chrono_tz::UTC,
+        )
     }
 
     #[test]
@@ -89,5 +131,34 @@ mod tests {
         given::<BillingCalendar>([set])
             .when(2, BillingCalendarCommand::Set(settings("USD")))
             .then_refused("calendar_is_set");
+    }
+
+    #[test]
+    fn another_rule_begins_with_a_period_and_after_all_that_are_known() {
+        let set = (1, BillingCalendarEvent::Set { settings: settings("EUR") });
+        let change = |from: &str, rule: &str| RuleChange {
+            from: from.parse().unwrap(),
+            rule: rule.parse().unwrap(),
+        };
+        let wish = |from, rule| BillingCalendarCommand::ChangeRule(change(from, rule));
+        given::<BillingCalendar>([])
+            .when(1, wish("2020-02-01", "fixed_day(25)"))
+            .then_refused("not_found");
+        let calendar = || given::<BillingCalendar>([set.clone()]);
+        let changed = BillingCalendarEvent::RuleChanged(change("2020-02-01", "fixed_day(25)"));
+        calendar().when(1, wish("2020-02-01", "fixed_day(25)")).then([changed.clone()]);
+        calendar().when(1, wish("2020-02-02", "fixed_day(25)")).then_refused("invalid");
+        calendar().when(1, wish("2020-02-01", "calendar_month")).then_nothing();
+        let both = || given::<BillingCalendar>([set.clone(), (1, changed.clone())]);
+        both().when(2, wish("2020-02-01", "fixed_day(25)")).then_nothing();
+        both().when(2, wish("2020-01-01", "fixed_day(5)")).then_refused("calendar_changes_later");
+        // The transition from 1 to 25 February is a period, too.
+        both().when(2, wish("2020-02-20", "fixed_day(5)")).then_refused("invalid");
+        both()
+            .when(2, wish("2020-02-26", "calendar_month"))
+            .then([BillingCalendarEvent::RuleChanged(change("2020-02-26", "calendar_month"))]);
+        both()
+            .when(2, wish("2020-02-01", "fixed_day(5)"))
+            .then([BillingCalendarEvent::RuleChanged(change("2020-02-01", "fixed_day(5)"))]);
     }
 }

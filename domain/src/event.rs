@@ -410,6 +410,7 @@ pub const KINDS: &[&str] = &[
     "approval.rejected",
     "approval.reminded",
     "approval.withdrawn",
+    "billing_calendar.rule_changed",
     "billing_calendar.set",
     "organization.approvals_cleared",
     "organization.approvals_set",

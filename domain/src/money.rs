@@ -241,6 +241,12 @@ impl Ratio {
     }
 }
 
+impl Default for Ratio {
+    fn default() -> Self {
+        Self::ZERO
+    }
+}
+
 impl PartialOrd for Ratio {
     /// None where the comparison is beyond what can be computed.
     fn partial_cmp(&self, other: &Self) -> Option<Ordering> {

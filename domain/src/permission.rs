@@ -58,6 +58,8 @@ pub enum Permission {
     OverridePrices,
     /// See bills and the ledger.
     ViewBilling,
+    /// Say how a seller bills.
+    ManageBilling,
     /// See the raw events.
     ViewEvents,
     /// Hold API tokens.
@@ -66,7 +68,7 @@ pub enum Permission {
 
 impl Permission {
     /// Every permission that Atrium itself asks for.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 26] = [
         Self::ViewOrganizations,
         Self::ManageResellers,
         Self::ManageCustomers,
@@ -90,6 +92,7 @@ impl Permission {
         Self::OverrideProperties,
         Self::OverridePrices,
         Self::ViewBilling,
+        Self::ManageBilling,
         Self::ViewEvents,
         Self::HoldTokens,
     ];
@@ -121,6 +124,7 @@ impl Permission {
             Self::OverrideProperties => "overrides.set_properties",
             Self::OverridePrices => "overrides.set_prices",
             Self::ViewBilling => "billing.view",
+            Self::ManageBilling => "billing.manage",
             Self::ViewEvents => "events.view",
             Self::HoldTokens => "tokens.hold",
         }
@@ -157,6 +161,7 @@ impl Permission {
             Self::OverrideProperties => "Override plan properties.",
             Self::OverridePrices => "Override prices.",
             Self::ViewBilling => "See bills and the ledger.",
+            Self::ManageBilling => "Say how a seller bills.",
             Self::ViewEvents => "See the raw events.",
             Self::HoldTokens => "Hold API tokens.",
         }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-use crate::billing::description;
+use crate::billing::{DayPolicy, description};
 use crate::decider::Decider;
 use crate::money::Money;
 use crate::property::{Given, Kind, Property, Scope, Validation};
@@ -44,6 +44,9 @@ pub enum Instancing {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Plan {
+    /// How the days are charged on which it is held.
+    #[serde(default, skip_serializing_if = "DayPolicy::is_default")]
+    pub day_policy: DayPolicy,
     /// Names it; never changes.
     pub key: PlanKey,
     /// As people read it.
@@ -207,6 +210,12 @@ impl Definition {
                 "duplicate",
                 "Another plan has this SKU.",
             );
+            faults.ensure(
+                plan.day_policy != DayPolicy::None || plan.price.is_none(),
+                &format!("{at}/price"),
+                "counted_only",
+                "A plan whose days are not charged has no price.",
+            );
             self.check_values(plan, &at, faults);
         }
     }
@@ -365,6 +374,7 @@ mod tests {
             name: "Backup".to_owned(),
             permissions: vec![],
             plans: vec![Plan {
+                day_policy: DayPolicy::Daily,
                 key: PlanKey::parse("BU001").unwrap(),
                 name: "Backup Standard".to_owned(),
                 price: None,
@@ -444,6 +454,7 @@ mod tests {
         retired.plans[0].retired = true;
         assert_eq!(problems(retired.clone(), None), [("/plans".to_owned(), "no_plan")]);
         retired.plans.push(Plan {
+            day_policy: DayPolicy::Daily,
             key: PlanKey::parse("BU002").unwrap(),
             sku: "BU002".to_owned(),
             ..backup().plans[0].clone()

@@ -10,8 +10,9 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, NaiveDate, Utc};
 use domain::billing::description::{self, Variables};
 use domain::billing::{
-    Action, BillingSettings, CalendarRule, Change, Detail, Entry, Fact, Overridden, Override,
-    Period, PriceOverride, PriceRow, Prices, Setting, Subject, Timeline, rate, summarize,
+    Action, BillingSettings, CalendarRule, Change, DayPolicy, Detail, Entry, Fact, Overridden,
+    Override, Period, PolicyRow, PriceOverride, PriceRow, Prices, RuleChange, Setting, Subject,
+    Timeline, rate, summarize,
 };
 use domain::money::{Currency, Money, Percent};
 use domain::{OrganizationId, PlanKey, PropertyKey, ServiceKey, SubscriptionId};
@@ -21,11 +22,18 @@ use uuid::Uuid;
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct Case {
+    /// `calendar_month` where it is left out.
+    calendar: Option<CalendarRule>,
     case: String,
     currency: Currency,
     overrides: Vec<CaseOverride>,
     periods: Vec<CasePeriod>,
+    /// `daily` for plans that are left out.
+    #[serde(default)]
+    policies: BTreeMap<String, DayPolicy>,
     prices: BTreeMap<String, String>,
+    #[serde(default)]
+    rule_changes: Vec<RuleChange>,
     slots: Vec<Vec<CaseFact>>,
     summary: Option<CaseSummary>,
     title: String,
@@ -102,11 +110,9 @@ struct CaseSummaryRow {
 
 impl Case {
     fn settings(&self) -> BillingSettings {
-        BillingSettings {
-            currency: self.currency,
-            rule: CalendarRule::CalendarMonth,
-            zone: self.zone,
-        }
+        let rule = self.calendar.unwrap_or(CalendarRule::CalendarMonth);
+        let settings = BillingSettings::new(self.currency, rule, self.zone);
+        BillingSettings { rule_changes: self.rule_changes.clone(), ..settings }
     }
 
     fn prices(&self) -> Prices {
@@ -114,6 +120,12 @@ impl Case {
             from: None,
             minor: Money::parse(price, self.currency).unwrap().minor,
             plan: PlanKey::parse(plan).unwrap(),
+            position: 1,
+        });
+        let policies = self.policies.iter().map(|(plan, policy)| PolicyRow {
+            from: None,
+            plan: PlanKey::parse(plan).unwrap(),
+            policy: *policy,
             position: 1,
         });
         let overrides = self.overrides.iter().zip(100..).map(|(it, position)| Override {
@@ -137,7 +149,11 @@ impl Case {
             position,
             reason: it.reason.clone(),
         });
-        Prices { overrides: overrides.collect(), rows: rows.collect() }
+        Prices {
+            overrides: overrides.collect(),
+            policies: policies.collect(),
+            rows: rows.collect(),
+        }
     }
 
     fn timelines(&self) -> Vec<Timeline> {
@@ -233,7 +249,7 @@ fn assert_entry(entry: &Entry, expected: &CaseEntry, at: &str) {
 fn every_case_is_right_to_the_cent() {
     for case in cases() {
         for expected in &case.periods {
-            let period = case.settings().rule.period_ending(expected.end).unwrap();
+            let period = case.settings().period_ending(expected.end).unwrap();
             let entries = case.entries(&period);
             let at = format!("case {} ({}), {}", case.case, case.title, period.label());
             assert_eq!(entries.len(), expected.entries.len(), "{at}: {entries:#?}");
@@ -253,7 +269,7 @@ fn a_case_with_a_summary_is_summed_up_as_it_says() {
         let Some(summary) = &case.summary else {
             continue;
         };
-        let rule = case.settings().rule;
+        let rule = case.settings();
         let period = rule.period_ending(case.periods[0].end).unwrap();
         let rows = summarize(
             &case.details(&summary.pattern, &period),
@@ -282,8 +298,29 @@ fn the_cases_are_those_of_the_first_cut() {
     assert_eq!(
         numbers,
         [
-            "1", "2", "3", "4a", "4c", "6a", "6b", "7", "10a", "11a", "12a", "12b", "13a", "13b",
-            "14", "15"
+            "1",
+            "2",
+            "3",
+            "4a",
+            "4c",
+            "6a",
+            "6b",
+            "7",
+            "10a",
+            "11a",
+            "12a",
+            "12b",
+            "13a",
+            "13b",
+            "14",
+            "15",
+            "18",
+            "23",
+            "fixed_30",
+            "full",
+            "next_period",
+            "snapshot",
+            "none"
         ]
     );
 }

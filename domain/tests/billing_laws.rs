@@ -5,8 +5,8 @@
 
 use chrono::{DateTime, Days, NaiveDate, TimeDelta, Utc};
 use domain::billing::{
-    BillingSettings, CalendarRule, Change, Entry, Fact, Overridden, Override, Period,
-    PriceOverride, PriceRow, Prices, Setting, Subject, Timeline, rate,
+    BillingSettings, CalendarRule, Change, DayPolicy, Entry, Fact, Overridden, Override, Period,
+    PolicyRow, PriceOverride, PriceRow, Prices, RuleChange, Setting, Subject, Timeline, rate,
 };
 use domain::money::{Currency, Percent};
 use domain::{OrganizationId, PlanKey, ServiceKey, SubscriptionId};
@@ -26,7 +26,8 @@ fn moment(minute: i64) -> DateTime<Utc> {
     FIRST.and_hms_opt(0, 0, 0).unwrap().and_utc() + TimeDelta::minutes(minute)
 }
 
-fn settings(zone: usize) -> BillingSettings {
+/// Sellers in many zones, by every rule of periods; some take up another rule.
+fn settings() -> impl Strategy<Value = BillingSettings> {
     // Midnight is skipped in Sao Paulo when summer time begins; Auckland and Kolkata are far from
     // UTC; all change within what is drawn, or never.
     let zones = [
@@ -35,11 +36,23 @@ fn settings(zone: usize) -> BillingSettings {
         chrono_tz::America::Sao_Paulo,
         chrono_tz::Asia::Kolkata,
     ];
-    BillingSettings {
-        currency: Currency::parse("EUR").unwrap(),
-        rule: CalendarRule::CalendarMonth,
-        zone: zones[zone],
-    }
+    let rule = || {
+        prop_oneof![
+            2 => Just(CalendarRule::CalendarMonth),
+            1 => (1..=31_u8).prop_map(CalendarRule::FixedDay),
+            1 => (0..=27_u8).prop_map(CalendarRule::DaysBeforeMonthEnd),
+        ]
+    };
+    let change = prop::option::weighted(0.3, (0..150_u64, rule()));
+    (prop::sample::select(zones.to_vec()), rule(), change).prop_map(|(zone, rule, change)| {
+        let euro = Currency::parse("EUR").unwrap();
+        let mut settings = BillingSettings::new(euro, rule, zone);
+        if let Some((days, rule)) = change {
+            let from = settings.period_containing(FIRST + Days::new(days)).after();
+            settings.rule_changes.push(RuleChange { from, rule });
+        }
+        settings
+    })
 }
 
 fn subject() -> Subject {
@@ -107,12 +120,36 @@ fn price_override() -> impl Strategy<Value = Override> {
 }
 
 fn prices() -> impl Strategy<Value = Prices> {
-    prop::collection::vec(price_override(), 0..6).prop_map(|mut overrides| {
+    let policies = [policy(), policy(), policy()];
+    (prop::collection::vec(price_override(), 0..6), policies).prop_map(|(mut overrides, drawn)| {
         for (position, it) in (100..).zip(&mut overrides) {
             it.position = position;
         }
-        Prices { overrides, rows: list_prices() }
+        let drawn = drawn.into_iter().enumerate();
+        Prices { overrides, policies: drawn.map(policy_row).collect(), rows: list_prices() }
     })
+}
+
+fn policy() -> impl Strategy<Value = DayPolicy> {
+    prop_oneof![
+        4 => Just(DayPolicy::Daily),
+        1 => Just(DayPolicy::None),
+        4 => charging_policy(),
+    ]
+}
+
+fn charging_policy() -> impl Strategy<Value = DayPolicy> {
+    prop::sample::select(vec![
+        DayPolicy::Daily,
+        DayPolicy::Fixed30,
+        DayPolicy::Full,
+        DayPolicy::NextPeriod,
+        DayPolicy::Snapshot,
+    ])
+}
+
+fn policy_row((index, policy): (usize, DayPolicy)) -> PolicyRow {
+    PolicyRow { from: None, plan: plan(index), policy, position: 1 }
 }
 
 fn list_prices() -> Vec<PriceRow> {
@@ -126,10 +163,9 @@ fn list_prices() -> Vec<PriceRow> {
 }
 
 /// The periods that what is drawn lies in.
-fn periods() -> impl Iterator<Item = Period> {
-    let rule = CalendarRule::CalendarMonth;
-    std::iter::successors(Some(rule.period_containing(FIRST)), move |it| Some(rule.next(*it)))
-        .take(7)
+fn periods(settings: &BillingSettings) -> impl Iterator<Item = Period> {
+    let first = settings.period_containing(FIRST);
+    std::iter::successors(Some(first), |it| Some(settings.next(*it))).take(8)
 }
 
 fn rated(
@@ -250,18 +286,58 @@ fn with_percents(price: Fraction, percents: &[Percent]) -> Fraction {
     })
 }
 
+/// What a period costs, date by date: each date that is billed costs its part of the price.
 fn naive(facts: &[Fact], prices: &Prices, settings: &BillingSettings, period: &Period) -> i128 {
-    let mut total = Fraction(0, 1);
+    let mut dates = Vec::new();
     let mut date = period.start;
     while date <= period.end {
         let (begin, end) = (settings.midnight(date), settings.midnight(date + Days::new(1)));
-        if let Some((plan, quantity)) = billed_on(facts, begin, end) {
-            let days = i128::from(period.days());
-            total = total.plus(unit_price(prices, &plan, end).times(quantity.into(), days));
-        }
+        dates.push((billed_on(facts, begin, end), end));
         date = date + Days::new(1);
     }
+    let policy_of = |plan: &PlanKey| {
+        let row = prices.policies.iter().find(|row| row.plan == *plan);
+        row.map_or(DayPolicy::Daily, |row| row.policy)
+    };
+    let is_full = |billed: &Option<(PlanKey, u32)>| {
+        billed.as_ref().is_some_and(|(plan, _)| policy_of(plan) == DayPolicy::Full)
+    };
+    let last_full = dates.iter().rposition(|(billed, _)| is_full(billed));
+    let days = dates.len();
+    let full_days = i128::from(period.full_days());
+    let mut total = Fraction(0, 1);
+    for (index, (billed, end)) in dates.iter().enumerate() {
+        let Some((plan, quantity)) = billed else { continue };
+        let by_days = (1, full_days);
+        let all = |all: bool| (i128::from(all), 1);
+        let (part, of) = match policy_of(plan) {
+            DayPolicy::None => continue,
+            _ if period.nominal_days.is_some() => by_days,
+            DayPolicy::Daily => by_days,
+            DayPolicy::Fixed30 if index + 1 == days && days < 30 => (31 - days as i128, 30),
+            DayPolicy::Fixed30 => (i128::from(index < 30), 30),
+            DayPolicy::Full => all(last_full == Some(index)),
+            DayPolicy::NextPeriod => {
+                let first = (0..=index).rev().take_while(|it| dates[*it].0.is_some()).last();
+                if first == Some(0) { by_days } else { (0, 1) }
+            }
+            DayPolicy::Snapshot => all(index + 1 == days && is_held_before(facts, *end)),
+        };
+        let price = unit_price(prices, plan, *end).times((*quantity).into(), 1);
+        total = total.plus(price.times(part, of));
+    }
     total.rounded()
+}
+
+/// Whether anything is held right before a moment.
+fn is_held_before(facts: &[Fact], moment: DateTime<Utc>) -> bool {
+    let mut facts: Vec<_> = facts.iter().filter(|fact| fact.effective_at < moment).collect();
+    facts.sort_by_key(|fact| (fact.effective_at, fact.position));
+    facts.iter().fold(false, |held, fact| match fact.change {
+        Change::Provisioned { .. } => true,
+        Change::Changed { .. } => held,
+        Change::Deprovisioned => false,
+    })
 }
 
 /// 2,000 histories, or as many as `PROPTEST_CASES` says.
@@ -275,9 +351,8 @@ proptest! {
     #![proptest_config(histories())]
 
     #[test]
-    fn the_naive_model_agrees_to_the_cent(facts in facts(), prices in prices(), zone in 0..4_usize) {
-        let settings = settings(zone);
-        for period in periods() {
+    fn the_naive_model_agrees_to_the_cent(facts in facts(), prices in prices(), settings in settings()) {
+        for period in periods(&settings) {
             let entries = rated(&facts, &prices, &settings, &period);
             let expected = naive(&facts, &prices, &settings, &period);
             prop_assert_eq!(i128::from(sum(&entries)), expected, "{:?} {:#?}", period, entries);
@@ -287,24 +362,27 @@ proptest! {
     /// Law 4.
     #[test]
     fn segments_tile_and_days_never_exceed_the_period(
-        facts in facts(), prices in prices(), zone in 0..4_usize,
+        facts in facts(), prices in prices(), settings in settings(),
     ) {
-        let settings = settings(zone);
-        for period in periods() {
+        for period in periods(&settings) {
             let entries = rated(&facts, &prices, &settings, &period);
             let charged = entries.iter().filter(|entry| entry.days > 0);
-            let mut spans: Vec<_> = charged
-                .map(|entry| (entry.service_from, entry.service_to, entry.days))
-                .collect();
-            spans.sort();
-            for (from, to, days) in &spans {
-                prop_assert_eq!(to.signed_duration_since(*from).num_days(), i64::from(*days));
-                prop_assert!(*from >= period.start && *to <= period.after());
+            let mut spans = Vec::new();
+            for entry in charged {
+                let (from, to) = (entry.service_from, entry.service_to);
+                let dates = to.signed_duration_since(from).num_days();
+                prop_assert!(
+                    entry.policy == DayPolicy::Fixed30 || dates == i64::from(entry.days),
+                    "{entry:?}",
+                );
+                prop_assert!(from >= period.start && to <= period.after());
+                prop_assert!(entry.days <= entry.period_days || period.nominal_days.is_some());
+                spans.push((from, to));
             }
+            spans.sort();
             for pair in spans.windows(2) {
                 prop_assert!(pair[0].1 <= pair[1].0, "{:?} overlaps {:?}", pair[0], pair[1]);
             }
-            prop_assert!(spans.iter().map(|span| span.2).sum::<u32>() <= period.days());
         }
     }
 
@@ -313,10 +391,10 @@ proptest! {
     fn an_unchanged_full_period_costs_the_price(
         index in 0..3_usize,
         quantity in 1..40_u32,
+        policy in charging_policy(),
         restated in prop::collection::btree_set(1..MINUTES, 0..12),
-        zone in 0..4_usize,
+        settings in settings(),
     ) {
-        let settings = settings(zone);
         let held = |minute, position| {
             fact(position, minute, Change::Changed { plan: plan(index), quantity })
         };
@@ -324,8 +402,9 @@ proptest! {
         let begin = fact(1, 0, provisioned);
         let restated = (2..).zip(restated).map(|(position, minute)| held(minute, position));
         let facts: Vec<_> = std::iter::once(begin).chain(restated).collect();
-        let prices = Prices { overrides: Vec::new(), rows: list_prices() };
-        for period in periods().skip(1) {
+        let policies = vec![policy_row((index, policy))];
+        let prices = Prices { overrides: Vec::new(), policies, rows: list_prices() };
+        for period in periods(&settings).skip(1).filter(|it| it.nominal_days.is_none()) {
             let entries = rated(&facts, &prices, &settings, &period);
             prop_assert_eq!(entries.len(), 1);
             prop_assert_eq!(sum(&entries), PLANS[index].1 * i64::from(quantity));
@@ -339,12 +418,11 @@ proptest! {
             (Just(facts.clone()), Just(facts).prop_shuffle())
         }),
         prices in prices(),
-        zone in 0..4_usize,
+        settings in settings(),
     ) {
-        let settings = settings(zone);
         let other: Vec<_> =
             (1..).zip(other).map(|(position, fact)| Fact { position, ..fact }).collect();
-        for period in periods() {
+        for period in periods(&settings) {
             let sums = [&facts, &other].map(|facts| sum(&rated(facts, &prices, &settings, &period)));
             prop_assert_eq!(sums[0], sums[1]);
         }
@@ -352,11 +430,11 @@ proptest! {
 
     /// Law 7.
     #[test]
-    fn no_completion_no_money(facts in facts(), prices in prices(), zone in 0..4_usize) {
+    fn no_completion_no_money(facts in facts(), prices in prices(), settings in settings()) {
         let never = |fact: &Fact| !matches!(fact.change, Change::Provisioned { .. });
         let facts: Vec<_> = facts.into_iter().filter(never).collect();
-        for period in periods() {
-            prop_assert!(rated(&facts, &prices, &settings(zone), &period).is_empty());
+        for period in periods(&settings) {
+            prop_assert!(rated(&facts, &prices, &settings, &period).is_empty());
         }
     }
 }

@@ -152,9 +152,9 @@ pub async fn periods(
         )
         .await?;
     let since = DateTime::from_timestamp_micros(rows[0].int(0)?).unwrap_or(now);
-    let open = settings.rule.period_containing(settings.local_date(now));
-    let first = settings.rule.period_containing(settings.local_date(since));
-    Ok(std::iter::successors(Some(first), |period| Some(settings.rule.next(*period)))
+    let open = settings.period_containing(settings.local_date(now));
+    let first = settings.period_containing(settings.local_date(since));
+    Ok(std::iter::successors(Some(first), |period| Some(settings.next(*period)))
         .take_while(|period| period.end <= open.end)
         .take(PERIODS_MAX)
         .collect())
@@ -527,8 +527,10 @@ impl PriceBook {
         let overrides = overrides
             .filter(|it| it.position <= self.known_at && it.overriding.service == service.key);
         let rows = service.prices.iter().filter(|row| row.position <= self.known_at);
+        let policies = service.policies.iter().filter(|row| row.position <= self.known_at);
         Prices {
             overrides: overrides.map(|it| it.for_rating()).collect(),
+            policies: policies.cloned().collect(),
             rows: rows.cloned().collect(),
         }
     }

@@ -367,10 +367,11 @@ impl History {
         match self.rng.random_range(0..1_000) {
             0..100 => self.create_organization(),
             100..150 => self.edit_organization(),
-            150..160 => {
+            150..156 => {
                 let (id, kind, body) = self.organization_and_reason();
                 Command::EraseContact { id, kind, body }
             }
+            156..160 => self.change_calendar(),
             160..185 => {
                 let (id, kind, body) = self.organization_and_reason();
                 Command::TransitionOrganization { step: self.step_down(), id, kind, body }
@@ -525,6 +526,19 @@ impl History {
         (id, kind, self.because())
     }
 
+    fn change_calendar(&mut self) -> Command {
+        let calendar =
+            self.one_of(&["calendar_month", "fixed_day(15)", "days_before_month_end(3)"]);
+        let first = self.organizations.first().map(|(id, _)| id.clone());
+        let months = chrono::Months::new(self.rng.random_range(1..4));
+        let day = self.one_of(&["01", "16", "29", "31"]);
+        let month = (self.now + months).format("%Y-%m");
+        let body = json!({ "calendar": calendar, "effectiveFrom": format!("{month}-{day}") });
+        let organization = first.filter(|_| self.rng.random_bool(0.8));
+        let organization = organization.unwrap_or_else(|| self.organization().0);
+        Command::ChangeCalendar { organization, body: self.perhaps(body) }
+    }
+
     fn contact(&mut self) -> Value {
         if self.rng.random_bool(0.5) {
             return Value::Null;
@@ -651,7 +665,7 @@ impl History {
     }
 
     fn about_roles(&mut self) -> Command {
-        match self.rng.random_range(0..22) {
+        match self.rng.random_range(0..24) {
             0..5 => {
                 let includes = if self.rng.random_bool(0.3) { self.roles() } else { json!([]) };
                 let body = json!({
@@ -679,17 +693,17 @@ impl History {
                 self.given.push((organization.clone(), role.clone()));
                 Command::GiveRole { organization, role, body: self.because() }
             }
-            14..16 => {
+            14..18 => {
                 let known = self.given.choose(&mut self.rng).cloned();
                 let (organization, role) =
                     known.unwrap_or_else(|| (self.organization().0, self.made_role()));
                 Command::TakeRole { organization, role }
             }
-            16 => {
+            18 => {
                 let body = json!({ "name": self.name(), "organizationId": self.maker() });
                 Command::CopyRole { id: self.role(), body: self.perhaps(body) }
             }
-            17..19 => {
+            19..21 => {
                 const KEYS: [&str; 4] = ["reports.daily", "reports.daily", "users.view", "no key"];
                 let key = self.one_of(&KEYS).to_owned();
                 if self.rng.random_bool(0.4) {

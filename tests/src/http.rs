@@ -11,6 +11,7 @@ use api::rate::REQUESTS_PER_MINUTE;
 use api::server::Installation;
 use chrono::{DateTime, Utc};
 use commands::{Command, Password};
+use domain::billing::CalendarRule;
 use eventstore::{Database, Engine};
 use reqwest::{Client, Method, RequestBuilder, Response, StatusCode};
 use serde_json::{Value, json};
@@ -122,6 +123,14 @@ impl TestApp {
         Self::limited(engine, time, Some(REQUESTS_PER_MINUTE)).await
     }
 
+    /// The same, where the provider bills by another rule than the months of the calendar.
+    ///
+    /// # Errors
+    /// Where there is no database.
+    pub async fn with_calendar(engine: Engine, time: &str, rule: CalendarRule) -> Result<Self> {
+        Self::installed(engine, time, Some(REQUESTS_PER_MINUTE), rule).await
+    }
+
     /// The same, where each caller may make so many requests in a minute.
     ///
     /// # Errors
@@ -131,6 +140,15 @@ impl TestApp {
         time: &str,
         requests_per_minute: Option<NonZeroU32>,
     ) -> Result<Self> {
+        Self::installed(engine, time, requests_per_minute, CalendarRule::CalendarMonth).await
+    }
+
+    async fn installed(
+        engine: Engine,
+        time: &str,
+        requests_per_minute: Option<NonZeroU32>,
+        rule: CalendarRule,
+    ) -> Result<Self> {
         let place = TestDatabase::new(engine).await?;
         let database = place.open().await?;
         let ambient = TestAmbient::at(time);
@@ -139,6 +157,7 @@ impl TestApp {
         let proof = proof.map_err(|problem| anyhow::anyhow!(problem.detail))?;
         let Command::Install(mut provider) = install() else { unreachable!("it installs") };
         provider.password = proof;
+        provider.settings.rule = rule;
         let (writer, thread) = commands::Writer::start(
             database.clone(),
             crate::world::vault(),

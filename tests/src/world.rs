@@ -296,11 +296,11 @@ pub fn install() -> Command {
     let address = || Address::parse("admin@example.com").expect("an address");
     Command::Install(Box::new(Install {
         name: "Northwind Managed Services".to_owned(),
-        settings: BillingSettings {
-            currency: Currency::parse("EUR").expect("a currency"),
-            rule: CalendarRule::CalendarMonth,
-            zone: chrono_tz::UTC,
-        },
+        settings: BillingSettings::new(
+            Currency::parse("EUR").expect("a currency"),
+            CalendarRule::CalendarMonth,
+            chrono_tz::UTC,
+        ),
         administrator: Person::new("Ada", "Admin", address(), address()),
         password: Proof("no password".to_owned()),
     }))

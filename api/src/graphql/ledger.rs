@@ -53,6 +53,25 @@ pub(crate) enum LedgerKind {
     Recurring,
 }
 
+/// How the days of a period are charged on which a plan is held.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Enum)]
+#[graphql(remote = "billing::DayPolicy")]
+pub(crate) enum DayPolicy {
+    /// By days: those held, of those that the period has.
+    Daily,
+    /// By days of months that all have 30.
+    #[graphql(name = "FIXED_30")]
+    Fixed30,
+    /// One full price for any touch, that of the last state in the period.
+    Full,
+    /// By days, and the first partial period is free.
+    NextPeriod,
+    /// One full price for what is held when the period ends, nothing for what is not.
+    Snapshot,
+    /// Nothing: it is only counted.
+    None,
+}
+
 /// What sort of thing says a price.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Enum)]
 pub(crate) enum PriceSourceKind {
@@ -286,6 +305,11 @@ impl LedgerEntry {
     /// What the line adds to its plan's count at the previous period's end.
     async fn count_before(&self) -> u32 {
         self.line().entry.count_before
+    }
+
+    /// How its days are charged.
+    async fn day_policy(&self) -> DayPolicy {
+        self.line().entry.policy.into()
     }
 
     /// How many days are charged.
@@ -657,7 +681,7 @@ impl BillingPeriod {
         let open = open_period(reading).await?;
         let settings = reading.settings().await?;
         let periods =
-            ledger::periods(reading.app.database(), &scope, settings, reading.now).await?;
+            ledger::periods(reading.app.database(), &scope, &settings, reading.now).await?;
         let periods = periods.into_iter().map(|period| {
             let key = StatementKey { path: scope.0.clone(), known_at, period };
             (period.end, Self::new(open, key))
@@ -686,11 +710,11 @@ impl SummaryRow {
         let period = find_period(reading, end_date.0).await?;
         let scope = filter.scope(reading).await?;
         let known_at = position(reading, known_at).await?;
-        let rule = reading.settings().await?.rule;
+        let settings = reading.settings().await?;
         let key = |period| StatementKey { path: scope.0.clone(), known_at, period };
         let (this, last) = futures_util::try_join!(
             reading.statement(key(period)),
-            reading.statement(key(rule.previous(period))),
+            reading.statement(key(settings.previous(period))),
         )?;
         let details = |statement: &Statement| -> Vec<_> {
             statement.lines.iter().map(summary_detail).collect()
@@ -745,7 +769,7 @@ const NEAREST: usize = 3;
 async fn find_period(reading: &Reading, end: NaiveDate) -> Resolved<Period> {
     let settings = reading.settings().await?;
     let scope = reading.scope();
-    let periods = ledger::periods(reading.app.database(), &scope, settings, reading.now).await?;
+    let periods = ledger::periods(reading.app.database(), &scope, &settings, reading.now).await?;
     if let Some(period) = periods.iter().find(|period| period.end == end) {
         return Ok(*period);
     }
@@ -760,7 +784,7 @@ async fn find_period(reading: &Reading, end: NaiveDate) -> Resolved<Period> {
 /// The period that goes on now.
 async fn open_period(reading: &Reading) -> Resolved<Period> {
     let settings = reading.settings().await?;
-    Ok(settings.rule.period_containing(settings.local_date(reading.now)))
+    Ok(settings.period_containing(settings.local_date(reading.now)))
 }
 
 async fn position(reading: &Reading, known_at: Option<KnownAt>) -> Resolved<Option<u64>> {

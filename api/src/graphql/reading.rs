@@ -198,7 +198,7 @@ impl Reading {
     }
 
     /// The settings that everybody bills by.
-    pub(crate) async fn settings(&self) -> Resolved<&BillingSettings> {
+    pub(crate) async fn settings(&self) -> Resolved<Arc<BillingSettings>> {
         self.app.billing_settings().await
     }
 }
@@ -502,7 +502,8 @@ impl Loader<StatementKey> for Source {
         let mut found = HashMap::new();
         for (question, periods) in self.passes(keys.iter())? {
             let persons = self.app.persons();
-            let made = ledger::statements(database, persons, &question, settings, &periods).await?;
+            let made =
+                ledger::statements(database, persons, &question, &settings, &periods).await?;
             let made = made.into_iter().map(|statement| {
                 (StatementKey::new(&question, statement.period), Arc::new(statement))
             });
@@ -521,7 +522,7 @@ impl Loader<TotalKey> for Source {
         let mut found = HashMap::new();
         for (question, periods) in self.passes(keys.iter().map(|key| &key.0))? {
             let persons = self.app.persons();
-            let made = ledger::totals(database, persons, &question, settings, &periods).await?;
+            let made = ledger::totals(database, persons, &question, &settings, &periods).await?;
             let made = made.into_iter().map(|total| {
                 (TotalKey(StatementKey::new(&question, total.period)), Arc::new(total))
             });

@@ -14,6 +14,7 @@ use projections::views::ServiceView;
 use super::connection::{Order, Slice, ViewConnection, list};
 use super::effective::{PropertyKind, PropertyScope};
 use super::id::GlobalId;
+use super::ledger::DayPolicy;
 use super::reading::{Reading, Resolved, reading};
 use super::scalar::Money;
 use crate::problem::Problem;
@@ -342,6 +343,11 @@ impl Plan {
     /// Per month and unit, in the provider's currency; none: not priced yet.
     async fn price(&self) -> Option<Money> {
         self.plan().price.map(Money::from)
+    }
+
+    /// How the days of a period are charged on which it is held.
+    async fn day_policy(&self) -> DayPolicy {
+        self.plan().day_policy.into()
     }
 
     /// Its values of the properties that are the plan's; hidden ones only for those who publish services.

@@ -17,8 +17,8 @@ use domain::permission::Permission;
 use domain::service::{Definition, Service};
 use domain::subscription::Subscription;
 use domain::{
-    CommandId, Fault, OrganizationId, PropertyKey, Refusal, ServiceKey, SubscriptionId, TenantPath,
-    UserId,
+    CommandId, Fault, OrganizationId, PropertyKey, Reason, Refusal, ServiceKey, SubscriptionId,
+    TenantPath, UserId,
 };
 use projections::views::{AccessView, ApprovalView, AskedView};
 
@@ -283,10 +283,18 @@ fn answering(unit: &mut Unit<'_>) -> Result<Answering, Stop> {
     })
 }
 
+/// Whether he is let in; whether he asks himself is for who is let in, and comes after the body.
+fn ensure_may_answer(progress: &Progress, answering: &Answering) -> Result<(), Stop> {
+    match progress.ensure_asked(answering) {
+        Err(refusal) if refusal.reason == Reason::Forbidden => Err(refusal.into()),
+        Ok(_) | Err(_) => Ok(()),
+    }
+}
+
 pub(crate) fn approve(unit: &mut Unit<'_>, id: &str, body: Input<Because>) -> Result<Reply, Stop> {
     let (id, progress, path) = find(unit, id)?;
     let answering = answering(unit)?;
-    progress.ensure_asked(&answering)?;
+    ensure_may_answer(&progress, &answering)?;
     let reason = take_reason(unit, body)?;
     unit.because(None, reason.clone());
     unit.execute::<Approval>(id, &path, ApprovalCommand::Approve(answering))?;
@@ -331,7 +339,7 @@ fn failure(stop: Stop) -> Failure {
 pub(crate) fn reject(unit: &mut Unit<'_>, id: &str, body: Input<Because>) -> Result<Reply, Stop> {
     let (id, progress, path) = find(unit, id)?;
     let answering = answering(unit)?;
-    progress.ensure_asked(&answering)?;
+    ensure_may_answer(&progress, &answering)?;
     let reason = take_reason(unit, body)?;
     unit.because(None, reason);
     unit.execute::<Approval>(id, &path, ApprovalCommand::Reject(answering))?;

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::str::FromStr;
 
-use domain::billing::BillingSettings;
+use domain::billing::{BillingSettings, DayPolicy};
 use domain::money::Money;
 use domain::permission::AnyPermission;
 use domain::property::{
@@ -336,12 +336,59 @@ pub struct PlanDocument {
     pub sku: Option<String>,
     /// Per month and unit, as a decimal text such as `100.00`, in the provider's currency.
     pub price: Option<String>,
+    /// How the days of a period are charged; `daily` where it is left out.
+    pub day_policy: Option<DayPolicyText>,
     /// A value for each property whose scope is the plan.
     #[serde(default)]
     pub properties: BTreeMap<String, ValueDocument>,
     /// Kept for what runs, not sold any more.
     #[serde(default)]
     pub retired: bool,
+}
+
+/// How the days are charged on which a plan is held.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum DayPolicyText {
+    /// By days: those held, of those that the period has.
+    Daily,
+    /// By days of months that all have 30.
+    #[serde(rename = "fixed_30")]
+    Fixed30,
+    /// One full price for any touch, that of the last state in the period.
+    Full,
+    /// By days, and the first partial period is free.
+    NextPeriod,
+    /// One full price for what is held when the period ends, nothing for what is not.
+    Snapshot,
+    /// Nothing: it is only counted.
+    None,
+}
+
+impl From<DayPolicyText> for DayPolicy {
+    fn from(text: DayPolicyText) -> Self {
+        match text {
+            DayPolicyText::Daily => Self::Daily,
+            DayPolicyText::Fixed30 => Self::Fixed30,
+            DayPolicyText::Full => Self::Full,
+            DayPolicyText::NextPeriod => Self::NextPeriod,
+            DayPolicyText::Snapshot => Self::Snapshot,
+            DayPolicyText::None => Self::None,
+        }
+    }
+}
+
+impl From<DayPolicy> for DayPolicyText {
+    fn from(policy: DayPolicy) -> Self {
+        match policy {
+            DayPolicy::Daily => Self::Daily,
+            DayPolicy::Fixed30 => Self::Fixed30,
+            DayPolicy::Full => Self::Full,
+            DayPolicy::NextPeriod => Self::NextPeriod,
+            DayPolicy::Snapshot => Self::Snapshot,
+            DayPolicy::None => Self::None,
+        }
+    }
 }
 
 /// A custom permission that a service declares.
@@ -720,7 +767,15 @@ impl PlanDocument {
             values.insert(key, value);
         }
         let properties = values;
-        Some(Plan { key: key?, name: name?, price, properties, retired: self.retired, sku: sku? })
+        Some(Plan {
+            day_policy: self.day_policy.map(DayPolicy::from).unwrap_or_default(),
+            key: key?,
+            name: name?,
+            price,
+            properties,
+            retired: self.retired,
+            sku: sku?,
+        })
     }
 }
 
@@ -806,6 +861,7 @@ impl From<&Plan> for PlanDocument {
             name: plan.name.clone(),
             sku: Some(plan.sku.clone()),
             price: plan.price.map(|price| price.to_string()),
+            day_policy: Some(plan.day_policy).filter(|it| !it.is_default()).map(Into::into),
             properties: plan.properties.iter().map(value).collect(),
             retired: plan.retired,
         }

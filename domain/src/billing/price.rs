@@ -6,8 +6,8 @@ use std::cmp::Reverse;
 use chrono::{DateTime, NaiveDate, Utc};
 use serde::{Deserialize, Serialize};
 
-use super::BillingSettings;
 use super::calendar::following;
+use super::{BillingSettings, DayPolicy, Period};
 use crate::money::{Percent, Ratio};
 use crate::{PlanKey, PropertyKey};
 
@@ -22,6 +22,21 @@ pub struct PriceRow {
     pub minor: i64,
     /// The plan it is the price of.
     pub plan: PlanKey,
+    /// The event's place in the log.
+    pub position: u64,
+}
+
+/// A dated day policy of one of the service's plans.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PolicyRow {
+    /// From when on it is the policy; none: ever since.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub from: Option<DateTime<Utc>>,
+    /// The plan it is the policy of.
+    pub plan: PlanKey,
+    /// How its days are charged.
+    pub policy: DayPolicy,
     /// The event's place in the log.
     pub position: u64,
 }
@@ -122,12 +137,14 @@ impl PriceSource {
 pub struct Prices {
     /// What the organisations on the buyer's path have set otherwise: prices and properties.
     pub overrides: Vec<Override>,
+    /// How the days of the plans are charged that are not charged day by day.
+    pub policies: Vec<PolicyRow>,
     /// The seller's prices of the service's plans.
     pub rows: Vec<PriceRow>,
 }
 
 /// A plan's price on a date, and why it is that.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Priced {
     /// What was in force as well, and lost; sorted.
     pub losers: Vec<PriceSource>,
@@ -220,6 +237,21 @@ impl Prices {
             .try_fold(Ratio::whole(base), |price, percent| percent.apply(price))
             .ok_or_else(|| quarantine(QuarantineReason::TooLarge))?;
         Ok(Priced { losers, minor, sources })
+    }
+
+    /// How a plan's days are charged in a period: by the policy in force when it ends, so that no period is
+    /// charged by two.
+    pub(super) fn policy(
+        &self,
+        plan: &PlanKey,
+        period: &Period,
+        settings: &BillingSettings,
+    ) -> DayPolicy {
+        let (_, end) = settings.instants(period);
+        let rows = self.policies.iter().filter(|row| row.plan == *plan);
+        let in_force = rows.filter(|row| row.from.is_none_or(|from| from < end));
+        let last = in_force.max_by_key(|row| (row.from, row.position));
+        last.map(|row| row.policy).unwrap_or_default()
     }
 
     /// The price overrides in force on the day that ends at `day_end`, the first to win first.
@@ -329,11 +361,11 @@ mod tests {
     use crate::money::Currency;
 
     fn settings() -> BillingSettings {
-        BillingSettings {
-            currency: Currency::parse("EUR").unwrap(),
-            rule: CalendarRule::CalendarMonth,
-            zone: chrono_tz::UTC,
-        }
+        BillingSettings::new(
+            Currency::parse("EUR").unwrap(),
+            CalendarRule::CalendarMonth,
+            chrono_tz::UTC,
+        )
     }
 
     fn plan(key: &str) -> PlanKey {
@@ -394,13 +426,17 @@ mod tests {
     }
 
     fn with(overrides: impl IntoIterator<Item = Override>) -> Prices {
-        Prices { overrides: overrides.into_iter().collect(), rows: vec![row(1, None, 100)] }
+        Prices {
+            overrides: overrides.into_iter().collect(),
+            policies: vec![],
+            rows: vec![row(1, None, 100)],
+        }
     }
 
     #[test]
     fn the_latest_row_that_has_begun_is_the_price_and_the_others_lose() {
         let rows = vec![row(1, None, 100), row(3, Some(11), 300), row(2, Some(10), 200)];
-        let prices = Prices { overrides: vec![], rows };
+        let prices = Prices { overrides: vec![], policies: vec![], rows };
         assert_eq!([9, 10, 11].map(|day| minor(&prices, day)), [100, 200, 300]);
         let priced = prices.on(date(11), &plan("a"), &settings()).unwrap();
         assert_eq!(priced.sources, [PriceSource::Row(3)]);
@@ -410,7 +446,7 @@ mod tests {
     #[test]
     fn of_two_rows_from_one_moment_the_later_recorded_is_the_price() {
         let rows = vec![row(3, Some(10), 300), row(2, Some(10), 200)];
-        assert_eq!(minor(&Prices { overrides: vec![], rows }, 10), 300);
+        assert_eq!(minor(&Prices { overrides: vec![], policies: vec![], rows }, 10), 300);
     }
 
     #[test]
@@ -419,7 +455,8 @@ mod tests {
         let refused = prices.on(date(9), &plan("b"), &settings()).unwrap_err();
         assert_eq!((refused.date, &refused.plan), (date(9), &plan("b")));
         assert_eq!(refused.reason, QuarantineReason::NoPrice);
-        let later = Prices { overrides: vec![], rows: vec![row(1, Some(10), 100)] };
+        let later =
+            Prices { overrides: vec![], policies: vec![], rows: vec![row(1, Some(10), 100)] };
         assert!(later.on(date(9), &plan("a"), &settings()).is_err());
     }
 
@@ -524,6 +561,7 @@ mod tests {
     #[test]
     fn prices_may_change_where_rows_and_overrides_of_prices_begin_or_end() {
         let prices = Prices {
+            policies: vec![],
             overrides: vec![
                 Override { from: november(3), ..set_until(5, 80, november(4)) },
                 Override { from: november(5), ..property(6, "Quota", Setting::Cleared) },

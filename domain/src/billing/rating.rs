@@ -8,11 +8,12 @@ use chrono::{DateTime, NaiveDate, Utc};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::calendar::{days_between, following};
+use super::calendar::following;
+use super::policy::{Share, Stretch};
 use super::price::PriceSource;
 use super::{
-    BillingSettings, Fact, Holding, Overridden, Override, Period, Priced, Prices, Quarantine,
-    QuarantineReason, Run, Setting, Timeline,
+    BillingSettings, DayPolicy, Fact, Holding, Overridden, Override, Period, Priced, Prices,
+    Quarantine, QuarantineReason, Run, Setting, Timeline,
 };
 
 use crate::money::{Money, Ratio, UnitPrice};
@@ -54,7 +55,7 @@ pub struct Entry {
     pub count_before: u32,
     /// Who buys.
     pub customer: OrganizationId,
-    /// How many days are charged.
+    /// How many days are charged; of months of 30 days where the policy says so.
     pub days: u32,
     /// When what caused the line became true.
     pub effective_at: DateTime<Utc>,
@@ -71,6 +72,9 @@ pub struct Entry {
     pub period_end: NaiveDate,
     /// The plan held.
     pub plan: PlanKey,
+    /// How its days are charged.
+    #[serde(default, skip_serializing_if = "DayPolicy::is_default")]
+    pub policy: DayPolicy,
     /// What said another price and lost.
     pub price_losers: Vec<PriceSource>,
     /// What said the price; after a percentage, what it was taken of. Empty for a line without a
@@ -146,7 +150,7 @@ pub struct PropertyChange {
 /// facts and prices always give the same entries, and only facts that are true before the period's
 /// end count.
 ///
-/// Rules: days 1 to 4 and 8, rounding (billing.md, section 4); actions and counts (section 6).
+/// Rules: days 1 to 4, 7 and 8, rounding (billing.md, section 4); actions and counts (section 6).
 ///
 /// # Errors
 /// [`Quarantine`] where a date that is held has no price, or an amount is beyond what the ledger
@@ -162,9 +166,11 @@ pub fn rate(
     let rating = Rating { begin, end, period, prices, settings, subject };
     let mut lines = Vec::new();
     let mut runs = timeline.runs().peekable();
+    let mut before: Option<Stay<'_>> = None;
     while let Some(run) = runs.next() {
-        if let Some(stay) = rating.stay(run, runs.peek()) {
+        if let Some(stay) = rating.stay(run, runs.peek(), before.as_ref()) {
             rating.add_lines(&stay, &mut lines)?;
+            before = Some(stay);
         }
     }
     lines.sort_by_key(|line| line.dates.start);
@@ -187,6 +193,8 @@ struct Rating<'a> {
 struct Stay<'a> {
     /// What said what was held when the previous period ended; none: the run began in this one.
     before: Option<&'a Fact>,
+    /// Whether it, or what it goes on from without a day between, began in this period and not with it.
+    is_first_partial: bool,
     /// The dates that are charged.
     dates: Range<NaiveDate>,
     /// What ended the run in this period.
@@ -213,6 +221,8 @@ struct Line<'a> {
     dates: Range<NaiveDate>,
     fact: &'a Fact,
     held: Holding<'a>,
+    is_first_partial: bool,
+    policy: DayPolicy,
     priced: Option<Priced>,
     property_change: Option<PropertyChange>,
     removal: Option<&'a Fact>,
@@ -251,7 +261,12 @@ impl<'a> From<&'a Override> for Cause<'a> {
 
 impl<'a> Rating<'a> {
     /// What the period sees of `run`; none where it lies outside.
-    fn stay(&self, run: Run<'a>, next: Option<&Run<'a>>) -> Option<Stay<'a>> {
+    fn stay(
+        &self,
+        run: Run<'a>,
+        next: Option<&Run<'a>>,
+        previous: Option<&Stay<'a>>,
+    ) -> Option<Stay<'a>> {
         let ended_before = run.ended.is_some_and(|ended| ended.effective_at < self.begin);
         if ended_before || run.began().effective_at >= self.end {
             return None;
@@ -276,7 +291,12 @@ impl<'a> Rating<'a> {
         if within_one_date && !next.is_some_and(begins_then) {
             after = following(first);
         }
-        Some(Stay { before, dates: first..after, removal, run })
+        let goes_on = previous.filter(|previous| previous.dates.end == first);
+        let is_first_partial = match goes_on {
+            Some(previous) => previous.is_first_partial,
+            None => before.is_none() && first > self.period.start,
+        };
+        Some(Stay { before, dates: first..after, is_first_partial, removal, run })
     }
 
     fn add_lines(&self, stay: &Stay<'a>, lines: &mut Vec<Line<'a>>) -> Result<(), Quarantine> {
@@ -307,6 +327,8 @@ impl<'a> Rating<'a> {
             dates,
             fact,
             held,
+            is_first_partial: stay.is_first_partial,
+            policy: self.policy(held.plan),
             priced: Some(priced),
             property_change: None,
             removal: stay.removal,
@@ -331,7 +353,7 @@ impl<'a> Rating<'a> {
                 (Some(first), None) => first.cause,
                 (None, None) => fact.into(),
             };
-            let priced = self.prices.on(date, held.plan, self.settings)?;
+            let priced = self.priced(date, held.plan)?;
             lines.insert(own, line(date..date, fact, held, priced, cause));
         }
         self.count(stay, &mut lines[own..]);
@@ -365,7 +387,7 @@ impl<'a> Rating<'a> {
         let later = cuts.iter().copied().filter(|cut| *cut > stay.dates.start);
         for to in later.chain([stay.dates.end]).filter(|_| !stay.dates.is_empty()) {
             if let Some((fact, held)) = self.held_on(stay, from) {
-                let priced = self.prices.on(from, held.plan, self.settings)?;
+                let priced = self.priced(from, held.plan)?;
                 match segments.last_mut() {
                     Some(last) if last.held == held && last.priced.minor == priced.minor => {
                         last.dates.end = to;
@@ -376,6 +398,18 @@ impl<'a> Rating<'a> {
             from = to;
         }
         Ok(segments)
+    }
+
+    fn policy(&self, plan: &PlanKey) -> DayPolicy {
+        self.prices.policy(plan, self.period, self.settings)
+    }
+
+    /// What one unit of a plan costs on a date; nothing where it is only counted.
+    fn priced(&self, date: NaiveDate, plan: &PlanKey) -> Result<Priced, Quarantine> {
+        match self.policy(plan) {
+            DayPolicy::None => Ok(Priced::default()),
+            _ => self.prices.on(date, plan, self.settings),
+        }
     }
 
     /// What the run holds on `date`: the effective day belongs to the new state (days 1).
@@ -398,7 +432,7 @@ impl<'a> Rating<'a> {
             Some(first) if *first == start => start.pred_opt().unwrap_or(start),
             _ => start,
         };
-        let minor = self.prices.on(date, held.plan, self.settings).ok().map(|it| it.minor);
+        let minor = self.priced(date, held.plan).ok().map(|it| it.minor);
         Some((held, minor))
     }
 
@@ -490,6 +524,8 @@ impl<'a> Rating<'a> {
                     dates: date..date,
                     fact,
                     held,
+                    is_first_partial: stay.is_first_partial,
+                    policy: self.policy(held.plan),
                     priced: None,
                     property_change: Some(PropertyChange { property: key.clone(), value }),
                     removal: stay.removal,
@@ -503,15 +539,21 @@ impl<'a> Rating<'a> {
     fn entries(&self, lines: Vec<Line<'a>>) -> Result<Vec<Entry>, Quarantine> {
         let mut exact_sum = Ratio::ZERO;
         let mut rounded_sum = 0_i64;
+        let is_by_touch = |line: &Line<'_>| {
+            line.policy == DayPolicy::Full && line.priced.is_some() && !line.dates.is_empty()
+        };
+        let last = lines.iter().rposition(is_by_touch);
         lines
             .into_iter()
-            .map(|line| {
+            .enumerate()
+            .map(|(index, line)| {
                 let too_large = || Quarantine {
                     date: line.dates.start,
                     plan: line.held.plan.clone(),
                     reason: QuarantineReason::TooLarge,
                 };
-                let exact = self.exact(&line).ok_or_else(too_large)?;
+                let share = self.share(&line, last == Some(index));
+                let exact = exact(&line, share).ok_or_else(too_large)?;
                 exact_sum = exact_sum.checked_add(exact).ok_or_else(too_large)?;
                 let rounded = exact_sum.round_half_away().ok_or_else(too_large)?;
                 let minor = rounded.checked_sub(rounded_sum).ok_or_else(too_large)?;
@@ -519,22 +561,29 @@ impl<'a> Rating<'a> {
                 let unit_minor = line.priced.as_ref().map_or(Ratio::ZERO, |priced| priced.minor);
                 let currency = self.settings.currency;
                 let unit_price = UnitPrice::new(unit_minor, currency).ok_or_else(too_large)?;
-                Ok(self.entry(line, exact, Money::new(minor, currency), unit_price))
+                Ok(self.entry(line, share, exact, Money::new(minor, currency), unit_price))
             })
             .collect()
     }
 
-    /// Price x quantity x days / days of the period (days 2), in minor units.
-    fn exact(&self, line: &Line<'a>) -> Option<Ratio> {
-        let Some(priced) = &line.priced else {
-            return Some(Ratio::ZERO);
+    /// What part of the period's price a line is.
+    fn share(&self, line: &Line<'a>, is_last: bool) -> Share {
+        let stretch = Stretch {
+            is_first_partial: line.is_first_partial,
+            is_held_at_end: line.removal.is_none(),
+            is_last,
         };
-        let days = days_between(line.dates.start, line.dates.end);
-        let unit_days = i128::from(line.held.quantity) * i128::from(days);
-        priced.minor.checked_mul(Ratio::new(unit_days, self.period.days().into())?)
+        line.policy.share(&line.dates, self.period, stretch)
     }
 
-    fn entry(&self, line: Line<'a>, exact: Ratio, amount: Money, unit_price: UnitPrice) -> Entry {
+    fn entry(
+        &self,
+        line: Line<'a>,
+        share: Share,
+        exact: Ratio,
+        amount: Money,
+        unit_price: UnitPrice,
+    ) -> Entry {
         let (price_sources, price_losers) =
             line.priced.map(|priced| (priced.sources, priced.losers)).unwrap_or_default();
         let mut causes = vec![line.fact.position, line.cause.position];
@@ -551,14 +600,15 @@ impl<'a> Rating<'a> {
             count_after: line.count_after,
             count_before: line.count_before,
             customer: self.subject.customer,
-            days: days_between(line.dates.start, line.dates.end),
+            days: share.days,
             effective_at: line.cause.effective_at,
             entry_id: String::new(),
             exact,
             kind: Kind::Recurring,
-            period_days: self.period.days(),
+            period_days: share.of,
             period_end: self.period.end,
             plan: line.held.plan.clone(),
+            policy: line.policy,
             price_losers,
             price_sources,
             property_change: line.property_change,
@@ -580,6 +630,15 @@ impl<'a> Rating<'a> {
     fn day_end(&self, date: NaiveDate) -> DateTime<Utc> {
         self.settings.midnight(following(date))
     }
+}
+
+/// Price x quantity x part of the period (days 2 and 7), in minor units.
+fn exact(line: &Line<'_>, share: Share) -> Option<Ratio> {
+    let Some(priced) = &line.priced else {
+        return Some(Ratio::ZERO);
+    };
+    let units = Ratio::whole(line.held.quantity.into());
+    priced.minor.checked_mul(units)?.checked_mul(share.part?)
 }
 
 /// The id of an entry: what it is of, and what it was computed from. Texts that people wrote are
@@ -610,6 +669,9 @@ fn entry_id(entry: &Entry) -> String {
         property,
         entry.causes,
     );
+    if !entry.policy.is_default() {
+        let _ = write!(text, " {}", entry.policy.name());
+    }
     let digits = |byte: u8| {
         [byte >> 4, byte & 15].map(|digit| char::from(b"0123456789abcdef"[usize::from(digit)]))
     };
@@ -695,17 +757,21 @@ mod tests {
             service: ServiceKey::parse("mailbox").unwrap(),
             subscription: SubscriptionId(Uuid::from_u128(5)),
         };
-        let settings = BillingSettings {
-            currency: Currency::parse("EUR").unwrap(),
-            rule: CalendarRule::CalendarMonth,
-            zone: chrono_tz::UTC,
-        };
-        let period = settings.rule.period_containing(date(1));
+        let settings = BillingSettings::new(
+            Currency::parse("EUR").unwrap(),
+            CalendarRule::CalendarMonth,
+            chrono_tz::UTC,
+        );
+        let period = settings.period_containing(date(1));
         rate(&subject, &Timeline::new(facts), prices, &settings, &period)
     }
 
     fn rated(facts: impl Into<Vec<Fact>>, overrides: impl Into<Vec<Override>>) -> Vec<Entry> {
-        november_rated(facts.into(), &Prices { overrides: overrides.into(), rows: rows() }).unwrap()
+        november_rated(
+            facts.into(),
+            &Prices { overrides: overrides.into(), policies: vec![], rows: rows() },
+        )
+        .unwrap()
     }
 
     /// Of each line: what happened, days, cents, counts before and after.
@@ -858,7 +924,7 @@ mod tests {
 
     #[test]
     fn a_new_price_without_an_override_is_due_to_who_provisioned() {
-        let mut prices = Prices { overrides: vec![], rows: rows() };
+        let mut prices = Prices { overrides: vec![], policies: vec![], rows: rows() };
         prices.rows.push(PriceRow {
             from: Some(november(11)),
             minor: 6_000,
@@ -1000,7 +1066,7 @@ mod tests {
 
     #[test]
     fn what_has_no_price_or_one_too_large_is_quarantined() {
-        let prices = Prices { overrides: vec![], rows: rows() };
+        let prices = Prices { overrides: vec![], policies: vec![], rows: rows() };
         let refused =
             november_rated(vec![fact(10, november(7), provisioned("d", 1))], &prices).unwrap_err();
         assert_eq!((refused.date, refused.plan), (date(7), plan("d")));

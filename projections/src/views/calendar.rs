@@ -34,6 +34,12 @@ impl View for CalendarView {
             Event::BillingCalendar(BillingCalendarEvent::Set { settings }) => {
                 Some(Self { settings: settings.clone(), path: event.path.to_string() })
             }
+            Event::BillingCalendar(BillingCalendarEvent::RuleChanged(change)) => {
+                before.map(|mut view| {
+                    view.settings.rule_changes.push(*change);
+                    view
+                })
+            }
             _ => before,
         }
     }

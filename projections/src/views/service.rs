@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use domain::ServiceKey;
 use domain::TenantPath;
-use domain::billing::PriceRow;
+use domain::billing::{PolicyRow, PriceRow};
 use domain::event::{Actor, Event, Recorded};
 use domain::service::{Definition, Plan, ServiceEvent};
 use serde::{Deserialize, Serialize};
@@ -25,6 +25,9 @@ pub struct ServiceView {
     pub publications: Vec<Publication>,
     /// What is being edited.
     pub draft: Option<Definition>,
+    /// How the days of plans are charged that are, or were, not charged day by day; dated.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub policies: Vec<PolicyRow>,
     /// Dated prices of the plans.
     pub prices: Vec<PriceRow>,
     /// Of its stream; its `ETag`.
@@ -64,6 +67,26 @@ fn new_prices<'a>(
     })
 }
 
+/// The day policies that a publication changes. A plan's first one holds since ever.
+fn new_policies<'a>(
+    policies: &'a [PolicyRow],
+    published: Option<&'a Definition>,
+    plans: &'a [Plan],
+    event: &'a Recorded,
+) -> impl Iterator<Item = PolicyRow> + 'a {
+    plans.iter().filter_map(move |plan| {
+        let last = policies.iter().rfind(|row| row.plan == plan.key);
+        let before = last.map(|row| row.policy).unwrap_or_default();
+        let is_known = published.is_some_and(|published| published.plan(&plan.key).is_some());
+        (before != plan.day_policy).then(|| PolicyRow {
+            from: is_known.then_some(event.effective_at),
+            plan: plan.key.clone(),
+            policy: plan.day_policy,
+            position: event.position,
+        })
+    })
+}
+
 impl View for ServiceView {
     const TABLE: &'static str = "view_service";
     const INDEXES: &'static [&'static str] = &["path, sort, key"];
@@ -88,6 +111,7 @@ impl View for ServiceView {
             published_version: 0,
             publications: Vec::new(),
             draft: None,
+            policies: Vec::new(),
             prices: Vec::new(),
             version: 0,
         });
@@ -97,6 +121,10 @@ impl View for ServiceView {
             ServiceEvent::Published { definition, version } => {
                 let new: Vec<_> = new_prices(&view.prices, &definition.plans, event).collect();
                 view.prices.extend(new);
+                let published = view.published.as_ref();
+                let new = new_policies(&view.policies, published, &definition.plans, event);
+                let new: Vec<_> = new.collect();
+                view.policies.extend(new);
                 view.publications.push(Publication {
                     actor: event.actor,
                     effective_at: event.effective_at,

@@ -6,7 +6,7 @@ use std::time::Instant;
 use anyhow::{Context, Result, ensure};
 use chrono::{DateTime, TimeDelta, Utc};
 use commands::Command;
-use domain::billing::{Overridden, Setting};
+use domain::billing::{DayPolicy, Overridden, Setting};
 use domain::effective::{OverrideAt, resolve};
 use domain::organization::Kind;
 use domain::overrides::Overriding;
@@ -108,6 +108,7 @@ fn definition(properties: usize) -> Definition {
         ..Property::of_plan(key(number), "A property")
     };
     let plan = Plan {
+        day_policy: DayPolicy::Daily,
         key: PlanKey::parse("plan").expect("letters"),
         name: "Plan".to_owned(),
         price: None,

@@ -2,6 +2,7 @@
 
 use anyhow::{Context, Result};
 use atrium_tests::http::TestApp;
+use domain::billing::CalendarRule;
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -140,6 +141,173 @@ async fn case_14_and_15_a_backdated_removal_and_a_change_to_come() -> Result<()>
             let path = format!("/api/Billing/2019-11-30/detail?knownAt={known_at}");
             assert_eq!(app.get(&path).await?["data"][0]["amount"], "100.00");
         }
+        app.finish().await?;
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn case_18_a_seller_may_bill_up_to_a_day_of_the_month() -> Result<()> {
+    for engine in BOTH {
+        let rule = CalendarRule::FixedDay(25);
+        let app = TestApp::with_calendar(engine, "2020-02-10T10:00:00Z", rule).await?;
+        app.publish("backup").await?;
+        let customer = app.customer("Aanimals Inc", None).await?;
+        provision(&app, &customer, "BU001", "2020-02-10").await?;
+        app.ambient.set("2020-03-26T10:00:00Z");
+        let periods = app.get("/api/Billing/parameters").await?["data"]["endDates"].clone();
+        let labels: Vec<_> = periods.as_array().context("periods")?.iter().collect();
+        let names = ["2020-02-25", "2020-03-25", "2020-04-25"];
+        assert_eq!(labels, names.map(|label| json!({ "label": label })).iter().collect::<Vec<_>>());
+        assert_eq!(bill(&app, "2020-02-25").await?, [line("51.61", "Added")]);
+        assert_eq!(bill(&app, "2020-03-25").await?, [line("100.00", "Carried")]);
+        app.finish().await?;
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn case_23_another_calendar_begins_with_a_transition_in_every_process() -> Result<()> {
+    for engine in BOTH {
+        let rule = CalendarRule::FixedDay(25);
+        let app = TestApp::with_calendar(engine, "2020-01-10T10:00:00Z", rule).await?;
+        app.publish("backup").await?;
+        let customer = app.customer("Aanimals Inc", None).await?;
+        provision(&app, &customer, "BU001", "2020-01-10").await?;
+        let (url, stop, served) = app.another().await?;
+        let elsewhere = async || -> Result<Value> {
+            let request = reqwest::Client::new().get(format!("{url}/api/Billing/parameters"));
+            let answer = atrium_tests::http::answer(request.bearer_auth(&app.token)).await?;
+            Ok(answer.expect(200)?["data"]["endDates"].clone())
+        };
+        assert_eq!(elsewhere().await?, json!([{ "label": "2020-01-25" }]));
+
+        let provider = app.get(&format!("/api/v2/users/{}", app.administrator)).await?;
+        let provider = provider["organizationId"].as_str().context("an id")?.to_owned();
+        let path = format!("/api/v2/organizations/{provider}/billing-settings");
+        let change = async |calendar: &str, from: &str| {
+            let body = json!({ "calendar": calendar, "effectiveFrom": from });
+            app.send(&app.token, Method::PUT, &path, Some(body)).await
+        };
+        let refused = change("fortnightly", "soon").await?;
+        let faults = refused.body["errors"].as_array().context("faults")?.iter();
+        let codes: Vec<_> = faults.map(|fault| &fault["code"]).collect();
+        assert_eq!(codes, ["calendar_unknown", "not_a_date"]);
+        for (from, code) in [("2020-01-20", "period_has_begun"), ("2020-01-27", "not_a_period")] {
+            let refused = change("calendar_month", from).await?;
+            assert_eq!(refused.status, 422);
+            assert_eq!(refused.body["errors"][0]["code"], code, "{from}");
+        }
+        let changed = change("calendar_month", "2020-02-26").await?.expect(200)?;
+        assert_eq!(changed, app.get(&path).await?);
+        assert_eq!(
+            changed["changes"],
+            json!([{ "calendar": "calendar_month", "effectiveFrom": "2020-02-26" }])
+        );
+        assert_eq!(change("calendar_month", "2020-02-26").await?.expect(200)?, changed, "no news");
+        assert_eq!(
+            change("fixed_day(5)", "2020-01-26").await?.problem(409)?,
+            "calendar_changes_later"
+        );
+        let other = format!("/api/v2/organizations/{customer}/billing-settings");
+        assert_eq!(app.get(&other).await?["changes"], changed["changes"], "all bill like that");
+        let body = json!({ "calendar": "fixed_day(5)", "effectiveFrom": "2020-02-01" });
+        let refused = app.send(&app.token, Method::PUT, &other, Some(body)).await?;
+        assert_eq!(refused.problem(409)?, "no_own_calendar");
+
+        app.ambient.set("2020-03-10T10:00:00Z");
+        let names = ["2020-01-25", "2020-02-25", "2020-02-29", "2020-03-31"];
+        let labels = json!(names.map(|label| json!({ "label": label })));
+        let own = app.get("/api/Billing/parameters").await?;
+        assert_eq!(own["data"]["endDates"], labels, "felt at once");
+        let deadline = tokio::time::Instant::now() + std::time::Duration::from_secs(1);
+        while elsewhere().await? != labels {
+            assert!(tokio::time::Instant::now() < deadline, "{engine:?}: not felt within a second");
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+        assert_eq!(bill(&app, "2020-02-25").await?, [line("100.00", "Carried")]);
+        assert_eq!(bill(&app, "2020-02-29").await?, [line("13.79", "Carried")]);
+        assert_eq!(bill(&app, "2020-03-31").await?, [line("100.00", "Carried")]);
+        let _ = stop.send(());
+        served.await??;
+        app.finish().await?;
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_plans_days_are_charged_by_its_policy_in_force_when_the_period_ends() -> Result<()> {
+    for engine in BOTH {
+        let app = TestApp::new(engine, "2020-01-01T00:00:00Z").await?;
+        let plan = |key: &str, policy: Option<&str>, price: Option<&str>| json!({ "key": key, "name": key, "price": price, "dayPolicy": policy });
+        let document = |full: &str| {
+            json!({
+                "name": "Desk", "level": "customer", "instancing": "multi",
+                "plans": [
+                    plan("daily", None, Some("30.00")), plan("fixed", Some("fixed_30"), Some("30.00")),
+                    plan("full", Some(full), Some("30.00")),
+                    plan("next", Some("next_period"), Some("30.00")),
+                    plan("snapshot", Some("snapshot"), Some("30.00")),
+                    plan("counted", Some("none"), None),
+                ],
+            })
+        };
+        let refused = json!({
+            "name": "Desk", "level": "customer", "instancing": "multi",
+            "plans": [plan("a", Some("sometimes"), None)],
+        });
+        let path = "/api/v2/services/desk/draft";
+        let refused = app.send(&app.token, Method::PUT, path, Some(refused)).await?;
+        assert_eq!(refused.status, 422, "{}", refused.body);
+        let priced = json!({
+            "name": "Desk", "level": "customer", "instancing": "multi",
+            "plans": [plan("a", Some("none"), Some("30.00"))],
+        });
+        app.put(path, priced).await?;
+        let publish = "/api/v2/services/desk/publish";
+        let rolled_out = Some(json!({ "rollOut": true }));
+        let refused = app.send(&app.token, Method::POST, publish, rolled_out.clone()).await?;
+        assert_eq!(refused.status, 422, "{}", refused.body);
+        assert_eq!(refused.body["errors"][0]["code"], "counted_only");
+
+        app.put(path, document("full")).await?;
+        app.send(&app.token, Method::POST, publish, rolled_out.clone()).await?.expect(200)?;
+        let customer = app.customer("Aanimals Inc", None).await?;
+        let mut full = String::new();
+        for key in ["daily", "fixed", "full", "next", "snapshot", "counted"] {
+            let sent = json!({
+                "service": "desk", "plan": key, "instance": key, "effectiveAt": "2020-01-17",
+            });
+            let path = format!("/api/v2/customers/{customer}/subscriptions");
+            let made = app.post(&path, sent).await?;
+            if key == "full" {
+                full = made["id"].as_str().context("an id")?.to_owned();
+            }
+        }
+        app.ambient.set("2020-02-20T00:00:00Z");
+        // Of 31 days 15; of 30 days 14; all; nothing; all; nothing.
+        let by_instance = ["0.00", "14.52", "14.00", "30.00", "0.00", "30.00"];
+        assert_eq!(bill(&app, "2020-01-31").await?, by_instance.map(|it| line(it, "Added")));
+        let full_month = ["0.00", "30.00", "30.00", "30.00", "30.00", "30.00"];
+        assert_eq!(bill(&app, "2020-02-29").await?, full_month.map(|it| line(it, "Carried")));
+        let query = "{ ledgerEntries(endDate: \"2020-01-31\") { nodes { instance dayPolicy days periodDays } } \
+                     services { nodes { plans { key dayPolicy } } } }";
+        let told = app.post("/graphql", json!({ "query": query })).await?;
+        let fixed = &told["data"]["ledgerEntries"]["nodes"][2];
+        assert_eq!(
+            *fixed,
+            json!({ "instance": "fixed", "dayPolicy": "FIXED_30", "days": 14, "periodDays": 30 }),
+            "{told}"
+        );
+        let plans = &told["data"]["services"]["nodes"][0]["plans"];
+        assert_eq!(plans[3], json!({ "key": "next", "dayPolicy": "NEXT_PERIOD" }), "{told}");
+
+        // Another policy is that of the period that is open, as a whole; those before keep theirs.
+        app.put(path, document("snapshot")).await?;
+        app.send(&app.token, Method::POST, publish, rolled_out).await?.expect(200)?;
+        assert_eq!(bill(&app, "2020-01-31").await?, by_instance.map(|it| line(it, "Added")));
+        app.post(&format!("/api/v2/subscriptions/{full}/deprovision"), json!({})).await?;
+        assert_eq!(bill(&app, "2020-02-29").await?[3], line("0.00", "Removed"));
         app.finish().await?;
     }
     Ok(())

@@ -53,7 +53,7 @@ const OPEN: &[(&str, &str)] = &[
          customerAccountCode userName serviceKey serviceName planKey planName instance productSku \
          level billable nonBillableReason lineDescription summaryGrouping amount exactAmount \
          unitPrice priceSources priceLosers propertyChange quantity countAfter countBefore days \
-         periodDays serviceFrom serviceTo effectiveAt actor actorName addedBy removedBy reason causes",
+         dayPolicy periodDays serviceFrom serviceTo effectiveAt actor actorName addedBy removedBy reason causes",
     ),
     ("Money", "amount minor currency"),
     (
@@ -70,7 +70,7 @@ const OPEN: &[(&str, &str)] = &[
     ("PageInfo", "hasPreviousPage hasNextPage startCursor endCursor"),
     ("Permission", "key name description custom serviceKey"),
     ("PermissionWay", "chain service"),
-    ("Plan", "key name sku price properties retired"),
+    ("Plan", "key name sku price dayPolicy properties retired"),
     ("PlanProperty", "key label value"),
     ("PriceSource", "kind position"),
     ("PropertyChange", "property value"),

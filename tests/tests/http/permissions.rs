@@ -262,8 +262,8 @@ const ROUTES: &[Row] = &[
         [200, 200, 200, 403, 403],
     ),
     // Who is asked answers, whatever he holds; and never who asked.
-    row("POST /api/v2/requests/{id}/approve", About::Approval, "", [409, 403, 403, 403, 403]),
-    row("POST /api/v2/requests/{id}/reject", About::Approval, "", [409, 403, 403, 403, 403]),
+    row("POST /api/v2/requests/{id}/approve", About::Approval, "", [400, 403, 403, 403, 403]),
+    row("POST /api/v2/requests/{id}/reject", About::Approval, "", [400, 403, 403, 403, 403]),
     // Only who asked takes it back.
     row("POST /api/v2/requests/{id}/withdraw", About::Approval, "", [400, 403, 403, 403, 403]),
     row("GET /api/v2/resellers", About::Nothing, "organizations.view", [200, 200, 200, 403, 403]),
@@ -329,6 +329,18 @@ const ROUTES: &[Row] = &[
         About::Reseller,
         "users.manage",
         [400, 400, 404, 404, 404],
+    ),
+    row(
+        "GET /api/v2/organizations/{id}/billing-settings",
+        About::Reseller,
+        "billing.view",
+        [200, 200, 404, 404, 404],
+    ),
+    row(
+        "PUT /api/v2/organizations/{id}/billing-settings",
+        About::Reseller,
+        "billing.manage",
+        [400, 403, 404, 404, 404],
     ),
     row("GET /api/v2/roles", About::Nothing, "roles.view", [200, 200, 200, 403, 403]),
     row("POST /api/v2/roles", About::Nothing, "roles.manage", [400, 400, 400, 403, 403]),

@@ -16,7 +16,7 @@ async fn january(world: &World, known_at: Option<u64>) -> Result<Vec<String>> {
     let settings = ledger::settings(&world.database).await?;
     let date = "2018-01-15".parse()?;
     let question = Question { scope: Scope::catalogue(), known_at };
-    let period = settings.rule.period_containing(date);
+    let period = settings.period_containing(date);
     let (database, persons) = (&world.database, persons());
     let made = ledger::statements(database, &persons, &question, &settings, &[period]).await?;
     let lines = |statement: &Statement| {
