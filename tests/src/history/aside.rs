@@ -11,6 +11,10 @@ use super::{History, system};
 
 /// Most commands that are drawn aside in a step.
 const ASIDE_MAX: usize = 4;
+/// The provider's: its administrator, and two more.
+const FIRST_USERS: usize = 3;
+/// Answers are to one of the latest wishes, most often.
+const LATEST: usize = 4;
 /// What has to be approved, if anything: most of what happens in a history has not.
 const APPROVED: [&str; 4] = ["desktop", "desktop", "no key", "unsold"];
 
@@ -26,21 +30,30 @@ impl History {
 
     fn drawn_aside(&mut self) -> Submission {
         match self.rng.random_range(0..10) {
-            0..3 => {
+            0..2 => {
                 let command = self.about_managers();
                 self.by_somebody(command)
             }
-            3..5 => {
+            2..4 => {
                 let command = self.policy();
                 self.by_somebody(command)
             }
-            5 => {
+            4..6 => {
                 let (user, body) = (self.user(), json!({ "service": "desktop", "plan": "basic" }));
                 let command = Command::ProvisionToUser { user, body: self.perhaps(body) };
-                Submission { caller: self.somebody(), command, idempotency: None }
+                let caller = match self.first_user() {
+                    Some(user) if self.rng.random_bool(0.6) => Caller::user(user),
+                    _ => self.somebody(),
+                };
+                Submission { caller, command, idempotency: None }
             }
             _ => self.answer(),
         }
+    }
+
+    /// One of the first users: they are the provider's, and can be asked about everybody.
+    fn first_user(&mut self) -> Option<UserId> {
+        self.users[..self.users.len().min(FIRST_USERS)].choose(&mut self.rng).copied()
     }
 
     fn by_somebody(&mut self, command: Command) -> Submission {
@@ -65,13 +78,18 @@ impl History {
 
     /// Who has to approve what, or nobody any more.
     fn policy(&mut self) -> Command {
-        let (organization, service) = (self.organization().0, self.one_of(&APPROVED).to_owned());
+        let is_at_the_top = self.rng.random_bool(0.6);
+        let organization = match self.organizations.first() {
+            Some((provider, _)) if is_at_the_top => provider.clone(),
+            _ => self.organization().0,
+        };
+        let service = self.one_of(&APPROVED).to_owned();
         if self.rng.random_bool(0.3) {
             return Command::ClearApprovalPolicy { organization, service, body: self.because() };
         }
         let mut body = json!({
-            "verbs": if self.rng.random_bool(0.3) { json!(["provision", "sell"]) } else { Value::Null },
-            "remindAfterHours": self.rng.random_range(0..30),
+            "verbs": if self.rng.random_bool(0.1) { json!(["provision", "sell"]) } else { Value::Null },
+            "remindAfterHours": self.rng.random_range(1..30),
             "expiresAfterHours": self.rng.random_range(10..200),
             "reason": self.reason(),
         });
@@ -80,7 +98,11 @@ impl History {
             1 => body["role"] = self.role().into(),
             _ => {
                 let count = self.rng.random_range(1..4);
-                let users: Vec<_> = (0..count).map(|_| self.user()).collect();
+                let mut named = || match self.first_user() {
+                    Some(user) if is_at_the_top => user.to_string(),
+                    _ => self.user(),
+                };
+                let users: Vec<_> = (0..count).map(|_| named()).collect();
                 self.approvers.extend(users.iter().filter_map(|user| user.parse::<UserId>().ok()));
                 body["users"] = users.into();
                 body["needed"] = self.rng.random_range(1..3).into();
@@ -92,7 +114,12 @@ impl History {
     /// An answer to something that was asked: most often by somebody whom a policy names.
     fn answer(&mut self) -> Submission {
         let unknown = || Uuid::from_u128(7).to_string();
-        let id = self.approvals.choose(&mut self.rng).cloned().unwrap_or_else(unknown);
+        let latest = match self.rng.random_bool(0.8) {
+            true => self.approvals.len().saturating_sub(LATEST),
+            false => 0,
+        };
+        let id = self.approvals[latest..].choose(&mut self.rng);
+        let id = id.cloned().unwrap_or_else(unknown);
         let caller = match self.approvers.choose(&mut self.rng) {
             Some(user) if self.rng.random_bool(0.7) => Caller::user(*user),
             _ => self.somebody(),
