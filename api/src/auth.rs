@@ -129,6 +129,23 @@ impl Principal {
         self.holds(Permission::PublishServices)
     }
 
+    /// Somebody else as he would be if he had signed in here himself, whoever sits there; none where he cannot, as he or
+    /// an organisation above him is not in use.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub async fn another(&self, user: UserId) -> Result<Option<Self>, Error> {
+        let access = self.app.gate().access(self.app.database(), user).await?;
+        let Some(access) = access.filter(|access| access.enabled) else { return Ok(None) };
+        let authority = access.authority.clone();
+        let own = match authority.has_roles_of_services() {
+            true => self.app.gate().holding(self.app.database(), &authority.path).await?,
+            false => None,
+        };
+        let organization = access.view.organization;
+        Ok(Some(Self { user, real: None, organization, authority, own, ..self.clone() }))
+    }
+
     /// What he holds now; none where his credential is not in force any more.
     ///
     /// # Errors
@@ -263,6 +280,7 @@ impl Gate {
             Event::Organization(
                 OrganizationEvent::Disabled {}
                 | OrganizationEvent::Enabled {}
+                | OrganizationEvent::Moved { .. }
                 | OrganizationEvent::RoleGiven { .. }
                 | OrganizationEvent::RoleTaken { .. },
             )

@@ -442,6 +442,8 @@ struct Bill {
     filter: Filter,
     /// The last period's and this period's.
     statements: Vec<Statement>,
+    /// The first moment after this period.
+    end: DateTime<Utc>,
 }
 
 impl Bill {
@@ -451,7 +453,8 @@ impl Bill {
         let (database, persons) = (app.database(), app.persons());
         let statements =
             ledger::statements(database, persons, &question, &settings, &periods).await?;
-        Ok(Self { filter, statements })
+        let end = settings.instants(&period).1;
+        Ok(Self { filter, statements, end })
     }
 
     /// The lines that were asked for.
@@ -463,7 +466,7 @@ impl Bill {
     /// What the summary needs of the lines of a statement.
     fn details(&self, statement: usize) -> Vec<Detail> {
         let lines = self.lines(&self.statements[statement]);
-        lines.map(summary_detail).collect()
+        lines.map(|line| summary_detail(line, self.end)).collect()
     }
 
     /// The customers that lines have, by their numbers.
@@ -473,9 +476,10 @@ impl Bill {
     }
 }
 
-/// What a summary needs of a line.
+/// What the summary of a period that ends at `end` needs of a line: of one of the period before, too, by the stock code
+/// that is in force then.
 #[must_use]
-pub fn summary_detail(line: &Line) -> Detail {
+pub fn summary_detail(line: &Line, end: DateTime<Utc>) -> Detail {
     Detail {
         amount: line.entry.amount,
         billable: true,
@@ -484,7 +488,7 @@ pub fn summary_detail(line: &Line) -> Detail {
         customer: line.customer.id,
         customer_name: line.customer.details.name.clone(),
         customer_number: line.customer.number,
-        sku: line.sku.clone(),
+        sku: line.sku_before(end).to_owned(),
         summary: line.summary_description.clone(),
     }
 }

@@ -22,6 +22,11 @@ const DATA: &str = "./atrium-data";
 /// Longest between two looks for what is due.
 const DUE_SECONDS_MAX: u32 = 3_600;
 
+/// Days in which what was deleted can be restored if nobody says otherwise.
+const RETENTION_DAYS: u32 = 90;
+/// Most such days: a hundred years.
+const RETENTION_DAYS_MAX: u32 = 36_525;
+
 /// Where the data is.
 #[derive(Args, Clone, Debug, Default)]
 pub struct DataArguments {
@@ -93,6 +98,10 @@ pub struct ServeArguments {
     /// Folder for a signed checkpoint each hour, and one at the end [default: none are made]
     #[arg(long, value_name = "DIR", env = "ATRIUM_CHECKPOINTS")]
     pub checkpoints: Option<PathBuf>,
+
+    /// Days in which organisations and users who were deleted can be restored [default: 90]
+    #[arg(long, value_name = "DAYS", env = "ATRIUM_RETENTION_DAYS")]
+    pub retention_days: Option<u32>,
 }
 
 /// The configuration file.
@@ -111,6 +120,7 @@ struct File {
     time_zone: Option<String>,
     billing_calendar: Option<String>,
     checkpoints: Option<PathBuf>,
+    retention_days: Option<u32>,
 }
 
 /// The settings in force.
@@ -136,6 +146,8 @@ pub struct Settings {
     pub billing: BillingSettings,
     /// Folder for checkpoints, where they are to be made.
     pub checkpoints: Option<PathBuf>,
+    /// Days in which what was deleted can be restored.
+    pub retention_days: u32,
 }
 
 /// What a server does with its database.
@@ -167,6 +179,7 @@ struct Shown<'a> {
     time_zone: &'static str,
     billing_calendar: String,
     checkpoints: Option<&'a PathBuf>,
+    retention_days: u32,
 }
 
 impl Settings {
@@ -212,6 +225,10 @@ impl Settings {
             Some(true) => Access::ReadOnly { commands_at },
             Some(false) | None => Access::ReadWrite,
         };
+        let retention_days = arguments.retention_days.or(file.retention_days);
+        if retention_days.is_some_and(|days| days > RETENTION_DAYS_MAX) {
+            faults.push(format!("retention_days: at most {RETENTION_DAYS_MAX}"));
+        }
         let currency = arguments.currency.clone().or(file.currency);
         let currency = Currency::parse(currency.as_deref().unwrap_or("EUR")).map_err(|fault| {
             faults.push(format!("currency: {}", fault.detail));
@@ -247,6 +264,7 @@ impl Settings {
             access,
             billing: BillingSettings::new(currency, rule, zone),
             checkpoints: arguments.checkpoints.clone().or(file.checkpoints),
+            retention_days: retention_days.unwrap_or(RETENTION_DAYS),
         })
     }
 
@@ -276,6 +294,7 @@ impl Settings {
             time_zone: self.billing.zone.name(),
             billing_calendar: self.billing.rule.to_string(),
             checkpoints: self.checkpoints.as_ref(),
+            retention_days: self.retention_days,
         };
         toml::to_string(&shown).unwrap_or_default()
     }
@@ -312,6 +331,7 @@ mod tests {
             commands_at: Some("db.example".to_owned()),
             due_seconds: Some(0),
             currency: Some("XXXX".to_owned()),
+            retention_days: Some(36_526),
             time_zone: Some("Mars/Base".to_owned()),
             billing_calendar: Some("fixed_day(32)".to_owned()),
             data: DataArguments { database: Some("mysql://x".to_owned()), ..Default::default() },
@@ -326,6 +346,7 @@ mod tests {
             "database",
             "commands_at",
             "due_seconds",
+            "retention_days",
             "7 faults",
         ] {
             assert!(faults.contains(field), "{faults}");

@@ -63,6 +63,7 @@ enum Commands {
     Restore(tool::restore::RestoreArguments),
     Export(tool::export::ExportArguments),
     Import(tool::import::ImportArguments),
+    Purge(tool::purge::PurgeArguments),
     Seed(tool::seed::SeedArguments),
     /// Print the settings in force, secrets masked
     Config(ServeArguments),
@@ -123,6 +124,7 @@ async fn run(command: Commands) -> Result<ExitCode> {
         Commands::Restore(arguments) => unless_stopped(tool::restore::run(&arguments)).await,
         Commands::Export(arguments) => unless_stopped(tool::export::run(&arguments)).await,
         Commands::Import(arguments) => unless_stopped(tool::import::run(&arguments)).await,
+        Commands::Purge(arguments) => tool::purge::run(&arguments).await,
         Commands::Seed(arguments) => tool::seed::run(&arguments).await,
     }
 }

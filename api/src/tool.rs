@@ -7,6 +7,7 @@ pub(crate) mod export;
 mod file;
 pub(crate) mod import;
 mod postgres;
+pub(crate) mod purge;
 pub(crate) mod rebuild;
 pub(crate) mod restore;
 pub(crate) mod seed;

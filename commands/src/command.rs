@@ -1,5 +1,6 @@
 //! Every command there is, and where it is carried out.
 
+use chrono::{DateTime, Utc};
 use domain::approval::Asking;
 use domain::lifecycle::Transition;
 use domain::organization::Kind;
@@ -9,8 +10,8 @@ use domain::{CommandId, SubscriptionId};
 use crate::error::Stop;
 use crate::unit::Unit;
 use crate::usecase::{
-    approvals, billing, definition, installation, lifecycle, offers, organizations, overrides,
-    roles, services, subscriptions, users,
+    approvals, billing, definition, installation, lifecycle, moves, offers, organizations,
+    overrides, roles, services, subscriptions, users,
 };
 use crate::{Input, Reply};
 
@@ -37,6 +38,27 @@ pub enum Command {
         body: Input<organizations::EditOrganization>,
         /// The version that the caller has seen.
         if_match: Option<u64>,
+    },
+    /// Put a customer below another seller.
+    MoveCustomer {
+        /// Which.
+        id: String,
+        /// What was sent.
+        body: Input<moves::MoveCustomer>,
+    },
+    /// Have a customer billed by a seller above it.
+    BillCustomer {
+        /// Which.
+        id: String,
+        /// What was sent.
+        body: Input<moves::BillCustomer>,
+    },
+    /// Hide for good what was deleted; by Atrium itself.
+    Purge {
+        /// The stream of the organisation or the user.
+        stream: String,
+        /// Only where it was deleted before this.
+        deleted_before: DateTime<Utc>,
     },
     /// Take an organisation to its next status.
     TransitionOrganization {
@@ -317,6 +339,15 @@ pub enum Command {
         /// What was sent.
         body: Input<overrides::OverrideProperty>,
     },
+    /// Carry what is set for a service to what runs.
+    ApplyOverrides {
+        /// Where.
+        organization: String,
+        /// Of which service.
+        service: String,
+        /// Why.
+        body: Input<organizations::Because>,
+    },
     /// Set a price otherwise for an organisation, or clear that.
     OverridePrice {
         /// For whom.
@@ -347,6 +378,11 @@ impl Command {
             Self::CreateOrganization { kind, body } => organizations::create(unit, kind, body),
             Self::EditOrganization { id, kind, body, if_match } => {
                 organizations::edit(unit, &id, kind, body, if_match)
+            }
+            Self::MoveCustomer { id, body } => moves::customer(unit, &id, body),
+            Self::BillCustomer { id, body } => moves::billed_by(unit, &id, body),
+            Self::Purge { stream, deleted_before } => {
+                lifecycle::purge(unit, &stream, deleted_before)
             }
             Self::TransitionOrganization { id, kind, step, body } => {
                 lifecycle::organization(unit, &id, kind, step, body)
@@ -430,6 +466,9 @@ impl Command {
             }
             Self::OverrideProperty { organization, service, body } => {
                 overrides::property(unit, &organization, &service, body)
+            }
+            Self::ApplyOverrides { organization, service, body } => {
+                overrides::apply(unit, &organization, &service, body)
             }
             Self::OverridePrice { organization, body } => {
                 overrides::price(unit, &organization, body)

@@ -1,12 +1,12 @@
 //! A writer without a database: obvious and slow. What the real one is compared with.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use domain::SubjectId;
 use domain::event::Recorded;
 use domain::seal::Vault;
+use domain::{SubjectId, TenantPath};
 use projections::{Below, View, Wants};
 
 use crate::cache::{KeptReply, Layer, SealedKey};
@@ -21,6 +21,10 @@ struct Nothing;
 impl Below for Nothing {
     fn document<V: View>(&self, _key: &str) -> Option<Option<Arc<V>>> {
         Some(None)
+    }
+
+    fn keys_at<V: View>(&self, _: &TenantPath, _: &mut Wants) -> BTreeSet<String> {
+        BTreeSet::new()
     }
 }
 

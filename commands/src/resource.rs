@@ -60,6 +60,8 @@ pub struct OrganizationResource {
     pub custom_fields: BTreeMap<String, String>,
     /// The seller above.
     pub parent_id: Option<Uuid>,
+    /// The seller who bills it: the one above, where nothing else was said.
+    pub billed_by: Option<Uuid>,
     /// `active`, `disabled`, `deprovisioned` or `deleted`.
     #[schema(value_type = String)]
     pub status: Status,
@@ -103,6 +105,7 @@ impl From<&OrganizationView> for SealedOrganizationResource {
             contact: Contact::default(),
             custom_fields: view.details.custom_fields.all().clone(),
             parent_id: view.parent.map(|id| id.0),
+            billed_by: view.seller().map(|id| id.0),
             status: view.status,
             created_at: view.created_at,
             deleted_at: view.deleted_at,

@@ -14,12 +14,15 @@ use domain::permission::Permission;
 use domain::role::RoleRef;
 use domain::seal::{Identity, PersonKey, RANDOM_BYTES, Sealed, Vault};
 use domain::user::Person;
-use domain::{Bug, CommandId, OrganizationId, Refusal, SubjectId, TenantPath, UserId, planted};
+use domain::{
+    Bug, CommandId, OrganizationId, Refusal, ServiceKey, SubjectId, TenantPath, UserId, planted,
+};
+use projections::views::moving_tables;
 use projections::views::{
     AccessView, Holder, HoldingView, OrganizationView, PermissionView, RoleView, ServiceView,
     SubscriptionView,
 };
-use projections::{Below, View, Wants};
+use projections::{BELOW, Below, View, Wants, list_below};
 use serde::de::DeserializeOwned;
 use uuid::Uuid;
 
@@ -87,6 +90,16 @@ impl Below for Ground<'_> {
     fn document<V: View>(&self, key: &str) -> Option<Option<Arc<V>>> {
         cache::document::<V>(self.known(), key).cloned()
     }
+
+    fn keys_at<V: View>(&self, path: &TenantPath, wants: &mut Wants) -> BTreeSet<String> {
+        let list = list_below::<V>(path);
+        let stored = self.known().find_map(|layer| layer.lists.get(&list));
+        if stored.is_none() {
+            wants.add(BELOW, &list);
+        }
+        let known = self.known().flat_map(|layer| V::of(&layer.views).keys_at(path));
+        stored.into_iter().flatten().cloned().chain(known).collect()
+    }
 }
 
 /// One command's work. It reads through an overlay that holds what the commands before it in the
@@ -136,8 +149,9 @@ pub(crate) const REPLIES: &str = "reply";
 pub(crate) const PERSON_KEYS: &str = eventstore::PERSON_KEYS;
 /// The name under which it is wanted which subscriptions somebody has; no table is called that.
 pub(crate) const HELD: &str = "held";
-/// The name under which it is wanted which documents a tenant and those below it have: `table path`.
-pub(crate) const BELOW: &str = "below";
+/// The name under which it is wanted which subscriptions of a service run at a tenant and those below it:
+/// `service path`.
+pub(crate) const RUNNING: &str = "running";
 
 impl<'a> Unit<'a> {
     pub(crate) fn new(ground: Ground<'a>, caller: Caller) -> Self {
@@ -447,16 +461,52 @@ impl<'a> Unit<'a> {
     /// so far.
     pub(crate) fn below<V: View>(&mut self, path: &TenantPath) -> Vec<Arc<V>> {
         let is_below = |view: &V| view.index().path.starts_with(path.as_str());
-        self.listed(BELOW, &format!("{} {path}", V::TABLE), is_below)
+        self.listed(BELOW, &list_below::<V>(path), is_below)
     }
 
-    /// The documents of a list: those that it has in the database, and those that are known to belong to it.
+    /// About how many documents go along when an organisation moves.
+    pub(crate) fn moving(&mut self, path: &TenantPath) -> usize {
+        let mut count = 0;
+        for table in moving_tables() {
+            let list = format!("{table} {path}");
+            match self.ground.known().find_map(|layer| layer.lists.get(&list)) {
+                Some(stored) => count += stored.len(),
+                None => self.wants.add(BELOW, &list),
+            }
+        }
+        count
+    }
+
+    /// The keys of the subscriptions of a service that run, now or later, at a tenant and those below it, in their order;
+    /// where there are more than can be changed at once, only some.
+    pub(crate) fn running(&mut self, path: &TenantPath, service: &ServiceKey) -> BTreeSet<String> {
+        let now = self.now().timestamp_micros();
+        let runs = |view: &SubscriptionView| {
+            view.service == *service && path.contains(&view.path) && view.index().until > now
+        };
+        self.keys_listed(RUNNING, &format!("{service} {path}"), runs)
+    }
+
+    /// The documents of a list.
     fn listed<V: View>(
         &mut self,
         list: &'static str,
         of: &str,
         belongs: impl Fn(&V) -> bool,
     ) -> Vec<Arc<V>> {
+        let keys = self.keys_listed(list, of, &belongs);
+        let found = keys.iter().filter_map(|key| self.view::<V>(key));
+        // What the database lists may have gone elsewhere since.
+        found.filter(|view| belongs(view)).collect()
+    }
+
+    /// The keys of a list: those that it has in the database, and those of documents that are known to belong to it.
+    fn keys_listed<V: View>(
+        &mut self,
+        list: &'static str,
+        of: &str,
+        belongs: impl Fn(&V) -> bool,
+    ) -> BTreeSet<String> {
         let mut keys = BTreeSet::new();
         match self.ground.known().find_map(|layer| layer.lists.get(of)) {
             Some(stored) => keys.extend(stored.iter().cloned()),
@@ -466,8 +516,7 @@ impl<'a> Unit<'a> {
             let known = V::of(&layer.views).iter().filter(|(_, view)| belongs(view));
             keys.extend(known.map(|(key, _)| key.clone()));
         }
-        let documents = keys.iter().filter_map(|key| self.view::<V>(key));
-        documents.collect()
+        keys
     }
 
     /// What the caller may do, as it is now; the caller and every organisation above are in use. Where he acts as

@@ -6,6 +6,7 @@ pub mod definition;
 pub mod installation;
 pub(crate) mod lifecycle;
 pub(crate) mod managers;
+pub mod moves;
 pub mod offers;
 pub mod organizations;
 pub mod overrides;
@@ -149,7 +150,7 @@ pub(crate) fn some_of(names: &[String]) -> String {
 
 /// Most subscriptions, users or offers that one command changes: what is decided at once is written at once, and
 /// everybody waits for it.
-const AT_ONCE_MAX: usize = 10_000;
+pub(crate) const AT_ONCE_MAX: usize = 10_000;
 
 /// Refuses what would change too much at once; `instead` says what to do.
 pub(crate) fn ensure_few(count: usize, what: &str, instead: &str) -> Result<(), Stop> {

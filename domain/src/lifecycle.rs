@@ -17,6 +17,8 @@ pub enum Status {
     Deprovisioned,
     /// Hidden, and can be restored.
     Deleted,
+    /// Hidden for good; what was personal is gone.
+    Purged,
 }
 
 /// A step from one status to another.
@@ -32,6 +34,8 @@ pub enum Transition {
     Delete,
     /// Undo that.
     Restore,
+    /// Hide it for good, once nobody restores it any more.
+    Purge,
 }
 
 impl Status {
@@ -43,7 +47,13 @@ impl Status {
         use Status as S;
         use Transition as T;
         let next = match (self, step) {
-            (S::Deleted, T::Disable | T::Enable | T::Deprovision) => return Err(deleted()),
+            (S::Purged, T::Purge) => return Ok(None),
+            (S::Purged, _) => return Err(gone(self)),
+            (S::Deleted, T::Purge) => S::Purged,
+            (S::Active | S::Disabled | S::Deprovisioned, T::Purge) => {
+                return Err(Refusal::conflict("not_deleted", "Only what is deleted is purged."));
+            }
+            (S::Deleted, T::Disable | T::Enable | T::Deprovision) => return Err(gone(self)),
             (S::Deprovisioned, T::Disable) => {
                 return Err(Refusal::conflict(
                     "deprovisioned",
@@ -79,13 +89,26 @@ impl Status {
             Self::Disabled => "disabled",
             Self::Deprovisioned => "deprovisioned",
             Self::Deleted => "deleted",
+            Self::Purged => "purged",
         }
+    }
+
+    /// Whether it is hidden.
+    #[must_use]
+    pub fn is_gone(self) -> bool {
+        matches!(self, Self::Deleted | Self::Purged)
     }
 }
 
 /// What is deleted cannot be changed.
-pub(crate) fn deleted() -> Refusal {
-    Refusal::conflict("deleted", "It is deleted; restore it first.")
+pub(crate) fn gone(status: Status) -> Refusal {
+    match status {
+        Status::Purged => Refusal::conflict(
+            "purged",
+            "It was deleted, and the days are over in which it could be restored.",
+        ),
+        _ => Refusal::conflict("deleted", "It is deleted; restore it first."),
+    }
 }
 
 /// The fact that each step is, of those who have such a life.
@@ -99,6 +122,7 @@ macro_rules! transitions_of {
                     Transition::Deprovision => Self::Deprovisioned {},
                     Transition::Delete => Self::Deleted {},
                     Transition::Restore => Self::Restored {},
+                    Transition::Purge => Self::Purged {},
                 }
             }
         }
@@ -110,14 +134,15 @@ pub(crate) use transitions_of;
 mod tests {
     use super::*;
 
-    const ALL: [Status; 4] =
-        [Status::Active, Status::Disabled, Status::Deprovisioned, Status::Deleted];
-    const STEPS: [Transition; 5] = [
+    const ALL: [Status; 5] =
+        [Status::Active, Status::Disabled, Status::Deprovisioned, Status::Deleted, Status::Purged];
+    const STEPS: [Transition; 6] = [
         Transition::Disable,
         Transition::Enable,
         Transition::Deprovision,
         Transition::Delete,
         Transition::Restore,
+        Transition::Purge,
     ];
 
     #[test]
@@ -129,14 +154,15 @@ mod tests {
                 Err(refusal) => refusal.code,
             })
         });
-        let (lost, kept) = ("not_deprovisioned", "deprovisioned");
+        let (lost, kept, early) = ("not_deprovisioned", "deprovisioned", "not_deleted");
         assert_eq!(
             table,
             [
-                ["disabled", "-", "deprovisioned", lost, "-"],
-                ["-", "active", "deprovisioned", lost, "-"],
-                [kept, "active", "-", "deleted", "-"],
-                ["deleted", "deleted", "deleted", "-", "deprovisioned"],
+                ["disabled", "-", "deprovisioned", lost, "-", early],
+                ["-", "active", "deprovisioned", lost, "-", early],
+                [kept, "active", "-", "deleted", "-", early],
+                ["deleted", "deleted", "deleted", "-", "deprovisioned", "purged"],
+                ["purged", "purged", "purged", "purged", "purged", "-"],
             ]
         );
         assert!(Status::Deleted.after(Transition::Enable).is_err(), "not a step, a refusal");

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::approval::{POLICIES_MAX, Policy};
 use crate::custom_fields::CustomFields;
 use crate::decider::Decider;
-use crate::lifecycle::{Status, Transition, deleted, transitions_of};
+use crate::lifecycle::{Status, Transition, gone, transitions_of};
 use crate::offer::{Offer, Offering, Plans, Reach, Withdrawal};
 use crate::overrides::Overriding;
 use crate::role::GIVEN_MAX;
@@ -145,6 +145,17 @@ pub enum OrganizationCommand {
     SetApprovals(Option<ServiceKey>, Policy),
     /// Ask nobody any more because of that.
     ClearApprovals(Option<ServiceKey>),
+    /// Put it below another seller.
+    Move {
+        /// Directly above from then on.
+        parent: OrganizationId,
+        /// Where it is in the tree from then on.
+        path: TenantPath,
+    },
+    /// Note that a customer has gone to another seller.
+    LetGo(OrganizationId),
+    /// Have it billed by a seller above it.
+    BillBy(OrganizationId),
 }
 
 /// A fact about an organisation.
@@ -192,6 +203,9 @@ pub enum OrganizationEvent {
     /// It was restored.
     #[serde(rename = "organization.restored")]
     Restored {},
+    /// It was hidden for good.
+    #[serde(rename = "organization.purged")]
+    Purged {},
     /// A price or property was overridden for it and all below, from the event's effective time.
     #[serde(rename = "organization.overridden")]
     Overridden(Overriding),
@@ -229,6 +243,28 @@ pub enum OrganizationEvent {
         #[serde(skip_serializing_if = "Option::is_none")]
         service: Option<ServiceKey>,
     },
+    /// It was put below another seller, who bills it from the event's effective time.
+    #[serde(rename = "organization.moved")]
+    Moved {
+        /// Where it was in the tree.
+        from: TenantPath,
+        /// Directly above.
+        parent: OrganizationId,
+        /// Where it is in the tree.
+        path: TenantPath,
+    },
+    /// A customer was put below another seller: said at the one that it left.
+    #[serde(rename = "organization.customer_left")]
+    CustomerLeft {
+        /// Which.
+        customer: OrganizationId,
+    },
+    /// It is billed by a seller above it, from the event's effective time.
+    #[serde(rename = "organization.billed_by")]
+    BilledBy {
+        /// Which.
+        seller: OrganizationId,
+    },
 }
 
 impl OrganizationEvent {
@@ -240,6 +276,7 @@ impl OrganizationEvent {
             Self::Disabled {} => Status::Disabled,
             Self::Deprovisioned {} | Self::Restored {} => Status::Deprovisioned,
             Self::Deleted {} => Status::Deleted,
+            Self::Purged {} => Status::Purged,
             Self::Edited { .. }
             | Self::ContactErased {}
             | Self::Overridden(_)
@@ -247,6 +284,9 @@ impl OrganizationEvent {
             | Self::OfferWithdrawn(_)
             | Self::ApprovalsSet { .. }
             | Self::ApprovalsCleared { .. }
+            | Self::Moved { .. }
+            | Self::CustomerLeft { .. }
+            | Self::BilledBy { .. }
             | Self::RoleGiven { .. }
             | Self::RoleTaken { .. } => before,
         }
@@ -276,6 +316,10 @@ pub struct Organization {
 /// What is known since its founding.
 #[derive(Clone, Debug)]
 pub struct Founded {
+    /// The seller above that bills it, where that is not the one directly above.
+    pub billed_by: Option<OrganizationId>,
+    /// Since when it has been billed as it is, where that was ever changed.
+    pub billed_since: Option<DateTime<Utc>>,
     /// The editable part.
     pub details: Details,
     /// Its own id.
@@ -288,6 +332,14 @@ pub struct Founded {
     pub parent: Option<OrganizationId>,
     /// Where it is in the tree.
     pub path: TenantPath,
+}
+
+impl Founded {
+    /// Who bills it; nobody bills the provider.
+    #[must_use]
+    pub fn seller(&self) -> Option<OrganizationId> {
+        self.billed_by.or(self.parent)
+    }
 }
 
 impl Organization {
@@ -308,7 +360,7 @@ impl Decider for Organization {
     fn decide(
         &self,
         command: Self::Command,
-        _effective_at: DateTime<Utc>,
+        effective_at: DateTime<Utc>,
     ) -> Result<Vec<Self::Event>, Refusal> {
         use OrganizationCommand as C;
         use OrganizationEvent as E;
@@ -328,8 +380,10 @@ impl Decider for Organization {
                 | C::AddPlans(..)
                 | C::Withdraw(_)
                 | C::SetApprovals(..)
-                | C::ClearApprovals(_),
-            ) if self.status == Status::Deleted => Err(deleted()),
+                | C::ClearApprovals(_)
+                | C::Move { .. }
+                | C::BillBy(_),
+            ) if self.status.is_gone() => Err(gone(self.status)),
             (Some(founded), C::Edit(details)) if founded.details == details => Ok(vec![]),
             (Some(_), C::Edit(details)) => Ok(vec![E::Edited { details }]),
             (Some(_), C::EraseContact) if self.has_named_contact => Ok(vec![E::ContactErased {}]),
@@ -339,6 +393,13 @@ impl Decider for Organization {
                     "provider_stays",
                     "The provider itself stays in use: nobody could undo it.",
                 ))
+            }
+            // Whom it named is forgotten with that.
+            (Some(_), C::Transition(Transition::Purge)) => {
+                let purged = self.status.after(Transition::Purge)?.map(|_| E::Purged {});
+                let is_named = purged.is_some() && self.has_named_contact;
+                let erased = is_named.then_some(E::ContactErased {});
+                Ok(erased.into_iter().chain(purged).collect())
             }
             (Some(_), C::Transition(step)) => {
                 Ok(self.status.after(step)?.map(|_| step.into()).into_iter().collect())
@@ -384,6 +445,24 @@ impl Decider for Organization {
                 Some(_) => vec![E::ApprovalsCleared { service }],
                 None => vec![],
             }),
+            (Some(founded), C::Move { .. } | C::BillBy(_)) if founded.kind != Kind::Customer => {
+                Err(Refusal::conflict("not_a_customer", "Only customers go to another seller."))
+            }
+            (Some(founded), C::Move { parent, .. }) if founded.parent == Some(parent) => Ok(vec![]),
+            (Some(founded), C::BillBy(seller)) if founded.seller() == Some(seller) => Ok(vec![]),
+            (Some(founded), C::Move { .. } | C::BillBy(_))
+                if founded.billed_since.is_some_and(|since| since > effective_at) =>
+            {
+                Err(Refusal::conflict(
+                    "billed_otherwise_since",
+                    "Who bills it was changed from a later date already; only from that date on can it be changed.",
+                ))
+            }
+            (Some(founded), C::Move { parent, path }) => {
+                Ok(vec![E::Moved { from: founded.path.clone(), parent, path }])
+            }
+            (Some(_), C::BillBy(seller)) => Ok(vec![E::BilledBy { seller }]),
+            (Some(_), C::LetGo(customer)) => Ok(vec![E::CustomerLeft { customer }]),
             (Some(_), C::Withdraw(withdrawal)) => {
                 let before = self.offers.get(&withdrawal.service).cloned().unwrap_or_default();
                 let mut after = before.clone();
@@ -399,6 +478,8 @@ impl Decider for Organization {
             OrganizationEvent::Created { details, id, kind, number, parent, path } => {
                 self.has_named_contact |= details.names_contact();
                 self.founded = Some(Founded {
+                    billed_by: None,
+                    billed_since: None,
                     details: details.clone(),
                     id: *id,
                     kind: *kind,
@@ -440,11 +521,27 @@ impl Decider for Organization {
             OrganizationEvent::ApprovalsCleared { service } => {
                 self.approvals.remove(service);
             }
-            OrganizationEvent::Disabled {}
+            OrganizationEvent::Moved { parent, path, .. } => {
+                if let Some(founded) = &mut self.founded {
+                    founded.parent = Some(*parent);
+                    founded.path = path.clone();
+                    founded.billed_by = None;
+                    founded.billed_since = Some(effective_at);
+                }
+            }
+            OrganizationEvent::BilledBy { seller } => {
+                if let Some(founded) = &mut self.founded {
+                    founded.billed_by = Some(*seller).filter(|_| founded.parent != Some(*seller));
+                    founded.billed_since = Some(effective_at);
+                }
+            }
+            OrganizationEvent::CustomerLeft { .. }
+            | OrganizationEvent::Disabled {}
             | OrganizationEvent::Enabled {}
             | OrganizationEvent::Deprovisioned {}
             | OrganizationEvent::Deleted {}
-            | OrganizationEvent::Restored {} => {}
+            | OrganizationEvent::Restored {}
+            | OrganizationEvent::Purged {} => {}
         }
         self
     }
@@ -653,6 +750,87 @@ pub(crate) mod tests {
         let all =
             || given::<Organization>([customer.clone(), (2, offered(Reach::Itself, Plans::All))]);
         all().when(3, OrganizationCommand::AddPlans(service(), plans(&["b"]))).then_nothing();
+    }
+
+    fn seller(number: u128) -> OrganizationId {
+        OrganizationId(Uuid::from_u128(number))
+    }
+
+    fn moved() -> OrganizationEvent {
+        OrganizationEvent::Moved {
+            from: TenantPath::provider().child(30),
+            parent: seller(4),
+            path: TenantPath::provider().child(4).child(30),
+        }
+    }
+
+    #[test]
+    fn who_is_purged_does_not_come_back() {
+        let gone = [(1, created(Kind::Customer)), (2, OrganizationEvent::Deleted {})];
+        let purge = || OrganizationCommand::Transition(Transition::Purge);
+        let named =
+            Details { contact: Sealed::Text("sealed".to_owned()), ..details("Aanimals Inc") };
+        let [founded, deleted] = gone.clone();
+        given::<Organization>([
+            founded,
+            (1, OrganizationEvent::Edited { details: named }),
+            deleted,
+        ])
+        .when(3, purge())
+        .then([OrganizationEvent::ContactErased {}, OrganizationEvent::Purged {}]);
+        given::<Organization>(gone.clone()).when(3, purge()).then([OrganizationEvent::Purged {}]);
+        let [created, deleted] = gone;
+        let purged = [created, deleted, (3, OrganizationEvent::Purged {})];
+        given::<Organization>(purged.clone()).when(4, purge()).then_nothing();
+        given::<Organization>(purged.clone())
+            .when(4, OrganizationCommand::Transition(Transition::Restore))
+            .then_refused("purged");
+        given::<Organization>(purged)
+            .when(4, OrganizationCommand::Edit(details("Zanimals")))
+            .then_refused("purged");
+    }
+
+    #[test]
+    fn a_customer_goes_to_another_seller_who_bills_it_from_then_on() {
+        let to_other = || OrganizationCommand::Move {
+            parent: seller(4),
+            path: TenantPath::provider().child(4).child(30),
+        };
+        let customer = (1, created(Kind::Customer));
+        given::<Organization>([customer.clone()]).when(5, to_other()).then([moved()]);
+        given::<Organization>([customer.clone(), (5, moved())]).when(6, to_other()).then_nothing();
+        let back =
+            OrganizationCommand::Move { parent: seller(1), path: TenantPath::provider().child(30) };
+        given::<Organization>([customer.clone(), (5, moved())])
+            .when(4, back)
+            .then_refused("billed_otherwise_since");
+        given::<Organization>([(1, created(Kind::Reseller))])
+            .when(5, to_other())
+            .then_refused("not_a_customer");
+        given::<Organization>([customer, (2, OrganizationEvent::Deleted {})])
+            .when(5, to_other())
+            .then_refused("deleted");
+        given::<Organization>([(1, created(Kind::Reseller))])
+            .when(5, OrganizationCommand::LetGo(seller(30)))
+            .then([OrganizationEvent::CustomerLeft { customer: seller(30) }]);
+    }
+
+    #[test]
+    fn who_bills_is_the_seller_directly_above_until_another_is_named() {
+        let customer = (1, created(Kind::Customer));
+        let by = |number| OrganizationCommand::BillBy(seller(number));
+        given::<Organization>([customer.clone()]).when(5, by(1)).then_nothing();
+        let named = OrganizationEvent::BilledBy { seller: seller(2) };
+        given::<Organization>([customer.clone()]).when(5, by(2)).then([named.clone()]);
+        given::<Organization>([customer.clone(), (5, named.clone())]).when(6, by(2)).then_nothing();
+        given::<Organization>([customer.clone(), (5, named.clone())])
+            .when(6, by(1))
+            .then([OrganizationEvent::BilledBy { seller: seller(1) }]);
+        given::<Organization>([customer.clone(), (5, named.clone())])
+            .when(4, by(1))
+            .then_refused("billed_otherwise_since");
+        // Who goes to another seller is billed by that one.
+        given::<Organization>([customer, (5, named), (6, moved())]).when(7, by(4)).then_nothing();
     }
 
     #[test]

@@ -57,6 +57,20 @@ pub struct ResolvedProperty {
 }
 
 impl ResolvedProperty {
+    /// What was filled in and does not hold, as it is locked further up.
+    #[must_use]
+    pub fn shadowed(effective: &Effective<'_>) -> Option<Self> {
+        let input = effective.losers().iter().find(|it| it.level == Level::Subscription)?;
+        Some(Self {
+            hidden: effective.property.hidden,
+            key: effective.property.key.clone(),
+            overridden_by: None,
+            since: input.since,
+            source: Some(Source::Input),
+            value: input.value.to_owned(),
+        })
+    }
+
     /// What wins, with where it comes from; none where nobody says anything.
     #[must_use]
     pub fn of(effective: &Effective<'_>) -> Option<Self> {

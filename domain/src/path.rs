@@ -43,6 +43,19 @@ impl TenantPath {
         (above > 0).then(|| Self(self.0[..=above].to_owned()))
     }
 
+    /// The number of the organisation itself.
+    #[must_use]
+    pub fn number(&self) -> Option<u32> {
+        self.numbers().last()
+    }
+
+    /// The place that this one has once what lies at `from` lies at `to`; none where it does not lie there.
+    #[must_use]
+    pub fn relocated(&self, from: &Self, to: &Self) -> Option<Self> {
+        let rest = self.0.strip_prefix(&from.0)?;
+        Some(Self(format!("{}{rest}", to.0)))
+    }
+
     /// Whether `other` is this organisation or one below it.
     #[must_use]
     pub fn contains(&self, other: &Self) -> bool {
@@ -109,6 +122,11 @@ mod tests {
         assert_eq!(customer.parent(), Some(reseller.clone()));
         assert_eq!(TenantPath::provider().parent(), None);
         assert_eq!(customer.numbers().collect::<Vec<_>>(), [1, 3, 30]);
+        assert_eq!(customer.number(), Some(30));
+        let other = TenantPath::provider().child(4).child(30);
+        assert_eq!(customer.relocated(&customer, &other), Some(other.clone()));
+        assert_eq!(customer.child(7).relocated(&customer, &other), Some(other.child(7)));
+        assert_eq!(reseller.child(301).relocated(&customer, &other), None);
         assert_eq!(customer.lineage(), [TenantPath::provider(), reseller, customer]);
     }
 

@@ -1,17 +1,22 @@
 //! Subscriptions: one service held by one customer or user; the *slot* that billing speaks of.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use crate::billing::{Change, Fact, Holding, Timeline};
 use crate::decider::Decider;
+use crate::effective::{Candidate, Effective, Level as At};
 use crate::overrides::{ResolvedProperty, Source};
+use crate::property::Scope;
 use crate::seal::Sealed;
 use crate::service::Level;
 use crate::text::Code;
-use crate::{CommandId, OrganizationId, PlanKey, Refusal, ServiceKey, SubscriptionId, UserId};
+use crate::{
+    CommandId, OrganizationId, PlanKey, PropertyKey, Refusal, ServiceKey, SubscriptionId, UserId,
+};
 
 /// Most units of one subscription.
 pub const QUANTITY_MAX: u32 = 1_000_000;
@@ -37,6 +42,9 @@ pub struct Request {
     pub quantity: u32,
     /// The service, and the version of its definition that is used.
     pub service: RequestService,
+    /// What was filled in and does not hold: an organisation above has locked it. It holds again once it is not.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub shadowed: Vec<ResolvedProperty>,
     /// Its slot.
     pub subscription: SubscriptionId,
     /// The user who holds it, for a user service.
@@ -106,6 +114,8 @@ pub enum SubscriptionCommand {
     Provision(Request),
     /// Go over to the request's plan and quantity.
     Change(Request),
+    /// Take over the request's values, where what is held is as it says and its values are not.
+    TakeOver(Request),
     /// Take the service away. The request is named by its command.
     Deprovision(CommandId),
 }
@@ -207,8 +217,13 @@ pub struct Subscription {
     pub request: Option<Request>,
     /// What each request filled in and from when, in business order; empty while none fills in anything.
     filled_in: Vec<(DateTime<Utc>, Vec<ResolvedProperty>)>,
+    /// The last requests that said what is to be held and from when, in business order.
+    asked: Vec<(DateTime<Utc>, Arc<Request>)>,
     timeline: Timeline,
 }
+
+/// Requests that a subscription remembers whole.
+const ASKED_MAX: usize = 16;
 
 impl Subscription {
     /// When it has to be ended so that nothing is held any more from `moment` on: then, if anything is, and
@@ -238,6 +253,28 @@ impl Subscription {
         self.filled_in[..until].last().map_or(&[], |(_, inputs)| inputs)
     }
 
+    /// The request that says what is held at a moment, as far as it is remembered.
+    #[must_use]
+    pub fn asked_at(&self, moment: DateTime<Utc>) -> Option<&Arc<Request>> {
+        let until = self.asked.partition_point(|(from, _)| *from <= moment);
+        self.asked[..until].last().map(|(_, request)| request)
+    }
+
+    /// From when requests said something else, after one moment and up to another.
+    pub fn asked_between(
+        &self,
+        after: DateTime<Utc>,
+        until: DateTime<Utc>,
+    ) -> impl Iterator<Item = DateTime<Utc>> {
+        let asked = self.asked.iter().map(|(from, _)| *from);
+        asked.filter(move |from| *from > after && *from <= until)
+    }
+
+    /// Whether a request's values are those of the one that says what is held at a moment.
+    fn has_values_of(&self, request: &Request, moment: DateTime<Utc>) -> bool {
+        self.asked_at(moment).is_some_and(|asked| asked.values() == request.values())
+    }
+
     /// Whether a request fills in what is filled in at a moment.
     fn has_inputs_of(&self, request: &Request, moment: DateTime<Utc>) -> bool {
         let said = |it: &ResolvedProperty| (it.key.clone(), it.value.clone());
@@ -250,6 +287,11 @@ impl Subscription {
         if !(inputs.is_empty() && self.filled_in.is_empty()) {
             let place = self.filled_in.partition_point(|(other, _)| *other <= from);
             self.filled_in.insert(place, (from, inputs));
+        }
+        let place = self.asked.partition_point(|(other, _)| *other <= from);
+        self.asked.insert(place, (from, Arc::new(request.clone())));
+        if self.asked.len() > ASKED_MAX {
+            self.asked.remove(0);
         }
     }
 
@@ -291,7 +333,13 @@ impl Decider for Subscription {
                     request: request.id,
                 },
             ]),
-            (Some(_), C::Change(request)) => Ok(vec![
+            (Some(held), C::TakeOver(request))
+                if held != request.holding() || self.has_values_of(&request, effective_at) =>
+            {
+                Ok(vec![])
+            }
+            (None, C::TakeOver(_)) => Ok(vec![]),
+            (Some(_), C::Change(request) | C::TakeOver(request)) => Ok(vec![
                 E::ChangeRequested { request: Box::new(request.clone()) },
                 E::ChangeStarted { request: request.id },
                 E::Changed {
@@ -340,7 +388,52 @@ impl Decider for Subscription {
 impl Request {
     /// What was filled in.
     pub fn inputs(&self) -> impl Iterator<Item = &ResolvedProperty> {
-        self.properties.iter().filter(|it| it.source == Some(Source::Input))
+        let holding = self.properties.iter().filter(|it| it.source == Some(Source::Input));
+        holding.chain(&self.shadowed)
+    }
+
+    /// The value of every property.
+    fn values(&self) -> BTreeMap<&PropertyKey, &str> {
+        let all = self.plan.properties.iter().chain(&self.properties);
+        all.map(|it| (&it.key, it.value.as_str())).collect()
+    }
+
+    /// The same request with what organisations above set otherwise by now: of `resolved`, what one of them says, and
+    /// what one of them said and says no more. All the rest is as it was asked for.
+    #[must_use]
+    pub fn overridden_by(&self, id: CommandId, resolved: &[Effective<'_>]) -> Self {
+        let mut renewed = Self { id, ..self.clone() };
+        for effective in resolved {
+            let property = effective.property;
+            let list = match property.scope {
+                Scope::Plan => &mut renewed.plan.properties,
+                _ => &mut renewed.properties,
+            };
+            let place = list.iter().position(|it| it.key == property.key);
+            let is_set = |winner: &Candidate<'_>| matches!(winner.level, At::Organization { .. });
+            let was_set = place.is_some_and(|place| list[place].overridden_by.is_some());
+            if !was_set && !effective.winner().is_some_and(is_set) {
+                continue;
+            }
+            let new = ResolvedProperty::of(effective);
+            let same = place.zip(new.as_ref());
+            if same.is_some_and(|(place, new)| list[place].value == new.value) {
+                continue;
+            }
+            let old = place.map(|place| list.remove(place));
+            let shadowed = &mut renewed.shadowed;
+            match &new {
+                Some(new) if new.source == Some(Source::Input) => {
+                    shadowed.retain(|it| it.key != new.key);
+                }
+                _ => shadowed.extend(old.filter(|old| old.source == Some(Source::Input))),
+            }
+            list.extend(new);
+        }
+        for list in [&mut renewed.plan.properties, &mut renewed.properties, &mut renewed.shadowed] {
+            list.sort_by(|a, b| a.key.cmp(&b.key));
+        }
+        renewed
     }
 
     /// As those see it who do not publish services.
@@ -348,6 +441,7 @@ impl Request {
     pub fn without_hidden(mut self) -> Self {
         self.plan.properties.retain(|property| !property.hidden);
         self.properties.retain(|property| !property.hidden);
+        self.shadowed.retain(|property| !property.hidden);
         self
     }
 
@@ -363,7 +457,6 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
-    use crate::PropertyKey;
     use crate::decider::testing::{given, november};
 
     const NAMES: CommandId = CommandId(Uuid::from_u128(9));
@@ -388,6 +481,7 @@ mod tests {
             },
             properties: vec![],
             quantity,
+            shadowed: vec![],
             subscription: SubscriptionId::of_slot(customer.0, &service, None),
             service: RequestService {
                 key: service,
@@ -459,6 +553,48 @@ mod tests {
                     changed(plan, quantity),
                 ]);
         }
+    }
+
+    fn resolved(
+        key: &str,
+        value: &str,
+        by: Option<u128>,
+        source: Option<Source>,
+    ) -> ResolvedProperty {
+        ResolvedProperty {
+            hidden: false,
+            key: PropertyKey::parse(key).unwrap(),
+            overridden_by: by.map(|by| OrganizationId(Uuid::from_u128(by))),
+            since: None,
+            source,
+            value: value.to_owned(),
+        }
+    }
+
+    fn with_size(size: &str) -> Request {
+        let mut request = request("a", 2);
+        request.plan.properties = vec![resolved("size", size, Some(7), None)];
+        request
+    }
+
+    #[test]
+    fn other_values_are_taken_over_where_the_same_is_held() {
+        let held = |size| {
+            let asked =
+                SubscriptionEvent::ProvisionRequested { request: Box::new(with_size(size)) };
+            given::<Subscription>([(1, asked), (1, provisioned("a", 2))])
+        };
+        let wish = || SubscriptionCommand::TakeOver(with_size("2 TB"));
+        held("1 TB").when(2, wish()).then([
+            SubscriptionEvent::ChangeRequested { request: Box::new(with_size("2 TB")) },
+            SubscriptionEvent::ChangeStarted { request: NAMES },
+            changed("a", 2),
+        ]);
+        held("2 TB").when(2, wish()).then_nothing();
+        let mut other = with_size("2 TB");
+        other.quantity = 3;
+        held("1 TB").when(2, SubscriptionCommand::TakeOver(other)).then_nothing();
+        given::<Subscription>([]).when(2, wish()).then_nothing();
     }
 
     #[test]

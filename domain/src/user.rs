@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::custom_fields::CustomFields;
 use crate::decider::Decider;
-use crate::lifecycle::{Status, Transition, deleted, transitions_of};
+use crate::lifecycle::{Status, Transition, gone, transitions_of};
 use crate::role::RoleRef;
 use crate::seal::Identity;
 use crate::text::Address;
@@ -208,6 +208,9 @@ pub enum UserEvent {
     /// He was restored.
     #[serde(rename = "user.restored")]
     Restored {},
+    /// He was hidden for good.
+    #[serde(rename = "user.purged")]
+    Purged {},
     /// The roles were replaced.
     #[serde(rename = "user.roles_assigned")]
     RolesAssigned {
@@ -258,6 +261,7 @@ impl UserEvent {
             Self::Disabled {} => Status::Disabled,
             Self::Deprovisioned {} | Self::Restored {} => Status::Deprovisioned,
             Self::Deleted {} => Status::Deleted,
+            Self::Purged {} => Status::Purged,
             Self::Erased {} if before == Status::Active => Status::Disabled,
             Self::Erased {}
             | Self::Edited { .. }
@@ -377,11 +381,17 @@ impl Decider for User {
                     step @ (Transition::Deprovision | Transition::Delete | Transition::Restore),
                 ),
             ) => self.step(step),
+            // Who is purged is forgotten with that.
+            (Some(known), C::Transition(Transition::Purge)) => {
+                let purged = self.status.after(Transition::Purge)?.map(|_| E::Purged {});
+                let erased = purged.as_ref().and(known.person.as_ref()).map(|_| E::Erased {});
+                Ok(erased.into_iter().chain(purged).collect())
+            }
             (Some(Known { person: None, .. }), C::Erase) => Ok(vec![]),
             (Some(Known { person: None, .. }), _) => Err(erased()),
             (Some(_), C::Erase) => Ok(vec![E::Erased {}]),
             (Some(_), C::Transition(step)) => self.step(step),
-            (Some(_), _) if self.status == Status::Deleted => Err(deleted()),
+            (Some(_), _) if self.status.is_gone() => Err(gone(self.status)),
             (Some(known), C::Edit(person)) if known.person.as_ref() == Some(&person) => Ok(vec![]),
             (Some(_), C::Edit(person)) => Ok(vec![E::Edited { person }]),
             (Some(_), C::SetManager(manager)) if self.manager == manager => Ok(vec![]),
@@ -449,7 +459,8 @@ impl Decider for User {
             | UserEvent::Enabled {}
             | UserEvent::Deprovisioned {}
             | UserEvent::Deleted {}
-            | UserEvent::Restored {} => {}
+            | UserEvent::Restored {}
+            | UserEvent::Purged {} => {}
             UserEvent::RolesAssigned { roles } => self.roles.clone_from(roles),
             UserEvent::PasswordSet { .. } => {
                 self.sessions.clear();
@@ -760,6 +771,19 @@ mod tests {
 
     #[test]
     fn a_user_is_erased_once_and_is_somebody_no_more() {
+        let deleted = (4, UserEvent::Deleted {});
+        given::<User>([created(), deleted.clone()])
+            .when(5, UserCommand::Transition(Transition::Purge))
+            .then([UserEvent::Erased {}, UserEvent::Purged {}]);
+        given::<User>([created(), (3, UserEvent::Erased {}), deleted.clone()])
+            .when(5, UserCommand::Transition(Transition::Purge))
+            .then([UserEvent::Purged {}]);
+        given::<User>([created()])
+            .when(5, UserCommand::Transition(Transition::Purge))
+            .then_refused("not_deleted");
+        given::<User>([created(), deleted, (5, UserEvent::Purged {})])
+            .when(6, UserCommand::Transition(Transition::Restore))
+            .then_refused("purged");
         let erased = (5, UserEvent::Erased {});
         given::<User>([created()]).when(2, UserCommand::Erase).then([UserEvent::Erased {}]);
         given::<User>([created(), erased.clone()]).when(6, UserCommand::Erase).then_nothing();

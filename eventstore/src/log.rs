@@ -198,36 +198,39 @@ impl Log {
         }
     }
 
-    /// The events of a tenant and all below it, after a position and up to another (inclusive), at
-    /// most `limit` of them and never more than [`READ_MAX`].
+    /// The events of a tenant and all below it, and those recorded at places that it has `left`, after a position and up
+    /// to another (inclusive), at most `limit` of them and never more than [`READ_MAX`].
     ///
     /// # Errors
     /// What the database says.
     pub async fn below(
         &self,
         path: &TenantPath,
-        after: u64,
-        up_to: u64,
+        left: &[TenantPath],
+        (after, up_to): (u64, u64),
         limit: u64,
     ) -> Result<Vec<Stored>, Error> {
         let limit = limit.min(READ_MAX);
         let last_row = up_to.saturating_add(ROW_EVENTS_MAX as u64);
+        let mut values = vec![
+            path.as_str().into(),
+            path.end().into(),
+            after.into(),
+            last_row.into(),
+            limit.into(),
+        ];
+        let mut places = String::new();
+        for place in left {
+            values.push(place.as_str().into());
+            places.push_str(&format!(" or path = ${}", values.len()));
+        }
+        let sql = format!(
+            "select position, body from event \
+             where (path >= $1 and path < $2{places}) and position > $3 and position < $4 \
+             order by position limit $5"
+        );
         failpoint("eventstore::log::below")?;
-        let rows = self
-            .database
-            .fetch(
-                "select position, body from event \
-                 where path >= $1 and path < $2 and position > $3 and position < $4 \
-                 order by position limit $5",
-                &[
-                    path.as_str().into(),
-                    path.end().into(),
-                    after.into(),
-                    last_row.into(),
-                    limit.into(),
-                ],
-            )
-            .await?;
+        let rows = self.database.fetch(&sql, &values).await?;
         let mut events = between(&rows, after, up_to)?;
         events.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
         Ok(events)

@@ -4,6 +4,7 @@ use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
+use domain::TenantPath;
 use domain::event::Recorded;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -36,6 +37,12 @@ pub trait View: Clone + Serialize + DeserializeOwned + Send + Sync + 'static {
 
     /// What is filtered and sorted on.
     fn index(&self) -> Index;
+
+    /// Whether its documents go along when the organisation whose they are goes to another place in the tree.
+    const MOVES: bool = false;
+
+    /// Takes a document along to another place in the tree.
+    fn relocate(&mut self, _to: &TenantPath) {}
 
     /// Its documents among those of all views.
     fn of(views: &Views) -> &Documents<Self>;
@@ -99,6 +106,8 @@ struct Known<V> {
     document: Option<Arc<V>>,
     /// Whether this layer made it: no row has it yet.
     is_new: bool,
+    /// Whether it went to another place in the tree: its row's path and sort have to follow.
+    has_moved: bool,
     /// The document as it is to be stored, where that was made already.
     written: Option<Box<Written>>,
 }
@@ -137,7 +146,8 @@ impl<V> Documents<V> {
 
     /// Keeps a document as it was found, or that there is none.
     pub fn put(&mut self, key: String, document: Option<Arc<V>>) {
-        self.0.insert(key, Known { document, is_new: false, written: None });
+        let known = Known { document, is_new: false, has_moved: false, written: None };
+        self.0.insert(key, known);
     }
 
     /// Forgets a document.
@@ -160,6 +170,7 @@ impl<V> Documents<V> {
                 Entry::Occupied(mut known) => {
                     let known = known.get_mut();
                     (known.document, known.written) = (newer.document, newer.written);
+                    known.has_moved |= newer.has_moved;
                 }
             }
         }
@@ -182,13 +193,17 @@ impl<V> Documents<V> {
         self.0.iter().filter_map(|(key, known)| Some((key, known.document.as_ref()?)))
     }
 
-    /// Those that are there, those that no row has yet apart from the others; each in the order of their
-    /// keys, in which a table takes them best.
-    pub(crate) fn take_changes(&mut self) -> [Vec<ToWrite<'_, V>>; 2] {
-        let mut documents = [Vec::new(), Vec::new()];
+    /// Those that are there: those that no row has yet, those that have changed, and those that went to another place
+    /// in the tree; each in the order of their keys, in which a table takes them best.
+    pub(crate) fn take_changes(&mut self) -> [Vec<ToWrite<'_, V>>; 3] {
+        let mut documents = [Vec::new(), Vec::new(), Vec::new()];
         for (key, known) in &mut self.0 {
             if let Some(document) = &known.document {
-                let place = usize::from(!known.is_new);
+                let place = match known {
+                    Known { is_new: true, .. } => 0,
+                    Known { has_moved: false, .. } => 1,
+                    Known { .. } => 2,
+                };
                 documents[place].push((key, document, known.written.take()));
             }
         }
@@ -208,10 +223,68 @@ impl<V: View> Documents<V> {
     }
 }
 
+impl<V: View> Documents<V> {
+    /// The keys of those of a tenant and of those below it.
+    pub fn keys_at(&self, path: &TenantPath) -> impl Iterator<Item = String> {
+        let is_there =
+            |(_, view): &(&String, &Arc<V>)| view.index().path.starts_with(path.as_str());
+        self.iter().filter(is_there).map(|(key, _)| key.clone())
+    }
+
+    /// Forgets those of a tenant and of those below it.
+    pub(crate) fn forget_at(&mut self, path: &TenantPath) {
+        let gone: Vec<_> = self.keys_at(path).collect();
+        gone.iter().for_each(|key| self.forget(key));
+    }
+}
+
 /// Documents that lie below the layer that is being changed.
 pub trait Below {
     /// What is known of a document; nothing where it has to be loaded first.
     fn document<V: View>(&self, key: &str) -> Option<Option<Arc<V>>>;
+
+    /// The keys of all documents of a tenant and of those below it, and perhaps of some that were theirs. Where they
+    /// have to be listed first, that is noted in `wants`.
+    fn keys_at<V: View>(&self, path: &TenantPath, wants: &mut Wants) -> BTreeSet<String>;
+}
+
+/// The list under which it is wanted which documents a tenant and those below it have: `table path`.
+pub const BELOW: &str = "below";
+
+/// A name for one such list.
+#[must_use]
+pub fn list_below<V: View>(path: &TenantPath) -> String {
+    format!("{} {path}", V::TABLE)
+}
+
+/// Takes the documents of a tenant and of those below it along to another place, in the layer `top`.
+pub(crate) fn relocate<V: View>(
+    from: &TenantPath,
+    to: &TenantPath,
+    top: &mut Views,
+    below: &impl Below,
+    wants: &mut Wants,
+) {
+    if !V::MOVES {
+        return;
+    }
+    let mut keys = below.keys_at::<V>(from, wants);
+    keys.extend(V::of(top).keys_at(from));
+    for key in keys {
+        let mut is_there = false;
+        fold_with::<V>(&Touch::existing(&key), top, below, wants, |before| {
+            let mut view = before?;
+            let place = TenantPath::parse(&view.index().path);
+            if let Some(place) = place.and_then(|place| place.relocated(from, to)) {
+                view.relocate(&place);
+                is_there = true;
+            }
+            Some(view)
+        });
+        if is_there && let Some(known) = V::of_mut(top).0.get_mut(&key) {
+            known.has_moved = true;
+        }
+    }
 }
 
 /// What has to be loaded before a fold or a decision can go on: keys, by table.
@@ -273,5 +346,6 @@ pub(crate) fn fold_with<V: View>(
     });
     let is_new = before.is_none();
     let document = evolve(before.map(Arc::unwrap_or_clone)).map(Arc::new);
-    V::of_mut(top).0.insert(touch.key.clone(), Known { document, is_new, written: None });
+    let known = Known { document, is_new, has_moved: false, written: None };
+    V::of_mut(top).0.insert(touch.key.clone(), known);
 }

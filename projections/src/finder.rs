@@ -15,8 +15,8 @@ use eventstore::{Database, Engine, Error, ROW_EVENTS_MAX, Row, Source, Stored, V
 use crate::document::{Documents, View};
 use crate::tables;
 use crate::views::{
-    ApprovalView, Asked, DELETED, NameView, OfferView, OrganizationView, RequestView,
-    SubscriptionView, UserView, login_key,
+    ApprovalView, Asked, DELETED, FormerView, NameView, OfferView, OrganizationView, RequestView,
+    RetentionView, SubscriptionView, UserView, login_key,
 };
 
 /// Most documents that a list gives at once.
@@ -157,6 +157,96 @@ pub async fn held_by(
     rows.iter().map(|row| Ok((row.text(0)?.to_owned(), row.text(1)?.to_owned()))).collect()
 }
 
+/// The keys of the first subscriptions of a service that run after a moment (in microseconds since 1970), at a tenant
+/// and those below it.
+///
+/// # Errors
+/// What the database says.
+pub async fn running(
+    source: &mut impl Source,
+    path: &TenantPath,
+    service: &str,
+    after: i64,
+    limit: usize,
+) -> Result<Vec<String>, Error> {
+    let sql = format!(
+        "select key from {} where sort >= $1 and sort < $2 and kind = $3 and until > $4 \
+         order by sort, key limit $5",
+        SubscriptionView::TABLE
+    );
+    let values = [
+        path.as_str().into(),
+        path.end().into(),
+        service.into(),
+        Value::Int(after),
+        (limit as u64).into(),
+    ];
+    failpoint("projections::finder::running")?;
+    let rows = source.rows(&sql, &values).await?;
+    rows.iter().map(|row| Ok(row.text(0)?.to_owned())).collect()
+}
+
+/// The streams of those who were deleted before a moment (in microseconds since 1970) and are not purged yet, the
+/// longest deleted first.
+///
+/// # Errors
+/// What the database says.
+pub async fn deleted_before(
+    database: &Database,
+    moment: i64,
+    limit: usize,
+) -> Result<Vec<String>, Error> {
+    let sql = format!(
+        "select key from {} where since < $1 order by since, key limit $2",
+        RetentionView::TABLE
+    );
+    failpoint("projections::finder::deleted_before")?;
+    let rows = database.fetch(&sql, &[Value::Int(moment), (limit as u64).into()]).await?;
+    rows.iter().map(|row| Ok(row.text(0)?.to_owned())).collect()
+}
+
+/// Places in a scope that organisations have left.
+///
+/// # Errors
+/// What the database says.
+pub async fn left(database: &Database, scope: &Scope) -> Result<Vec<Arc<FormerView>>, Error> {
+    // Nobody has left the provider's own tree.
+    if scope.0 == TenantPath::provider() {
+        return Ok(Vec::new());
+    }
+    let sql = format!(
+        "select key, document from {} where path >= $1 and path < $2 order by path",
+        FormerView::TABLE
+    );
+    failpoint("projections::finder::left")?;
+    let rows = database.fetch(&sql, &[scope.0.as_str().into(), scope.0.end().into()]).await?;
+    rows.iter().map(|row| tables::read(row.text(0)?, row.bytes(1)?)).collect()
+}
+
+/// The places that the organisation at a path has left.
+///
+/// # Errors
+/// What the database says.
+pub async fn former_places(
+    database: &Database,
+    path: &TenantPath,
+) -> Result<Vec<TenantPath>, Error> {
+    let Some(number) = path.number().filter(|_| *path != TenantPath::provider()) else {
+        return Ok(Vec::new());
+    };
+    let sql = format!("select key, document from {} where kind = $1", FormerView::TABLE);
+    failpoint("projections::finder::former_places")?;
+    let rows = database.fetch(&sql, &[number.to_string().as_str().into()]).await?;
+    let mut places = Vec::new();
+    for row in &rows {
+        let view: Arc<FormerView> = tables::read(row.text(0)?, row.bytes(1)?)?;
+        if view.path != *path {
+            places.push(view.path.clone());
+        }
+    }
+    Ok(places)
+}
+
 /// What is said about offers at some organisations and at those above them: by service, and by the place in the
 /// tree.
 ///
@@ -233,9 +323,16 @@ struct Conditions {
 }
 
 impl Conditions {
-    /// Of the log, or of a view that has its paths in a column of their own.
-    fn by_path(scope: &Scope) -> Self {
-        Self::within(scope, "path")
+    /// Of the log: of a tenant and those below it, and of what was recorded at places that it has left.
+    fn of_log(scope: &Scope, left: &[TenantPath]) -> Self {
+        let mut conditions = Self::within(scope, "path");
+        if !left.is_empty() {
+            let places =
+                left.iter().map(|place| conditions.bind(place.as_str())).collect::<Vec<_>>();
+            let places = places.iter().map(|it| format!("${it}")).collect::<Vec<_>>().join(", ");
+            conditions.text = format!("({} or path in ({places}))", conditions.text);
+        }
+        conditions
     }
 
     fn of<V: View>(scope: &Scope) -> Self {
@@ -636,6 +733,8 @@ pub struct Events {
 struct Walk<'a> {
     database: &'a Database,
     scope: &'a Scope,
+    /// Places that the tenant has left.
+    left: Vec<TenantPath>,
     /// Known ones only; none: all.
     kinds: Vec<&'a str>,
     after: u64,
@@ -646,7 +745,7 @@ struct Walk<'a> {
 impl Walk<'_> {
     /// The next events, from at most so many rows of the log; none where there are no more rows.
     async fn step(&mut self, rows: usize) -> Result<Option<Vec<Stored>>, Error> {
-        let mut conditions = Conditions::by_path(self.scope);
+        let mut conditions = Conditions::of_log(self.scope, &self.left);
         // A row is found by its last event; one that ends behind `before` may begin before it.
         let (after, before) = (self.after, self.before.saturating_add(ROW_EVENTS_MAX as u64));
         for (sign, position) in [(">", after), ("<", before)] {
@@ -705,18 +804,21 @@ impl Walk<'_> {
 
 impl<'a> Walk<'a> {
     /// None where no event can be of these kinds.
-    fn new(
+    async fn begin(
         database: &'a Database,
         scope: &'a Scope,
         kinds: &'a [String],
         (after, before): (Option<u64>, Option<u64>),
         end: End,
-    ) -> Option<Self> {
+    ) -> Result<Option<Self>, Error> {
         let known: Vec<_> =
             kinds.iter().map(String::as_str).filter(|it| KINDS.contains(it)).collect();
         let (after, before) = (after.unwrap_or(0), before.unwrap_or(u64::MAX));
-        let walk = Self { database, scope, kinds: known, after, before, end };
-        (kinds.is_empty() || !walk.kinds.is_empty()).then_some(walk)
+        if known.is_empty() && !kinds.is_empty() {
+            return Ok(None);
+        }
+        let left = former_places(database, &scope.0).await?;
+        Ok(Some(Self { database, scope, left, kinds: known, after, before, end }))
     }
 }
 
@@ -731,7 +833,8 @@ pub async fn list_events(
 ) -> Result<Events, Error> {
     let limit = query.limit.min(LIST_MAX);
     let bounds = (query.after, query.before);
-    let Some(mut walk) = Walk::new(database, scope, &query.kinds, bounds, query.end) else {
+    let walk = Walk::begin(database, scope, &query.kinds, bounds, query.end).await?;
+    let Some(mut walk) = walk else {
         return Ok(Events::default());
     };
     let mut found = Vec::new();
@@ -763,7 +866,8 @@ pub async fn count_events(
     after: u64,
 ) -> Result<u64, Error> {
     if kinds.is_empty() {
-        let mut conditions = Conditions::by_path(scope);
+        let left = former_places(database, &scope.0).await?;
+        let mut conditions = Conditions::of_log(scope, &left);
         let parameter = conditions.bind(after);
         // A row has as many events as hashes; the first one behind `after` may begin before it.
         let sql = format!(
@@ -777,7 +881,8 @@ pub async fn count_events(
         return Ok(rows[0].unsigned(0)?);
     }
     let mut count = 0;
-    if let Some(mut walk) = Walk::new(database, scope, kinds, (Some(after), None), End::First) {
+    let bounds = (Some(after), None);
+    if let Some(mut walk) = Walk::begin(database, scope, kinds, bounds, End::First).await? {
         while let Some(events) = walk.step(COUNT_ROWS).await? {
             count += events.len() as u64;
         }

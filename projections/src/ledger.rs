@@ -4,13 +4,16 @@
 //! whatever the history. Nothing is rolled over when a month begins: the entries of a period are
 //! computed from the timelines that touch it (design.md, section 7).
 
-use std::collections::{BTreeMap, HashMap};
+mod in_force;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use domain::billing::description::{self, Variables};
 use domain::billing::{
-    BillingSettings, Entry, Fact, Overflow, Period, Prices, Quarantine, Subject, Timeline, rate,
+    BillingSettings, Entry, Fact, Overflow, Override, Period, Prices, Quarantine, Subject,
+    Timeline, rate,
 };
 use domain::event::{Event, Recorded};
 use domain::money::{Currency, Money};
@@ -23,8 +26,11 @@ use crate::finder::{self, Query, Scope};
 use crate::persons::Persons;
 use crate::tables;
 use crate::views::{
-    CalendarView, Holder, OrganizationView, OverrideView, ServiceView, SubscriptionView, UserView,
+    CalendarView, Edge, Holder, OrganizationView, OverrideView, ServiceView, SubscriptionView,
+    UserView,
 };
+
+pub use in_force::{Effect, InForce};
 
 /// What an event says to the ledger, if anything: only outcomes bill (billing.md, section 2).
 #[must_use]
@@ -57,6 +63,8 @@ pub struct Line {
     pub entry: Entry,
     /// Who buys.
     pub customer: Arc<OrganizationView>,
+    /// Where that one is in the tree, for who sells.
+    pub place: TenantPath,
     /// The user who holds it, for a user service.
     pub user: Option<Arc<UserView>>,
     /// That one's name.
@@ -67,8 +75,12 @@ pub struct Line {
     pub service_name: String,
     /// The plan's name.
     pub plan_name: String,
-    /// Stock code.
+    /// Stock code at the end of the period.
     pub sku: String,
+    /// The service as it is sold now.
+    pub service: Arc<ServiceView>,
+    /// Up to which position that is known.
+    pub known_at: u64,
     /// To whom the service is provisioned.
     pub level: Level,
     /// Who caused it to be as it is, by name.
@@ -77,6 +89,15 @@ pub struct Line {
     pub line_description: String,
     /// Describes all lines that are summed up with it.
     pub summary_description: String,
+}
+
+impl Line {
+    /// The stock code just before a moment.
+    #[must_use]
+    pub fn sku_before(&self, moment: DateTime<Utc>) -> &str {
+        let sku = self.service.sku_before(&self.entry.plan, moment, self.known_at);
+        sku.unwrap_or(self.entry.plan.as_str())
+    }
 }
 
 /// A subscription that could not be rated: reported, never zero by silence.
@@ -143,14 +164,21 @@ pub async fn periods(
     settings: &BillingSettings,
     now: DateTime<Utc>,
 ) -> Result<Vec<Period>, Error> {
+    let here = (scope.0.as_str().to_owned(), scope.0.end());
+    let elsewhere = gone(database, scope).await?;
+    let elsewhere = elsewhere.iter().map(|it| (it.path.to_string(), it.path.end()));
+    let mut values = vec![now.timestamp_micros().into()];
+    let mut ranges = Vec::new();
+    for (first, end) in std::iter::once(here).chain(elsewhere) {
+        ranges.push(format!("sort >= ${} and sort < ${}", values.len() + 1, values.len() + 2));
+        values.extend([Value::Text(first), Value::Text(end)]);
+    }
+    let sql = format!(
+        "select coalesce(min(since), $1) from view_subscription where ({}) and since < $1",
+        ranges.join(" or ")
+    );
     failpoint("projections::ledger::periods")?;
-    let rows = database
-        .fetch(
-            "select coalesce(min(since), $1) from view_subscription \
-             where sort >= $2 and sort < $3 and since < $1",
-            &[now.timestamp_micros().into(), scope.0.as_str().into(), scope.0.end().into()],
-        )
-        .await?;
+    let rows = database.fetch(&sql, &values).await?;
     let since = DateTime::from_timestamp_micros(rows[0].int(0)?).unwrap_or(now);
     let open = settings.period_containing(settings.local_date(now));
     let first = settings.period_containing(settings.local_date(since));
@@ -229,6 +257,13 @@ impl Parts {
         periods: &[Period],
     ) -> Result<Self, Error> {
         let mut customers = customers(database, &question.scope).await?;
+        customers.extend(gone(database, &question.scope).await?);
+        let known_at = question.known_at.unwrap_or(u64::MAX);
+        let turned = customers.iter().filter(|customer| !customer.edges.is_empty());
+        let places: BTreeSet<_> = turned
+            .flat_map(|customer| customer.edges_known_at(known_at))
+            .flat_map(|edge| edge.path.lineage())
+            .collect();
         customers.sort_by_cached_key(|it| (it.details.name.to_lowercase(), it.number));
         Ok(Self {
             database: database.clone(),
@@ -236,7 +271,7 @@ impl Parts {
             question: question.clone(),
             settings: settings.clone(),
             periods: periods.to_vec(),
-            prices: PriceBook::load(database, question).await?,
+            prices: PriceBook::load(database, question, places).await?,
             customers: customers.into_iter(),
             reading: JoinSet::new(),
         })
@@ -294,35 +329,69 @@ impl Parts {
         names: &Names,
         statements: &mut [Statement],
     ) {
+        let edges = customer.edges_known_at(self.question.known_at.unwrap_or(u64::MAX));
         let mut known = HashMap::new();
         for slot in slots {
             let Some(service) = self.prices.services.get(slot.view.service.as_str()) else {
                 continue;
             };
-            let prices = known
-                .entry(&service.key)
-                .or_insert_with(|| self.prices.of(service, &customer.path));
-            let subject = Subject {
-                customer: customer.id,
-                seller: customer.parent.unwrap_or(customer.id),
-                service: service.key.clone(),
-                subscription: slot.view.id,
-            };
-            for statement in &mut *statements {
-                match rate(&subject, &slot.timeline, prices, &self.settings, &statement.period) {
-                    Ok(entries) => statement.lines.extend(
-                        entries.into_iter().map(|entry| names.line(entry, slot, customer, service)),
-                    ),
-                    Err(cause) => statement.quarantined.push(Quarantined {
-                        subscription: slot.view.id,
-                        customer: customer.id,
-                        service: service.key.clone(),
-                        cause,
-                    }),
+            let sold = |end| (service, self.prices.known_at, end);
+            for (place, edge) in edges.iter().enumerate() {
+                if !sees(&self.question.scope, customer, edge) {
+                    continue;
+                }
+                let until = edges.get(place + 1).and_then(|next| next.turn.as_ref());
+                let own;
+                let timeline = if edge.turn.is_none() && until.is_none() {
+                    &slot.timeline
+                } else {
+                    own = slot.timeline.between(edge.turn.as_ref(), until);
+                    &own
+                };
+                let prices = known
+                    .entry((&service.key, place))
+                    .or_insert_with(|| self.prices.at(service, &edge.path, &customer.path));
+                let subject = Subject {
+                    customer: customer.id,
+                    seller: edge.seller,
+                    service: service.key.clone(),
+                    subscription: slot.view.id,
+                };
+                for statement in &mut *statements {
+                    let end = self.settings.instants(&statement.period).1;
+                    match rate(&subject, timeline, prices, &self.settings, &statement.period) {
+                        Ok(entries) => {
+                            let line =
+                                |entry| names.line(entry, slot, (customer, &edge.path), sold(end));
+                            statement.lines.extend(entries.into_iter().map(line));
+                        }
+                        Err(cause) => statement.quarantined.push(Quarantined {
+                            subscription: slot.view.id,
+                            customer: customer.id,
+                            service: service.key.clone(),
+                            cause,
+                        }),
+                    }
                 }
             }
         }
     }
+}
+
+/// Whether what a seller bills a customer is for those to see who ask: he or somebody above him, or the customer.
+fn sees(scope: &Scope, customer: &OrganizationView, edge: &Edge) -> bool {
+    scope.0.contains(&edge.path) || customer.path == scope.0
+}
+
+/// The customers that were in scope and are elsewhere now: they were billed here.
+async fn gone(database: &Database, scope: &Scope) -> Result<Vec<Arc<OrganizationView>>, Error> {
+    let left = finder::left(database, scope).await?;
+    if left.is_empty() {
+        return Ok(Vec::new());
+    }
+    let ids = left.iter().map(|it| it.organization.to_string()).collect();
+    let all = finder::find_many::<OrganizationView>(database, &Scope::catalogue(), ids).await?;
+    Ok(all.into_values().filter(|it| !scope.0.contains(&it.path)).collect())
 }
 
 /// What a period comes to, without its lines.
@@ -379,7 +448,7 @@ pub async fn totals(
     Ok(totals)
 }
 
-/// The customers in scope, in the order of their paths, which never change.
+/// The customers in scope, in the order of their paths.
 async fn customers(
     database: &Database,
     scope: &Scope,
@@ -391,7 +460,7 @@ async fn customers(
         let rows = database
             .fetch(
                 "select key, document from view_organization \
-                 where path >= $1 and path < $2 and path > $3 and kind in ('customer', 'deleted customer') \
+                 where path >= $1 and path < $2 and path > $3 and kind in ('customer', 'deleted customer', 'deleted and purged customer') \
                  order by path limit $4",
                 &[
                     scope.0.as_str().into(),
@@ -486,7 +555,12 @@ struct PriceBook {
 }
 
 impl PriceBook {
-    async fn load(database: &Database, question: &Question) -> Result<Self, Error> {
+    /// For what is in scope, and for some places beside it.
+    async fn load(
+        database: &Database,
+        question: &Question,
+        places: BTreeSet<TenantPath>,
+    ) -> Result<Self, Error> {
         let known_at = question.known_at.unwrap_or(u64::MAX);
         let mut services = BTreeMap::new();
         let mut query = Query { limit: finder::LIST_MAX, ..Query::default() };
@@ -502,7 +576,8 @@ impl PriceBook {
                 break;
             }
         }
-        let above: Vec<_> = question.scope.0.lineage().iter().map(ToString::to_string).collect();
+        let above = question.scope.0.lineage();
+        let above = above.iter().chain(&places).map(ToString::to_string).collect();
         let sql = format!(
             "select key, document from view_override where (path >= $1 and path < $2) or {} \
              order by key",
@@ -522,14 +597,25 @@ impl PriceBook {
 
     /// What says the price of a service for somebody at `path`.
     fn of(&self, service: &ServiceView, path: &TenantPath) -> Prices {
-        let above = path.lineage();
-        let overrides = above.iter().filter_map(|path| self.overrides.get(path.as_str())).flatten();
-        let overrides = overrides
-            .filter(|it| it.position <= self.known_at && it.overriding.service == service.key);
+        self.at(service, path, path)
+    }
+
+    /// What says the price of a service for somebody who is at `own` now and was at `path` then.
+    fn at(&self, service: &ServiceView, path: &TenantPath, own: &TenantPath) -> Prices {
+        let mut above = path.lineage();
+        above.pop();
+        above.push(own.clone());
+        let overrides = above.iter().zip(1..).flat_map(|(path, depth)| {
+            let views = self.overrides.get(path.as_str()).into_iter().flatten();
+            let views = views.filter(move |it| {
+                it.position <= self.known_at && it.overriding.service == service.key
+            });
+            views.map(move |it| Override { depth, ..it.for_rating() })
+        });
         let rows = service.prices.iter().filter(|row| row.position <= self.known_at);
         let policies = service.policies.iter().filter(|row| row.position <= self.known_at);
         Prices {
-            overrides: overrides.map(|it| it.for_rating()).collect(),
+            overrides: overrides.collect(),
             policies: policies.cloned().collect(),
             rows: rows.cloned().collect(),
         }
@@ -558,8 +644,12 @@ impl Names {
         let actors = slots
             .flat_map(|slot| slot.timeline.facts())
             .filter_map(|fact| fact.actor.strip_prefix("user:").map(str::to_owned));
-        let people = holders.chain(actors).collect();
-        let users = finder::find_many::<UserView>(database, scope, people).await?;
+        let holders: BTreeSet<_> = holders.collect();
+        let people = holders.iter().cloned().chain(actors).collect();
+        let mut users =
+            finder::find_many::<UserView>(database, &Scope::catalogue(), people).await?;
+        // Who holds what is billed is named, also where he is elsewhere by now.
+        users.retain(|id, user| scope.0.contains(&user.path) || holders.contains(id));
         let opened = persons.unlock(database, users.values().map(|user| user.id)).await?;
         let users = users.into_iter().map(|(key, user)| {
             let name = opened.name(user.id, user.person.as_ref());
@@ -581,8 +671,8 @@ impl Names {
         &self,
         entry: Entry,
         slot: &Slot,
-        customer: &Arc<OrganizationView>,
-        service: &ServiceView,
+        (customer, place): (&Arc<OrganizationView>, &TenantPath),
+        (service, known_at, end): (&Arc<ServiceView>, u64, DateTime<Utc>),
     ) -> Line {
         let definition = service.published.as_ref();
         let plan = definition.and_then(|definition| definition.plan(&entry.plan));
@@ -601,7 +691,8 @@ impl Names {
         };
         let service_name = definition.map_or(service.key.as_str(), |it| it.name.as_str());
         let plan_name = plan.map_or(entry.plan.as_str(), |plan| plan.name.as_str());
-        let sku = plan.map_or(entry.plan.as_str(), |plan| plan.sku.as_str());
+        let sku = service.sku_before(&entry.plan, end, known_at);
+        let sku = sku.unwrap_or(entry.plan.as_str());
         let variables = Variables {
             added_by_user_name: &self.actor(&entry.added_by),
             customer_name: &customer.details.name,
@@ -628,8 +719,11 @@ impl Names {
             service_name: service_name.to_owned(),
             plan_name: plan_name.to_owned(),
             sku: sku.to_owned(),
+            service: service.clone(),
+            known_at,
             instance: slot.view.instance.clone(),
             customer: customer.clone(),
+            place: place.clone(),
             level,
             user,
             user_name,

@@ -10,7 +10,7 @@ mod rebuild;
 mod tables;
 pub mod views;
 
-pub use document::{Below, Documents, Index, Touch, View, Wants};
+pub use document::{BELOW, Below, Documents, Index, Touch, View, Wants, list_below};
 pub use persons::{Opened, Persons};
 pub use rebuild::{
     Condition, Difference, GENERATION, Rebuilt, VERSION, compare_with_log, condition, is_prepared,

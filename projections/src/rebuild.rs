@@ -1,10 +1,11 @@
 //! Folding the log again: into fresh tables beside the live ones, compared, and switched at one
 //! position. Or somewhere else, only to compare.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
-use domain::{Bug, planted};
+use domain::{Bug, TenantPath, planted};
 use eventstore::{
     Cells, Connection, Database, Engine, Error, Log, Row, Rows, Snapshot, Source, Value, failpoint,
 };
@@ -74,6 +75,10 @@ impl Below for Nothing {
     fn document<V: View>(&self, _key: &str) -> Option<Option<Arc<V>>> {
         Some(None)
     }
+
+    fn keys_at<V: View>(&self, _path: &TenantPath, _wants: &mut Wants) -> BTreeSet<String> {
+        BTreeSet::new()
+    }
 }
 
 /// What is below a layer that is being changed.
@@ -89,6 +94,11 @@ impl Below for Folded<'_> {
             None if self.complete => Some(None),
             None => None,
         }
+    }
+
+    /// What an event moves was loaded before it is folded.
+    fn keys_at<V: View>(&self, path: &TenantPath, _wants: &mut Wants) -> BTreeSet<String> {
+        V::of(self.known).keys_at(path).collect()
     }
 }
 
@@ -417,6 +427,9 @@ impl Fold {
             if !self.complete {
                 // One statement for each table fetches what these events will need.
                 self.known.load(connection, &missing, &self.suffix).await?;
+                for event in &events {
+                    self.known.load_moved(connection, event, &self.suffix).await?;
+                }
             }
             let (mut changed, mut wants) = (Views::default(), Wants::default());
             for event in &events {
@@ -424,6 +437,7 @@ impl Fold {
                 changed.fold(event, &below, &mut wants);
             }
             debug_assert!(wants.is_empty(), "everything that these events need has been loaded");
+            changed.note(touched);
             self.position = events.last().map_or(head, |last| last.position);
             let rows = changed.rows(&self.suffix, self.position).collect();
             eventstore::write(connection, rows).await?;

@@ -11,7 +11,7 @@ use crate::document::{Documents, ToWrite, View, Written};
 use crate::views::TABLES;
 
 /// Changes whenever a view's fold or form does; then the views are rebuilt at the next start.
-pub const VIEWS_VERSION: &str = "9";
+pub const VIEWS_VERSION: &str = "10";
 
 /// The columns of each view's table.
 const COLUMNS: &[(&str, CellKind)] = &[
@@ -129,17 +129,19 @@ pub(crate) fn rows<V: View>(
     suffix: &str,
     position: u64,
 ) -> impl Iterator<Item = Rows> {
-    let [new, changed] = documents.take_changes();
+    let [new, changed, moved] = documents.take_changes();
     let layout = if V::SORT_STAYS { &CHANGED_IN_PLACE } else { &CHANGED };
-    [(&NEW, new), (layout, changed)].into_iter().flat_map(move |(layout, documents)| {
-        let mut left = documents.into_iter();
-        std::iter::from_fn(move || {
-            let part = left.by_ref().take(ROWS_AT_A_TIME);
-            let mut rows = Rows::new(format!("{}{suffix}", V::TABLE), layout);
-            part.for_each(|document| rows.push(row(document, position)));
-            (!rows.is_empty()).then_some(rows)
-        })
-    })
+    [(&NEW, new), (layout, changed), (&CHANGED, moved)].into_iter().flat_map(
+        move |(layout, documents)| {
+            let mut left = documents.into_iter();
+            std::iter::from_fn(move || {
+                let part = left.by_ref().take(ROWS_AT_A_TIME);
+                let mut rows = Rows::new(format!("{}{suffix}", V::TABLE), layout);
+                part.for_each(|document| rows.push(row(document, position)));
+                (!rows.is_empty()).then_some(rows)
+            })
+        },
+    )
 }
 
 fn row<V: View>((key, document, written): ToWrite<'_, V>, position: u64) -> [Value; 9] {
@@ -169,6 +171,28 @@ pub(crate) fn read<V: View>(key: &str, document: &[u8]) -> Result<Arc<V>, events
             V::TABLE
         ))
     })
+}
+
+/// Loads the documents of a tenant and of those below it that are not known yet.
+pub(crate) async fn load_below<V: View>(
+    source: &mut impl Source,
+    documents: &mut Documents<V>,
+    path: &TenantPath,
+    suffix: &str,
+) -> Result<(), eventstore::Error> {
+    failpoint("projections::load")?;
+    let column = if V::SORTS_BY_TENANT { "sort" } else { "path" };
+    let sql = format!(
+        "select key, document from {}{suffix} where {column} >= $1 and {column} < $2",
+        V::TABLE
+    );
+    for row in source.rows(&sql, &[path.as_str().into(), path.end().into()]).await? {
+        let key = row.text(0)?;
+        if documents.get(key).is_none() {
+            documents.put(key.to_owned(), Some(read(key, row.bytes(1)?)?));
+        }
+    }
+    Ok(())
 }
 
 /// The keys of all documents of a tenant and of those below it.

@@ -6,6 +6,7 @@ mod approval;
 mod approving;
 mod asked;
 mod calendar;
+mod former;
 mod holding;
 mod name;
 mod number;
@@ -14,6 +15,7 @@ mod organization;
 mod overriding;
 mod permission;
 mod request;
+mod retention;
 mod role;
 mod service;
 mod subscription;
@@ -21,8 +23,9 @@ mod user;
 
 use chrono::{DateTime, Utc};
 use domain::TenantPath;
-use domain::event::Recorded;
+use domain::event::{Event, Recorded};
 use domain::lifecycle::Status;
+use domain::organization::OrganizationEvent;
 use eventstore::{Rows, Source};
 
 pub use access::AccessView;
@@ -31,22 +34,24 @@ pub use approval::{ApprovalView, Asked};
 pub use approving::ApprovalPolicyView;
 pub use asked::AskedView;
 pub use calendar::CalendarView;
+pub use former::FormerView;
 pub use holding::HoldingView;
 pub use name::{
     NameView, PROVIDER_KEY, billing_identifier_key, code_key, login_key, role_name_key,
 };
 pub use number::{NumberView, ORGANIZATION_NUMBERS};
 pub use offer::OfferView;
-pub use organization::OrganizationView;
+pub use organization::{Edge, OrganizationView};
 pub use overriding::OverrideView;
 pub use permission::PermissionView;
 pub use request::{RequestStatus, RequestView, Verb};
+pub use retention::RetentionView;
 pub use role::RoleView;
-pub use service::{Publication, ServiceView};
+pub use service::{Publication, ServiceView, SkuRow};
 pub use subscription::{Holder, SubscriptionStatus, SubscriptionView};
 pub use user::UserView;
 
-use crate::document::{Below, Documents, View, Wants, fold};
+use crate::document::{Below, Documents, View, Wants, fold, relocate};
 use crate::tables;
 
 /// Declares the views: the struct that holds documents of each, and what is done for each in turn.
@@ -61,6 +66,12 @@ macro_rules! views {
             )*
         }
 
+        /// The tables of those views whose documents go along when an organisation moves.
+        #[must_use]
+        pub fn moving_tables() -> impl Iterator<Item = &'static str> {
+            [$(($view::TABLE, $view::MOVES)),*].into_iter().filter(|(_, moves)| *moves).map(|(table, _)| table)
+        }
+
         /// The table of each view.
         pub const TABLES: &[(&str, &[&str])] = &[$(($view::TABLE, $view::INDEXES)),*];
 
@@ -68,6 +79,10 @@ macro_rules! views {
             /// Folds an event into this layer. What nothing is known of is taken to be absent, and
             /// noted in `wants`: unless it really is absent, this layer has to be thrown away.
             pub fn fold(&mut self, event: &Recorded, below: &impl Below, wants: &mut Wants) {
+                if let Some((from, to)) = moved(event) {
+                    $(relocate::<$view>(from, to, self, below, wants);)*
+                    holding::relocate(from, to, self, below, wants);
+                }
                 holding::count(event, -1, self, below, wants);
                 $(fold::<$view>(event, self, below, wants);)*
                 holding::count(event, 1, self, below, wants);
@@ -83,6 +98,35 @@ macro_rules! views {
                 $(for touch in $view::touched(event) {
                     self.$field.forget(&touch.key);
                 })*
+                if let Some((from, to)) = moved(event) {
+                    $(if $view::MOVES {
+                        self.$field.forget_at(from);
+                    })*
+                    holding::forget(from, to, self);
+                }
+            }
+
+            /// Notes every document that is known here.
+            pub(crate) fn note(&self, wants: &mut Wants) {
+                $(self.$field.iter().for_each(|(key, _)| wants.add($view::TABLE, key));)*
+            }
+
+            /// Loads all that goes along with an event that moves an organisation, if it is one.
+            ///
+            /// # Errors
+            /// What the database says.
+            pub(crate) async fn load_moved(
+                &mut self,
+                source: &mut impl Source,
+                event: &Recorded,
+                suffix: &str,
+            ) -> Result<(), eventstore::Error> {
+                if let Some((from, _)) = moved(event) {
+                    $(if $view::MOVES {
+                        tables::load_below(source, &mut self.$field, from, suffix).await?;
+                    })*
+                }
+                Ok(())
             }
 
             /// Notes every document that an event touches and nothing is known of here.
@@ -92,6 +136,9 @@ macro_rules! views {
                         wants.add($view::TABLE, &touch.key);
                     }
                 })*
+                if let Some((from, to)) = moved(event) {
+                    holding::miss(from, to, self, wants);
+                }
             }
 
             /// How many documents are known.
@@ -157,6 +204,7 @@ views! {
     approvals: ApprovalView,
     asked: AskedView,
     calendars: CalendarView,
+    former: FormerView,
     holdings: HoldingView,
     names: NameView,
     numbers: NumberView,
@@ -165,18 +213,33 @@ views! {
     overrides: OverrideView,
     permissions: PermissionView,
     requests: RequestView,
+    retained: RetentionView,
     roles: RoleView,
     services: ServiceView,
     subscriptions: SubscriptionView,
     users: UserView,
 }
 
+/// From where to where an event puts an organisation, if it does.
+fn moved(event: &Recorded) -> Option<(&TenantPath, &TenantPath)> {
+    match &event.event {
+        Event::Organization(OrganizationEvent::Moved { from, path, .. }) => Some((from, path)),
+        _ => None,
+    }
+}
+
 /// In front of the kind of what is deleted: lists leave it out where they are not asked for it.
 pub const DELETED: &str = "deleted ";
+/// The same of what is hidden for good: no list has it.
+pub const PURGED: &str = "deleted and purged ";
 
 /// The kind under which something is kept.
 fn kept_as(kind: &str, status: Status) -> String {
-    if status == Status::Deleted { format!("{DELETED}{kind}") } else { kind.to_owned() }
+    match status {
+        Status::Active | Status::Disabled | Status::Deprovisioned => kind.to_owned(),
+        Status::Deleted => format!("{DELETED}{kind}"),
+        Status::Purged => format!("{PURGED}{kind}"),
+    }
 }
 
 /// When something was deleted that has this status after an event.
@@ -185,7 +248,7 @@ fn deleted_at(
     before: Option<DateTime<Utc>>,
     event: &Recorded,
 ) -> Option<DateTime<Utc>> {
-    (status == Status::Deleted).then(|| before.unwrap_or(event.recorded_at))
+    status.is_gone().then(|| before.unwrap_or(event.recorded_at))
 }
 
 /// The two methods that find a view's documents among all.

@@ -253,6 +253,39 @@ impl History {
         let customer = customers.next().map(|(id, _)| id).unwrap_or_default();
         let steps =
             [Transition::Deprovision, Transition::Delete, Transition::Restore, Transition::Enable];
+        // Others go and do not come back; and a seller's customer is sold, and billed by the provider.
+        let last = customers.next_back().map(|(id, _)| id);
+        let ben = self.users.iter().rev().nth(1).copied();
+        let over = [Transition::Deprovision, Transition::Delete];
+        let ends = over.into_iter().flat_map(|step| {
+            let (customer, ben) = (last.clone(), ben);
+            let organization = customer.map(|id| {
+                let (kind, body) = (Kind::Customer, Ok(Because::default()));
+                Command::TransitionOrganization { id, kind, step, body }
+            });
+            let user = ben.map(|id| {
+                let (id, body) = (id.to_string(), Ok(Because::default()));
+                Command::TransitionUser { id, step, body }
+            });
+            organization.into_iter().chain(user)
+        });
+        let streams = [
+            last.as_ref().map(|id| format!("organization-{id}")),
+            ben.map(|id| format!("user-{id}")),
+        ];
+        let deleted_before = self.now + Duration::days(400);
+        let purges = streams.into_iter().flatten();
+        let purges = purges.map(|stream| Command::Purge { stream, deleted_before });
+        let provider = self.organizations.first().map(|(id, _)| id.clone()).unwrap_or_default();
+        let seller = self.organizations.iter().find(|(_, kind)| *kind == Kind::Reseller);
+        let seller = seller.map(|(id, _)| id.clone()).unwrap_or_default();
+        let sold = json!({ "parentId": seller, "reason": "sold" });
+        let billed = json!({ "sellerId": provider, "reason": "agreed" });
+        let sale = [
+            Command::MoveCustomer { id: customer.clone(), body: input(sold) },
+            Command::BillCustomer { id: customer.clone(), body: input(billed) },
+        ];
+        let ends: Vec<_> = ends.chain(purges).chain(sale).collect();
         let lives = steps.into_iter().flat_map(|step| {
             let (id, kind) = (customer.clone(), Kind::Customer);
             [
@@ -260,7 +293,7 @@ impl History {
                 Command::TransitionOrganization { id, kind, step, body: Ok(Because::default()) },
             ]
         });
-        lives.map(system).collect()
+        lives.chain(ends).map(system).collect()
     }
 
     fn install(&self) -> Command {
@@ -365,7 +398,9 @@ impl History {
             return self.about_roles();
         }
         match self.rng.random_range(0..1_000) {
-            0..100 => self.create_organization(),
+            0..80 => self.create_organization(),
+            80..93 => self.move_customer(),
+            93..100 => self.bill_customer(),
             100..150 => self.edit_organization(),
             150..156 => {
                 let (id, kind, body) = self.organization_and_reason();
@@ -388,6 +423,7 @@ impl History {
                 body: self.because(),
             },
             364..370 => Command::EraseUser { id: self.user(), body: self.because() },
+            406..410 => self.purge(),
             370..410 => Command::TransitionUser {
                 step: self.step_up(),
                 id: self.user(),
@@ -422,7 +458,11 @@ impl History {
             930..955 => self.override_property(),
             955..975 => self.override_price(),
             975..985 => self.offer(),
-            985..993 => Command::PanicForTests,
+            985..989 => {
+                let (organization, service) = (self.organization().0, self.service().to_owned());
+                Command::ApplyOverrides { organization, service, body: self.because() }
+            }
+            989..993 => Command::PanicForTests,
             _ => self.install(),
         }
     }
@@ -824,6 +864,60 @@ impl History {
         Command::OfferService { organization, service, body: self.perhaps(body) }
     }
 
+    /// A customer, or now and then something else.
+    fn customer(&mut self) -> String {
+        let all = self.organizations.iter().filter(|(_, kind)| *kind == Kind::Customer);
+        let customers: Vec<_> = all.map(|(id, _)| id.clone()).collect();
+        match customers.choose(&mut self.rng) {
+            Some(id) if self.rng.random_bool(0.95) => id.clone(),
+            _ => self.organization().0,
+        }
+    }
+
+    /// A seller, or now and then something else.
+    fn seller(&mut self) -> String {
+        let all = self.organizations.iter().filter(|(_, kind)| *kind != Kind::Customer);
+        let sellers: Vec<_> = all.map(|(id, _)| id.clone()).collect();
+        match sellers.choose(&mut self.rng) {
+            Some(id) if self.rng.random_bool(0.9) => id.clone(),
+            _ => self.organization().0,
+        }
+    }
+
+    /// Today mostly, otherwise on any day.
+    fn day(&mut self) -> Value {
+        if self.rng.random_bool(0.7) { Value::Null } else { self.moment() }
+    }
+
+    fn move_customer(&mut self) -> Command {
+        let body = json!({
+            "parentId": self.seller(),
+            "effectiveFrom": self.day(),
+            "check": if self.rng.random_bool(0.1) { json!(true) } else { Value::Null },
+            "reason": self.one_of(&["sold", "sold", "sold", ""]),
+        });
+        Command::MoveCustomer { id: self.customer(), body: self.perhaps(body) }
+    }
+
+    fn bill_customer(&mut self) -> Command {
+        let body = json!({
+            "sellerId": self.seller(),
+            "effectiveFrom": self.day(),
+            "reason": self.one_of(&["agreed", "agreed", "agreed", ""]),
+        });
+        Command::BillCustomer { id: self.customer(), body: self.perhaps(body) }
+    }
+
+    fn purge(&mut self) -> Command {
+        let stream = match self.rng.random_range(0..8) {
+            0 => "nobody".to_owned(),
+            1..5 => format!("user-{}", self.user()),
+            _ => format!("organization-{}", self.organization().0),
+        };
+        let days = self.rng.random_range(-1..20);
+        Command::Purge { stream, deleted_before: self.now - Duration::days(days) }
+    }
+
     fn override_property(&mut self) -> Command {
         let plan = self.perhaps_of(0.5, &["basic", "plus", "none"]);
         let property = self.one_of(&["size", "region", "colour"]);
@@ -836,6 +930,7 @@ impl History {
             "clear": self.rng.random_bool(0.25),
             "effectiveFrom": self.moment(),
             "effectiveTo": if self.rng.random_bool(0.3) { self.moment() } else { Value::Null },
+            "apply": self.perhaps_of(0.4, &["later", "now"]),
             "reason": self.one_of(&["contract 7", ""]),
         });
         let (organization, service) = (self.organization().0, self.service().to_owned());

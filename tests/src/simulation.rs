@@ -13,8 +13,9 @@ use chrono::{DateTime, Utc};
 use commands::{Command, Committed, Error, Reply, Submission, Writer, WriterSettings};
 use domain::TenantPath;
 use domain::billing::Period;
-use domain::event::{Actor, Recorded};
+use domain::event::{Actor, Event, Recorded};
 use domain::lifecycle::{Status, Transition};
+use domain::organization::OrganizationEvent;
 use eventstore::{Chain, Database, Engine, Hash, Log};
 use projections::finder::{self, Cursor, End, EventQuery, Query, Scope};
 use projections::ledger::{self, Question};
@@ -183,6 +184,10 @@ struct Known<'a>(&'a Views);
 impl Below for Known<'_> {
     fn document<V: View>(&self, key: &str) -> Option<Option<Arc<V>>> {
         Some(V::of(self.0).get(key).cloned().flatten())
+    }
+
+    fn keys_at<V: View>(&self, path: &TenantPath, _wants: &mut Wants) -> BTreeSet<String> {
+        V::of(self.0).keys_at(path).collect()
     }
 }
 
@@ -626,7 +631,16 @@ impl Simulation {
     async fn read_events(&mut self, path: &TenantPath) -> Result<()> {
         let (database, scope) = (self.reading(), Scope(path.clone()));
         let after = self.rng.random_range(0..=self.model.events.len() as u64);
-        let ours = |event: &&Recorded| path.contains(&event.path) && event.position > after;
+        // What happened where one was before is one's own, and nobody else's.
+        let moves = self.model.events.iter().filter_map(|event| match &event.event {
+            Event::Organization(OrganizationEvent::Moved { from, .. }) => Some(from),
+            _ => None,
+        });
+        let left: Vec<_> = moves.filter(|from| from.number() == path.number()).cloned().collect();
+        let ours = |event: &&Recorded| {
+            let is_ours = path.contains(&event.path) || left.contains(&event.path);
+            is_ours && event.position > after
+        };
         let expected: Vec<_> =
             self.model.events.iter().filter(ours).map(|event| event.position).collect();
         let limit = finder::LIST_MAX;
@@ -636,7 +650,8 @@ impl Simulation {
         ensure!(found == *expected.get(..limit).unwrap_or(&expected), "listed {found:?}");
         let count = finder::count_events(&database, &scope, &[], after).await?;
         ensure!(count == expected.len() as u64, "counted {count}, and not {}", expected.len());
-        let below = Log::new(database).below(path, after, u64::MAX, limit as u64).await?;
+        let left = finder::former_places(&database, path).await?;
+        let below = Log::new(database).below(path, &left, (after, u64::MAX), limit as u64).await?;
         let below: Vec<_> = below.iter().map(|event| event.position).collect();
         ensure!(below == found, "read {below:?}");
         Ok(())
@@ -674,7 +689,10 @@ impl Simulation {
         let ours = ledger::statements(&database, &persons, &ours, &settings, &periods).await?;
         for ((all, ours), total) in all.iter().zip(&ours).zip(&totals) {
             let entries = |lines: &[ledger::Line]| {
-                let of_scope = lines.iter().filter(|line| path.contains(&line.customer.path));
+                let is_his = |line: &&ledger::Line| {
+                    path.contains(&line.place) || line.customer.path == *path
+                };
+                let of_scope = lines.iter().filter(is_his);
                 of_scope.map(|line| format!("{:?}", line.entry)).collect::<Vec<_>>()
             };
             ensure!(ours.lines.len() == entries(&ours.lines).len(), "others' lines are shown");

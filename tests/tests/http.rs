@@ -14,7 +14,9 @@ mod http {
     mod hostile;
     mod lifecycle;
     mod managers;
+    mod moves;
     mod offers;
+    mod overrides;
     mod permissions;
     mod privacy;
     mod properties;

@@ -38,7 +38,7 @@ use futures_util::FutureExt as _;
 use projections::Persons;
 use projections::effective;
 use projections::finder::{self, EventQuery, Query, Scope};
-use projections::ledger::{self, Question};
+use projections::ledger::{self, InForce, Question};
 use projections::views::{Asked, OrganizationView, SubscriptionView, UserView};
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -575,6 +575,15 @@ fn changes(made: &BTreeMap<&'static str, Value>) -> Vec<(&'static str, Command)>
                 body: body(json!({ "addPlans": ["plus"], "subtree": true })),
             },
         ),
+        (
+            "move",
+            Command::MoveCustomer {
+                id: id(made, "below"),
+                body: body(json!({
+                    "parentId": text(&made["provider"], "organizationId"), "reason": "sold",
+                })),
+            },
+        ),
     ]
 }
 
@@ -625,14 +634,18 @@ async fn read(database: &Database, persons: &Persons) -> Result<()> {
     ensure!(offers["backup"].len() == 2, "the provider's, and the customer's");
     projections::activity::days(database, &scope, &paths, &query).await?;
     projections::activity::count_days(database, &scope, &paths).await?;
+    ensure!(finder::deleted_before(database, 0, 5).await?.is_empty());
     let settings = ledger::settings(database).await?;
     let now = "2019-03-31T00:30:00Z".parse()?;
     let periods = ledger::periods(database, &scope, &settings, now).await?;
     let question = Question { scope: scope.clone(), known_at: None };
     let statements = ledger::statements(database, persons, &question, &settings, &periods).await?;
     ensure!(statements.iter().any(|statement| !statement.lines.is_empty()));
+    let in_force = InForce::on(database, &scope, &settings, settings.local_date(now)).await?;
+    let effects = in_force.effects(database, in_force.overrides()).await?;
+    ensure!(effects.len() == 2 && effects.iter().all(|it| it.subscriptions == 1), "{effects:?}");
     let log = Log::new(database.clone());
-    ensure!(!log.below(&customer.path, 0, u64::MAX, 5).await?.is_empty());
+    ensure!(!log.below(&customer.path, &[], (0, u64::MAX), 5).await?.is_empty());
     log.position_at(i64::MAX).await?;
     ensure!(database.behind().await?.is_none(), "it is no standby");
     let verified = eventstore::verify(database, |_| ()).await?;
@@ -833,8 +846,8 @@ async fn what_operators_do_may_fail_and_leaves_everything_as_it_was() -> Result<
     Ok(())
 }
 
-/// Statements that a page of so many subscriptions with their properties costs.
-async fn statements_of_page(app: &TestApp, holders: usize) -> Result<usize> {
+/// What a query answers, and the statements that it costs.
+async fn statements_of(app: &TestApp, query: &str) -> Result<(usize, Value)> {
     let statements = Arc::new(AtomicUsize::new(0));
     // Those of reading; the follower of other processes asks for something now and then, too.
     let reading =
@@ -847,12 +860,18 @@ async fn statements_of_page(app: &TestApp, holders: usize) -> Result<usize> {
         };
         fail::cfg_callback(point, count).map_err(|error| anyhow!(error))?;
     }
+    let answer = app.post("/graphql", json!({ "query": query })).await?;
+    points.iter().for_each(fail::remove);
+    Ok((statements.load(Ordering::SeqCst), answer))
+}
+
+/// Statements that a page of so many subscriptions with their properties costs.
+async fn statements_of_page(app: &TestApp, holders: usize) -> Result<usize> {
     let query = format!(
         "{{ subscriptions(first: {holders}) {{ nodes {{ customer {{ name }} effectiveProperties {{ \
          key value set {{ origin organization {{ name }} }} losers {{ value without }} }} }} }} }}"
     );
-    let answer = app.post("/graphql", json!({ "query": query })).await?;
-    points.iter().for_each(fail::remove);
+    let (statements, answer) = statements_of(app, &query).await?;
     let shown = answer["data"]["subscriptions"]["nodes"].as_array().context("a page")?;
     ensure!(shown.len() == holders, "{} of {holders} holders", shown.len());
     for subscription in shown {
@@ -862,7 +881,21 @@ async fn statements_of_page(app: &TestApp, holders: usize) -> Result<usize> {
         let (value, losers) = (&storage["value"], storage["losers"].as_array().map(Vec::len));
         ensure!(value == "3 TB" && losers == Some(2), "{storage}");
     }
-    Ok(statements.load(Ordering::SeqCst))
+    Ok(statements)
+}
+
+/// Statements that a page of so many overrides in force costs.
+async fn statements_of_report(app: &TestApp, overrides: usize) -> Result<usize> {
+    let query = format!(
+        "{{ overridesInForce(first: {overrides}) {{ nodes {{ subscriptionCount without override {{ \
+         organization {{ name }} service {{ key }} }} }} }} }}"
+    );
+    let (statements, answer) = statements_of(app, &query).await?;
+    let shown = answer["data"]["overridesInForce"]["nodes"].as_array().context("a page")?;
+    ensure!(shown.len() == overrides, "{} of {overrides}: {answer}", shown.len());
+    let felt = shown.iter().filter(|it| it["subscriptionCount"] == 1).count();
+    ensure!(felt * 2 == overrides, "each customer's is felt, his seller's is not: {shown:?}");
+    Ok(statements)
 }
 
 /// A failpoint stands before every statement, so these can be counted.
@@ -887,11 +920,16 @@ async fn a_page_of_properties_costs_as_many_statements_however_many_holders_it_h
         }
         // The server itself asks now and then, whether others have written: the least of some pages is a page's own.
         let (mut few, mut many) = (usize::MAX, usize::MAX);
+        let mut report = (usize::MAX, usize::MAX);
         for _ in 0..5 {
             few = few.min(statements_of_page(&app, 2).await?);
             many = many.min(statements_of_page(&app, 20).await?);
+            report.0 = report.0.min(statements_of_report(&app, 2).await?);
+            report.1 = report.1.min(statements_of_report(&app, 40).await?);
         }
         ensure!(few > 1 && few == many, "{engine:?}: {few} for two holders, {many} for twenty");
+        let (few, many) = report;
+        ensure!(few > 1 && few == many, "{engine:?}: {few} for two overrides, {many} for forty");
         app.finish().await?;
     }
     scenario.teardown();

@@ -711,13 +711,14 @@ impl SummaryRow {
         let scope = filter.scope(reading).await?;
         let known_at = position(reading, known_at).await?;
         let settings = reading.settings().await?;
+        let end = settings.instants(&period).1;
         let key = |period| StatementKey { path: scope.0.clone(), known_at, period };
         let (this, last) = futures_util::try_join!(
             reading.statement(key(period)),
             reading.statement(key(settings.previous(period))),
         )?;
         let details = |statement: &Statement| -> Vec<_> {
-            statement.lines.iter().map(summary_detail).collect()
+            statement.lines.iter().map(|line| summary_detail(line, end)).collect()
         };
         let too_large = |_| Problem::internal();
         let rows = summarize(&details(&this), &details(&last)).map_err(too_large)?;

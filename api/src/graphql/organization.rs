@@ -61,6 +61,8 @@ pub(crate) enum Status {
     Deprovisioned,
     /// Hidden from lists, and can be restored.
     Deleted,
+    /// Hidden from lists for good.
+    Purged,
 }
 
 impl Status {
@@ -195,6 +197,12 @@ impl Organization {
     async fn parent(&self, context: &Context<'_>) -> Resolved<Option<Organization>> {
         let Some(parent) = self.0.parent else { return Ok(None) };
         Ok(reading(context).find::<OrganizationView>(parent).await?.map(Self))
+    }
+
+    /// The seller who bills it, if the caller can see it: the one directly above, where nothing else was said.
+    async fn billed_by(&self, context: &Context<'_>) -> Resolved<Option<Organization>> {
+        let Some(seller) = self.0.seller() else { return Ok(None) };
+        Ok(reading(context).find::<OrganizationView>(seller).await?.map(Self))
     }
 
     /// The organisations directly below, by name.

@@ -2,19 +2,21 @@
 
 use std::sync::Arc;
 
+use async_graphql::connection::{Connection, Edge, OpaqueCursor};
 use async_graphql::{Context, ID, InputObject, Object};
 use chrono::{DateTime, Utc};
 use commands::resource::OverrideResource;
 use domain::money;
 use domain::permission::Permission;
-use projections::finder::Query as Wanted;
+use projections::finder::{End, Query as Wanted, Scope};
+use projections::ledger::{Effect, InForce};
 use projections::views::OverrideView;
 
-use super::connection::{Slice, ViewConnection, list};
+use super::connection::{Known, Slice, ViewConnection, has_more, list};
 use super::id::GlobalId;
 use super::organization::{Organization, find as find_organization};
 use super::reading::{Reading, Resolved, reading};
-use super::scalar::{Money, Position};
+use super::scalar::{Date, Money, Position};
 use super::service::Service;
 use super::subscription::service_key;
 use crate::problem::Problem;
@@ -160,5 +162,92 @@ impl Override {
         };
         let query = Wanted { owner, kind: service_key(filter.service)?, ..Wanted::default() };
         list(reading, reading.scope(), query, None, slice).await
+    }
+}
+
+/// An override that is in force, and what it comes to.
+pub(crate) struct OverrideInForce(Effect);
+
+/// An override that is in force, and what it comes to.
+#[Object]
+impl OverrideInForce {
+    /// It.
+    #[graphql(name = "override")]
+    async fn what(&self) -> Override {
+        self.0.view.clone().into()
+    }
+
+    /// Subscriptions that run there or below and are what they are because of it.
+    async fn subscription_count(&self) -> u64 {
+        self.0.subscriptions
+    }
+
+    /// What those cost more in a month because of it; none for a property, which has no price.
+    async fn monthly_effect(&self) -> Option<Money> {
+        self.0.monthly.map(Money::from)
+    }
+
+    /// What would hold there without it, such as `1 TB` or `40.00`; none where nothing would, or not the same for every
+    /// plan.
+    async fn without(&self, context: &Context<'_>) -> Option<&str> {
+        let what = Override::from(self.0.view.clone());
+        self.0.without.as_deref().filter(|_| what.is_shown(reading(context)))
+    }
+}
+
+/// Which of those that are in force.
+#[derive(Clone, Debug, Default, InputObject)]
+pub(crate) struct InForceFilter {
+    /// Only those of this organisation and all below it.
+    organization_id: Option<ID>,
+    /// Only those of this service: its key.
+    service: Option<String>,
+}
+
+/// Overrides in force, in the order of recording.
+pub(crate) type InForceConnection = Connection<OpaqueCursor<u64>, OverrideInForce, Known>;
+
+impl OverrideInForce {
+    /// Those in scope.
+    pub(crate) async fn list(
+        reading: &Reading,
+        filter: InForceFilter,
+        date: Option<Date>,
+        slice: &Slice,
+    ) -> Resolved<Option<InForceConnection>> {
+        reading.require(Permission::ViewBilling)?;
+        let window = slice.window::<u64>()?;
+        let scope = match &filter.organization_id {
+            None => reading.scope(),
+            Some(id) => Scope(find_organization(reading, id).await?.path.clone()),
+        };
+        let service = service_key(filter.service)?;
+        let settings = reading.settings().await?;
+        let date = date.map_or_else(|| settings.local_date(reading.now), |date| date.0);
+        let database = reading.app.database();
+        let report = InForce::on(database, &scope, &settings, date).await?;
+        let is_meant = |view: &&Arc<OverrideView>| {
+            service.as_deref().is_none_or(|key| view.overriding.service.as_str() == key)
+        };
+        let all: Vec<_> = report.overrides().iter().filter(is_meant).cloned().collect();
+        let known = Known { total_count: all.len() };
+        let is_inside = |view: &Arc<OverrideView>| {
+            window.after.is_none_or(|after| view.position > after)
+                && window.before.is_none_or(|before| view.position < before)
+        };
+        let mut page: Vec<_> = all.into_iter().filter(is_inside).collect();
+        let more = page.len() > window.limit;
+        match window.end {
+            End::First => page.truncate(window.limit),
+            End::Last => {
+                page.drain(..page.len().saturating_sub(window.limit));
+            }
+        }
+        let (has_previous, has_next) = has_more(&window, more);
+        let mut connection = Connection::with_additional_fields(has_previous, has_next, known);
+        let effects = report.effects(database, &page).await?;
+        let edge = |it: Effect| Edge::new(OpaqueCursor(it.view.position), Self(it));
+        connection.edges.extend(effects.into_iter().map(edge));
+        Ok(Some(connection))
     }
 }

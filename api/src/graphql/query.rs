@@ -15,7 +15,9 @@ use super::ledger::{
 };
 use super::limits::{STATEMENT_COST, page_cost};
 use super::organization::{Organization, OrganizationFilter};
-use super::overriding::{Override, OverrideFilter};
+use super::overriding::{
+    InForceConnection, InForceFilter, Override, OverrideFilter, OverrideInForce,
+};
 use super::reading::{Resolved, reading};
 use super::role::{PermissionOfRoles, Role};
 use super::scalar::{Date, KnownAt};
@@ -210,6 +212,23 @@ impl Query {
     ) -> Resolved<Option<ViewConnection<OverrideView, Override>>> {
         let slice = Slice { first, after, last, before };
         Override::list(reading(context), filter.unwrap_or_default(), &slice).await
+    }
+
+    /// The overrides that are in force at the end of a day, of today where it is left out, with who feels them and what
+    /// they come to; in the order of recording.
+    #[graphql(complexity = "STATEMENT_COST + page_cost(first, last, child_complexity)")]
+    async fn overrides_in_force(
+        &self,
+        context: &Context<'_>,
+        filter: Option<InForceFilter>,
+        date: Option<Date>,
+        first: Option<i32>,
+        after: Option<String>,
+        last: Option<i32>,
+        before: Option<String>,
+    ) -> Resolved<Option<InForceConnection>> {
+        let slice = Slice { first, after, last, before };
+        OverrideInForce::list(reading(context), filter.unwrap_or_default(), date, &slice).await
     }
 
     /// The billing periods, ascending, the open one included.

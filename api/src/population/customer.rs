@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use commands::usecase::definition::{InputDocument, ValueDocument};
 use commands::usecase::organizations::{Because, CreateOrganization};
-use commands::usecase::overrides::{OverridePrice, OverrideProperty};
+use commands::usecase::overrides::{ApplyText, OverridePrice, OverrideProperty};
 use commands::usecase::subscriptions::{ChangeSubscription, Deprovision, Provision};
 use commands::usecase::users::CreateUser;
 use commands::{Caller, Command};
@@ -462,6 +462,7 @@ impl Story {
                 clear: None,
                 effective_from: Some(from.to_string()),
                 effective_to: None,
+                apply: Some(ApplyText::Later),
                 reason: "Goodwill after the outage".to_owned(),
             };
             Command::OverrideProperty { organization, service: "backup".to_owned(), body: Ok(body) }

@@ -4,11 +4,12 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use domain::SubjectId;
 use domain::event::{Actor, Event, Recorded};
+use domain::organization::OrganizationEvent;
 use domain::permission::Permission;
 use domain::seal::Sealed;
 use domain::subscription::Request;
 use eventstore::{Error, Stored};
-use projections::Opened;
+use projections::{Opened, finder};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -85,6 +86,7 @@ impl CloudEvent {
         if !principal.sees_hidden() {
             without_hidden(&mut data);
         }
+        without_foreign_place(&mut data, principal, event);
         if let Some((user, sealed)) = event.person() {
             let place = match event.event {
                 Event::Subscription(_) => "/request/user/person",
@@ -150,6 +152,16 @@ pub async fn shown_events(
     let subjects = events.iter().filter_map(Recorded::subject);
     let opened = app.persons().unlock(app.database(), subjects).await?;
     Ok(events.iter().map(|event| CloudEvent::new(principal, event, &opened)).collect())
+}
+
+/// Takes out where somebody came from, for those who do not see that place.
+fn without_foreign_place(data: &mut Value, principal: &Principal, event: &Recorded) {
+    if let Event::Organization(OrganizationEvent::Moved { from, .. }) = &event.event
+        && !principal.scope().0.contains(from)
+        && let Value::Object(fields) = data
+    {
+        fields.remove("from");
+    }
 }
 
 fn without_proofs(value: &mut Value) {
@@ -221,7 +233,8 @@ pub async fn list_events(
         return feed::answer(app, reader.0, after);
     }
     let path = &reader.0.authority.path;
-    let stored = app.log().below(path, after, i64::MAX as u64, limit).await?;
+    let left = finder::former_places(app.database(), path).await?;
+    let stored = app.log().below(path, &left, (after, i64::MAX as u64), limit).await?;
     let events = stored.iter().map(Stored::decode).collect::<Result<Vec<_>, _>>()?;
     let data = shown_events(&app, &reader.0, &events).await?;
     let next = stored.last().map_or(after, |event| event.position);

@@ -12,6 +12,7 @@ use domain::UserId;
 use domain::permission::Permission;
 use eventstore::{Error, Log, Stored};
 use futures_util::stream::{self, Stream, StreamExt as _};
+use projections::finder;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -183,7 +184,8 @@ impl Following {
 
     async fn read(&mut self, end: u64) -> Result<(), Error> {
         let path = &self.principal.authority.path;
-        let stored = self.log.below(path, self.after, end, PAGE_EVENTS).await?;
+        let left = finder::former_places(self.app.database(), path).await?;
+        let stored = self.log.below(path, &left, (self.after, end), PAGE_EVENTS).await?;
         // Whether there is more before the end, the next read tells.
         self.after = stored.last().map_or(end, |last| last.position);
         let events = stored.iter().map(Stored::decode).collect::<Result<Vec<_>, _>>()?;

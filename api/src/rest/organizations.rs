@@ -3,6 +3,7 @@
 use axum::extract::State;
 use commands::Command;
 use commands::resource::{OrganizationResource, SealedOrganizationResource};
+use commands::usecase::moves::{BillCustomer, MoveCustomer, SealedMovedCustomer};
 use commands::usecase::organizations::{Because, CreateOrganization, EditOrganization};
 use domain::OrganizationId;
 use domain::lifecycle::Transition;
@@ -10,6 +11,8 @@ use domain::organization::Kind;
 use domain::permission::Permission;
 use projections::finder;
 use projections::views::OrganizationView;
+use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::call::{Answer, Call, Reader, resource, respond};
 use super::list::{ListParameters, ListResource, page};
@@ -225,6 +228,46 @@ pub async fn edit_customer(State(app): State<App>, Path(id): Path<String>, call:
     let (body, if_match) = (call.input::<EditOrganization>()?, call.if_match);
     command(&app, call, Command::EditOrganization { id, kind: Kind::Customer, body, if_match })
         .await
+}
+
+/// A customer, and whether it has moved.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct MovedCustomer {
+    /// The customer as it is now.
+    #[serde(flatten)]
+    customer: OrganizationResource,
+    /// Whether it went to another seller by this command.
+    moved: bool,
+    /// Change requests that carry what its new sellers have set to what runs.
+    change_requests: usize,
+}
+
+/// Puts a customer below another seller, who bills it from a date on.
+///
+/// Refused with all that is missing there: every service and plan that it has must be offered, and the roles of its
+/// people must come from sellers that it keeps. What was recorded before stays with the seller that it leaves, and so
+/// do his bills.
+#[utoipa::path(post, path = "/api/v2/customers/{id}/move", tag = "Organisations",
+    params(("id" = String, Path)), request_body = MoveCustomer,
+    responses((status = 200, body = MovedCustomer)))]
+pub async fn move_customer(State(app): State<App>, Path(id): Path<String>, call: Call) -> Answer {
+    let body = call.input()?;
+    let committed = call.commit(&app, Command::MoveCustomer { id, body }).await?;
+    let kept = serde_json::from_str(committed.reply.body.get()).map_err(|_| Problem::internal())?;
+    let SealedMovedCustomer { customer, moved, change_requests } = kept;
+    let customer = show(&app, customer).await?;
+    let shown = serde_json::to_string(&MovedCustomer { customer, moved, change_requests });
+    Ok(respond(committed, shown.expect("resources have text keys only")))
+}
+
+/// Has a customer billed by a seller above it, from a date on.
+#[utoipa::path(put, path = "/api/v2/customers/{id}/billed-by", tag = "Organisations",
+    params(("id" = String, Path)), request_body = BillCustomer,
+    responses((status = 200, body = OrganizationResource)))]
+pub async fn bill_customer(State(app): State<App>, Path(id): Path<String>, call: Call) -> Answer {
+    let body = call.input()?;
+    command(&app, call, Command::BillCustomer { id, body }).await
 }
 
 /// Blocks sign-in, tokens and changes at a customer and below.

@@ -14,7 +14,7 @@ use domain::permission::{AnyPermission, Permission};
 use domain::role::{DefaultRole, RoleRef};
 use domain::{OrganizationId, TenantPath};
 use projections::finder::{self, Cursor, LIST_MAX, Query, Scope};
-use projections::views::{OrganizationView, PermissionView, RoleView, ServiceView};
+use projections::views::{OrganizationView, PermissionView, RoleView, ServiceView, UserView};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
@@ -310,8 +310,11 @@ pub async fn withdraw_permission(
 pub struct ExplainParameters {
     /// Its name, e.g. `users.view`, `reports.monthly`, `crm:export`.
     pub permission: String,
-    /// At which organisation; the caller's own where it is left out.
+    /// At which organisation; the user's own where it is left out.
     pub organization_id: Option<String>,
+    /// For which user, of the caller's organisation or below; for the caller himself where it is left out. Asking for
+    /// somebody else takes `roles.view`.
+    pub user_id: Option<String>,
 }
 
 /// Whether the caller may do something, and why or why not.
@@ -386,6 +389,33 @@ pub(crate) async fn explanation(
     permission: &str,
     (organization, path): (OrganizationId, &TenantPath),
 ) -> Result<Explanation, Problem> {
+    let asked = known(app, permission).await?;
+    let ways = principal.authority.ways(&asked);
+    let place = (organization, path);
+    let denied = match principal.permit(asked.clone(), path).await {
+        Ok(()) => {
+            let mut allowed = Explanation::denied(asked, place, given_by(&ways), vec![]);
+            allowed.allowed = true;
+            allowed
+        }
+        Err(problem) if problem.status == StatusCode::FORBIDDEN => {
+            let roles = problem.lacking.into_iter().flat_map(|lacking| lacking.roles);
+            let without = roles.map(|it| RoleWithout { role: it.role, name: it.name, why: it.why });
+            Explanation::denied(asked, place, problem.detail, without.collect())
+        }
+        // Whoever asks sees it; he for whom it is asked does not.
+        Err(problem) if problem.status == StatusCode::NOT_FOUND => {
+            let reason =
+                "The organisation is neither his own nor below it: for him, it is not there.";
+            Explanation::denied(asked, place, reason.to_owned(), vec![])
+        }
+        Err(problem) => return Err(problem),
+    };
+    Ok(Explanation { ways: ways.iter().map(PermissionWay::from).collect(), ..denied })
+}
+
+/// The permission of a name.
+async fn known(app: &App, permission: &str) -> Result<AnyPermission, Problem> {
     let none = || Problem::bad_parameter("permission", "There is no such permission.");
     let asked = AnyPermission::parse(permission).ok_or_else(none)?;
     if !matches!(asked, AnyPermission::Known(_)) {
@@ -394,25 +424,26 @@ pub(crate) async fn explanation(
             return Err(none());
         }
     }
-    let ways = principal.authority.ways(&asked);
-    let (allowed, reason, lacking) = match principal.permit(asked, path).await {
-        Ok(()) => (true, given_by(&ways), vec![]),
-        Err(problem) if problem.status == StatusCode::FORBIDDEN => {
-            let roles = problem.lacking.into_iter().flat_map(|lacking| lacking.roles);
-            let without = roles.map(|it| RoleWithout { role: it.role, name: it.name, why: it.why });
-            (false, problem.detail, without.collect())
+    Ok(asked)
+}
+
+impl Explanation {
+    fn denied(
+        permission: AnyPermission,
+        (organization, path): (OrganizationId, &TenantPath),
+        reason: String,
+        lacking: Vec<RoleWithout>,
+    ) -> Self {
+        Self {
+            permission: permission.to_string(),
+            organization_id: organization.0,
+            organization_number: path.number().unwrap_or_default(),
+            allowed: false,
+            reason,
+            ways: vec![],
+            lacking,
         }
-        Err(problem) => return Err(problem),
-    };
-    Ok(Explanation {
-        permission: permission.to_owned(),
-        organization_id: organization.0,
-        organization_number: path.numbers().last().unwrap_or_default(),
-        allowed,
-        reason,
-        ways: ways.iter().map(PermissionWay::from).collect(),
-        lacking,
-    })
+    }
 }
 
 /// Which roles give it, in words.
@@ -428,8 +459,8 @@ fn given_by(ways: &[Way]) -> String {
     format!("It comes with {}.", said.collect::<Vec<_>>().join("; and with "))
 }
 
-/// Says whether the caller may do something at an organisation, and which role gives it through which chain, or
-/// what is missing.
+/// Says whether somebody, the caller or a user below, may do something at an organisation, and which role gives it
+/// through which chain, or what is missing.
 #[utoipa::path(get, path = "/api/v2/explain", tag = "Roles", params(ExplainParameters),
     responses((status = 200, body = Explanation)))]
 pub async fn explain(
@@ -439,16 +470,43 @@ pub async fn explain(
 ) -> Answer {
     let parameters = parameters.take()?;
     let principal = &reader.0;
-    let organization = match &parameters.organization_id {
-        None => own(&app, principal).await?,
+    let scope = principal.scope();
+    let user = match &parameters.user_id {
+        None => None,
         Some(id) => {
-            let scope = principal.scope();
+            let found = finder::find::<UserView>(app.database(), &scope, id).await?;
+            let user = found.ok_or_else(Problem::not_found)?;
+            principal.permit(Permission::ViewRoles, &user.path).await?;
+            Some(user)
+        }
+    };
+    let organization = match (&parameters.organization_id, &user) {
+        (None, None) => own(&app, principal).await?,
+        (Some(id), _) => {
             let found = finder::find::<OrganizationView>(app.database(), &scope, id).await?;
+            found.ok_or_else(Problem::not_found)?
+        }
+        (None, Some(user)) => {
+            let id = user.organization.to_string();
+            let found = finder::find::<OrganizationView>(app.database(), &scope, &id).await?;
             found.ok_or_else(Problem::not_found)?
         }
     };
     let place = (organization.id, &organization.path);
-    let explanation = explanation(&app, principal, &parameters.permission, place).await?;
+    let permission = &parameters.permission;
+    let explanation = match user {
+        None => explanation(&app, principal, permission, place).await?,
+        Some(user) => match principal.another(user.id).await? {
+            Some(other) => explanation(&app, &other, permission, place).await?,
+            None => {
+                let reason = format!(
+                    "The user, or an organisation above, is not in use: he is {}.",
+                    user.status.name()
+                );
+                Explanation::denied(known(&app, permission).await?, place, reason, vec![])
+            }
+        },
+    };
     let json = serde_json::to_string(&explanation).expect("resources have text keys only");
     Ok(json_response(StatusCode::OK, json))
 }

@@ -456,7 +456,7 @@ async fn look_at_persons(report: &mut Report, database: &Database) -> Result<()>
                (select 1 from person_key where person_key.subject_id = view_user.key)), \
                (select count(*) from person_key where exists (select 1 from view_user \
                where view_user.key = person_key.subject_id \
-               and view_user.kind in ('erased', 'deleted erased')))";
+               and view_user.kind in ('erased', 'deleted erased', 'deleted and purged erased')))";
     let row = &database.fetch(sql, &[]).await?[0];
     let (sealed, lost, left) = (row.unsigned(0)?, row.unsigned(1)?, row.unsigned(2)?);
     if lost > 0 {

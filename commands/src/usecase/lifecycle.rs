@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
+use chrono::{DateTime, Utc};
 use domain::lifecycle::{Status, Transition};
 use domain::organization::{Kind, Organization, OrganizationCommand};
 use domain::permission::Permission;
 use domain::user::{User, UserCommand};
-use domain::{Refusal, TenantPath, UserId};
-use projections::views::{Holder, OrganizationView, SubscriptionView, UserView};
+use domain::{Decider, OrganizationId, Refusal, TenantPath, UserId};
+use projections::views::{Holder, OrganizationView, RetentionView, SubscriptionView, UserView};
 
 use super::organizations::{self, Because};
 use super::{ensure_few, some_of, subscriptions, take_reason, users};
@@ -46,7 +47,7 @@ pub(crate) fn organization(
             each_user(unit, &path, step, |_| true)?;
         }
         Transition::Delete => {
-            ensure_none_below(unit, kind, &path, step, |status| status != Status::Deleted)?;
+            ensure_none_below(unit, kind, &path, step, |status| !status.is_gone())?;
             unit.because(None, reason);
             each_user(unit, &path, step, |user| user.status == Status::Deprovisioned)?;
         }
@@ -59,7 +60,9 @@ pub(crate) fn organization(
                 |user: &UserView| deleted_at.is_some() && user.deleted_at == deleted_at;
             each_user(unit, &path, step, came_along)?;
         }
-        Transition::Disable | Transition::Enable => unit.because(None, reason),
+        Transition::Disable | Transition::Enable | Transition::Purge => {
+            unit.because(None, reason);
+        }
     }
     unit.execute::<Organization>(id, &path, OrganizationCommand::Transition(step))?;
     organizations::done(unit, id)
@@ -88,7 +91,7 @@ pub(crate) fn user(
     }
     if step == Transition::Restore {
         let organization = unit.load::<User>(id).known()?.organization;
-        if unit.load::<Organization>(organization).status == Status::Deleted {
+        if unit.load::<Organization>(organization).status.is_gone() {
             return Err(Refusal::conflict(
                 "organization_deleted",
                 "The user's organisation is deleted; restore that first.",
@@ -101,9 +104,44 @@ pub(crate) fn user(
     users::done(unit, id)
 }
 
+/// Hides for good who was deleted before a moment and was not restored since; what is personal is forgotten
+/// with that. Done by Atrium itself, and by nobody else. Whoever was restored meanwhile stays.
+pub(crate) fn purge(
+    unit: &mut Unit<'_>,
+    stream: &str,
+    deleted_before: DateTime<Utc>,
+) -> Result<Reply, Stop> {
+    if unit.caller().acts_as().is_some() {
+        return Err(Refusal::not_found().into());
+    }
+    let retained = unit.view::<RetentionView>(stream);
+    let is_due = |view: &Arc<RetentionView>| view.deleted_at.is_some_and(|at| at < deleted_before);
+    let Some(retained) = retained.filter(is_due) else { return Ok(Reply::nothing()) };
+    let step = Transition::Purge;
+    unit.because(None, Some("The days to restore it are over.".to_owned()));
+    match stream.split_once('-') {
+        Some((User::CATEGORY, id)) => {
+            let id: UserId = id.parse().map_err(|_| Refusal::not_found())?;
+            unit.execute::<User>(id, &retained.path, UserCommand::Transition(step))?;
+            unit.take_key_away(id);
+        }
+        Some((Organization::CATEGORY, id)) => {
+            let id: OrganizationId = id.parse().map_err(|_| Refusal::not_found())?;
+            let command = OrganizationCommand::Transition(step);
+            unit.execute::<Organization>(id, &retained.path, command)?;
+            unit.take_key_away(id);
+        }
+        _ => {}
+    }
+    Ok(Reply::nothing())
+}
+
 /// Whether somebody it is done to cannot sign in any more.
 fn shuts_out(step: Transition) -> bool {
-    matches!(step, Transition::Disable | Transition::Deprovision | Transition::Delete)
+    matches!(
+        step,
+        Transition::Disable | Transition::Deprovision | Transition::Delete | Transition::Purge
+    )
 }
 
 /// A reseller goes after those whom it sells to.

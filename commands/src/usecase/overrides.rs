@@ -12,12 +12,15 @@ use domain::permission::Permission;
 use domain::property::{Given, Kind, Property, Scope};
 use domain::service::Definition;
 use domain::{Faults, OrganizationId, PlanKey, Refusal, ServiceKey};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
+use uuid::Uuid;
 
 use super::definition::ValueDocument;
+use super::organizations::Because;
 use super::services::Sold;
-use super::{billing_settings, lineage, optional_moment, optional_reason};
+use super::subscriptions::take_over;
+use super::{billing_settings, lineage, optional_moment, optional_reason, take_reason};
 use crate::error::Stop;
 use crate::resource::OverrideResource;
 use crate::unit::Unit;
@@ -41,8 +44,44 @@ pub struct OverrideProperty {
     pub effective_from: Option<String>,
     /// Until when (exclusive); until it is cleared where it is left out.
     pub effective_to: Option<String>,
+    /// When what runs takes it over, by a change request for each subscription that would be built otherwise: `now`
+    /// (which it is where this is left out), or `later`, on request.
+    pub apply: Option<ApplyText>,
     /// Why; finance will read it.
     pub reason: String,
+}
+
+/// When what runs takes an override over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum ApplyText {
+    /// At once.
+    Now,
+    /// On request.
+    Later,
+}
+
+/// A property that was set otherwise, and what became of it.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct OverriddenProperty {
+    /// What was set.
+    #[serde(flatten)]
+    pub what: OverrideResource,
+    /// Change requests that carry it to what runs.
+    pub change_requests: usize,
+}
+
+/// What became of applying overrides.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct AppliedOverrides {
+    /// For whom, and all below.
+    pub organization_id: Uuid,
+    /// Of which service.
+    pub service: String,
+    /// Change requests that carry what is set to what runs.
+    pub change_requests: usize,
 }
 
 /// Another price of a plan, or the end of one.
@@ -152,7 +191,7 @@ pub(crate) fn property(
         to: body.effective_to.as_deref(),
         reason: &body.reason,
     };
-    record(unit, &common, &sold, faults, |unit, plan, to| {
+    let (what, version) = record(unit, &common, &sold, faults, |unit, plan, to| {
         let property = property.ok_or_else(Refusal::not_found)?;
         let setting = match value {
             Some(value) => {
@@ -167,7 +206,35 @@ pub(crate) fn property(
             locked,
             setting,
         })
-    })
+    })?;
+    let change_requests = match body.apply {
+        None | Some(ApplyText::Now) => {
+            let from = unit.effective_at();
+            take_over(unit, &sold.key, &path, from, what.reason.as_ref())?
+        }
+        Some(ApplyText::Later) => 0,
+    };
+    Ok(Reply::done(&OverriddenProperty { what, change_requests }, version))
+}
+
+/// Carries all that is set for a service to what runs at an organisation and below.
+pub(crate) fn apply(
+    unit: &mut Unit<'_>,
+    organization: &str,
+    service: &str,
+    body: Input<Because>,
+) -> Result<Reply, Stop> {
+    let path = unit.path_of(organization)?;
+    unit.permit(Permission::OverrideProperties, &path)?;
+    let sold = Sold::find(unit, service).ok_or_else(Refusal::not_found)?.definition;
+    let reason = take_reason(unit, body)?;
+    let id: OrganizationId = organization.parse().map_err(|_| Refusal::not_found())?;
+    let now = unit.now();
+    let change_requests = take_over(unit, &sold.key, &path, now, reason.as_ref())?;
+    let applied =
+        AppliedOverrides { organization_id: id.0, service: sold.key.to_string(), change_requests };
+    let version = unit.version::<Organization>(id);
+    Ok(Reply::done(&applied, version))
 }
 
 /// Whether a property is one that an organisation may set, and this caller for it.
@@ -274,9 +341,10 @@ pub(crate) fn price(
         to: body.effective_to.as_deref(),
         reason: &body.reason,
     };
-    record(unit, &common, &sold, faults, |_, _, to| {
+    let (what, version) = record(unit, &common, &sold, faults, |_, _, to| {
         Ok(Overridden::Price(value.map_or(Setting::Cleared, |value| Setting::Set { to, value })))
-    })
+    })?;
+    Ok(Reply::done(&what, version))
 }
 
 /// Checks what both kinds have in common, and records the fact. `overridden` is asked, of which plan and until
@@ -291,7 +359,7 @@ fn record(
         Option<&PlanKey>,
         Option<DateTime<Utc>>,
     ) -> Result<Overridden, Stop>,
-) -> Result<Reply, Stop> {
+) -> Result<(OverrideResource, u64), Stop> {
     let id: OrganizationId = common.organization.parse().map_err(|_| Refusal::not_found())?;
     let path = unit.path_of(common.organization)?;
     let settings = billing_settings(unit, id)?;
@@ -328,6 +396,5 @@ fn record(
         OverrideResource::new(id, &overriding, unit.effective_at(), reason, unit.caller().actor);
     let command = OrganizationCommand::Override(overriding);
     unit.execute::<Organization>(id, &path, command)?;
-    let version = unit.version::<Organization>(id);
-    Ok(Reply::done(&resource, version))
+    Ok((resource, unit.version::<Organization>(id)))
 }

@@ -1,5 +1,7 @@
 //! Provisioning, changing and deprovisioning.
 
+mod renewal;
+
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
@@ -33,6 +35,8 @@ use crate::error::Stop;
 use crate::resource::SubscriptionResource;
 use crate::unit::Unit;
 use crate::{Input, Reply};
+
+pub(crate) use renewal::take_over;
 
 /// Longest name of an instance, in characters.
 const INSTANCE_MAX_CHARS: usize = 64;
@@ -227,6 +231,7 @@ impl Recipient {
             },
             properties: properties(others),
             quantity,
+            shadowed: resolved.iter().filter_map(ResolvedProperty::shadowed).collect(),
             service: RequestService {
                 key: key.clone(),
                 level: definition.level,

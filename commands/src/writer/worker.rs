@@ -9,7 +9,7 @@ use domain::seal::Vault;
 use domain::subscription::Subscription;
 use domain::{Bug, SubjectId, TenantPath, planted};
 use eventstore::{Connection, Database, Engine, Error as StoreError, Head, Log, Value, failpoint};
-use projections::{Views, Wants, finder};
+use projections::{BELOW, Views, Wants, finder};
 use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinError, JoinHandle};
 
@@ -20,7 +20,8 @@ use super::{
 };
 use crate::cache::{self, Cache, KeptReply, Layer};
 use crate::error::{Error, Stop};
-use crate::unit::{BELOW, Ground, HELD, PERSON_KEYS, REPLIES, STREAMS, Unit, stream};
+use crate::unit::{Ground, HELD, PERSON_KEYS, REPLIES, RUNNING, STREAMS, Unit, stream};
+use crate::usecase::AT_ONCE_MAX;
 use crate::usecase::organizations::DEPTH_MAX;
 
 /// Rounds of loading what a command needs before it is given up: what one load shows may name the
@@ -532,6 +533,13 @@ impl Worker {
             for (holder, key) in finder::held_by(connection, holders).await? {
                 layer.lists.entry(holder).or_default().push(key);
             }
+        }
+        for list in wants.0.get(RUNNING).into_iter().flatten() {
+            let (service, path) = list.split_once(' ').expect("a service and a path");
+            let path = TenantPath::parse(path).expect("an organisation's path");
+            let now = self.ambient.now().timestamp_micros().max(self.end.recorded_at);
+            let keys = finder::running(connection, &path, service, now, AT_ONCE_MAX + 1).await?;
+            layer.lists.insert(list.clone(), keys);
         }
         for list in wants.0.get(BELOW).into_iter().flatten() {
             let (table, path) = list.split_once(' ').expect("a table and a path");

@@ -4,7 +4,8 @@ use std::fmt;
 use std::str::FromStr;
 
 use chrono::{
-    DateTime, Datelike, Months, NaiveDate, NaiveDateTime, NaiveTime, Offset, TimeZone, Utc,
+    DateTime, Datelike, Months, NaiveDate, NaiveDateTime, NaiveTime, Offset, TimeDelta, TimeZone,
+    Utc,
 };
 use chrono_tz::{GapInfo, Tz};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
@@ -269,6 +270,12 @@ impl BillingSettings {
             .earliest()
             .or_else(|| GapInfo::new(&local, &self.zone)?.end)
             .map_or(local.and_utc(), |begin| begin.to_utc())
+    }
+
+    /// The last instant of the local `date`, to the microsecond.
+    #[must_use]
+    pub fn last_moment(&self, date: NaiveDate) -> DateTime<Utc> {
+        self.midnight(following(date)) - TimeDelta::microseconds(1)
     }
 
     /// The period as instants: its first, and the first after it.

@@ -275,6 +275,13 @@ impl Prices {
         in_force
     }
 
+    /// Whether an override sets something otherwise on the seller's local `date`: it is none that clears others, and
+    /// in force at the end of that day.
+    #[must_use]
+    pub fn sets_on(&self, it: &Override, date: NaiveDate, settings: &BillingSettings) -> bool {
+        !it.is_clear() && self.in_force(it, settings.midnight(following(date)))
+    }
+
     /// Whether an override is in force on the day that ends at `day_end`: it has begun, has not
     /// ended by itself, and none that was recorded later cleared it.
     pub(super) fn in_force(&self, it: &Override, day_end: DateTime<Utc>) -> bool {

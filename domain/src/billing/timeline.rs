@@ -3,7 +3,7 @@
 
 use std::ops::Range;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 
 use crate::{Bug, PlanKey, planted};
@@ -56,6 +56,21 @@ pub struct Holding<'a> {
     pub quantity: u32,
 }
 
+/// A moment from which another seller bills.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Turn {
+    /// Who saw to it, as people read it.
+    pub actor: String,
+    /// When.
+    pub at: DateTime<Utc>,
+    /// The event's place in the log.
+    pub position: u64,
+    /// Why, where somebody said so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
 /// One unbroken time of holding a slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Run<'a> {
@@ -106,6 +121,37 @@ impl Timeline {
             (Change::Deprovisioned, _) | (Change::Changed { .. }, None) => {}
         }
         self.facts.push(fact);
+    }
+
+    /// The part of it that one seller bills, from the fact that made him the seller and up to the one that made
+    /// another the seller: what is held at such a moment begins or ends there.
+    #[must_use]
+    pub fn between(&self, from: Option<&Turn>, until: Option<&Turn>) -> Self {
+        let is_inside = |fact: &&Fact| {
+            from.is_none_or(|turn| fact.effective_at >= turn.at)
+                && until.is_none_or(|turn| fact.effective_at < turn.at)
+        };
+        let turned = |turn: &Turn, change| Fact {
+            actor: turn.actor.clone(),
+            change,
+            effective_at: turn.at,
+            position: turn.position,
+            reason: turn.reason.clone(),
+        };
+        let before = |turn: &Turn| self.state_at(turn.at - TimeDelta::microseconds(1));
+        let own: Vec<_> = self.facts.iter().filter(is_inside).cloned().collect();
+        let begins = from.and_then(|turn| {
+            let Holding { plan, quantity } = before(turn)?;
+            let change = Change::Provisioned { plan: plan.clone(), quantity };
+            // Before all that happens at that moment.
+            let then = own.first().filter(|first| first.effective_at == turn.at);
+            let position = then.map_or(turn.position, |first| first.position.min(turn.position));
+            Some(Fact { position, ..turned(turn, change) })
+        });
+        let ends = until
+            .filter(|turn| before(turn).is_some())
+            .map(|turn| turned(turn, Change::Deprovisioned));
+        Self::new(begins.into_iter().chain(own).chain(ends))
     }
 
     /// The facts in order.
@@ -277,6 +323,41 @@ mod tests {
         assert_eq!(runs.len(), 1);
         assert_eq!(runs[0].began().position, 1);
         assert_eq!(runs[0].ended.map(|fact| fact.position), Some(2));
+    }
+
+    #[test]
+    fn what_one_seller_bills_begins_and_ends_with_him() {
+        let turn = |second, position| Turn {
+            actor: "Max".to_owned(),
+            at: instant(second),
+            position,
+            reason: Some("Sold".to_owned()),
+        };
+        let timeline = Timeline::new([
+            fact(10, 1, provisioned("a")),
+            fact(30, 2, changed("b", 2)),
+            fact(50, 3, Change::Deprovisioned),
+        ]);
+        let (first, second) = (turn(20, 7), turn(40, 9));
+        let before = timeline.between(None, Some(&first));
+        assert_eq!((held(&before, 19), held(&before, 20)), (Some(("a".to_owned(), 1)), None));
+        let ended = before.runs().next().unwrap().ended.unwrap();
+        assert_eq!((ended.actor.as_str(), ended.position), ("Max", 7));
+        let middle = timeline.between(Some(&first), Some(&second));
+        assert_eq!(held(&middle, 19), None);
+        assert_eq!(held(&middle, 20), Some(("a".to_owned(), 1)));
+        assert_eq!(held(&middle, 39), Some(("b".to_owned(), 2)));
+        assert_eq!(held(&middle, 40), None);
+        assert_eq!(middle.runs().next().unwrap().began().reason.as_deref(), Some("Sold"));
+        let after = timeline.between(Some(&second), None);
+        assert_eq!((held(&after, 40), held(&after, 50)), (Some(("b".to_owned(), 2)), None));
+        // What was not held at the turn neither ends nor begins there; what begins there does so once.
+        let late = Timeline::new([fact(20, 1, provisioned("a"))]);
+        assert!(late.between(None, Some(&first)).facts().is_empty());
+        assert_eq!(late.between(Some(&first), None), late);
+        let swapped = Timeline::new([fact(10, 1, provisioned("a")), fact(20, 2, changed("b", 1))]);
+        let after = swapped.between(Some(&first), None);
+        assert_eq!(held(&after, 20), Some(("b".to_owned(), 1)));
     }
 
     #[test]

@@ -40,6 +40,7 @@ pub struct AccessView {
 impl View for AccessView {
     const TABLE: &'static str = "view_access";
     const INDEXES: &'static [&'static str] = &[];
+    const MOVES: bool = true;
     held_in!(access);
 
     fn touched(event: &Recorded) -> Vec<Touch> {
@@ -111,9 +112,14 @@ impl View for AccessView {
             | UserEvent::Enabled {}
             | UserEvent::Deprovisioned {}
             | UserEvent::Deleted {}
-            | UserEvent::Restored {} => {}
+            | UserEvent::Restored {}
+            | UserEvent::Purged {} => {}
         }
         Some(view)
+    }
+
+    fn relocate(&mut self, to: &TenantPath) {
+        self.path = to.clone();
     }
 
     fn index(&self) -> Index {

@@ -91,6 +91,7 @@ impl View for ApprovalView {
     const SORTS_BY_TENANT: bool = true;
     // Who is asked changes.
     const SORT_STAYS: bool = false;
+    const MOVES: bool = true;
     held_in!(approvals);
 
     fn touched(event: &Recorded) -> Vec<Touch> {
@@ -116,6 +117,10 @@ impl View for ApprovalView {
         view.progress.take_in(happened, event.effective_at);
         view.version = event.version;
         Some(view)
+    }
+
+    fn relocate(&mut self, to: &TenantPath) {
+        self.path = to.clone();
     }
 
     fn index(&self) -> Index {

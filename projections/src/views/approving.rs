@@ -45,6 +45,7 @@ impl View for ApprovalPolicyView {
     const TABLE: &'static str = "view_approval_policy";
     const INDEXES: &'static [&'static str] = &["owner, sort, key"];
     const SORT_STAYS: bool = true;
+    const MOVES: bool = true;
     held_in!(approval_policies);
 
     fn touched(event: &Recorded) -> Vec<Touch> {
@@ -64,6 +65,10 @@ impl View for ApprovalPolicyView {
         let organization = event.stream.split_once('-')?.1.parse().ok()?;
         let (path, service, policy) = (event.path.clone(), service.clone(), policy.cloned());
         Some(Self { organization, path, service, policy })
+    }
+
+    fn relocate(&mut self, to: &TenantPath) {
+        self.path = to.clone();
     }
 
     fn index(&self) -> Index {

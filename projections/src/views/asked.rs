@@ -21,6 +21,7 @@ pub struct AskedView {
 impl View for AskedView {
     const TABLE: &'static str = "view_asked";
     const INDEXES: &'static [&'static str] = &[];
+    const MOVES: bool = true;
     held_in!(asked);
 
     fn touched(event: &Recorded) -> Vec<Touch> {
@@ -39,6 +40,10 @@ impl View for AskedView {
             }
             _ => before,
         }
+    }
+
+    fn relocate(&mut self, to: &TenantPath) {
+        self.path = to.clone();
     }
 
     fn index(&self) -> Index {

@@ -116,6 +116,48 @@ pub(super) fn count(
     }
 }
 
+/// Takes what a customer holds along: what was counted at one place is counted at the other.
+pub(super) fn relocate(
+    from: &TenantPath,
+    to: &TenantPath,
+    top: &mut Views,
+    below: &impl Below,
+    wants: &mut Wants,
+) {
+    let mut held = None;
+    crate::document::fold_with::<HoldingView>(
+        &Touch::existing(from),
+        top,
+        below,
+        wants,
+        |before| {
+            let mut view = before?;
+            let services = std::mem::take(&mut view.services);
+            held = Some(HoldingView { path: to.clone(), as_of: view.as_of, services });
+            Some(view)
+        },
+    );
+    crate::document::fold_with::<HoldingView>(&Touch::existing(to), top, below, wants, |before| {
+        held.or(before)
+    });
+}
+
+/// Forgets what is counted at two places.
+pub(super) fn forget(from: &TenantPath, to: &TenantPath, views: &mut Views) {
+    for path in [from, to] {
+        HoldingView::of_mut(views).forget(path.as_str());
+    }
+}
+
+/// Notes what is counted at two places, where nothing is known of it.
+pub(super) fn miss(from: &TenantPath, to: &TenantPath, views: &Views, wants: &mut Wants) {
+    for path in [from, to] {
+        if HoldingView::of(views).get(path.as_str()).is_none() {
+            wants.add(HoldingView::TABLE, path.as_str());
+        }
+    }
+}
+
 impl View for HoldingView {
     const TABLE: &'static str = "view_holding";
     const INDEXES: &'static [&'static str] = &[];

@@ -39,6 +39,7 @@ impl View for OfferView {
     const TABLE: &'static str = "view_offer";
     const INDEXES: &'static [&'static str] = &["path, sort, key"];
     const SORT_STAYS: bool = true;
+    const MOVES: bool = true;
     held_in!(offers);
 
     fn touched(event: &Recorded) -> Vec<Touch> {
@@ -71,6 +72,10 @@ impl View for OfferView {
             _ => {}
         }
         Some(view)
+    }
+
+    fn relocate(&mut self, to: &TenantPath) {
+        self.path = to.clone();
     }
 
     fn index(&self) -> Index {

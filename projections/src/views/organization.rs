@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 
 use chrono::{DateTime, Utc};
+use domain::billing::Turn;
+use domain::custom_fields::CustomFields;
 use domain::event::{Event, Recorded};
 use domain::lifecycle::Status;
 use domain::organization::{Details, Kind, OrganizationEvent};
@@ -32,6 +34,9 @@ pub struct OrganizationView {
     pub parent: Option<OrganizationId>,
     /// Where it is in the tree.
     pub path: TenantPath,
+    /// Who bills it, from when; empty: the seller directly above, ever since.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub edges: Vec<Edge>,
     /// Whether it is in use.
     pub status: Status,
     /// How many users were ever added.
@@ -49,6 +54,53 @@ pub struct OrganizationView {
     pub version: u64,
 }
 
+/// A seller who bills an organisation, and the place in the tree at which he does.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Edge {
+    /// Where the organisation is then.
+    pub path: TenantPath,
+    /// Who bills it.
+    pub seller: OrganizationId,
+    /// What made it so; none: ever since.
+    pub turn: Option<Turn>,
+}
+
+impl OrganizationView {
+    /// Who bills it now; nobody bills the provider.
+    #[must_use]
+    pub fn seller(&self) -> Option<OrganizationId> {
+        self.edges.last().map(|edge| edge.seller).or(self.parent)
+    }
+
+    /// Who bills it from when, as it was known at a position, the first one first.
+    #[must_use]
+    pub fn edges_known_at(&self, position: u64) -> Vec<Edge> {
+        let known = |edge: &&Edge| edge.turn.as_ref().is_none_or(|turn| turn.position <= position);
+        let edges: Vec<_> = self.edges.iter().filter(known).cloned().collect();
+        if edges.is_empty() { vec![self.first_edge()] } else { edges }
+    }
+
+    fn first_edge(&self) -> Edge {
+        let seller = self.parent.unwrap_or(self.id);
+        Edge { path: self.path.clone(), seller, turn: None }
+    }
+
+    /// Has it billed otherwise from an event on.
+    fn turn(&mut self, seller: OrganizationId, path: &TenantPath, event: &Recorded) {
+        if self.edges.is_empty() {
+            self.edges.push(self.first_edge());
+        }
+        let turn = Turn {
+            actor: event.actor.to_string(),
+            at: event.effective_at,
+            position: event.position,
+            reason: event.reason.clone(),
+        };
+        self.edges.push(Edge { path: path.clone(), seller, turn: Some(turn) });
+    }
+}
+
 impl View for OrganizationView {
     const TABLE: &'static str = "view_organization";
     const INDEXES: &'static [&'static str] = &["owner, sort, key", "path", "kind, sort, key"];
@@ -62,7 +114,8 @@ impl View for OrganizationView {
                 | OrganizationEvent::Offered(_)
                 | OrganizationEvent::OfferWithdrawn(_)
                 | OrganizationEvent::ApprovalsSet { .. }
-                | OrganizationEvent::ApprovalsCleared { .. },
+                | OrganizationEvent::ApprovalsCleared { .. }
+                | OrganizationEvent::CustomerLeft { .. },
             ) => vec![],
             Event::Organization(_) => match event.stream.split_once('-') {
                 Some((_, id)) => vec![Touch::own(id, event)],
@@ -101,6 +154,7 @@ impl View for OrganizationView {
                 details: details.clone(),
                 parent: *parent,
                 path: path.clone(),
+                edges: Vec::new(),
                 status: Status::Active,
                 users_added: 0,
                 roles_made: 0,
@@ -124,11 +178,37 @@ impl View for OrganizationView {
                 view.status = happened.status(view.status);
                 view.deleted_at = deleted_at(view.status, view.deleted_at, event);
                 match happened {
-                    OrganizationEvent::Edited { details } => view.details = details.clone(),
                     OrganizationEvent::ContactErased {} => {
                         view.details.contact = Sealed::default();
                     }
-                    _ => {}
+                    // What other systems keep may be about people, too.
+                    OrganizationEvent::Purged {} => {
+                        view.details.custom_fields = CustomFields::default();
+                    }
+                    OrganizationEvent::Edited { details } => view.details = details.clone(),
+                    OrganizationEvent::Moved { parent, path, .. } => {
+                        view.turn(*parent, path, event);
+                        view.parent = Some(*parent);
+                        view.path = path.clone();
+                    }
+                    OrganizationEvent::BilledBy { seller } => {
+                        let path = view.path.clone();
+                        view.turn(*seller, &path, event);
+                    }
+                    OrganizationEvent::Created { .. }
+                    | OrganizationEvent::Disabled {}
+                    | OrganizationEvent::Enabled {}
+                    | OrganizationEvent::Deprovisioned {}
+                    | OrganizationEvent::Deleted {}
+                    | OrganizationEvent::Restored {}
+                    | OrganizationEvent::Overridden(_)
+                    | OrganizationEvent::RoleGiven { .. }
+                    | OrganizationEvent::RoleTaken { .. }
+                    | OrganizationEvent::Offered(_)
+                    | OrganizationEvent::OfferWithdrawn(_)
+                    | OrganizationEvent::ApprovalsSet { .. }
+                    | OrganizationEvent::ApprovalsCleared { .. }
+                    | OrganizationEvent::CustomerLeft { .. } => {}
                 }
             }
             Event::User(UserEvent::Created { .. }) => view.users_added += 1,

@@ -51,6 +51,7 @@ impl OverrideView {
 impl View for OverrideView {
     const TABLE: &'static str = "view_override";
     const INDEXES: &'static [&'static str] = &["path, sort, key"];
+    const MOVES: bool = true;
     held_in!(overrides);
 
     fn touched(event: &Recorded) -> Vec<Touch> {
@@ -76,6 +77,10 @@ impl View for OverrideView {
             actor: event.actor,
             reason: event.reason.clone(),
         })
+    }
+
+    fn relocate(&mut self, to: &TenantPath) {
+        self.path = to.clone();
     }
 
     fn index(&self) -> Index {

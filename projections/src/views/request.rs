@@ -100,6 +100,7 @@ impl View for RequestView {
     const TABLE: &'static str = "view_request";
     const INDEXES: &'static [&'static str] = &["sort, key"];
     const SORTS_BY_TENANT: bool = true;
+    const MOVES: bool = true;
     held_in!(requests);
 
     fn touched(event: &Recorded) -> Vec<Touch> {
@@ -151,6 +152,10 @@ impl View for RequestView {
                 })
             }
         }
+    }
+
+    fn relocate(&mut self, to: &TenantPath) {
+        self.path = to.clone();
     }
 
     fn index(&self) -> Index {

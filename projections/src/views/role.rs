@@ -45,6 +45,7 @@ impl RoleView {
 impl View for RoleView {
     const TABLE: &'static str = "view_role";
     const INDEXES: &'static [&'static str] = &["owner, sort, key", "path, sort, key"];
+    const MOVES: bool = true;
     held_in!(roles);
 
     fn touched(event: &Recorded) -> Vec<Touch> {
@@ -78,6 +79,10 @@ impl View for RoleView {
             RoleEvent::Created { .. } => {}
         }
         Some(view)
+    }
+
+    fn relocate(&mut self, to: &TenantPath) {
+        self.path = to.clone();
     }
 
     fn index(&self) -> Index {

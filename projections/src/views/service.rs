@@ -1,11 +1,10 @@
 //! Services as people see them, and what their plans cost.
 
 use chrono::{DateTime, Utc};
-use domain::ServiceKey;
-use domain::TenantPath;
 use domain::billing::{PolicyRow, PriceRow};
 use domain::event::{Actor, Event, Recorded};
 use domain::service::{Definition, Plan, ServiceEvent};
+use domain::{PlanKey, ServiceKey, TenantPath};
 use serde::{Deserialize, Serialize};
 
 use super::held_in;
@@ -30,6 +29,8 @@ pub struct ServiceView {
     pub policies: Vec<PolicyRow>,
     /// Dated prices of the plans.
     pub prices: Vec<PriceRow>,
+    /// Dated stock codes of the plans.
+    pub skus: Vec<SkuRow>,
     /// Of its stream; its `ETag`.
     pub version: u64,
 }
@@ -47,6 +48,49 @@ pub struct Publication {
     /// Why.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+}
+
+/// A plan's stock code, from when on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SkuRow {
+    /// From when; none: ever since.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub from: Option<DateTime<Utc>>,
+    /// Of which plan.
+    pub plan: PlanKey,
+    /// The position of the publication.
+    pub position: u64,
+    /// It.
+    pub sku: String,
+}
+
+impl ServiceView {
+    /// A plan's stock code just before a moment, as it was known at a position; a label that may change without
+    /// splitting history (billing.md, section 4).
+    #[must_use]
+    pub fn sku_before(&self, plan: &PlanKey, moment: DateTime<Utc>, known_at: u64) -> Option<&str> {
+        let rows = self.skus.iter().filter(|row| row.plan == *plan && row.position <= known_at);
+        let begun = rows.filter(|row| row.from.is_none_or(|from| from < moment));
+        begun.max_by_key(|row| (row.from, row.position)).map(|row| row.sku.as_str())
+    }
+}
+
+/// The stock codes that a publication changes. A plan's first one holds since ever.
+fn new_skus<'a>(
+    skus: &'a [SkuRow],
+    plans: &'a [Plan],
+    event: &'a Recorded,
+) -> impl Iterator<Item = SkuRow> + 'a {
+    plans.iter().filter_map(move |plan| {
+        let last = skus.iter().rfind(|row| row.plan == plan.key);
+        (last.map(|row| &row.sku) != Some(&plan.sku)).then(|| SkuRow {
+            from: last.map(|_| event.effective_at),
+            plan: plan.key.clone(),
+            position: event.position,
+            sku: plan.sku.clone(),
+        })
+    })
 }
 
 /// The prices that a publication changes. A plan's first price holds since ever.
@@ -113,6 +157,7 @@ impl View for ServiceView {
             draft: None,
             policies: Vec::new(),
             prices: Vec::new(),
+            skus: Vec::new(),
             version: 0,
         });
         view.version = event.version;
@@ -121,6 +166,8 @@ impl View for ServiceView {
             ServiceEvent::Published { definition, version } => {
                 let new: Vec<_> = new_prices(&view.prices, &definition.plans, event).collect();
                 view.prices.extend(new);
+                let new: Vec<_> = new_skus(&view.skus, &definition.plans, event).collect();
+                view.skus.extend(new);
                 let published = view.published.as_ref();
                 let new = new_policies(&view.policies, published, &definition.plans, event);
                 let new: Vec<_> = new.collect();

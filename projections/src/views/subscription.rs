@@ -155,6 +155,7 @@ impl View for SubscriptionView {
     const INDEXES: &'static [&'static str] = &["sort, key"];
     const SORTS_BY_TENANT: bool = true;
     const OWNER_IN_KEY: usize = SubscriptionId::OF_HOLDER;
+    const MOVES: bool = true;
     held_in!(subscriptions);
 
     fn touched(event: &Recorded) -> Vec<Touch> {
@@ -195,6 +196,10 @@ impl View for SubscriptionView {
             view.record(fact);
         }
         Some(view)
+    }
+
+    fn relocate(&mut self, to: &TenantPath) {
+        self.path = to.clone();
     }
 
     fn index(&self) -> Index {

@@ -56,6 +56,7 @@ fn shows(event: &UserEvent) -> bool {
         | UserEvent::Deprovisioned {}
         | UserEvent::Deleted {}
         | UserEvent::Restored {}
+        | UserEvent::Purged {}
         | UserEvent::RolesAssigned { .. } => true,
         UserEvent::PasswordSet { .. }
         | UserEvent::TokenCreated(_)
@@ -72,6 +73,7 @@ impl View for UserView {
     const INDEXES: &'static [&'static str] = &["owner, sort, key", "path, sort, key"];
     const SORT_STAYS: bool = true;
     const CAN_BE_DELETED: bool = true;
+    const MOVES: bool = true;
     held_in!(users);
 
     fn touched(event: &Recorded) -> Vec<Touch> {
@@ -123,6 +125,7 @@ impl View for UserView {
             | UserEvent::Deprovisioned {}
             | UserEvent::Deleted {}
             | UserEvent::Restored {}
+            | UserEvent::Purged {}
             | UserEvent::PasswordSet { .. }
             | UserEvent::TokenCreated(_)
             | UserEvent::TokenDeleted { .. }
@@ -132,6 +135,10 @@ impl View for UserView {
             | UserEvent::ImpersonationEnded { .. } => {}
         }
         Some(view)
+    }
+
+    fn relocate(&mut self, to: &TenantPath) {
+        self.path = to.clone();
     }
 
     fn index(&self) -> Index {

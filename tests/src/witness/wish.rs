@@ -509,7 +509,8 @@ impl Wishes {
             customer,
             stream,
             to,
-            |key| json!({ "property": property, "value": key, "reason": key }),
+            // What runs takes it over on request only: how many requests that would be, the witness does not know.
+            |key| json!({ "property": property, "value": key, "reason": key, "apply": "later" }),
         )
     }
 }

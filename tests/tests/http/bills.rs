@@ -401,3 +401,59 @@ async fn a_bill_of_many_customers_is_whole_and_in_order_at_once_and_page_by_page
     }
     Ok(())
 }
+
+#[tokio::test]
+async fn a_stock_code_that_is_renamed_labels_its_periods_and_splits_nothing() -> Result<()> {
+    for engine in BOTH {
+        let app = TestApp::new(engine, "2019-10-01T09:00:00Z").await?;
+        let sell = async |sku: &str, from: Option<&str>| -> Result<()> {
+            let sent = json!({
+                "name": "Disk", "level": "customer", "instancing": "single",
+                "plans": [{ "key": "small", "name": "Small", "sku": sku, "price": "30.00" }],
+            });
+            app.put("/api/v2/services/disk/draft", sent).await?;
+            let sent = json!({ "rollOut": true, "effectiveAt": from });
+            app.post("/api/v2/services/disk/publish", sent).await?;
+            Ok(())
+        };
+        sell("DS-1", None).await?;
+        let customer = app.customer("Aanimals Inc", None).await?;
+        let sent = json!({ "service": "disk", "plan": "small", "quantity": 2 });
+        app.post(&format!("/api/v2/customers/{customer}/subscriptions"), sent).await?;
+        app.ambient.set("2019-12-10T09:00:00Z");
+        sell("DISK-S", Some("2019-11-20")).await?;
+        let rows = async |end: &str| -> Result<Vec<Value>> {
+            let bill = app.get(&format!("/api/Billing/{end}")).await?;
+            let rows = bill["data"].as_array().context("rows")?.iter();
+            let short = |row: &Value| {
+                json!([
+                    row["productSku"],
+                    row["lastMonthCount"],
+                    row["thisMonthCount"],
+                    row["lastMonthAmount"],
+                    row["amount"],
+                ])
+            };
+            Ok(rows.map(short).collect())
+        };
+        assert_eq!(rows("2019-10-31").await?, [json!(["DS-1", 0, 2, "0.00", "60.00"])]);
+        assert_eq!(rows("2019-11-30").await?, [json!(["DISK-S", 2, 2, "60.00", "60.00"])]);
+        assert_eq!(rows("2019-12-31").await?, [json!(["DISK-S", 2, 2, "60.00", "60.00"])]);
+        for (end, sku) in [("2019-10-31", "DS-1"), ("2019-11-30", "DISK-S")] {
+            let detail = app.get(&format!("/api/Billing/{end}/detail")).await?;
+            let lines = detail["data"].as_array().context("lines")?;
+            assert_eq!((lines.len(), &lines[0]["productSku"]), (1, &json!(sku)));
+            let query = format!(
+                "{{ billingSummary(endDate: \"{end}\") {{ nodes {{ productSku lastMonthAmount {{ amount }} }} }} }}"
+            );
+            let answer = app.post("/graphql", json!({ "query": query })).await?;
+            let nodes = answer["data"]["billingSummary"]["nodes"].as_array().context("rows")?;
+            assert_eq!((nodes.len(), &nodes[0]["productSku"]), (1, &json!(sku)));
+        }
+        // As it was known before, nothing was renamed.
+        let known = app.get("/api/Billing/2019-11-30?knownAt=2019-12-01T00:00:00Z").await?;
+        assert_eq!(known["data"][0]["productSku"], "DS-1");
+        app.finish().await?;
+    }
+    Ok(())
+}

@@ -67,6 +67,7 @@ const OPEN: &[(&str, &str)] = &[
         "id position serviceKey planKey property value price percent hidden locked cleared \
          effectiveFrom effectiveTo reason actor",
     ),
+    ("OverrideInForce", "override subscriptionCount monthlyEffect without"),
     ("PageInfo", "hasPreviousPage hasNextPage startCursor endCursor"),
     ("Permission", "key name description custom serviceKey"),
     ("PermissionWay", "chain service"),
@@ -212,6 +213,12 @@ const GUARDED: &[Row] = &[
         NONE,
     ),
     row("Query.overrides", "overrides { totalCount }", "/overrides", ADMINISTRATORS),
+    row(
+        "Query.overridesInForce",
+        "overridesInForce { totalCount }",
+        "/overridesInForce",
+        ADMINISTRATORS,
+    ),
     row("Query.billingPeriods", "billingPeriods { totalCount }", "/billingPeriods", ADMINISTRATORS),
     row(
         "Query.billingSummary",
@@ -245,6 +252,12 @@ const GUARDED: &[Row] = &[
         "Organization.parent",
         "organization(id: $organization) { parent { id } }",
         "/organization/parent",
+        ABOVE,
+    ),
+    row(
+        "Organization.billedBy",
+        "organization(id: $organization) { billedBy { id } }",
+        "/organization/billedBy",
         ABOVE,
     ),
     row(
@@ -540,6 +553,7 @@ fn takes(row: &Row) -> &'static str {
         | "LedgerEntry.subscription"
         | "QuarantinedSubscription.subscription" => "subscriptions.view",
         "Query.overrides"
+        | "Query.overridesInForce"
         | "Query.billingPeriods"
         | "Query.billingSummary"
         | "Query.ledgerEntries"

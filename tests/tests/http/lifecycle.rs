@@ -253,3 +253,72 @@ async fn what_other_systems_know_is_kept_with_organisations_and_users() -> Resul
     }
     Ok(())
 }
+
+#[tokio::test]
+async fn who_was_deleted_is_purged_once_the_days_are_over_and_what_was_charged_stays() -> Result<()>
+{
+    for engine in BOTH {
+        let app = TestApp::new(engine, NOW).await?;
+        app.publish("mailbox").await?;
+        let customer = app.customer("Aanimals Inc", None).await?;
+        let at = format!("/api/v2/customers/{customer}");
+        app.send(
+            &app.token,
+            Method::PATCH,
+            &at,
+            Some(json!({ "contact": { "name": "Zoe Quill" } })),
+        )
+        .await?
+        .expect(200)?;
+        let (ann, _) = app.user(&customer, "ann@example.com", &[]).await?;
+        let other = app.customer("Abacus", None).await?;
+        let (ben, _) = app.user(&other, "ben@example.com", &[]).await?;
+        let of_ann = format!("/api/v2/users/{ann}");
+        provision(&app, &of_ann, json!({ "service": "mailbox", "plan": "standard" })).await?;
+        app.ambient.set("2019-11-16T00:00:00Z");
+        act(&app, &at, "deprovision").await?.expect(200)?;
+        act(&app, &at, "delete").await?.expect(200)?;
+        let of_ben = format!("/api/v2/users/{ben}");
+        act(&app, &of_ben, "deprovision").await?.expect(200)?;
+        act(&app, &of_ben, "delete").await?.expect(200)?;
+        let bill = app.get("/api/Billing/2019-11-30").await?["data"].clone();
+        assert_eq!(bill[0]["amount"], "2.10");
+
+        // Not a day earlier, and nobody who was restored.
+        app.ambient.set("2020-02-13T23:59:59Z");
+        assert_eq!(app.purge(90).await?, 0);
+        act(&app, &of_ben, "restore").await?.expect(200)?;
+        app.ambient.set("2020-02-14T00:00:01Z");
+        assert_eq!(app.purge(90).await?, 2);
+        assert_eq!(app.purge(90).await?, 0, "once");
+        for (path, code) in [(&at, "purged"), (&of_ann, "organization_deleted")] {
+            assert_eq!(act(&app, path, "restore").await?.problem(409)?, code);
+            assert_eq!(app.get(path).await?["status"], "purged");
+        }
+        let shown = app.get(&of_ann).await?;
+        assert_eq!((&shown["firstName"], &shown["login"]), (&json!("Erased"), &Value::Null));
+        assert_eq!(app.get(&at).await?["contact"], json!({}));
+        assert_eq!(app.get(&of_ben).await?["status"], "deprovisioned");
+        let listed = "{ all: customers { totalCount } deleted: customers(filter: {status: DELETED}) \
+            { totalCount } purged: customers(filter: {status: PURGED}) { totalCount } \
+            users(filter: {status: DELETED}) { totalCount } gone: users(filter: {status: PURGED}) { totalCount } }";
+        let listed = app.post("/graphql", json!({ "query": listed })).await?["data"].clone();
+        let counts = ["all", "deleted", "purged", "users", "gone"]
+            .map(|it| listed[it]["totalCount"].clone());
+        assert_eq!(counts, [1, 0, 0, 0, 0]);
+
+        // The login is free again, the code is not: bills name the customer by it.
+        app.user(&other, "ann@example.com", &[]).await?;
+        let sent = json!({ "name": "Another", "code": app.get(&at).await?["code"] });
+        let taken = app.send(&app.token, Method::POST, "/api/v2/customers", Some(sent)).await?;
+        assert_eq!(taken.problem(409)?, "name_taken");
+        let after = app.get("/api/Billing/2019-11-30").await?["data"].clone();
+        assert_eq!(
+            (&after[0]["amount"], &after[0]["customerName"]),
+            (&bill[0]["amount"], &bill[0]["customerName"])
+        );
+        assert!(history(&app).await?.contains(&"user.purged".to_owned()));
+        app.finish().await?;
+    }
+    Ok(())
+}

@@ -113,6 +113,18 @@ const ROUTES: &[Row] = &[
         [400, 400, 403, 403, 403],
     ),
     row(
+        "POST /api/v2/customers/{id}/move",
+        About::Customer,
+        "customers.manage",
+        [400, 400, 403, 403, 403],
+    ),
+    row(
+        "PUT /api/v2/customers/{id}/billed-by",
+        About::Customer,
+        "customers.manage",
+        [400, 400, 403, 403, 403],
+    ),
+    row(
         "POST /api/v2/customers/{id}/erase-contact",
         About::Customer,
         "customers.manage",
@@ -194,7 +206,19 @@ const ROUTES: &[Row] = &[
         [200, 200, 200, 403, 403],
     ),
     row(
+        "GET /api/v2/organizations/{id}/overrides-in-force",
+        About::Customer,
+        "billing.view",
+        [200, 200, 200, 403, 403],
+    ),
+    row(
         "PUT /api/v2/organizations/{id}/overrides/{service}",
+        About::Customer,
+        "overrides.set_properties",
+        [400, 400, 403, 403, 403],
+    ),
+    row(
+        "POST /api/v2/organizations/{id}/overrides/{service}/apply",
         About::Customer,
         "overrides.set_properties",
         [400, 400, 403, 403, 403],

@@ -835,3 +835,43 @@ async fn a_roles_name_is_its_own_within_the_organisation_that_makes_it() -> Resu
     }
     Ok(())
 }
+
+#[tokio::test]
+async fn whoever_sees_roles_learns_why_a_user_below_him_may_not_do_something() -> Result<()> {
+    for engine in BOTH {
+        let app = TestApp::new(engine, "2019-11-01T09:00:00Z").await?;
+        let seller = app.reseller("Contoso").await?;
+        let (_, ruth) = app.user(&seller, "ruth@contoso.test", &["Reseller Administrator"]).await?;
+        let customer = app.customer("Aanimals Inc", Some(&seller)).await?;
+        let (ann, of_ann) = app.user(&customer, "ann@aanimals.test", &["L1 Help Desk"]).await?;
+        let (zoe, of_zoe) = app.user(&customer, "zoe@aanimals.test", &[]).await?;
+        let other = app.customer("Elsewhere", None).await?;
+        let ask = async |token: &str, user: &str, more: &str| {
+            let path = format!("/api/v2/explain?permission=users.manage&userId={user}{more}");
+            app.send(token, Method::GET, &path, None).await
+        };
+        let told = ask(&ruth, &ann, "").await?.expect(200)?;
+        assert_eq!((&told["allowed"], &told["organizationId"]), (&json!(false), &json!(customer)));
+        assert_eq!(told["lacking"][0]["name"], "L1 Help Desk");
+        // The same as she is told herself.
+        let own = app.send(&of_ann, Method::GET, "/api/v2/explain?permission=users.manage", None);
+        assert_eq!(own.await?.expect(200)?, told);
+        let told = ask(&ruth, &ann, &format!("&organizationId={seller}")).await?.expect(200)?;
+        assert!(text(&told["reason"])?.contains("neither his own nor below it"), "{told}");
+        app.post(&format!("/api/v2/users/{ann}/disable"), json!({})).await?;
+        let told = ask(&ruth, &ann, "").await?.expect(200)?;
+        assert!(text(&told["reason"])?.contains("not in use: he is disabled"), "{told}");
+        // Not above, not beside, and not without the permission.
+        let administrator = ask(&ruth, &app.administrator, "").await?;
+        administrator.problem(404)?;
+        ask(&ruth, &zoe, &format!("&organizationId={other}")).await?.problem(404)?;
+        ask(&ruth, "nobody", "").await?.problem(404)?;
+        let refused = ask(&of_zoe, &zoe, "").await?;
+        assert_eq!(refused.body["lacking"]["permission"], "roles.view");
+        refused.problem(403)?;
+        let unknown = format!("/api/v2/explain?permission=nothing.there&userId={zoe}");
+        app.send(&ruth, Method::GET, &unknown, None).await?.problem(400)?;
+        app.finish().await?;
+    }
+    Ok(())
+}

@@ -10,17 +10,18 @@ use atrium_tests::history::{History, Step, hush_asked_panics};
 use atrium_tests::laws;
 use atrium_tests::world::{TestAmbient, TestDatabase, vault};
 use commands::{Committed, Error, MemoryWriter, Writer, WriterSettings};
-use domain::SubjectId;
 use domain::event::{Event, KINDS, Recorded};
 use domain::organization::OrganizationEvent;
 use domain::seal::{Identity, PersonKey, Sealed};
 use domain::subscription::SubscriptionEvent;
 use domain::user::UserEvent;
+use domain::{SubjectId, TenantPath};
 use eventstore::{Chain, Database, Engine, Log};
 use projections::views::{
     AccessView, ActivityView, ApprovalPolicyView, ApprovalView, AskedView, CalendarView,
-    HoldingView, NameView, NumberView, OfferView, OrganizationView, OverrideView, PermissionView,
-    RequestView, RoleView, ServiceView, SubscriptionView, TABLES, UserView,
+    FormerView, HoldingView, NameView, NumberView, OfferView, OrganizationView, OverrideView,
+    PermissionView, RequestView, RetentionView, RoleView, ServiceView, SubscriptionView, TABLES,
+    UserView,
 };
 use projections::{Below, View, Views, Wants};
 use serde::de::DeserializeOwned;
@@ -217,6 +218,16 @@ type Line = (String, [String; 4], [i64; 2], String);
 fn fold<V: View>(events: &[Recorded]) -> BTreeSet<Line> {
     let mut documents = BTreeMap::<String, V>::new();
     for event in events {
+        if let Event::Organization(OrganizationEvent::Moved { from, path, .. }) = &event.event
+            && V::MOVES
+        {
+            for document in documents.values_mut() {
+                let place = TenantPath::parse(&document.index().path);
+                if let Some(place) = place.and_then(|place| place.relocated(from, path)) {
+                    document.relocate(&place);
+                }
+            }
+        }
         for touch in V::touched(event) {
             let before = documents.remove(&touch.key);
             assert!(!(touch.fresh && before.is_some()), "{} is there already", touch.key);
@@ -249,17 +260,22 @@ impl Below for Nothing {
     fn document<V: View>(&self, _: &str) -> Option<Option<Arc<V>>> {
         Some(None)
     }
+
+    fn keys_at<V: View>(&self, _: &TenantPath, _: &mut Wants) -> BTreeSet<String> {
+        BTreeSet::new()
+    }
 }
 
 /// Every table that queries read has exactly the rows that its pure fold gives.
 async fn views_are_folded_from(database: &Database, events: &[Recorded]) -> Result<()> {
-    let folds: [(&str, BTreeSet<Line>); 18] = [
+    let folds: [(&str, BTreeSet<Line>); 20] = [
         (AccessView::TABLE, fold::<AccessView>(events)),
         (ActivityView::TABLE, fold::<ActivityView>(events)),
         (ApprovalPolicyView::TABLE, fold::<ApprovalPolicyView>(events)),
         (ApprovalView::TABLE, fold::<ApprovalView>(events)),
         (AskedView::TABLE, fold::<AskedView>(events)),
         (CalendarView::TABLE, fold::<CalendarView>(events)),
+        (FormerView::TABLE, fold::<FormerView>(events)),
         (HoldingView::TABLE, holdings(events)),
         (NameView::TABLE, fold::<NameView>(events)),
         (NumberView::TABLE, fold::<NumberView>(events)),
@@ -268,6 +284,7 @@ async fn views_are_folded_from(database: &Database, events: &[Recorded]) -> Resu
         (OverrideView::TABLE, fold::<OverrideView>(events)),
         (PermissionView::TABLE, fold::<PermissionView>(events)),
         (RequestView::TABLE, fold::<RequestView>(events)),
+        (RetentionView::TABLE, fold::<RetentionView>(events)),
         (RoleView::TABLE, fold::<RoleView>(events)),
         (ServiceView::TABLE, fold::<ServiceView>(events)),
         (SubscriptionView::TABLE, fold::<SubscriptionView>(events)),

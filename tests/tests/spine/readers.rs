@@ -135,14 +135,14 @@ async fn the_log_is_read_by_tenant_and_by_time() -> Result<()> {
         let number = |it: &serde_json::Value| it["number"].as_u64().unwrap() as u32;
         let east_path = TenantPath::provider().child(number(&east));
         let west_path = TenantPath::provider().child(number(&west));
-        let below = log.below(&east_path, 0, u64::MAX, 100).await?;
+        let below = log.below(&east_path, &[], (0, u64::MAX), 100).await?;
         assert_eq!(below.len(), 1 + 1 + 7);
         for stored in &below {
             assert!(east_path.contains(&stored.decode()?.path));
         }
-        let page = log.below(&east_path, below[1].position, below[4].position, 2).await?;
+        let page = log.below(&east_path, &[], (below[1].position, below[4].position), 2).await?;
         assert_eq!(page, below[2..4]);
-        assert_eq!(log.below(&west_path, 0, u64::MAX, 100).await?.len(), 1);
+        assert_eq!(log.below(&west_path, &[], (0, u64::MAX), 100).await?.len(), 1);
 
         let stream = format!("organization-{}", id(&zoo).parse::<OrganizationId>()?);
         let own = eventstore::streams(&mut &world.database, vec![stream]).await?;

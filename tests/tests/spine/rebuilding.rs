@@ -79,7 +79,21 @@ async fn a_text_that_moved_from_one_column_to_the_next_is_found() -> Result<()> 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_fold_that_may_keep_few_documents_in_memory_gives_the_same() -> Result<()> {
     for engine in BOTH {
-        let (world, _) = a_world_with_customers(engine).await?;
+        let (world, customers) = a_world_with_customers(engine).await?;
+        let provider = provider(&world).await?;
+        let mut sellers = Vec::new();
+        for name in ["East", "West"] {
+            sellers.push(id(&world.system(create(Kind::Reseller, &provider, name)).await?));
+        }
+        // Some go there, and some come back.
+        let places = [&sellers[0], &sellers[1], &sellers[0], &provider];
+        for (number, place) in places.into_iter().enumerate() {
+            for customer in customers.iter().skip(number) {
+                let sent = json!({ "parentId": place, "reason": "sold" });
+                let wish = Command::MoveCustomer { id: customer.clone(), body: body(sent) };
+                assert_eq!(world.system(wish).await?["moved"], true);
+            }
+        }
         for documents_max in [0, 1, 50] {
             let rebuilt =
                 projections::rebuild_within(&world.database, documents_max, |_| ()).await?;

@@ -1,6 +1,7 @@
 //! Folds of the views with a memory that is easy to get wrong: lists of events to a document, no
 //! database.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use chrono::{DateTime, Duration, Utc};
@@ -95,6 +96,7 @@ fn request(id: u128, key: &str, quantity: u32) -> Box<Request> {
             sku: key.to_owned(),
         },
         properties: vec![],
+        shadowed: vec![],
         quantity,
         service: RequestService {
             key: ServiceKey::parse("backup").expect("a key"),
@@ -275,6 +277,10 @@ struct Nothing;
 impl Below for Nothing {
     fn document<V: View>(&self, _: &str) -> Option<Option<Arc<V>>> {
         Some(None)
+    }
+
+    fn keys_at<V: View>(&self, _: &TenantPath, _: &mut Wants) -> BTreeSet<String> {
+        BTreeSet::new()
     }
 }
 
