@@ -73,6 +73,12 @@ impl Principal {
         Scope(self.authority.path.clone())
     }
 
+    /// When the call came in.
+    #[must_use]
+    pub fn now(&self) -> DateTime<Utc> {
+        self.now
+    }
+
     /// As whom commands run.
     #[must_use]
     pub fn caller(&self) -> Caller {
@@ -292,7 +298,8 @@ impl Gate {
             Event::Organization(_)
             | Event::Role(RoleEvent::Created { .. })
             | Event::Service(ServiceEvent::Drafted { .. })
-            | Event::Approval(_) => {}
+            | Event::Approval(_)
+            | Event::Bulk(_) => {}
         }
     }
 

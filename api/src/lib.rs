@@ -1,5 +1,6 @@
 //! Atrium's edge: commands over REST, answers over GraphQL and REST, and what operators need.
 
+pub mod actions;
 pub mod app;
 pub mod auth;
 pub mod billing;

@@ -13,6 +13,7 @@ pub mod roles;
 pub mod services;
 pub mod session;
 pub mod subscriptions;
+pub mod table;
 pub mod users;
 
 use std::convert::Infallible;
@@ -114,15 +115,24 @@ fn routes() -> OpenApiRouter<App> {
         .routes(routes!(services::schema_of_definition))
         .routes(routes!(subscriptions::list_of_customer, subscriptions::provision_to_customer))
         .routes(routes!(subscriptions::list_of_user, subscriptions::provision_to_user))
+        .routes(routes!(subscriptions::provision_to_many))
         .routes(routes!(subscriptions::get_subscription))
         .routes(routes!(subscriptions::change_subscription))
         .routes(routes!(subscriptions::deprovision_subscription))
+        .routes(routes!(subscriptions::suspend_subscription))
+        .routes(routes!(subscriptions::resume_subscription))
+        .routes(routes!(subscriptions::retry_subscription))
+        .routes(routes!(subscriptions::cancel_subscription))
+        .routes(routes!(subscriptions::reset_subscription))
         .routes(routes!(subscriptions::get_request))
         .routes(routes!(approvals::approve))
         .routes(routes!(approvals::reject))
         .routes(routes!(approvals::withdraw))
         .routes(routes!(approvals::list_policies))
         .routes(routes!(approvals::set_policy, approvals::clear_policy))
+        .routes(routes!(subscriptions::start_request))
+        .routes(routes!(subscriptions::complete_request))
+        .routes(routes!(subscriptions::fail_request))
         .routes(routes!(offers::list_offers))
         .routes(routes!(offers::offer_service, offers::withdraw_offer))
         .routes(routes!(overrides::list_overrides))

@@ -10,8 +10,8 @@ use domain::{CommandId, SubscriptionId};
 use crate::error::Stop;
 use crate::unit::Unit;
 use crate::usecase::{
-    approvals, billing, definition, installation, lifecycle, moves, offers, organizations,
-    overrides, roles, services, subscriptions, users,
+    approvals, billing, bulk, definition, installation, lifecycle, moves, offers, organizations,
+    overrides, requests, roles, services, subscriptions, users,
 };
 use crate::{Input, Reply};
 
@@ -261,6 +261,13 @@ pub enum Command {
         /// What was sent.
         body: Input<subscriptions::ChangeSubscription>,
     },
+    /// Assign a service to many users of a customer.
+    ProvisionToMany {
+        /// Whose users.
+        customer: String,
+        /// What was sent.
+        body: Input<bulk::Many>,
+    },
     /// Take a service away.
     Deprovision {
         /// Which.
@@ -293,9 +300,44 @@ pub enum Command {
         /// Why.
         body: Input<organizations::Because>,
     },
+    /// Let a service rest.
+    Suspend {
+        /// Which.
+        id: String,
+        /// What was sent.
+        body: Input<subscriptions::Deprovision>,
+    },
+    /// Let a service go on.
+    Resume {
+        /// Which.
+        id: String,
+        /// What was sent.
+        body: Input<subscriptions::Deprovision>,
+    },
+    /// Ask a request that failed again.
+    RetryRequest {
+        /// Of which subscription.
+        id: String,
+        /// Why.
+        body: Input<organizations::Because>,
+    },
     /// Disagree with it.
     RejectRequest {
         /// What.
+        id: String,
+        /// Why.
+        body: Input<organizations::Because>,
+    },
+    /// Take a request back that has not begun.
+    CancelRequest {
+        /// Of which subscription.
+        id: String,
+        /// What was sent.
+        body: Input<requests::CancelRequest>,
+    },
+    /// Give up a request that failed or is stuck.
+    ResetRequest {
+        /// Of which subscription.
         id: String,
         /// Why.
         body: Input<organizations::Because>,
@@ -311,6 +353,13 @@ pub enum Command {
     ApprovalDue {
         /// What.
         id: CommandId,
+    },
+    /// Say what came of a request.
+    ReportRequest {
+        /// Which.
+        id: String,
+        /// What.
+        report: requests::Report,
     },
     /// Offer a service to an organisation, or to those below it.
     OfferService {
@@ -366,7 +415,13 @@ impl Command {
         match self {
             Self::ProvisionToCustomer { customer: holder, body }
             | Self::ProvisionToUser { user: holder, body } => subscriptions::slot(holder, body),
-            Self::ChangeSubscription { id, .. } | Self::Deprovision { id, .. } => id.parse().ok(),
+            Self::ChangeSubscription { id, .. }
+            | Self::Deprovision { id, .. }
+            | Self::Suspend { id, .. }
+            | Self::Resume { id, .. }
+            | Self::RetryRequest { id, .. }
+            | Self::CancelRequest { id, .. }
+            | Self::ResetRequest { id, .. } => id.parse().ok(),
             _ => None,
         }
     }
@@ -458,6 +513,13 @@ impl Command {
             Self::RejectRequest { id, body } => approvals::reject(unit, &id, body),
             Self::WithdrawRequest { id, body } => approvals::withdraw(unit, &id, body),
             Self::ApprovalDue { id } => approvals::due(unit, id),
+            Self::ProvisionToMany { customer, body } => bulk::provision(unit, &customer, body),
+            Self::Suspend { id, body } => requests::suspend(unit, &id, body),
+            Self::Resume { id, body } => requests::resume(unit, &id, body),
+            Self::RetryRequest { id, body } => requests::retry(unit, &id, body),
+            Self::CancelRequest { id, body } => requests::cancel(unit, &id, body),
+            Self::ResetRequest { id, body } => requests::reset(unit, &id, body),
+            Self::ReportRequest { id, report } => requests::report(unit, &id, report),
             Self::OfferService { organization, service, body } => {
                 offers::offer(unit, &organization, &service, body)
             }

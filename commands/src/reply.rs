@@ -11,7 +11,7 @@ pub enum Outcome {
     Done,
     /// Something new is there.
     Created,
-    /// It was taken, and is done later, if at all.
+    /// Somebody will do it, and report what came of it.
     Accepted,
     /// Done, and there is nothing to say.
     Nothing,
@@ -42,6 +42,12 @@ impl Reply {
         }
     }
 
+    /// Done, or true already; of what has no version.
+    #[must_use]
+    pub fn unversioned(resource: &impl Serialize) -> Self {
+        Self { outcome: Outcome::Done, location: None, version: None, body: json(resource) }
+    }
+
     /// Something new is there.
     #[must_use]
     pub fn created(location: String, resource: &impl Serialize, version: u64) -> Self {
@@ -53,11 +59,26 @@ impl Reply {
         }
     }
 
-    /// It was taken, and is done later, if at all.
+    /// Something new is there; of what has no version.
     #[must_use]
-    pub fn accepted(location: String, resource: &impl Serialize, version: u64) -> Self {
-        let (location, version) = (Some(location), Some(version));
-        Self { outcome: Outcome::Accepted, location, version, body: json(resource) }
+    pub fn created_unversioned(location: String, resource: &impl Serialize) -> Self {
+        Self {
+            outcome: Outcome::Created,
+            location: Some(location),
+            version: None,
+            body: json(resource),
+        }
+    }
+
+    /// Somebody will do it: this is the request.
+    #[must_use]
+    pub fn accepted(location: String, resource: &impl Serialize) -> Self {
+        Self {
+            outcome: Outcome::Accepted,
+            location: Some(location),
+            version: None,
+            body: json(resource),
+        }
     }
 
     /// Done, and there is nothing to say.

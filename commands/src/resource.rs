@@ -15,11 +15,12 @@ use domain::permission::{AnyPermission, Permission};
 use domain::role::{DefaultRole, RoleRef, ServicePermission, ServiceRole};
 use domain::seal::{Identity, Sealed};
 use domain::service::{Definition, Plan};
+use domain::subscription::{Act, Standing, Verb};
 use domain::user::{Credential, ERASED, Person};
 use domain::{OrganizationId, ServiceKey, UserId};
 use projections::views::{
-    Holder, OrganizationView, OverrideView, PermissionView, RequestView, RoleView, ServiceView,
-    SubscriptionView, UserView,
+    Holder, OrganizationView, OverrideView, PermissionView, RequestView, RoleView, Scheduled,
+    ServiceView, SubscriptionView, UserView,
 };
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -462,7 +463,8 @@ pub struct SubscriptionResource {
     pub service: String,
     /// The instance's name, where the service has many.
     pub instance: Option<String>,
-    /// `NotProvisioned`, `Requested`, `InProgress` or `Provisioned`.
+    /// `NotProvisioned`, `Requested`, `InProgress`, `Provisioned`, `Failed`, `Pending` (other settings were asked for
+    /// and are not applied yet) or `Suspended`.
     #[schema(value_type = String)]
     pub status: projections::views::SubscriptionStatus,
     /// The plan held now.
@@ -473,8 +475,66 @@ pub struct SubscriptionResource {
     pub scheduled: Vec<ScheduledResource>,
     /// The latest request.
     pub request_id: Uuid,
+    /// What the caller may do with it now, and why not the rest. Left out in the answers to commands.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub possible_actions: Option<Vec<PossibleAction>>,
     /// The `ETag`.
     pub version: u64,
+}
+
+/// Something that can be done to a subscription, or why it cannot.
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PossibleAction {
+    /// `provision`, `change`, `suspend`, `resume`, `deprovision`, `retry`, `cancel` or `reset`.
+    #[schema(value_type = String)]
+    pub action: &'static str,
+    /// Whether the caller may do it now.
+    pub possible: bool,
+    /// Every reason why not.
+    pub reasons: Vec<WhyNot>,
+}
+
+/// Why something cannot be done.
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct WhyNot {
+    /// For programs: the code of the answer to the command.
+    pub code: String,
+    /// For people.
+    pub detail: String,
+}
+
+impl PossibleAction {
+    /// What can be done to what stands so, but for permissions.
+    ///
+    /// `unfit` is why its holder cannot hold anything now, if that is so.
+    #[must_use]
+    pub fn new(standing: &Standing<'_>, act: Act, unfit: Option<&WhyNot>) -> Self {
+        let why_not = standing.ready(act).why_not();
+        let mut reasons: Vec<_> =
+            why_not.map(|it| WhyNot::new(it.code, &it.detail)).into_iter().collect();
+        if matches!(act, Act::Ask(Verb::Provision | Verb::Change)) {
+            reasons.extend(unfit.cloned());
+        }
+        Self { action: act.name(), possible: reasons.is_empty(), reasons }
+    }
+
+    /// The same for somebody who may not do it.
+    #[must_use]
+    pub fn without_permission(mut self, why_not: WhyNot) -> Self {
+        self.possible = false;
+        self.reasons.push(why_not);
+        self
+    }
+}
+
+impl WhyNot {
+    /// A reason.
+    #[must_use]
+    pub fn new(code: &str, detail: &str) -> Self {
+        Self { code: code.to_owned(), detail: detail.to_owned() }
+    }
 }
 
 /// A change that is still to come.
@@ -483,10 +543,28 @@ pub struct SubscriptionResource {
 pub struct ScheduledResource {
     /// When.
     pub effective_at: DateTime<Utc>,
-    /// The plan held from then on; none where nothing is.
+    /// What was asked: `provision`, `change`, `suspend`, `resume` or `deprovision`.
+    #[schema(value_type = String)]
+    pub verb: Verb,
+    /// The request, which can be cancelled until then.
+    pub request_id: Option<Uuid>,
+    /// The plan held from then on; none where nothing is, or where it stays as it is.
     pub plan: Option<String>,
     /// Units held from then on.
     pub quantity: Option<u32>,
+}
+
+impl From<Scheduled> for ScheduledResource {
+    fn from(scheduled: Scheduled) -> Self {
+        let (plan, quantity) = scheduled.wish.unzip();
+        Self {
+            effective_at: scheduled.effective_at,
+            verb: scheduled.verb,
+            request_id: scheduled.request.map(|request| request.0),
+            plan: plan.map(|plan| plan.to_string()),
+            quantity,
+        }
+    }
 }
 
 impl SubscriptionResource {
@@ -494,11 +572,7 @@ impl SubscriptionResource {
     #[must_use]
     pub fn new(view: &SubscriptionView, now: DateTime<Utc>) -> Self {
         let held = view.held_at(now);
-        let scheduled = view.scheduled_after(now).map(|fact| ScheduledResource {
-            effective_at: fact.effective_at,
-            plan: fact.holding().map(|held| held.plan.to_string()),
-            quantity: fact.holding().map(|held| held.quantity),
-        });
+        let scheduled = view.scheduled(now).into_iter().map(ScheduledResource::from);
         Self {
             id: view.id.0,
             customer_id: view.customer.0,
@@ -513,6 +587,7 @@ impl SubscriptionResource {
             quantity: held.map(|held| held.quantity),
             scheduled: scheduled.collect(),
             request_id: view.request.0,
+            possible_actions: None,
             version: view.version,
         }
     }
@@ -524,15 +599,25 @@ impl SubscriptionResource {
 pub struct RequestResource {
     /// Names it.
     pub id: Uuid,
-    /// `provision`, `change` or `deprovision`.
+    /// `provision`, `change`, `suspend`, `resume` or `deprovision`.
     #[schema(value_type = String)]
-    pub verb: projections::views::Verb,
-    /// `Requested`, `InProgress` or `Completed`.
+    pub verb: Verb,
+    /// `Requested`, `InProgress`, `Completed`, `Failed`, `Cancelled` or `Scheduled` (its day is to come).
     #[schema(value_type = String)]
     pub status: projections::views::RequestStatus,
-    /// Of which subscription.
-    pub subscription_id: Uuid,
-    /// Everything it was built from; none for a deprovisioning. Its user's `person` is none if he was erased.
+    /// Why it failed, where it did.
+    pub detail: Option<String>,
+    /// Of which subscription; none where it is for many, each of which is a part of it.
+    pub subscription_id: Option<Uuid>,
+    /// Whether it waits for another request: the customer's, or those of its users.
+    pub waits: bool,
+    /// The request that it is a part of.
+    pub parent_id: Option<Uuid>,
+    /// Its parts, in the order of asking. In the answers to commands, and in those who are parts themselves, empty.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub sub_requests: Vec<SubRequestResource>,
+    /// Everything it was built from; none where it says nothing about plans, and in the answers to commands. Its
+    /// user's `person` is none if he was erased.
     #[schema(value_type = Option<Object>)]
     pub ingredients: Option<serde_json::Value>,
     /// Who asked: `user:<id>` or `system`.
@@ -549,22 +634,58 @@ pub struct RequestResource {
     pub completed_at: Option<DateTime<Utc>>,
 }
 
+/// A part of a request.
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SubRequestResource {
+    /// Names it.
+    pub id: Uuid,
+    /// How far it is, as of a request.
+    #[schema(value_type = String)]
+    pub status: projections::views::RequestStatus,
+    /// Why it failed, where it did.
+    pub detail: Option<String>,
+    /// Of which subscription.
+    pub subscription_id: Option<Uuid>,
+}
+
+impl SubRequestResource {
+    /// As it is at a moment.
+    #[must_use]
+    pub fn new(view: &RequestView, now: DateTime<Utc>) -> Self {
+        Self {
+            id: view.id.0,
+            status: view.status_at(now),
+            detail: view.detail.clone(),
+            subscription_id: view.subscription.map(|id| id.0),
+        }
+    }
+}
+
 impl RequestResource {
     /// A request, and what it was built from, with the person opened.
     #[must_use]
-    pub fn new(view: &RequestView, ingredients: Option<serde_json::Value>) -> Self {
+    pub fn new(
+        view: &RequestView,
+        ingredients: Option<serde_json::Value>,
+        now: DateTime<Utc>,
+    ) -> Self {
         Self {
             id: view.id.0,
             verb: view.verb,
-            status: view.status,
-            subscription_id: view.subscription.0,
+            status: view.status_at(now),
+            detail: view.detail.clone(),
+            subscription_id: view.subscription.map(|id| id.0),
+            waits: view.waits,
+            parent_id: view.parent.map(|parent| parent.0),
+            sub_requests: Vec::new(),
             ingredients,
             requested_by: view.requested_by.to_string(),
             reason: view.reason.clone(),
             requested_at: view.requested_at,
             effective_at: view.effective_at,
-            started_at: view.started_at,
-            completed_at: view.completed_at,
+            started_at: view.started_at.filter(|at| *at <= now),
+            completed_at: view.completed_at.filter(|at| *at <= now),
         }
     }
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use domain::Decider;
 use domain::approval::Approval;
 use domain::billing_calendar::BillingCalendar;
+use domain::bulk::Bulk;
 use domain::event::{Event, Recorded};
 use domain::organization::Organization;
 use domain::permission::CustomPermission;
@@ -100,6 +101,7 @@ macro_rules! deciders {
 deciders! {
     approvals: Approval,
     billing_calendars: BillingCalendar,
+    bulks: Bulk,
     organizations: Organization,
     permissions: CustomPermission,
     roles: Role,

@@ -212,6 +212,12 @@ impl<'a> Unit<'a> {
         self.reason = reason;
     }
 
+    /// Why what is decided now is done, where somebody said so.
+    #[must_use]
+    pub(crate) fn reason(&self) -> Option<&String> {
+        self.reason.as_ref()
+    }
+
     /// When what is decided now becomes true in the business.
     #[must_use]
     pub(crate) fn effective_at(&self) -> DateTime<Utc> {
@@ -451,10 +457,15 @@ impl<'a> Unit<'a> {
         }
     }
 
-    /// What somebody has or had, as it is after what has been decided so far.
+    /// What a user has or had, as it is after what has been decided so far.
     pub(crate) fn held_by(&mut self, id: UserId) -> Vec<Arc<SubscriptionView>> {
-        let is_his = |view: &SubscriptionView| view.holder == Holder::User(id);
-        self.listed(HELD, &id.to_string(), is_his)
+        self.held_by_holder(Holder::User(id))
+    }
+
+    /// What somebody himself has or had, as it is after what has been decided so far.
+    pub(crate) fn held_by_holder(&mut self, holder: Holder) -> Vec<Arc<SubscriptionView>> {
+        let is_his = |view: &SubscriptionView| view.holder == holder;
+        self.listed(HELD, &holder.id().to_string(), is_his)
     }
 
     /// All documents of a view that a tenant and those below it have, as they are after what has been decided

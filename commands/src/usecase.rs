@@ -2,6 +2,7 @@
 
 pub mod approvals;
 pub mod billing;
+pub mod bulk;
 pub mod definition;
 pub mod installation;
 pub(crate) mod lifecycle;
@@ -10,6 +11,7 @@ pub mod moves;
 pub mod offers;
 pub mod organizations;
 pub mod overrides;
+pub mod requests;
 pub mod roles;
 pub mod services;
 pub mod subscriptions;

@@ -18,4 +18,4 @@ pub use price::{
 };
 pub use rating::{Action, Class, Entry, Kind, PropertyChange, Subject, rate};
 pub use summary::{CustomerSummary, Detail, Overflow, SummaryRow, summarize, total_by_customer};
-pub use timeline::{Change, Fact, Holding, Run, Timeline, Turn, held_at};
+pub use timeline::{Change, Fact, Holding, Run, Timeline, Turn, begun_by, held_at};

@@ -10,6 +10,7 @@ use serde_json::value::RawValue;
 
 use crate::approval::ApprovalEvent;
 use crate::billing_calendar::BillingCalendarEvent;
+use crate::bulk::BulkEvent;
 use crate::organization::{Contact, OrganizationEvent};
 use crate::permission::PermissionEvent;
 use crate::role::RoleEvent;
@@ -33,6 +34,8 @@ pub enum Event {
     Subscription(SubscriptionEvent),
     /// About a seller's billing periods.
     BillingCalendar(BillingCalendarEvent),
+    /// About a request for many.
+    Bulk(BulkEvent),
     /// About a role that an organisation made.
     Role(RoleEvent),
     /// About a permission of the installation's own.
@@ -65,6 +68,7 @@ impl Event {
             Self::Service(event) => serde_json::to_string(event),
             Self::Subscription(event) => serde_json::to_string(event),
             Self::BillingCalendar(event) => serde_json::to_string(event),
+            Self::Bulk(event) => serde_json::to_string(event),
             Self::Role(event) => serde_json::to_string(event),
             Self::CustomPermission(event) => serde_json::to_string(event),
             Self::Approval(event) => serde_json::to_string(event),
@@ -96,6 +100,7 @@ impl Event {
             "service" => tagged(kind, payload).map(Self::Service),
             "subscription" => tagged(kind, payload).map(Self::Subscription),
             "billing_calendar" => tagged(kind, payload).map(Self::BillingCalendar),
+            "bulk" => tagged(kind, payload).map(Self::Bulk),
             "role" => tagged(kind, payload).map(Self::Role),
             "permission" => tagged(kind, payload).map(Self::CustomPermission),
             "approval" => tagged(kind, payload).map(Self::Approval),
@@ -306,6 +311,7 @@ impl Recorded {
             | Event::Service(_)
             | Event::Subscription(_)
             | Event::BillingCalendar(_)
+            | Event::Bulk(_)
             | Event::Role(_)
             | Event::CustomPermission(_)
             | Event::Approval(_) => None,
@@ -412,6 +418,8 @@ pub const KINDS: &[&str] = &[
     "approval.withdrawn",
     "billing_calendar.rule_changed",
     "billing_calendar.set",
+    "bulk.completed",
+    "bulk.requested",
     "organization.approvals_cleared",
     "organization.approvals_set",
     "organization.billed_by",
@@ -447,6 +455,17 @@ pub const KINDS: &[&str] = &[
     "subscription.provision_requested",
     "subscription.provision_started",
     "subscription.provisioned",
+    "subscription.request_cancelled",
+    "subscription.request_failed",
+    "subscription.request_released",
+    "subscription.request_reset",
+    "subscription.request_retried",
+    "subscription.resume_requested",
+    "subscription.resume_started",
+    "subscription.resumed",
+    "subscription.suspend_requested",
+    "subscription.suspend_started",
+    "subscription.suspended",
     "user.created",
     "user.deleted",
     "user.deprovisioned",

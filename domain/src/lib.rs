@@ -5,6 +5,7 @@ pub mod approval;
 pub mod authority;
 pub mod billing;
 pub mod billing_calendar;
+pub mod bulk;
 pub mod custom_fields;
 pub mod decider;
 pub mod effective;

@@ -52,6 +52,10 @@ pub enum Permission {
     RemoveFromUsers,
     /// Say who is asked before services are provisioned, changed and taken away.
     SetApprovals,
+    /// Suspend and resume what customers and users hold.
+    SuspendSubscriptions,
+    /// Report what comes of requests.
+    ReportRequests,
     /// Override plan properties.
     OverrideProperties,
     /// Override prices.
@@ -68,7 +72,7 @@ pub enum Permission {
 
 impl Permission {
     /// Every permission that Atrium itself asks for.
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 28] = [
         Self::ViewOrganizations,
         Self::ManageResellers,
         Self::ManageCustomers,
@@ -89,6 +93,8 @@ impl Permission {
         Self::ChangeOfUsers,
         Self::RemoveFromUsers,
         Self::SetApprovals,
+        Self::SuspendSubscriptions,
+        Self::ReportRequests,
         Self::OverrideProperties,
         Self::OverridePrices,
         Self::ViewBilling,
@@ -121,6 +127,8 @@ impl Permission {
             Self::ChangeOfUsers => "subscriptions.change_of_users",
             Self::RemoveFromUsers => "subscriptions.remove_from_users",
             Self::SetApprovals => "approvals.set",
+            Self::SuspendSubscriptions => "subscriptions.suspend",
+            Self::ReportRequests => "requests.report",
             Self::OverrideProperties => "overrides.set_properties",
             Self::OverridePrices => "overrides.set_prices",
             Self::ViewBilling => "billing.view",
@@ -157,6 +165,10 @@ impl Permission {
             Self::RemoveFromUsers => "Deprovision what users hold.",
             Self::SetApprovals => {
                 "Say who is asked before services are provisioned, changed and taken away."
+            }
+            Self::SuspendSubscriptions => "Suspend and resume what customers and users hold.",
+            Self::ReportRequests => {
+                "Report what comes of requests: that work has begun, is done, or failed."
             }
             Self::OverrideProperties => "Override plan properties.",
             Self::OverridePrices => "Override prices.",

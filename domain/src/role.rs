@@ -41,16 +41,19 @@ pub enum DefaultRole {
     ServiceProviderDeveloper,
     /// Assigns services to users, and takes none away.
     L1HelpDesk,
+    /// Does the work that requests ask for, or is the program that does, and reports what comes of it.
+    ProvisioningEngineer,
 }
 
 impl DefaultRole {
     /// Every default role there is.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::ProviderAdministrator,
         Self::ResellerAdministrator,
         Self::CustomerAdministrator,
         Self::ServiceProviderDeveloper,
         Self::L1HelpDesk,
+        Self::ProvisioningEngineer,
     ];
 
     /// As people and programs write it. Stored in events, so never renamed.
@@ -62,6 +65,7 @@ impl DefaultRole {
             Self::CustomerAdministrator => "Customer Administrator",
             Self::ServiceProviderDeveloper => "Service Provider Developer",
             Self::L1HelpDesk => "L1 Help Desk",
+            Self::ProvisioningEngineer => "Provisioning Engineer",
         }
     }
 
@@ -74,6 +78,9 @@ impl DefaultRole {
             Self::CustomerAdministrator => "A customer's own users and what they hold.",
             Self::ServiceProviderDeveloper => "May hold API tokens.",
             Self::L1HelpDesk => "Assigns services to users, and takes none away.",
+            Self::ProvisioningEngineer => {
+                "Does the work that requests ask for, and reports what comes of it."
+            }
         }
     }
 
@@ -102,6 +109,7 @@ impl DefaultRole {
                 P::ChangeOfUsers,
                 P::RemoveFromUsers,
                 P::SetApprovals,
+                P::SuspendSubscriptions,
                 P::OverrideProperties,
                 P::OverridePrices,
                 P::ViewBilling,
@@ -119,6 +127,7 @@ impl DefaultRole {
                 P::ChangeOfUsers,
                 P::RemoveFromUsers,
                 P::SetApprovals,
+                P::SuspendSubscriptions,
                 P::ViewBilling,
                 P::ViewEvents,
             ],
@@ -130,6 +139,13 @@ impl DefaultRole {
                 P::ViewServices,
                 P::ViewSubscriptions,
                 P::AssignToUsers,
+            ],
+            Self::ProvisioningEngineer => &[
+                P::ViewOrganizations,
+                P::ViewUsers,
+                P::ViewServices,
+                P::ViewSubscriptions,
+                P::ReportRequests,
             ],
         }
     }
@@ -149,7 +165,7 @@ impl DefaultRole {
     #[must_use]
     pub fn fits(self, kind: Kind) -> bool {
         match self {
-            Self::ProviderAdministrator => kind == Kind::Provider,
+            Self::ProviderAdministrator | Self::ProvisioningEngineer => kind == Kind::Provider,
             Self::ResellerAdministrator => kind == Kind::Reseller,
             Self::CustomerAdministrator => kind == Kind::Customer,
             Self::ServiceProviderDeveloper | Self::L1HelpDesk => true,

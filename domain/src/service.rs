@@ -20,6 +20,9 @@ pub const PROPERTIES_MAX: usize = 200;
 /// Most named validations of one service.
 pub const VALIDATIONS_MAX: usize = 100;
 
+/// Most instances that a service can be limited to.
+pub const INSTANCES_MAX: u32 = 10_000;
+
 /// To whom a service is provisioned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -40,6 +43,26 @@ pub enum Instancing {
     Multi,
 }
 
+/// Who does the work that a request asks for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Process {
+    /// There is none: a request is done as soon as it is made.
+    #[default]
+    Immediate,
+    /// Somebody outside, a person or a program, who reports when it has begun and what came of it.
+    Reported,
+}
+
+impl Process {
+    /// Whether there is nothing to be done.
+    #[must_use]
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands fields over so")]
+    pub fn is_immediate(&self) -> bool {
+        *self == Self::Immediate
+    }
+}
+
 /// A product option of a service.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -49,6 +72,10 @@ pub struct Plan {
     pub day_policy: DayPolicy,
     /// Names it; never changes.
     pub key: PlanKey,
+    /// For whom it is, where that is not whom the service is provisioned to: of a service for users, a plan that the
+    /// customer holds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub level: Option<Level>,
     /// As people read it.
     pub name: String,
     /// Per month and unit, in arrears. None: what is provisioned goes to quarantine until priced.
@@ -82,6 +109,9 @@ pub struct Definition {
     /// Pattern of the line description; none: the default (billing.md, section 6).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub line_description: Option<String>,
+    /// Most instances that one holder can have at a time, where there can be many; none: any number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_instances: Option<u32>,
     /// As people read it.
     pub name: String,
     /// Custom permissions that it declares.
@@ -89,6 +119,9 @@ pub struct Definition {
     pub permissions: Vec<ServicePermission>,
     /// What can be bought.
     pub plans: Vec<Plan>,
+    /// Who does the work of provisioning.
+    #[serde(default, skip_serializing_if = "Process::is_immediate")]
+    pub process: Process,
     /// What can be set.
     pub properties: Vec<Property>,
     /// Roles that come with it, and act where it is held.
@@ -115,6 +148,19 @@ impl Definition {
         self
     }
 
+    /// For whom a plan is.
+    #[must_use]
+    pub fn level_of(&self, plan: &Plan) -> Level {
+        plan.level.unwrap_or(self.level)
+    }
+
+    /// Whether a customer has to hold it before its users can: where there is a plan for that.
+    #[must_use]
+    pub fn needs_customer(&self) -> bool {
+        self.level == Level::User
+            && self.plans.iter().any(|plan| self.level_of(plan) == Level::Customer)
+    }
+
     /// The plan of that key.
     #[must_use]
     pub fn plan(&self, key: &PlanKey) -> Option<&Plan> {
@@ -132,10 +178,16 @@ impl Definition {
     pub fn problems(&self, published: Option<&Self>) -> Faults {
         let mut faults = Faults::default();
         faults.ensure(
-            self.plans.iter().any(|plan| !plan.retired),
+            self.plans.iter().any(|plan| !plan.retired && self.level_of(plan) == self.level),
             "/plans",
             "no_plan",
             "A service needs at least one plan that is not retired.",
+        );
+        faults.ensure(
+            self.max_instances.is_none() || self.instancing == Instancing::Multi,
+            "/maxInstances",
+            "single_instance",
+            "There is only one of this service for each holder; leave this out.",
         );
         self.check_properties(&mut faults);
         self.check_plans(&mut faults);
@@ -211,6 +263,12 @@ impl Definition {
                 "Another plan has this SKU.",
             );
             faults.ensure(
+                self.level == Level::User || self.level_of(plan) == Level::Customer,
+                &format!("{at}/level"),
+                "no_users",
+                "A service that is provisioned to customers has no plans for users.",
+            );
+            faults.ensure(
                 plan.day_policy != DayPolicy::None || plan.price.is_none(),
                 &format!("{at}/price"),
                 "counted_only",
@@ -270,6 +328,14 @@ impl Definition {
             "The instancing is fixed once a service is published; define another service.",
         );
         for plan in &published.plans {
+            let own = self.plan(&plan.key).map(|own| self.level_of(own));
+            faults.ensure(
+                self.level != published.level
+                    || own.is_none_or(|level| level == published.level_of(plan)),
+                "/plans",
+                "fixed",
+                &format!("The level of the plan {} is fixed once it is published.", plan.key),
+            );
             faults.ensure(
                 self.plan(&plan.key).is_some(),
                 "/plans",
@@ -371,17 +437,20 @@ mod tests {
             key: ServiceKey::parse("backup").unwrap(),
             level: Level::Customer,
             line_description: None,
+            max_instances: None,
             name: "Backup".to_owned(),
             permissions: vec![],
             plans: vec![Plan {
                 day_policy: DayPolicy::Daily,
                 key: PlanKey::parse("BU001").unwrap(),
+                level: None,
                 name: "Backup Standard".to_owned(),
                 price: None,
                 properties: BTreeMap::from([(bandwidth.clone(), "100 GB".to_owned())]),
                 retired: false,
                 sku: "BU001".to_owned(),
             }],
+            process: Process::Immediate,
             properties: vec![Property::of_plan(bandwidth, "Bandwidth")],
             roles: vec![],
             summary_description: None,
@@ -488,6 +557,47 @@ mod tests {
             problems(other, Some(backup())),
             [("/level".to_owned(), "fixed"), ("/instancing".to_owned(), "fixed")]
         );
+    }
+
+    #[test]
+    fn only_what_can_be_had_many_times_has_a_maximum() {
+        let mut limited = backup();
+        limited.max_instances = Some(3);
+        assert_eq!(
+            problems(limited.clone(), None),
+            [("/maxInstances".to_owned(), "single_instance")]
+        );
+        limited.instancing = Instancing::Multi;
+        assert_eq!(problems(limited.clone(), None), []);
+        let drafted = ServiceEvent::Drafted { definition: limited.clone() };
+        given::<Service>([(1, drafted)])
+            .when(2, ServiceCommand::Publish)
+            .then([ServiceEvent::Published { definition: limited, version: 1 }]);
+    }
+
+    #[test]
+    fn a_service_for_users_can_have_plans_that_the_customer_holds_first() {
+        let mut definition = Definition { level: Level::User, ..backup() };
+        assert!(!definition.needs_customer());
+        let base = Plan {
+            key: PlanKey::parse("base").unwrap(),
+            level: Some(Level::Customer),
+            sku: "base".to_owned(),
+            ..definition.plans[0].clone()
+        };
+        definition.plans.push(base);
+        assert!(definition.needs_customer());
+        assert_eq!(problems(definition.clone(), None), []);
+        // Its level is fixed, and somebody has to be able to have it.
+        let mut other = definition.clone();
+        other.plans[1].level = None;
+        assert_eq!(problems(other, Some(definition.clone())), [("/plans".to_owned(), "fixed")]);
+        definition.plans[0].retired = true;
+        assert_eq!(problems(definition.clone(), None), [("/plans".to_owned(), "no_plan")]);
+        let mut customers = backup();
+        customers.plans[0].level = Some(Level::User);
+        let told = problems(customers, None);
+        assert!(told.contains(&("/plans/0/level".to_owned(), "no_users")), "{told:?}");
     }
 
     #[test]

@@ -1,213 +1,96 @@
 //! Subscriptions: one service held by one customer or user; the *slot* that billing speaks of.
 
+mod event;
+mod request;
+mod standing;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
-use serde::{Deserialize, Serialize};
 
 use crate::billing::{Change, Fact, Holding, Timeline};
 use crate::decider::Decider;
-use crate::effective::{Candidate, Effective, Level as At};
-use crate::overrides::{ResolvedProperty, Source};
-use crate::property::Scope;
-use crate::seal::Sealed;
-use crate::service::Level;
-use crate::text::Code;
-use crate::{
-    CommandId, OrganizationId, PlanKey, PropertyKey, Refusal, ServiceKey, SubscriptionId, UserId,
+use crate::overrides::ResolvedProperty;
+use crate::service::Process;
+use crate::{CommandId, PlanKey, Refusal};
+
+pub use event::SubscriptionEvent;
+pub use request::{Request, RequestCustomer, RequestPlan, RequestService, RequestUser};
+pub use standing::{
+    Act, Desk, Open, Phase, Progress, Ready, Standing, Status, Suspension, Suspensions, Verb,
+    Waiting, cancellable, waiting,
 };
 
 /// Most units of one subscription.
 pub const QUANTITY_MAX: u32 = 1_000_000;
 
-/// Everything that a wish is built from, as it was when it was made: what is changed later does not
-/// change what was asked.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Request {
-    /// The customer who holds it, or whose user does.
-    pub customer: RequestCustomer,
-    /// The command that asked; also names the request.
-    pub id: CommandId,
-    /// The instance's name, where the service has many.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub instance: Option<String>,
-    /// The plan with its properties, overrides resolved.
-    pub plan: RequestPlan,
-    /// The properties of all other levels, resolved.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub properties: Vec<ResolvedProperty>,
-    /// Units.
-    pub quantity: u32,
-    /// The service, and the version of its definition that is used.
-    pub service: RequestService,
-    /// What was filled in and does not hold: an organisation above has locked it. It holds again once it is not.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub shadowed: Vec<ResolvedProperty>,
-    /// Its slot.
-    pub subscription: SubscriptionId,
-    /// The user who holds it, for a user service.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub user: Option<RequestUser>,
-}
-
-/// The customer of a [`Request`].
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct RequestCustomer {
-    /// Short name.
-    pub code: Code,
-    /// Id.
-    pub id: OrganizationId,
-    /// Name.
-    pub name: String,
-    /// The billing API's id.
-    pub number: u32,
-}
-
-/// The plan of a [`Request`].
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct RequestPlan {
-    /// Names it.
-    pub key: PlanKey,
-    /// As people read it.
-    pub name: String,
-    /// Each with where its value comes from.
-    pub properties: Vec<ResolvedProperty>,
-    /// Stock code.
-    pub sku: String,
-}
-
-/// The service of a [`Request`].
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct RequestService {
-    /// Names it.
-    pub key: ServiceKey,
-    /// To whom it is provisioned.
-    pub level: Level,
-    /// As people read it.
-    pub name: String,
-    /// Of the definition.
-    pub version: u32,
-}
-
-/// The user of a [`Request`].
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct RequestUser {
-    /// Id.
-    pub id: UserId,
-    /// Who it was then.
-    pub person: Sealed,
+/// A wish that needs no more than a name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Asked {
+    /// Whether its moment was given; see [`Request::dated`].
+    pub dated: bool,
+    /// The request that it is a part of.
+    pub parent: Option<CommandId>,
+    /// Who does the work.
+    pub process: Process,
+    /// The command that asks; also names the request.
+    pub request: CommandId,
+    /// Whether it waits for others.
+    pub waits: bool,
 }
 
 /// A wish about a subscription.
 ///
-/// A service without rules has nothing to do in the outside world: its request is started and
-/// completed at once, and all three are facts.
+/// A service without work in the outside world has its requests started and completed at once, and all three are
+/// facts. Where the work is done outside, it is only asked for here, and what comes of it is reported.
 #[derive(Clone, Debug)]
 pub enum SubscriptionCommand {
     /// Assign the service.
     Provision(Request),
     /// Go over to the request's plan and quantity.
     Change(Request),
-    /// Take over the request's values, where what is held is as it says and its values are not.
+    /// Take over the request's values, where what is held is as it says and its values are not. What is being worked
+    /// on goes first.
     TakeOver(Request),
-    /// Take the service away. The request is named by its command.
-    Deprovision(CommandId),
+    /// Take the service away.
+    Deprovision(Asked),
+    /// Let it rest.
+    Suspend(Asked),
+    /// Let it go on.
+    Resume(Asked),
+    /// A request waits no longer.
+    Release {
+        /// Who does the work, where the request does not say so itself.
+        process: Process,
+        /// Which.
+        request: CommandId,
+    },
+    /// Work on a request has begun.
+    Start(CommandId),
+    /// A request is done.
+    Complete(CommandId),
+    /// A request did not work.
+    Fail {
+        /// Which.
+        request: CommandId,
+        /// Why.
+        detail: String,
+    },
+    /// Ask the request that failed again.
+    Retry,
+    /// Take back a request that has not begun: this one, or the one that stands first.
+    Cancel(Option<CommandId>),
+    /// Give up the request that failed or is stuck.
+    Reset,
 }
 
-/// A fact about a subscription. Outcomes bill; requests and their starts do not.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all_fields = "camelCase")]
-pub enum SubscriptionEvent {
-    /// The service was asked for.
-    #[serde(rename = "subscription.provision_requested")]
-    ProvisionRequested {
-        /// All that was asked.
-        request: Box<Request>,
-    },
-    /// Work on it began.
-    #[serde(rename = "subscription.provision_started")]
-    ProvisionStarted {
-        /// Of which request.
-        request: CommandId,
-    },
-    /// The service is there: a billable event has occurred.
-    #[serde(rename = "subscription.provisioned")]
-    Provisioned {
-        /// The plan that is held from now on.
-        plan: PlanKey,
-        /// How many of it.
-        quantity: u32,
-        /// Which request is done.
-        request: CommandId,
-    },
-    /// Another plan or quantity was asked for.
-    #[serde(rename = "subscription.change_requested")]
-    ChangeRequested {
-        /// All that was asked.
-        request: Box<Request>,
-    },
-    /// Work on it began.
-    #[serde(rename = "subscription.change_started")]
-    ChangeStarted {
-        /// Of which request.
-        request: CommandId,
-    },
-    /// The change is made.
-    #[serde(rename = "subscription.changed")]
-    Changed {
-        /// The plan that is held from now on.
-        plan: PlanKey,
-        /// How many of it.
-        quantity: u32,
-        /// Which request is done.
-        request: CommandId,
-    },
-    /// The service was asked to be taken away.
-    #[serde(rename = "subscription.deprovision_requested")]
-    DeprovisionRequested {
-        /// The request.
-        request: CommandId,
-    },
-    /// Work on it began.
-    #[serde(rename = "subscription.deprovision_started")]
-    DeprovisionStarted {
-        /// Of which request.
-        request: CommandId,
-    },
-    /// The service is gone.
-    #[serde(rename = "subscription.deprovisioned")]
-    Deprovisioned {
-        /// Which request is done.
-        request: CommandId,
-    },
-}
-
-impl SubscriptionEvent {
-    /// What it does to what is held, if anything: the only thing that billing hears of.
-    #[must_use]
-    pub fn change(&self) -> Option<Change> {
-        match self {
-            Self::Provisioned { plan, quantity, .. } => {
-                Some(Change::Provisioned { plan: plan.clone(), quantity: *quantity })
-            }
-            Self::Changed { plan, quantity, .. } => {
-                Some(Change::Changed { plan: plan.clone(), quantity: *quantity })
-            }
-            Self::Deprovisioned { .. } => Some(Change::Deprovisioned),
-            Self::ProvisionRequested { .. }
-            | Self::ProvisionStarted { .. }
-            | Self::ChangeRequested { .. }
-            | Self::ChangeStarted { .. }
-            | Self::DeprovisionRequested { .. }
-            | Self::DeprovisionStarted { .. } => None,
-        }
-    }
+/// What a request filled in, once it was done.
+#[derive(Clone, Debug)]
+struct FilledIn {
+    from: DateTime<Utc>,
+    inputs: Vec<ResolvedProperty>,
+    request: CommandId,
 }
 
 /// A subscription as its stream tells.
@@ -215,11 +98,21 @@ impl SubscriptionEvent {
 pub struct Subscription {
     /// The latest request that said what is to be held.
     pub request: Option<Request>,
+    /// What was asked last.
+    pub last_verb: Option<Verb>,
     /// What each request filled in and from when, in business order; empty while none fills in anything.
-    filled_in: Vec<(DateTime<Utc>, Vec<ResolvedProperty>)>,
+    filled_in: Vec<FilledIn>,
     /// The last requests that said what is to be held and from when, in business order.
     asked: Vec<(DateTime<Utc>, Arc<Request>)>,
     timeline: Timeline,
+    suspensions: Suspensions,
+    desk: Desk,
+    /// What the open requests are built from, where they say what is to be held.
+    built: BTreeMap<CommandId, Request>,
+    /// The request that was completed last.
+    completed: Option<CommandId>,
+    /// How many facts there are.
+    length: u64,
 }
 
 /// Requests that a subscription remembers whole.
@@ -249,8 +142,56 @@ impl Subscription {
     /// What is filled in at a moment.
     #[must_use]
     pub fn inputs_at(&self, moment: DateTime<Utc>) -> &[ResolvedProperty] {
-        let until = self.filled_in.partition_point(|(from, _)| *from <= moment);
-        self.filled_in[..until].last().map_or(&[], |(_, inputs)| inputs)
+        let until = self.filled_in.partition_point(|it| it.from <= moment);
+        self.filled_in[..until].last().map_or(&[], |it| &it.inputs)
+    }
+
+    /// The requests that nobody has finished.
+    #[must_use]
+    pub fn open(&self) -> &[Open] {
+        self.desk.all()
+    }
+
+    /// From when the outcome of a request is true that is reported at `now`; none where it is not open.
+    #[must_use]
+    pub fn outcome_at(&self, request: CommandId, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
+        let open = self.desk.get(request)?;
+        Some(if open.dated { open.effective_at } else { now })
+    }
+
+    /// How it stands at a moment.
+    #[must_use]
+    pub fn standing_at(&self, moment: DateTime<Utc>) -> Standing<'_> {
+        let run = self.timeline.run_at(moment);
+        let since = run.map(|run| (run.began().effective_at, run.began().position));
+        Standing {
+            moment,
+            held: since.is_some(),
+            ended: since.is_none() && self.ended_by(moment),
+            suspended: since.is_some_and(|since| self.suspensions.rests_at(moment, since)),
+            open: self.desk.in_the_way_at(moment),
+            cancellable: cancellable(&self.desk, self.scheduled_after(moment), moment),
+            last_verb: self.last_verb.unwrap_or(Verb::Provision),
+        }
+    }
+
+    /// A request that has not begun, if it is one.
+    #[must_use]
+    pub fn waiting(&self, request: CommandId, now: DateTime<Utc>) -> Option<Waiting> {
+        self.all_waiting(now).find(|it| it.request == request)
+    }
+
+    /// The requests that have not begun.
+    pub fn all_waiting(&self, now: DateTime<Utc>) -> impl Iterator<Item = Waiting> + '_ {
+        waiting(&self.desk, self.scheduled_after(now))
+    }
+
+    /// The requests that have facts which are to come.
+    pub fn scheduled_after(&self, moment: DateTime<Utc>) -> impl Iterator<Item = Waiting> + '_ {
+        let facts = self.timeline.facts();
+        let facts = facts[facts.partition_point(|fact| fact.effective_at <= moment)..].iter();
+        let rests = self.suspensions.all().iter().filter(move |it| it.effective_at > moment);
+        facts.filter_map(Waiting::of_fact).chain(rests.map(Waiting::from))
     }
 
     /// The request that says what is held at a moment, as far as it is remembered.
@@ -277,16 +218,32 @@ impl Subscription {
 
     /// Whether a request fills in what is filled in at a moment.
     fn has_inputs_of(&self, request: &Request, moment: DateTime<Utc>) -> bool {
-        let said = |it: &ResolvedProperty| (it.key.clone(), it.value.clone());
-        let held: BTreeMap<_, _> = self.inputs_at(moment).iter().map(said).collect();
-        held == request.inputs().map(said).collect()
+        said(self.inputs_at(moment).iter()) == said(request.inputs())
+    }
+
+    /// Whether a wish is true already, or is what is being worked on.
+    fn is_wished(&self, verb: Verb, request: &Request, moment: DateTime<Utc>) -> bool {
+        match self.desk.in_the_way_at(moment) {
+            Some(open) => {
+                let built = self.built.get(&open.request);
+                let is_same = |built: &Request| {
+                    built.holding() == request.holding()
+                        && said(built.inputs()) == said(request.inputs())
+                };
+                open.verb == verb && open.progress != Progress::Failed && built.is_some_and(is_same)
+            }
+            None => {
+                self.held_at(moment) == Some(request.holding())
+                    && self.has_inputs_of(request, moment)
+            }
+        }
     }
 
     fn fill_in(&mut self, request: &Request, from: DateTime<Utc>) {
         let inputs: Vec<_> = request.inputs().cloned().collect();
         if !(inputs.is_empty() && self.filled_in.is_empty()) {
-            let place = self.filled_in.partition_point(|(other, _)| *other <= from);
-            self.filled_in.insert(place, (from, inputs));
+            let place = self.filled_in.partition_point(|other| other.from <= from);
+            self.filled_in.insert(place, FilledIn { from, inputs, request: request.id });
         }
         let place = self.asked.partition_point(|(other, _)| *other <= from);
         self.asked.insert(place, (from, Arc::new(request.clone())));
@@ -300,6 +257,141 @@ impl Subscription {
         let mut until = self.timeline.facts().iter().take_while(|fact| fact.effective_at <= moment);
         until.any(|fact| fact.change == Change::Deprovisioned)
     }
+
+    /// The request that somebody reports about: the one whose turn it is, and it is its day.
+    fn reported(&self, request: CommandId, now: DateTime<Utc>) -> Result<&Open, Refusal> {
+        let open = self.desk.get(request).ok_or_else(|| {
+            Refusal::conflict("not_open", "This request is completed, or was taken back.")
+        })?;
+        if open.effective_at > now {
+            let day = open.effective_at.to_rfc3339();
+            let detail = format!("This request is to be begun on {day}, and not before.");
+            return Err(Refusal::conflict("not_due", detail));
+        }
+        match self.desk.in_the_way_at(now) {
+            Some(first) if first.request != request => Err(Refusal::conflict(
+                "not_its_turn",
+                "An earlier request about the same subscription is still open.",
+            )),
+            _ => Ok(open),
+        }
+    }
+
+    /// What follows for a request that has waited for another.
+    fn release(&self, request: CommandId, process: Process) -> Vec<SubscriptionEvent> {
+        use SubscriptionEvent as E;
+        let Some(open) = self.desk.get(request).filter(|open| open.waits) else { return vec![] };
+        let process = self.built.get(&request).map_or(process, |built| built.service.process);
+        let rest = match &open.wish {
+            Some((plan, quantity)) => {
+                [E::ProvisionStarted { request }, done(open.verb, request, plan.clone(), *quantity)]
+            }
+            None => [E::DeprovisionStarted { request }, E::Deprovisioned { request }],
+        };
+        match open.progress {
+            Progress::Requested => asked(process, E::RequestReleased { request }, rest),
+            Progress::InProgress | Progress::Failed => vec![E::RequestReleased { request }],
+        }
+    }
+
+    fn start(
+        &self,
+        request: CommandId,
+        now: DateTime<Utc>,
+    ) -> Result<Vec<SubscriptionEvent>, Refusal> {
+        use SubscriptionEvent as E;
+        let open = self.reported(request, now)?;
+        if open.waits {
+            return Err(Refusal::conflict(
+                "waits",
+                "This request waits for another one: the customer's, or those of its users.",
+            ));
+        }
+        match open.progress {
+            Progress::InProgress => return Ok(vec![]),
+            Progress::Failed => return Err(failed()),
+            Progress::Requested => {}
+        }
+        let standing = self.standing_at(now);
+        let is_there = match open.verb {
+            Verb::Provision | Verb::Deprovision => true,
+            Verb::Change | Verb::Suspend | Verb::Resume => standing.held,
+        };
+        if !is_there {
+            return Err(Refusal::conflict(
+                "not_provisioned",
+                "What this request is about is not provisioned any more; it can only be cancelled.",
+            ));
+        }
+        Ok(vec![match open.verb {
+            Verb::Provision => E::ProvisionStarted { request },
+            Verb::Change => E::ChangeStarted { request },
+            Verb::Suspend => E::SuspendStarted { request },
+            Verb::Resume => E::ResumeStarted { request },
+            Verb::Deprovision => E::DeprovisionStarted { request },
+        }])
+    }
+
+    /// The outcome of a request that was started.
+    fn complete(
+        &self,
+        request: CommandId,
+        now: DateTime<Utc>,
+    ) -> Result<Vec<SubscriptionEvent>, Refusal> {
+        if self.completed == Some(request) {
+            return Ok(vec![]);
+        }
+        let open = match self.desk.get(request) {
+            // Its outcome is true from the day that was given, which may be before others.
+            Some(open) if open.progress == Progress::InProgress => open,
+            _ => self.reported(request, now)?,
+        };
+        match open.progress {
+            Progress::InProgress => {}
+            Progress::Failed => return Err(failed()),
+            Progress::Requested => {
+                return Err(Refusal::conflict(
+                    "not_started",
+                    "Work on this request has not begun.",
+                ));
+            }
+        }
+        Ok(vec![match (open.verb, &open.wish) {
+            (verb, Some((plan, quantity))) => done(verb, request, plan.clone(), *quantity),
+            (Verb::Suspend, None) => SubscriptionEvent::Suspended { request },
+            (Verb::Resume, None) => SubscriptionEvent::Resumed { request },
+            (Verb::Provision | Verb::Change | Verb::Deprovision, None) => {
+                SubscriptionEvent::Deprovisioned { request }
+            }
+        }])
+    }
+}
+
+/// What inputs say, whatever they come from.
+fn said<'a>(inputs: impl Iterator<Item = &'a ResolvedProperty>) -> BTreeMap<&'a str, &'a str> {
+    inputs.map(|it| (it.key.as_str(), it.value.as_str())).collect()
+}
+
+fn failed() -> Refusal {
+    Refusal::conflict("failed", "This request failed; it has to be asked again first (retry).")
+}
+
+/// The fact that something is held as it was asked for.
+fn done(verb: Verb, request: CommandId, plan: PlanKey, quantity: u32) -> SubscriptionEvent {
+    match verb {
+        Verb::Change => SubscriptionEvent::Changed { plan, quantity, request },
+        _ => SubscriptionEvent::Provisioned { plan, quantity, request },
+    }
+}
+
+/// What follows from asking: a request, and where the work is no work, also that it is done.
+fn asked(
+    process: Process,
+    requested: SubscriptionEvent,
+    rest: [SubscriptionEvent; 2],
+) -> Vec<SubscriptionEvent> {
+    let rest = rest.into_iter().filter(|_| process.is_immediate());
+    std::iter::once(requested).chain(rest).collect()
 }
 
 impl Decider for Subscription {
@@ -314,451 +406,147 @@ impl Decider for Subscription {
     ) -> Result<Vec<Self::Event>, Refusal> {
         use SubscriptionCommand as C;
         use SubscriptionEvent as E;
-        match (self.held_at(effective_at), command) {
-            (Some(held), C::Provision(request) | C::Change(request))
-                if held == request.holding() && self.has_inputs_of(&request, effective_at) =>
-            {
-                Ok(vec![])
+        let standing = self.standing_at(effective_at);
+        let act = match &command {
+            C::Provision(request) if self.is_wished(Verb::Provision, request, effective_at) => {
+                return Ok(vec![]);
             }
-            (Some(_), C::Provision(_)) => Err(Refusal::conflict(
-                "already_provisioned",
-                "This service is provisioned with other settings; use change.",
-            )),
-            (None, C::Provision(request)) => Ok(vec![
-                E::ProvisionRequested { request: Box::new(request.clone()) },
-                E::ProvisionStarted { request: request.id },
-                E::Provisioned {
-                    plan: request.plan.key,
-                    quantity: request.quantity,
-                    request: request.id,
-                },
-            ]),
-            (Some(held), C::TakeOver(request))
-                if held != request.holding() || self.has_values_of(&request, effective_at) =>
-            {
-                Ok(vec![])
+            C::Change(request) if self.is_wished(Verb::Change, request, effective_at) => {
+                return Ok(vec![]);
             }
-            (None, C::TakeOver(_)) => Ok(vec![]),
-            (Some(_), C::Change(request) | C::TakeOver(request)) => Ok(vec![
-                E::ChangeRequested { request: Box::new(request.clone()) },
-                E::ChangeStarted { request: request.id },
-                E::Changed {
-                    plan: request.plan.key,
-                    quantity: request.quantity,
-                    request: request.id,
-                },
-            ]),
-            (Some(_), C::Deprovision(request)) => Ok(vec![
-                E::DeprovisionRequested { request },
-                E::DeprovisionStarted { request },
-                E::Deprovisioned { request },
-            ]),
-            (None, C::Deprovision(_)) if self.ended_by(effective_at) => Ok(vec![]),
-            (None, C::Change(_) | C::Deprovision(_)) => Err(Refusal::conflict(
-                "not_provisioned",
-                format!("Nothing is provisioned here on {}.", effective_at.to_rfc3339()),
-            )),
+            C::TakeOver(request)
+                if standing.open.is_some()
+                    || self.held_at(effective_at) != Some(request.holding())
+                    || self.has_values_of(request, effective_at) =>
+            {
+                return Ok(vec![]);
+            }
+            C::Provision(_) => Act::Ask(Verb::Provision),
+            C::Change(_) | C::TakeOver(_) => Act::Ask(Verb::Change),
+            C::Deprovision(_) => Act::Ask(Verb::Deprovision),
+            C::Suspend(_) => Act::Ask(Verb::Suspend),
+            C::Resume(_) => Act::Ask(Verb::Resume),
+            C::Retry => Act::Retry,
+            C::Cancel(None) => Act::Cancel,
+            C::Reset => Act::Reset,
+            C::Release { process, request } => return Ok(self.release(*request, *process)),
+            C::Start(request) => return self.start(*request, effective_at),
+            C::Complete(request) => return self.complete(*request, effective_at),
+            C::Fail { request, detail } => {
+                let open = self.reported(*request, effective_at)?;
+                let detail = detail.clone();
+                return Ok(match open.progress {
+                    Progress::Failed => vec![],
+                    Progress::Requested | Progress::InProgress => {
+                        vec![E::RequestFailed { detail, request: *request }]
+                    }
+                });
+            }
+            C::Cancel(Some(request)) => {
+                return match self.waiting(*request, effective_at) {
+                    Some(Waiting { request, .. }) => Ok(vec![E::RequestCancelled { request }]),
+                    None => Err(Refusal::conflict(
+                        "begun",
+                        "Only a request that has not begun can be cancelled.",
+                    )),
+                };
+            }
+        };
+        match standing.ready(act) {
+            Ready::Go => {}
+            Ready::Already(_) => return Ok(vec![]),
+            Ready::No(refusal) => return Err(refusal),
         }
+        let open = standing.open.map(|open| open.request);
+        Ok(match command {
+            C::Provision(request) => {
+                let id = request.id;
+                // What waits is begun later.
+                let process = match request.waits_for {
+                    Some(_) => Process::Reported,
+                    None => request.service.process,
+                };
+                let rest = [
+                    E::ProvisionStarted { request: id },
+                    done(Verb::Provision, id, request.plan.key.clone(), request.quantity),
+                ];
+                asked(process, E::ProvisionRequested { request: Box::new(request) }, rest)
+            }
+            C::Change(request) | C::TakeOver(request) => {
+                let (id, process) = (request.id, request.service.process);
+                let rest = [
+                    E::ChangeStarted { request: id },
+                    done(Verb::Change, id, request.plan.key.clone(), request.quantity),
+                ];
+                asked(process, E::ChangeRequested { request: Box::new(request) }, rest)
+            }
+            C::Deprovision(Asked { parent, process, request, waits, .. }) => asked(
+                if waits { Process::Reported } else { process },
+                E::DeprovisionRequested { parent, request, waits },
+                [E::DeprovisionStarted { request }, E::Deprovisioned { request }],
+            ),
+            C::Suspend(Asked { dated, process, request, .. }) => asked(
+                process,
+                E::SuspendRequested { dated, request },
+                [E::SuspendStarted { request }, E::Suspended { request }],
+            ),
+            C::Resume(Asked { dated, process, request, .. }) => asked(
+                process,
+                E::ResumeRequested { dated, request },
+                [E::ResumeStarted { request }, E::Resumed { request }],
+            ),
+            C::Retry => open.map(|request| E::RequestRetried { request }).into_iter().collect(),
+            C::Reset => open.map(|request| E::RequestReset { request }).into_iter().collect(),
+            C::Cancel(_) => {
+                let waiting = standing.cancellable.map(|it| it.request);
+                waiting.map(|request| E::RequestCancelled { request }).into_iter().collect()
+            }
+            C::Release { .. } | C::Start(_) | C::Complete(_) | C::Fail { .. } => vec![],
+        })
     }
 
     fn evolve(mut self, event: &Self::Event, effective_at: DateTime<Utc>) -> Self {
-        match event {
-            SubscriptionEvent::ProvisionRequested { request }
-            | SubscriptionEvent::ChangeRequested { request } => {
-                self.fill_in(request, effective_at);
-                self.request = Some(request.as_ref().clone());
-            }
-            SubscriptionEvent::ProvisionStarted { .. }
-            | SubscriptionEvent::ChangeStarted { .. }
-            | SubscriptionEvent::DeprovisionRequested { .. }
-            | SubscriptionEvent::DeprovisionStarted { .. }
-            | SubscriptionEvent::Provisioned { .. }
-            | SubscriptionEvent::Changed { .. }
-            | SubscriptionEvent::Deprovisioned { .. } => {}
-        }
-        if let Some(change) = event.change() {
-            let position = self.timeline.facts().len() as u64 + 1;
-            let fact = Fact { actor: String::new(), change, effective_at, position, reason: None };
-            self.timeline.record(fact);
-        }
-        self
-    }
-}
-
-impl Request {
-    /// What was filled in.
-    pub fn inputs(&self) -> impl Iterator<Item = &ResolvedProperty> {
-        let holding = self.properties.iter().filter(|it| it.source == Some(Source::Input));
-        holding.chain(&self.shadowed)
-    }
-
-    /// The value of every property.
-    fn values(&self) -> BTreeMap<&PropertyKey, &str> {
-        let all = self.plan.properties.iter().chain(&self.properties);
-        all.map(|it| (&it.key, it.value.as_str())).collect()
-    }
-
-    /// The same request with what organisations above set otherwise by now: of `resolved`, what one of them says, and
-    /// what one of them said and says no more. All the rest is as it was asked for.
-    #[must_use]
-    pub fn overridden_by(&self, id: CommandId, resolved: &[Effective<'_>]) -> Self {
-        let mut renewed = Self { id, ..self.clone() };
-        for effective in resolved {
-            let property = effective.property;
-            let list = match property.scope {
-                Scope::Plan => &mut renewed.plan.properties,
-                _ => &mut renewed.properties,
-            };
-            let place = list.iter().position(|it| it.key == property.key);
-            let is_set = |winner: &Candidate<'_>| matches!(winner.level, At::Organization { .. });
-            let was_set = place.is_some_and(|place| list[place].overridden_by.is_some());
-            if !was_set && !effective.winner().is_some_and(is_set) {
-                continue;
-            }
-            let new = ResolvedProperty::of(effective);
-            let same = place.zip(new.as_ref());
-            if same.is_some_and(|(place, new)| list[place].value == new.value) {
-                continue;
-            }
-            let old = place.map(|place| list.remove(place));
-            let shadowed = &mut renewed.shadowed;
-            match &new {
-                Some(new) if new.source == Some(Source::Input) => {
-                    shadowed.retain(|it| it.key != new.key);
+        self.length += 1;
+        let (request, position) = (event.request(), self.length);
+        match event.phase() {
+            Phase::Asked { verb, built, .. } => {
+                self.last_verb = Some(verb);
+                if let Some(built) = built {
+                    self.request = Some(built.clone());
+                    self.built.insert(request, built.clone());
                 }
-                _ => shadowed.extend(old.filter(|old| old.source == Some(Source::Input))),
             }
-            list.extend(new);
+            Phase::Done => {
+                self.completed = Some(request);
+                if let Some(built) = self.built.remove(&request) {
+                    self.fill_in(&built, effective_at);
+                }
+            }
+            Phase::Withdrawn => {
+                self.built.remove(&request);
+                self.filled_in.retain(|it| it.request != request);
+                self.asked.retain(|(_, asked)| asked.id != request);
+                self.timeline.withdraw(request);
+            }
+            Phase::Released | Phase::Started | Phase::Failed | Phase::Retried => {}
         }
-        for list in [&mut renewed.plan.properties, &mut renewed.properties, &mut renewed.shadowed] {
-            list.sort_by(|a, b| a.key.cmp(&b.key));
+        self.desk.take_in(event, effective_at, position);
+        self.suspensions.take_in(event, effective_at, position);
+        if let Some(change) = event.change() {
+            let actor = String::new();
+            let request = Some(request);
+            self.timeline.record(Fact {
+                actor,
+                change,
+                effective_at,
+                position,
+                reason: None,
+                request,
+            });
         }
-        renewed
-    }
-
-    /// As those see it who do not publish services.
-    #[must_use]
-    pub fn without_hidden(mut self) -> Self {
-        self.plan.properties.retain(|property| !property.hidden);
-        self.properties.retain(|property| !property.hidden);
-        self.shadowed.retain(|property| !property.hidden);
         self
-    }
-
-    /// What will be held when it is done.
-    #[must_use]
-    pub fn holding(&self) -> Holding<'_> {
-        Holding { plan: &self.plan.key, quantity: self.quantity }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use uuid::Uuid;
-
-    use super::*;
-    use crate::decider::testing::{given, november};
-
-    const NAMES: CommandId = CommandId(Uuid::from_u128(9));
-
-    fn request(plan: &str, quantity: u32) -> Request {
-        let service = ServiceKey::parse("mailbox").unwrap();
-        let customer = OrganizationId(Uuid::from_u128(30));
-        Request {
-            customer: RequestCustomer {
-                code: Code::parse("AAN").unwrap(),
-                id: customer,
-                name: "Aanimals Inc".to_owned(),
-                number: 30,
-            },
-            id: NAMES,
-            instance: None,
-            plan: RequestPlan {
-                key: PlanKey::parse(plan).unwrap(),
-                name: plan.to_owned(),
-                properties: vec![],
-                sku: plan.to_owned(),
-            },
-            properties: vec![],
-            quantity,
-            shadowed: vec![],
-            subscription: SubscriptionId::of_slot(customer.0, &service, None),
-            service: RequestService {
-                key: service,
-                level: Level::Customer,
-                name: "Mailbox".to_owned(),
-                version: 1,
-            },
-            user: None,
-        }
-    }
-
-    fn provisioned(plan: &str, quantity: u32) -> SubscriptionEvent {
-        SubscriptionEvent::Provisioned {
-            plan: PlanKey::parse(plan).unwrap(),
-            quantity,
-            request: NAMES,
-        }
-    }
-
-    fn changed(plan: &str, quantity: u32) -> SubscriptionEvent {
-        SubscriptionEvent::Changed { plan: PlanKey::parse(plan).unwrap(), quantity, request: NAMES }
-    }
-
-    fn deprovisioned() -> SubscriptionEvent {
-        SubscriptionEvent::Deprovisioned { request: NAMES }
-    }
-
-    fn deprovision() -> SubscriptionCommand {
-        SubscriptionCommand::Deprovision(NAMES)
-    }
-
-    #[test]
-    fn what_is_provisioned_is_requested_started_and_there() {
-        given::<Subscription>([]).when(1, SubscriptionCommand::Provision(request("a", 2))).then([
-            SubscriptionEvent::ProvisionRequested { request: Box::new(request("a", 2)) },
-            SubscriptionEvent::ProvisionStarted { request: NAMES },
-            provisioned("a", 2),
-        ]);
-    }
-
-    #[test]
-    fn a_mailbox_is_billed_once_however_often_it_is_asked_for() {
-        given::<Subscription>([(1, provisioned("a", 2))])
-            .when(2, SubscriptionCommand::Provision(request("a", 2)))
-            .then_nothing();
-        given::<Subscription>([(1, provisioned("a", 2))])
-            .when(2, SubscriptionCommand::Change(request("a", 2)))
-            .then_nothing();
-    }
-
-    #[test]
-    fn provisioning_does_not_change_what_is_held() {
-        for other in [request("b", 2), request("a", 3)] {
-            given::<Subscription>([(1, provisioned("a", 2))])
-                .when(2, SubscriptionCommand::Provision(other))
-                .then_refused("already_provisioned");
-        }
-    }
-
-    #[test]
-    fn a_change_is_requested_started_and_made() {
-        for (plan, quantity) in [("b", 2), ("a", 3)] {
-            let wish = request(plan, quantity);
-            given::<Subscription>([(1, provisioned("a", 2))])
-                .when(2, SubscriptionCommand::Change(wish.clone()))
-                .then([
-                    SubscriptionEvent::ChangeRequested { request: Box::new(wish) },
-                    SubscriptionEvent::ChangeStarted { request: NAMES },
-                    changed(plan, quantity),
-                ]);
-        }
-    }
-
-    fn resolved(
-        key: &str,
-        value: &str,
-        by: Option<u128>,
-        source: Option<Source>,
-    ) -> ResolvedProperty {
-        ResolvedProperty {
-            hidden: false,
-            key: PropertyKey::parse(key).unwrap(),
-            overridden_by: by.map(|by| OrganizationId(Uuid::from_u128(by))),
-            since: None,
-            source,
-            value: value.to_owned(),
-        }
-    }
-
-    fn with_size(size: &str) -> Request {
-        let mut request = request("a", 2);
-        request.plan.properties = vec![resolved("size", size, Some(7), None)];
-        request
-    }
-
-    #[test]
-    fn other_values_are_taken_over_where_the_same_is_held() {
-        let held = |size| {
-            let asked =
-                SubscriptionEvent::ProvisionRequested { request: Box::new(with_size(size)) };
-            given::<Subscription>([(1, asked), (1, provisioned("a", 2))])
-        };
-        let wish = || SubscriptionCommand::TakeOver(with_size("2 TB"));
-        held("1 TB").when(2, wish()).then([
-            SubscriptionEvent::ChangeRequested { request: Box::new(with_size("2 TB")) },
-            SubscriptionEvent::ChangeStarted { request: NAMES },
-            changed("a", 2),
-        ]);
-        held("2 TB").when(2, wish()).then_nothing();
-        let mut other = with_size("2 TB");
-        other.quantity = 3;
-        held("1 TB").when(2, SubscriptionCommand::TakeOver(other)).then_nothing();
-        given::<Subscription>([]).when(2, wish()).then_nothing();
-    }
-
-    #[test]
-    fn what_is_not_held_cannot_be_changed_or_taken_away() {
-        let change = SubscriptionCommand::Change(request("a", 1));
-        given::<Subscription>([]).when(1, change.clone()).then_refused("not_provisioned");
-        given::<Subscription>([]).when(1, deprovision()).then_refused("not_provisioned");
-        given::<Subscription>([(1, provisioned("a", 1)), (2, deprovisioned())])
-            .when(3, change)
-            .then_refused("not_provisioned");
-    }
-
-    #[test]
-    fn what_is_held_and_what_is_to_begin_has_to_be_ended() {
-        let history = |facts: &[(u32, SubscriptionEvent)]| {
-            let facts = facts.iter().cloned();
-            facts.fold(Subscription::default(), |it, (day, fact)| it.evolve(&fact, november(day)))
-        };
-        assert!(history(&[]).ends_from(november(5)).is_empty());
-        let held = [(1, provisioned("a", 1)), (9, changed("b", 1))];
-        assert_eq!(history(&held).ends_from(november(5)), [november(5)]);
-        let to_come = [(9, provisioned("a", 1)), (9, changed("b", 1)), (12, deprovisioned())];
-        assert_eq!(history(&to_come).ends_from(november(5)), [november(9)]);
-        let both = [(1, provisioned("a", 1)), (7, deprovisioned()), (9, provisioned("a", 2))];
-        assert_eq!(history(&both).ends_from(november(5)), [november(5), november(9)]);
-        assert_eq!(history(&both).ends_from(november(8)), [november(9)]);
-    }
-
-    #[test]
-    fn taking_away_twice_is_one_fact() {
-        given::<Subscription>([(1, provisioned("a", 1))]).when(2, deprovision()).then([
-            SubscriptionEvent::DeprovisionRequested { request: NAMES },
-            SubscriptionEvent::DeprovisionStarted { request: NAMES },
-            deprovisioned(),
-        ]);
-        given::<Subscription>([(1, provisioned("a", 1)), (3, deprovisioned())])
-            .when(3, deprovision())
-            .then_nothing();
-    }
-
-    #[test]
-    fn what_changed_nothing_ended_nothing() {
-        given::<Subscription>([(1, changed("a", 1))])
-            .when(2, deprovision())
-            .then_refused("not_provisioned");
-    }
-
-    #[test]
-    fn a_wish_is_judged_by_what_is_held_at_its_moment() {
-        let history = || {
-            given::<Subscription>([
-                (5, provisioned("a", 1)),
-                (10, changed("b", 1)),
-                (20, deprovisioned()),
-            ])
-        };
-        history().when(4, deprovision()).then_refused("not_provisioned");
-        history().when(9, SubscriptionCommand::Provision(request("a", 1))).then_nothing();
-        history()
-            .when(10, SubscriptionCommand::Provision(request("a", 1)))
-            .then_refused("already_provisioned");
-        history().when(21, deprovision()).then_nothing();
-        given::<Subscription>([(5, provisioned("a", 1)), (20, deprovisioned())])
-            .when(25, SubscriptionCommand::Provision(request("a", 1)))
-            .then([
-                SubscriptionEvent::ProvisionRequested { request: Box::new(request("a", 1)) },
-                SubscriptionEvent::ProvisionStarted { request: NAMES },
-                provisioned("a", 1),
-            ]);
-    }
-
-    #[test]
-    fn only_outcomes_bill() {
-        let plan = || PlanKey::parse("a").unwrap();
-        let billed = [
-            (provisioned("a", 2), Change::Provisioned { plan: plan(), quantity: 2 }),
-            (changed("a", 3), Change::Changed { plan: plan(), quantity: 3 }),
-            (deprovisioned(), Change::Deprovisioned),
-        ];
-        for (event, change) in billed {
-            assert_eq!(event.change(), Some(change));
-        }
-        let asked = || Box::new(request("a", 2));
-        for event in [
-            SubscriptionEvent::ProvisionRequested { request: asked() },
-            SubscriptionEvent::ProvisionStarted { request: NAMES },
-            SubscriptionEvent::ChangeRequested { request: asked() },
-            SubscriptionEvent::ChangeStarted { request: NAMES },
-            SubscriptionEvent::DeprovisionRequested { request: NAMES },
-            SubscriptionEvent::DeprovisionStarted { request: NAMES },
-        ] {
-            assert_eq!(event.change(), None, "{event:?}");
-            let state = Subscription::default().evolve(&event, november(1));
-            assert_eq!(state.held_at(november(1)), None, "{event:?}");
-        }
-    }
-
-    /// A request with something filled in.
-    fn filling_in(name: &str) -> Request {
-        let input = ResolvedProperty {
-            hidden: false,
-            key: PropertyKey::parse("Name").unwrap(),
-            overridden_by: None,
-            since: None,
-            source: Some(Source::Input),
-            value: name.to_owned(),
-        };
-        Request { properties: vec![input], ..request("a", 1) }
-    }
-
-    #[test]
-    fn the_same_filled_in_again_is_nothing_and_other_things_are_a_change() {
-        let held = || {
-            let asked = |name| Box::new(filling_in(name));
-            given::<Subscription>([
-                (1, SubscriptionEvent::ProvisionRequested { request: asked("ann") }),
-                (1, provisioned("a", 1)),
-                (9, SubscriptionEvent::ChangeRequested { request: asked("zoe") }),
-                (9, changed("a", 1)),
-            ])
-        };
-        held().when(5, SubscriptionCommand::Provision(filling_in("ann"))).then_nothing();
-        held().when(5, SubscriptionCommand::Change(filling_in("ann"))).then_nothing();
-        held().when(9, SubscriptionCommand::Change(filling_in("zoe"))).then_nothing();
-        for other in [filling_in("zoe"), request("a", 1)] {
-            held()
-                .when(5, SubscriptionCommand::Provision(other.clone()))
-                .then_refused("already_provisioned");
-            held().when(5, SubscriptionCommand::Change(other.clone())).then([
-                SubscriptionEvent::ChangeRequested { request: Box::new(other) },
-                SubscriptionEvent::ChangeStarted { request: NAMES },
-                changed("a", 1),
-            ]);
-        }
-    }
-
-    #[test]
-    fn what_is_filled_in_is_so_from_its_day_whenever_it_was_recorded() {
-        let asked =
-            |name| SubscriptionEvent::ChangeRequested { request: Box::new(filling_in(name)) };
-        let empty = SubscriptionEvent::ChangeRequested { request: Box::new(request("a", 1)) };
-        let state = Subscription::default()
-            .evolve(&empty, november(1))
-            .evolve(&asked("zoe"), november(20))
-            .evolve(&asked("ann"), november(10))
-            .evolve(&asked("eve"), november(10))
-            .evolve(&empty, november(25));
-        let names = |day| {
-            let inputs = state.inputs_at(november(day)).iter();
-            inputs.map(|input| input.value.as_str()).collect::<Vec<_>>()
-        };
-        assert_eq!([names(1), names(9), names(25)], [[""; 0]; 3]);
-        assert_eq!(
-            [names(10), names(19), names(20), names(24)],
-            [["eve"], ["eve"], ["zoe"], ["zoe"]]
-        );
-    }
-
-    #[test]
-    fn the_latest_request_is_remembered() {
-        let asked = SubscriptionEvent::ProvisionRequested { request: Box::new(request("a", 2)) };
-        let changed = SubscriptionEvent::ChangeRequested { request: Box::new(request("b", 2)) };
-        let state = Subscription::default().evolve(&asked, november(1));
-        assert_eq!(state.request, Some(request("a", 2)));
-        assert_eq!(state.evolve(&changed, november(2)).request, Some(request("b", 2)));
-    }
-}
+mod tests;

@@ -172,6 +172,7 @@ impl Case {
                     effective_at: instant(&fact.at, &self.settings()),
                     position,
                     reason: fact.reason.clone(),
+                    request: None,
                 }
             }))
         };

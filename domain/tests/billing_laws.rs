@@ -65,7 +65,14 @@ fn subject() -> Subject {
 }
 
 fn fact(position: u64, minute: i64, change: Change) -> Fact {
-    Fact { actor: "Ann".to_owned(), change, effective_at: moment(minute), position, reason: None }
+    Fact {
+        actor: "Ann".to_owned(),
+        change,
+        effective_at: moment(minute),
+        position,
+        reason: None,
+        request: None,
+    }
 }
 
 fn change() -> impl Strategy<Value = Change> {

@@ -42,6 +42,7 @@ fn definition() -> Definition {
     let plan = |text: &str| Plan {
         day_policy: DayPolicy::Daily,
         key: plan_key(text),
+        level: None,
         name: text.to_owned(),
         price: None,
         properties: [(key("Quota"), format!("plan {text}"))].into(),
@@ -56,9 +57,11 @@ fn definition() -> Definition {
         key: ServiceKey::parse("backup").expect("a key"),
         level: service::Level::Customer,
         line_description: None,
+        max_instances: None,
         name: "Backup".to_owned(),
         permissions: vec![],
         plans: PLANS.map(plan).to_vec(),
+        process: service::Process::Immediate,
         properties: vec![
             property("Quota", Scope::Plan, Some("default")),
             property("Region", Scope::Customer, Some("default")),

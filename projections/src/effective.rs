@@ -10,7 +10,7 @@ use domain::event::{Actor, Event, Recorded};
 use domain::overrides::ResolvedProperty;
 use domain::property::Property;
 use domain::service::{Definition, Service, ServiceEvent};
-use domain::subscription::{Request, Subscription, SubscriptionEvent};
+use domain::subscription::{Phase, Request, Subscription};
 use domain::{
     Decider, OrganizationId, PlanKey, PropertyKey, ServiceKey, SubscriptionId, TenantPath,
 };
@@ -185,25 +185,39 @@ impl Question {
 }
 
 impl<'a> Ground<'a> {
-    /// The requests until the moment, with their events.
-    fn requests(&self) -> impl Iterator<Item = (&'a Recorded, &'a Request)> {
-        self.subscription.iter().filter_map(|event| match &event.event {
-            Event::Subscription(
-                SubscriptionEvent::ProvisionRequested { request }
-                | SubscriptionEvent::ChangeRequested { request },
-            ) if self.question.knows(event.position)
-                && event.effective_at <= self.question.as_of =>
-            {
-                Some((event, request.as_ref()))
+    /// The requests that came to something until the moment, with the events that asked, each with the moment and
+    /// the place of its outcome.
+    fn requests(&self) -> impl Iterator<Item = ((DateTime<Utc>, u64), &'a Recorded, &'a Request)> {
+        let known = || self.subscription.iter().filter(|it| self.question.knows(it.position));
+        let mut outcomes = HashMap::new();
+        for event in known() {
+            let Event::Subscription(happened) = &event.event else { continue };
+            match happened.phase() {
+                Phase::Done if event.effective_at <= self.question.as_of => {
+                    let outcome = (event.effective_at, event.position);
+                    outcomes.insert(happened.request(), outcome);
+                }
+                Phase::Withdrawn => {
+                    outcomes.remove(&happened.request());
+                }
+                _ => {}
             }
+        }
+        known().filter_map(move |event| match &event.event {
+            Event::Subscription(happened) => match happened.phase() {
+                Phase::Asked { built: Some(built), .. } => {
+                    Some((*outcomes.get(&built.id)?, event, built))
+                }
+                _ => None,
+            },
             _ => None,
         })
     }
 
     /// The one that says what is held.
     fn request(&self) -> Option<&'a Request> {
-        let last = self.requests().max_by_key(|(event, _)| (event.effective_at, event.position));
-        last.map(|(_, request)| request)
+        let last = self.requests().max_by_key(|(outcome, ..)| *outcome);
+        last.map(|(.., request)| request)
     }
 
     /// The one that filled in a value first: those after it only keep it.
@@ -211,10 +225,10 @@ impl<'a> Ground<'a> {
         let said = |it: &ResolvedProperty| {
             it.key == *key && it.since == input.since && it.value == input.value
         };
-        let filled_in = self.requests().filter(|(event, request)| {
+        let filled_in = self.requests().filter(|(_, event, request)| {
             Some(event.effective_at) == input.since && request.inputs().any(said)
         });
-        filled_in.map(|(event, _)| event).min_by_key(|event| event.position)
+        filled_in.map(|(_, event, _)| event).min_by_key(|event| event.position)
     }
 
     fn properties(&self) -> Vec<EffectiveProperty> {

@@ -68,6 +68,8 @@ pub struct Query {
     pub kind: Option<String>,
     /// Only those whose document has this `status`.
     pub status: Option<String>,
+    /// Only those that matter from before or after a moment on.
+    pub since: Option<Since>,
     /// Only those behind it.
     pub after: Option<Cursor>,
     /// Only those before it.
@@ -76,6 +78,15 @@ pub struct Query {
     pub limit: usize,
     /// Taken from which end.
     pub end: End,
+}
+
+/// On which side of a moment lies what something matters from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Since {
+    /// It matters already.
+    Until(DateTime<Utc>),
+    /// It is to come.
+    After(DateTime<Utc>),
 }
 
 /// A part of a list.
@@ -390,6 +401,14 @@ impl Conditions {
             kind => self.equal("kind", kind.as_ref()),
         }
         self.equal(field(database, "document", "status"), query.status.as_ref());
+        if let Some(since) = query.since {
+            let (sign, moment) = match since {
+                Since::Until(moment) => ("<=", moment),
+                Since::After(moment) => (">", moment),
+            };
+            let parameter = self.bind(moment.timestamp_micros());
+            self.text.push_str(&format!(" and since {sign} ${parameter}"));
+        }
     }
 
     /// All of a page: which documents, where it begins, and one more than it has, so that it is known whether

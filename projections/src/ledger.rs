@@ -18,6 +18,7 @@ use domain::billing::{
 use domain::event::{Event, Recorded};
 use domain::money::{Currency, Money};
 use domain::service::Level;
+use domain::subscription::Phase;
 use domain::{OrganizationId, ServiceKey, SubscriptionId, TenantPath};
 use eventstore::{Database, Error, Value, failpoint};
 use tokio::task::JoinSet;
@@ -44,7 +45,22 @@ pub fn fact(event: &Recorded) -> Option<Fact> {
         effective_at: event.effective_at,
         position: event.position,
         reason: event.reason.clone(),
+        request: Some(happened.request()),
     })
+}
+
+/// The facts that some events of one slot say, in the order of recording, without those that were taken back.
+pub fn facts<'a>(events: impl IntoIterator<Item = &'a Recorded>) -> Vec<Fact> {
+    let mut facts: Vec<Fact> = Vec::new();
+    for event in events {
+        if let Event::Subscription(happened) = &event.event
+            && happened.phase() == Phase::Withdrawn
+        {
+            facts.retain(|fact| fact.request != Some(happened.request()));
+        }
+        facts.extend(fact(event));
+    }
+    facts
 }
 
 /// Which lines.
@@ -519,30 +535,33 @@ async fn slots(
         .iter()
         .map(|row| tables::read::<SubscriptionView>(row.text(0)?, row.bytes(1)?))
         .collect::<Result<Vec<_>, Error>>()?;
-    let mut histories = histories(database, &views).await?;
     let known_at = question.known_at.unwrap_or(u64::MAX);
+    let mut histories = histories(database, &views, known_at).await?;
     let mut slots = HashMap::<_, Vec<_>>::new();
     for view in views {
-        let facts = histories.remove(&view.stream()).unwrap_or_else(|| view.facts.clone());
-        let timeline = Timeline::new(facts.into_iter().filter(|fact| fact.position <= known_at));
+        let facts = histories.remove(&view.stream());
+        let facts = facts.unwrap_or_else(|| view.facts_known_at(known_at).cloned().collect());
+        let timeline = Timeline::new(facts);
         slots.entry(view.path.to_string()).or_default().push(Slot { view, timeline });
     }
     Ok(slots)
 }
 
-/// All facts of those slots that have more than their documents keep, from the log: by stream.
+/// All facts of those slots that have more than their documents keep, from the log, as they were known at a position:
+/// by stream.
 async fn histories(
     mut database: &Database,
     views: &[Arc<SubscriptionView>],
+    known_at: u64,
 ) -> Result<HashMap<String, Vec<Fact>>, Error> {
     let long = views.iter().filter(|view| view.is_abridged).map(|view| view.stream()).collect();
     let mut histories = HashMap::<_, Vec<_>>::new();
     for event in eventstore::streams(&mut database, long).await? {
-        if let Some(fact) = fact(&event) {
-            histories.entry(event.stream).or_default().push(fact);
+        if event.position <= known_at {
+            histories.entry(event.stream.clone()).or_default().push(event);
         }
     }
-    Ok(histories)
+    Ok(histories.into_iter().map(|(stream, events)| (stream, facts(&events))).collect())
 }
 
 /// What services cost, and who set what otherwise.

@@ -34,6 +34,7 @@ pub use approval::{ApprovalView, Asked};
 pub use approving::ApprovalPolicyView;
 pub use asked::AskedView;
 pub use calendar::CalendarView;
+pub use domain::subscription::{Status as SubscriptionStatus, Verb};
 pub use former::FormerView;
 pub use holding::HoldingView;
 pub use name::{
@@ -44,11 +45,11 @@ pub use offer::OfferView;
 pub use organization::{Edge, OrganizationView};
 pub use overriding::OverrideView;
 pub use permission::PermissionView;
-pub use request::{RequestStatus, RequestView, Verb};
+pub use request::{RequestStatus, RequestView};
 pub use retention::RetentionView;
 pub use role::RoleView;
 pub use service::{Publication, ServiceView, SkuRow};
-pub use subscription::{Holder, SubscriptionStatus, SubscriptionView};
+pub use subscription::{Holder, Scheduled, SubscriptionView};
 pub use user::UserView;
 
 use crate::document::{Below, Documents, View, Wants, fold, relocate};
@@ -67,7 +68,6 @@ macro_rules! views {
         }
 
         /// The tables of those views whose documents go along when an organisation moves.
-        #[must_use]
         pub fn moving_tables() -> impl Iterator<Item = &'static str> {
             [$(($view::TABLE, $view::MOVES)),*].into_iter().filter(|(_, moves)| *moves).map(|(table, _)| table)
         }

@@ -6,7 +6,9 @@ mod aside;
 use std::sync::Once;
 
 use chrono::{DateTime, Duration, Utc};
+use commands::usecase::bulk::{Many, ProvisionToMany};
 use commands::usecase::organizations::Because;
+use commands::usecase::requests::Report;
 use commands::usecase::users::NewCredential;
 use commands::{Caller, Command, Committed, Error, Idempotency, Input, ShapeFault, Submission};
 use domain::lifecycle::Transition;
@@ -24,6 +26,8 @@ use crate::world::install;
 
 /// The step in which some go all the way down and come back.
 const LIVES_END: usize = 24;
+/// The steps in which some requests go through everything that can come of one.
+const STORY: std::ops::RangeInclusive<usize> = 12..=18;
 /// Most commands that are handed over at once.
 const BURST_MAX: usize = 24;
 /// The same in a simulation.
@@ -86,7 +90,11 @@ pub struct History {
     keys: usize,
     organizations: Vec<(String, Kind)>,
     users: Vec<UserId>,
+    /// Whose each of them is.
+    homes: Vec<(String, UserId)>,
     subscriptions: Vec<String>,
+    /// Those whose work somebody has to report, each with its subscription.
+    requests: Vec<(String, String)>,
     credentials: Vec<(UserId, TokenId)>,
     roles: Vec<String>,
     /// To whom which role was to be given.
@@ -117,7 +125,9 @@ impl History {
             keys: 0,
             organizations: Vec::new(),
             users: Vec::new(),
+            homes: Vec::new(),
             subscriptions: Vec::new(),
+            requests: Vec::new(),
             credentials: Vec::new(),
             roles: Vec::new(),
             given: Vec::new(),
@@ -151,6 +161,9 @@ impl History {
             4 => self.first_organizations(),
             5 => self.first_users(),
             LIVES_END => self.lives(),
+            number if STORY.contains(&number) && self.zone.is_none() => {
+                self.story(number - STORY.start())
+            }
             _ => {
                 self.turn_the_clock();
                 let most = if self.zone.is_some() { WILD_BURST_MAX } else { BURST_MAX };
@@ -188,6 +201,8 @@ impl History {
                     let provider = body["organizationId"].as_str().unwrap_or_default();
                     self.organizations.push((provider.to_owned(), Kind::Provider));
                 }
+                let home = body["organizationId"].as_str().unwrap_or_default().to_owned();
+                self.homes.extend(id.parse().map(|id| (home, id)));
                 self.users.extend(id.parse::<UserId>());
             }
             (["users", user, "tokens", token], _) => {
@@ -206,7 +221,15 @@ impl History {
             (["customers", id], _) => self.organizations.push(((*id).to_owned(), Kind::Customer)),
             (["resellers", id], _) => self.organizations.push(((*id).to_owned(), Kind::Reseller)),
             (["subscriptions", id], _) => self.subscriptions.push((*id).to_owned()),
-            (["requests", id], _) => self.approvals.push((*id).to_owned()),
+            (["requests", id], _) if body["approvalStatus"].is_string() => {
+                self.approvals.push((*id).to_owned());
+            }
+            (["requests", id], _) => {
+                if let Some(subscription) = body["subscriptionId"].as_str().map(str::to_owned) {
+                    self.subscriptions.push(subscription.clone());
+                    self.requests.push(((*id).to_owned(), subscription));
+                }
+            }
             (["roles", id], _) => self.roles.push((*id).to_owned()),
             _ => {}
         }
@@ -294,6 +317,70 @@ impl History {
             ]
         });
         lives.chain(ends).map(system).collect()
+    }
+
+    /// A customer and its user ask for a service whose work is reported; it fails, is asked again and done. What is
+    /// held is suspended and goes on.
+    fn story(&mut self, chapter: usize) -> Vec<Submission> {
+        let late = |all: usize| all.saturating_sub(3);
+        let requests = self.requests[late(self.requests.len())..].to_vec();
+        let held = self.subscriptions[late(self.subscriptions.len())..].to_vec();
+        let report = |what: fn(Input<Because>) -> Report| {
+            let of = move |(id, _): &(String, String)| Command::ReportRequest {
+                id: id.clone(),
+                report: what(Ok(Because::default())),
+            };
+            requests.iter().map(of).collect::<Vec<_>>()
+        };
+        let because = || Ok(Because::default());
+        let commands = match chapter {
+            0 => {
+                let mut homes = self.homes.iter();
+                let customers: Vec<_> =
+                    self.organizations.iter().filter(|it| it.1 == Kind::Customer).collect();
+                let home = homes.find(|(home, _)| customers.iter().any(|it| it.0 == *home));
+                let Some((customer, user)) = home.cloned() else { return vec![] };
+                let wish =
+                    |service: &str, plan: &str| input(json!({ "service": service, "plan": plan }));
+                let user = user.to_string();
+                vec![
+                    Command::ProvisionToCustomer {
+                        customer: customer.clone(),
+                        body: wish("backup", "basic"),
+                    },
+                    Command::ProvisionToCustomer { customer, body: wish("desktop", "base") },
+                    Command::ProvisionToUser { user, body: wish("desktop", "basic") },
+                ]
+            }
+            1 => report(Report::Started),
+            2 => {
+                let fail = |(id, _): &(String, String)| Command::ReportRequest {
+                    id: id.clone(),
+                    report: Report::Failed(input(json!({ "detail": "No rack." }))),
+                };
+                requests.iter().map(fail).collect()
+            }
+            3 => {
+                let retry = |(_, id): &(String, String)| Command::RetryRequest {
+                    id: id.clone(),
+                    body: because(),
+                };
+                requests.iter().map(retry).collect()
+            }
+            4 => [report(Report::Started), report(Report::Completed)].concat(),
+            5 => {
+                let suspend =
+                    |id: &String| Command::Suspend { id: id.clone(), body: input(json!({})) };
+                held.iter().map(suspend).collect()
+            }
+            _ => {
+                let done = [report(Report::Started), report(Report::Completed)].concat();
+                let resume =
+                    |id: &String| Command::Resume { id: id.clone(), body: input(json!({})) };
+                done.into_iter().chain(held.iter().map(resume)).collect()
+            }
+        };
+        commands.into_iter().map(system).collect()
     }
 
     fn install(&self) -> Command {
@@ -450,11 +537,9 @@ impl History {
                 body: self.provision(false),
             },
             720..810 => Command::ProvisionToUser { user: self.user(), body: self.provision(true) },
-            810..880 => self.change(),
-            880..930 => {
-                let body = json!({ "effectiveAt": self.moment(), "reason": self.reason() });
-                Command::Deprovision { id: self.subscription(), body: self.perhaps(body) }
-            }
+            810..835 => self.change(),
+            835..875 => self.report(),
+            875..930 => self.go_on(),
             930..955 => self.override_property(),
             955..975 => self.override_price(),
             975..985 => self.offer(),
@@ -804,6 +889,9 @@ impl History {
         if self.rng.random_bool(0.05) {
             body["level"] = "user".into();
         }
+        if self.rng.random_bool(0.1) {
+            body["process"] = self.one_of(&["immediate", "reported"]).into();
+        }
         let if_match = self.rng.random_bool(0.2).then(|| self.rng.random_range(1..6));
         Command::DraftService { key: key.to_owned(), body: self.perhaps(body), if_match }
     }
@@ -824,13 +912,16 @@ impl History {
             service = if to_user { "mail" } else { "backup" };
         }
         let chance = if is_multi(service) { 0.9 } else { 0.05 };
-        let plan = self.one_of(&["basic", "basic", "plus", "plus", "old", "none"]);
+        let mut plan = self.one_of(&["basic", "basic", "plus", "plus", "old", "none"]);
+        if !to_user && self.rng.random_bool(0.2) {
+            (service, plan) = ("desktop", "base");
+        }
         let quantity = self.quantity();
         let body = json!({
             "service": service,
             "plan": plan,
             "quantity": quantity,
-            "properties": if is_of_users(service) { json!({ LABEL: quantity }) } else { json!({}) },
+            "properties": if is_of_users(service) && to_user { json!({ LABEL: quantity }) } else { json!({}) },
             "instance": self.perhaps_of(chance, &["production", "staging", "tests ä", ""]),
             "effectiveAt": self.moment(),
             "reason": self.reason(),
@@ -846,6 +937,76 @@ impl History {
             "reason": self.reason(),
         });
         Command::ChangeSubscription { id: self.subscription(), body: self.perhaps(body) }
+    }
+
+    /// What comes of a request, mostly of a late one.
+    fn report(&mut self) -> Command {
+        let id = self.late_request().0;
+        let report = match self.rng.random_range(0..10) {
+            0..4 => Report::Started(self.because()),
+            4..8 => Report::Completed(self.because()),
+            _ => {
+                let body = json!({ "detail": self.one_of(&["No disk.", ""]) });
+                Report::Failed(self.perhaps(body))
+            }
+        };
+        Command::ReportRequest { id, report }
+    }
+
+    /// A request and its subscription: mostly one of the latest.
+    fn late_request(&mut self) -> (String, String) {
+        let late = self.requests.len().saturating_sub(4);
+        let known = match self.rng.random_bool(0.8) {
+            true => self.requests[late..].choose(&mut self.rng),
+            false => self.requests.choose(&mut self.rng),
+        };
+        known.cloned().unwrap_or_default()
+    }
+
+    /// One of the latest subscriptions, or any.
+    fn late_subscription(&mut self) -> String {
+        let late = self.subscriptions.len().saturating_sub(3);
+        match self.subscriptions[late..].choose(&mut self.rng) {
+            Some(id) if self.rng.random_bool(0.6) => id.clone(),
+            _ => self.subscription(),
+        }
+    }
+
+    /// What else is done to what somebody has.
+    fn go_on(&mut self) -> Command {
+        let id = self.late_subscription();
+        let body = json!({ "effectiveAt": self.moment(), "reason": self.reason() });
+        match self.rng.random_range(0..50) {
+            0..18 => Command::Deprovision { id, body: self.perhaps(body) },
+            18..24 => Command::Suspend { id, body: self.perhaps(body) },
+            24..31 => Command::Resume { id, body: self.perhaps(body) },
+            31..36 => Command::RetryRequest { id: self.late_request().1, body: self.because() },
+            36..40 => {
+                let (named, id) = self.late_request();
+                let named = Some(named).filter(|_| self.rng.random_bool(0.3));
+                let body = json!({ "requestId": named, "reason": self.reason() });
+                Command::CancelRequest { id, body: self.perhaps(body) }
+            }
+            40..44 => Command::ResetRequest { id: self.late_request().1, body: self.because() },
+            _ => self.provision_to_many(),
+        }
+    }
+
+    fn provision_to_many(&mut self) -> Command {
+        let known = self.homes.choose(&mut self.rng).cloned();
+        let customer = known.map(|(home, _)| home).unwrap_or_default();
+        let theirs = self.homes.iter().filter(|(home, _)| *home == customer);
+        let count = self.rng.random_range(1..4);
+        let users: Vec<_> = theirs.take(count).map(|(_, user)| user.to_string()).collect();
+        let body = json!({
+            "users": users,
+            "service": self.one_of(&["mail", "mail", "desktop", "backup"]),
+            "plan": self.one_of(&["basic", "plus"]),
+            "effectiveAt": self.moment(),
+            "reason": self.reason(),
+        });
+        let body: Input<ProvisionToMany> = self.perhaps(body);
+        Command::ProvisionToMany { customer, body: body.map(Many::from) }
     }
 
     fn offer(&mut self) -> Command {
@@ -969,6 +1130,11 @@ fn is_multi(service: &str) -> bool {
     matches!(service, "crm" | "router")
 }
 
+/// Whose work somebody does and reports.
+fn is_reported(service: &str) -> bool {
+    matches!(service, "router" | "desktop")
+}
+
 fn is_of_users(service: &str) -> bool {
     matches!(service, "mail" | "desktop" | "crm")
 }
@@ -999,14 +1165,24 @@ fn first_plans(key: &str) -> Value {
         ),
         _ => (json!([]), json!([])),
     };
+    let mut plans = vec![plan(PLANS[0], "10.00"), plan(PLANS[1], "20.00"), plan(PLANS[2], "5.00")];
+    if key == "desktop" {
+        // Its users have it where their customer does.
+        let mut base = plan("base", "50.00");
+        base["level"] = "customer".into();
+        plans.push(base);
+    }
+    let max = if key == "router" { json!(2) } else { Value::Null };
     json!({
+        "maxInstances": max,
+        "process": if is_reported(key) { "reported" } else { "immediate" },
         "permissions": permissions,
         "roles": roles,
         "name": key,
         "level": if is_of_users(key) { "user" } else { "customer" },
         "instancing": if is_multi(key) { "multi" } else { "single" },
         "properties": properties,
-        "plans": [plan(PLANS[0], "10.00"), plan(PLANS[1], "20.00"), plan(PLANS[2], "5.00")],
+        "plans": plans,
     })
 }
 

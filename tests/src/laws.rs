@@ -6,6 +6,7 @@ use anyhow::{Context, Result, bail, ensure};
 use domain::billing::{Fact, Timeline};
 use domain::event::{Event, Recorded};
 use domain::organization::OrganizationEvent;
+use domain::subscription::Progress;
 use eventstore::{Chain, Database, Log, Verified};
 use projections::ledger;
 use projections::views::{HoldingView, RequestStatus, RequestView, SubscriptionView};
@@ -91,10 +92,12 @@ async fn log_is_whole(database: &Database) -> Result<Vec<Recorded>> {
 
 /// Each slot's timeline has facts of its stream only, and all of them unless it says that it has not.
 async fn timelines_are_the_logs(database: &Database, events: &[Recorded]) -> Result<()> {
-    let mut said = BTreeMap::<String, Vec<Fact>>::new();
+    let mut streams = BTreeMap::<String, Vec<&Recorded>>::new();
     for event in events {
-        said.entry(event.stream.clone()).or_default().extend(ledger::fact(event));
+        streams.entry(event.stream.clone()).or_default().push(event);
     }
+    let said = streams.into_iter().map(|(stream, events)| (stream, ledger::facts(events)));
+    let mut said: BTreeMap<String, Vec<Fact>> = said.collect();
     for row in database.fetch("select document from view_subscription", &[]).await? {
         let view: SubscriptionView = serde_json::from_slice(row.bytes(0)?)?;
         let said = Timeline::new(said.remove(&view.stream()).unwrap_or_default());
@@ -169,21 +172,37 @@ async fn persons_have_keys(database: &Database, events: &[Recorded]) -> Result<(
     Ok(())
 }
 
-/// Nothing waits for anybody.
+/// Nothing waits for anybody but what somebody has to report: each open request is on its subscription's desk, as far
+/// as it is, and nothing else is.
 async fn no_work_is_left(database: &Database) -> Result<()> {
+    let mut on_desks = BTreeMap::new();
     for row in database.fetch("select document from view_subscription", &[]).await? {
         let view: SubscriptionView = serde_json::from_slice(row.bytes(0)?)?;
-        ensure!(view.pending.is_none(), "subscription {} is {:?}", view.id, view.pending);
+        for open in view.desk.all() {
+            let status = match open.progress {
+                Progress::Requested => RequestStatus::Requested,
+                Progress::InProgress => RequestStatus::InProgress,
+                Progress::Failed => RequestStatus::Failed,
+            };
+            on_desks.insert(open.request, (view.id, status, open.verb, open.effective_at));
+        }
     }
     for row in database.fetch("select document from view_request", &[]).await? {
         let view: RequestView = serde_json::from_slice(row.bytes(0)?)?;
-        ensure!(
-            view.status == RequestStatus::Completed,
-            "request {} is {:?}",
-            view.id,
-            view.status
-        );
+        let on_desk = on_desks.remove(&view.id);
+        let Some(subscription) = view.subscription else {
+            ensure!(on_desk.is_none(), "{view:?}");
+            continue;
+        };
+        let told = (subscription, view.status, view.verb, view.effective_at);
+        match view.status {
+            RequestStatus::Completed | RequestStatus::Cancelled => {
+                ensure!(on_desk.is_none(), "request {} is {:?}, and open", view.id, view.status);
+            }
+            _ => ensure!(on_desk == Some(told), "request {}: {told:?}, {on_desk:?}", view.id),
+        }
     }
+    ensure!(on_desks.is_empty(), "open requests that nobody made: {on_desks:?}");
     Ok(())
 }
 

@@ -6,12 +6,15 @@ use eventstore::Engine;
 mod http {
     mod access;
     mod approvals;
+    mod assigned;
     mod bills;
+    mod bulk;
     mod contract;
     mod credentials;
     mod feeds;
     mod fields;
     mod hostile;
+    mod instances;
     mod lifecycle;
     mod managers;
     mod moves;
@@ -23,6 +26,7 @@ mod http {
     mod published;
     mod rates;
     mod refusals;
+    mod requests;
     mod roles;
     mod tenants;
 }

@@ -32,7 +32,7 @@ use uuid::Uuid;
 mod billing_cases;
 
 /// Seeds that are enough to catch what a simulation can.
-const SEEDS: [u64; 14] = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 41, 59];
+const SEEDS: [u64; 15] = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 22, 41, 59];
 
 /// The test in this file that catches it.
 fn caught_by(bug: Bug) -> &'static str {
@@ -320,7 +320,7 @@ fn of_two_facts_at_one_moment_the_later_recorded_holds() {
     let plan = |key| PlanKey::parse(key).expect("a key");
     let fact = |position, change| {
         let actor = "Ann".to_owned();
-        Fact { actor, change, effective_at: moment, position, reason: None }
+        Fact { actor, change, effective_at: moment, position, reason: None, request: None }
     };
     let facts = [
         fact(1, Change::Provisioned { plan: plan("basic"), quantity: 1 }),

@@ -6,6 +6,7 @@ mod spine {
     mod contract;
     mod due;
     mod ledger;
+    mod possible;
     mod protection;
     mod readers;
     mod rebuilding;

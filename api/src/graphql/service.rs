@@ -39,6 +39,16 @@ pub(crate) enum Instancing {
     Multi,
 }
 
+/// Who does the work that a request asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Enum)]
+#[graphql(remote = "service::Process")]
+pub(crate) enum Process {
+    /// There is none: a request is done as soon as it is made.
+    Immediate,
+    /// Somebody outside, who reports what came of it.
+    Reported,
+}
+
 /// Something that can be set for a service.
 #[derive(Clone, Debug, SimpleObject)]
 pub(crate) struct ServiceProperty {
@@ -263,6 +273,16 @@ impl ServiceDefinition {
         self.definition().instancing.into()
     }
 
+    /// Most instances that one holder can have at a time; none: any number.
+    async fn max_instances(&self) -> Option<u32> {
+        self.definition().max_instances
+    }
+
+    /// Who does the work of provisioning.
+    async fn process(&self) -> Process {
+        self.definition().process.into()
+    }
+
     /// What can be set, in the order of forms; hidden ones only for those who publish services.
     async fn properties(&self, context: &Context<'_>) -> Vec<ServiceProperty> {
         let sees_all = reading(context).principal.sees_hidden();
@@ -407,6 +427,11 @@ impl Service {
     /// How many of it one holder can have.
     async fn instancing(&self) -> Option<Instancing> {
         self.definition().map(|definition| definition.instancing.into())
+    }
+
+    /// Who does the work of provisioning.
+    async fn process(&self) -> Option<Process> {
+        self.definition().map(|definition| definition.process.into())
     }
 
     /// What can be bought.

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use async_graphql::{Context, Enum, ID, InputObject, Json, Object, SimpleObject};
 use chrono::{DateTime, Utc};
 use domain::permission::Permission;
+use domain::subscription::{Act, Verb};
 use domain::{CommandId, OrganizationId, PlanKey, ServiceKey, SubscriptionId, UserId};
-use projections::finder::{Query as Wanted, Scope};
-use projections::views::{self, Holder, RequestView, SubscriptionView, UserView};
+use projections::finder::{Query as Wanted, Scope, Since};
+use projections::views::{self, Holder, OrganizationView, RequestView, SubscriptionView, UserView};
 use uuid::Uuid;
 
 use super::approval::Approval;
@@ -20,6 +21,7 @@ use super::reading::{Reading, Resolved, reading};
 use super::scalar::KnownAt;
 use super::service::{Plan, Service};
 use super::user::User;
+use crate::actions;
 use crate::problem::Problem;
 
 /// How it stands with a subscription.
@@ -34,6 +36,69 @@ pub(crate) enum SubscriptionStatus {
     InProgress,
     /// Held.
     Provisioned,
+    /// What was asked for did not work.
+    Failed,
+    /// Held; other settings were asked for and are not applied yet.
+    Pending,
+    /// Held, and rests.
+    Suspended,
+}
+
+/// Something that can be done to a subscription.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Enum)]
+pub(crate) enum SubscriptionAction {
+    /// Assign the service.
+    Provision,
+    /// Another plan, quantity or other inputs.
+    Change,
+    /// Let it rest.
+    Suspend,
+    /// Let it go on.
+    Resume,
+    /// Take it away.
+    Deprovision,
+    /// Ask a failed request again.
+    Retry,
+    /// Take a request back that has not begun.
+    Cancel,
+    /// Give a request up that failed or is stuck.
+    Reset,
+}
+
+impl SubscriptionAction {
+    /// As the REST API writes it.
+    fn of(act: Act) -> Self {
+        match act {
+            Act::Ask(Verb::Provision) => Self::Provision,
+            Act::Ask(Verb::Change) => Self::Change,
+            Act::Ask(Verb::Suspend) => Self::Suspend,
+            Act::Ask(Verb::Resume) => Self::Resume,
+            Act::Ask(Verb::Deprovision) => Self::Deprovision,
+            Act::Retry => Self::Retry,
+            Act::Cancel => Self::Cancel,
+            Act::Reset => Self::Reset,
+        }
+    }
+}
+
+/// Why something cannot be done.
+#[derive(Clone, Debug, SimpleObject)]
+pub(crate) struct WhyNot {
+    /// For programs: the code of the answer to the command.
+    code: String,
+    /// For people.
+    detail: String,
+}
+
+/// Something that can be done to a subscription, or why it cannot.
+#[derive(Clone, Debug, SimpleObject)]
+pub(crate) struct PossibleAction {
+    /// What.
+    action: SubscriptionAction,
+    /// Whether the caller may do it now.
+    possible: bool,
+    /// Every reason why not.
+    reasons: Vec<WhyNot>,
 }
 
 /// A change that is still to come.
@@ -41,7 +106,11 @@ pub(crate) enum SubscriptionStatus {
 pub(crate) struct ScheduledChange {
     /// When.
     effective_at: DateTime<Utc>,
-    /// The plan held from then on; none where nothing is.
+    /// What was asked.
+    verb: RequestVerb,
+    /// The request's global id. It can be cancelled until then.
+    request_id: Option<ID>,
+    /// The plan held from then on; none where nothing is, or where it stays as it is.
     plan_key: Option<String>,
     /// Units held from then on.
     quantity: Option<u32>,
@@ -128,14 +197,44 @@ impl Subscription {
 
     /// What is still to come, by date.
     async fn scheduled(&self, context: &Context<'_>) -> Vec<ScheduledChange> {
-        let facts = self.0.scheduled_after(reading(context).now);
-        facts
-            .map(|fact| ScheduledChange {
-                effective_at: fact.effective_at,
-                plan_key: fact.holding().map(|held| held.plan.to_string()),
-                quantity: fact.holding().map(|held| held.quantity),
+        let scheduled = self.0.scheduled(reading(context).now).into_iter();
+        scheduled
+            .map(|it| ScheduledChange {
+                effective_at: it.effective_at,
+                verb: it.verb.into(),
+                request_id: it.request.map(|request| GlobalId::Request(request).encode()),
+                plan_key: it.wish.as_ref().map(|(plan, _)| plan.to_string()),
+                quantity: it.wish.map(|(_, quantity)| quantity),
             })
             .collect()
+    }
+
+    /// What the caller may do with it now, and why not the rest.
+    async fn possible_actions(&self, context: &Context<'_>) -> Resolved<Vec<PossibleAction>> {
+        let reading = reading(context);
+        let mut above = Vec::new();
+        let mut next = Some(self.0.customer);
+        while let Some(id) = next {
+            let Some(view) = reading.find::<OrganizationView>(id).await? else { break };
+            next = view.parent;
+            above.push(view);
+        }
+        let user = match self.0.holder {
+            Holder::User(id) => reading.find::<UserView>(id).await?,
+            Holder::Customer(_) => None,
+        };
+        let unfit = actions::unfit(&above, user.as_deref());
+        let possible = actions::possible(&reading.principal, &self.0, unfit.as_ref()).await?;
+        let shown = Act::ALL.into_iter().zip(possible).map(|(act, it)| PossibleAction {
+            action: SubscriptionAction::of(act),
+            possible: it.possible,
+            reasons: it
+                .reasons
+                .into_iter()
+                .map(|why| WhyNot { code: why.code, detail: why.detail })
+                .collect(),
+        });
+        Ok(shown.collect())
     }
 
     /// The latest request.
@@ -258,8 +357,12 @@ async fn find_user(reading: &Reading, id: &str) -> Resolved<Arc<UserView>> {
 pub(crate) enum RequestVerb {
     /// Assign a service.
     Provision,
-    /// Another plan or quantity.
+    /// Another plan, quantity or other inputs.
     Change,
+    /// Let it rest.
+    Suspend,
+    /// Let it go on.
+    Resume,
     /// Take a service away.
     Deprovision,
 }
@@ -274,15 +377,24 @@ pub(crate) enum RequestStatus {
     InProgress,
     /// Done.
     Completed,
+    /// It did not work.
+    Failed,
+    /// Taken back before work had begun, or given up.
+    Cancelled,
+    /// Its day is to come.
+    Scheduled,
 }
 
 impl RequestStatus {
-    /// As the view's index writes it.
-    fn name(self) -> &'static str {
+    /// As the view's index writes it, and on which side of now its day lies.
+    fn of_index(self, now: DateTime<Utc>) -> (Option<&'static str>, Since) {
         match self {
-            Self::Requested => "requested",
-            Self::InProgress => "inProgress",
-            Self::Completed => "completed",
+            Self::Requested => (Some("requested"), Since::Until(now)),
+            Self::InProgress => (Some("inProgress"), Since::Until(now)),
+            Self::Completed => (Some("completed"), Since::Until(now)),
+            Self::Failed => (Some("failed"), Since::Until(now)),
+            Self::Cancelled => (Some("cancelled"), Since::Until(now)),
+            Self::Scheduled => (None, Since::After(now)),
         }
     }
 }
@@ -351,31 +463,71 @@ impl Request {
     }
 
     /// How far it is.
-    async fn status(&self) -> RequestStatus {
-        self.0.status.into()
+    async fn status(&self, context: &Context<'_>) -> RequestStatus {
+        self.0.status_at(reading(context).now).into()
+    }
+
+    /// Why it failed, where it did.
+    async fn detail(&self) -> Option<&str> {
+        self.0.detail.as_deref()
+    }
+
+    /// Whether it waits for another request: the customer's, or those of its users.
+    async fn waits(&self) -> bool {
+        self.0.waits
+    }
+
+    /// The request that it is a part of.
+    async fn parent(&self, context: &Context<'_>) -> Resolved<Option<Request>> {
+        match self.0.parent {
+            None => Ok(None),
+            Some(id) => Request::of(reading(context), id).await,
+        }
+    }
+
+    /// How many parts it has.
+    async fn sub_request_count(&self) -> usize {
+        self.0.sub_requests.len()
+    }
+
+    /// Its parts, in the order of asking: `first` (at most 500) of them, behind so many that are skipped.
+    #[graphql(complexity = "first as usize * child_complexity")]
+    async fn sub_requests(
+        &self,
+        context: &Context<'_>,
+        #[graphql(default = 50, validator(maximum = 500))] first: u32,
+        #[graphql(default = 0)] skip: u32,
+    ) -> Resolved<Vec<Request>> {
+        let wanted = self.0.sub_requests.iter().skip(skip as usize).take(first as usize);
+        let found = wanted.map(|id| Request::of(reading(context), *id));
+        let found = futures_util::future::try_join_all(found).await?;
+        Ok(found.into_iter().flatten().collect())
     }
 
     /// Of which subscription.
     async fn subscription(&self, context: &Context<'_>) -> Resolved<Option<Subscription>> {
-        Subscription::of(reading(context), self.0.subscription).await
+        match self.0.subscription {
+            Some(id) => Subscription::of(reading(context), id).await,
+            None => Ok(None),
+        }
     }
 
-    /// The key of the plan that was asked for; none for a deprovisioning.
+    /// The key of the plan that was asked for; none where it says nothing about plans.
     async fn plan_key(&self) -> Option<&str> {
         self.0.plan.as_ref().map(PlanKey::as_str)
     }
 
-    /// Units that were asked for; none for a deprovisioning.
+    /// Units that were asked for; none where it says nothing about plans.
     async fn quantity(&self) -> Option<u32> {
         self.0.quantity
     }
 
-    /// The plan's properties as they were resolved, overrides included; none for a deprovisioning.
+    /// The plan's properties as they were resolved, overrides included; none where it says nothing about plans.
     async fn properties(&self, context: &Context<'_>) -> Resolved<Vec<ResolvedProperty>> {
         self.resolved(reading(context)).await
     }
 
-    /// Everything it was built from, as it was when it was asked; none for a deprovisioning. Its user's `person`
+    /// Everything it was built from, as it was when it was asked; none where it says nothing about plans. Its user's `person`
     /// is null if he was erased since.
     async fn ingredients(
         &self,
@@ -411,13 +563,13 @@ impl Request {
     }
 
     /// When work began.
-    async fn started_at(&self) -> Option<DateTime<Utc>> {
-        self.0.started_at
+    async fn started_at(&self, context: &Context<'_>) -> Option<DateTime<Utc>> {
+        self.0.started_at.filter(|at| *at <= reading(context).now)
     }
 
     /// When it was done.
-    async fn completed_at(&self) -> Option<DateTime<Utc>> {
-        self.0.completed_at
+    async fn completed_at(&self, context: &Context<'_>) -> Option<DateTime<Utc>> {
+        self.0.completed_at.filter(|at| *at <= reading(context).now)
     }
 }
 
@@ -483,7 +635,10 @@ impl Request {
                 Some(id.to_string())
             }
         };
-        let kind = filter.status.map(|status| status.name().to_owned());
-        list(reading, scope, Wanted { owner, kind, ..Wanted::default() }, None, slice).await
+        let (kind, since) = match filter.status.map(|status| status.of_index(reading.now)) {
+            None => (None, None),
+            Some((kind, since)) => (kind.map(str::to_owned), Some(since)),
+        };
+        list(reading, scope, Wanted { owner, kind, since, ..Wanted::default() }, None, slice).await
     }
 }

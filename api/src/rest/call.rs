@@ -56,6 +56,7 @@ pub struct Call {
 pub struct Sent {
     body: Bytes,
     is_json: bool,
+    is_csv: bool,
     idempotency: Option<Idempotency>,
     /// What is wrong with the parameters of the address.
     faults: Vec<Fault>,
@@ -66,8 +67,8 @@ pub struct Sent {
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct CommandParameters {
-    /// Seconds, up to 30, that the caller is willing to wait for the outcome. So far every outcome is
-    /// known at once.
+    /// Seconds, up to 30, that the caller is willing to wait for the outcome. What is not reported is known at once;
+    /// what is reported is not waited for yet.
     #[param(value_type = Option<u32>)]
     wait: Option<String>,
 }
@@ -100,7 +101,8 @@ impl Sent {
             let asked = [method.as_bytes(), path.as_bytes(), &body];
             Idempotency { key, request: app.persons().vault().request(asked) }
         });
-        Ok(Self { is_json: is_json(&parts.headers), body, idempotency, faults })
+        let (is_json, is_csv) = (is_json(&parts.headers), is_csv(&parts.headers));
+        Ok(Self { is_json, is_csv, body, idempotency, faults })
     }
 
     /// The body as `T`, or what is wrong with it.
@@ -149,6 +151,12 @@ impl Call {
     /// 415 where it is not JSON.
     pub fn input<T: DeserializeOwned + ToSchema>(&self) -> Result<Input<T>, Problem> {
         self.sent.input()
+    }
+
+    /// The body, where it is a table: of a call that takes one.
+    #[must_use]
+    pub fn csv(&self) -> Option<&[u8]> {
+        self.sent.is_csv.then_some(&self.sent.body)
     }
 
     /// Has a command carried out, and answers with what came of it.
@@ -260,11 +268,21 @@ fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
     )))
 }
 
+/// What the body is said to be.
+fn content_type(headers: &HeaderMap) -> &str {
+    let kind = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    kind.and_then(|kind| kind.split(';').next()).unwrap_or_default().trim()
+}
+
+/// Whether the body is said to be a table (RFC 4180).
+fn is_csv(headers: &HeaderMap) -> bool {
+    content_type(headers).eq_ignore_ascii_case("text/csv")
+}
+
 /// Whether the body is said to be JSON.
 #[must_use]
 pub fn is_json(headers: &HeaderMap) -> bool {
-    let kind = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
-    let essence = kind.and_then(|kind| kind.split(';').next()).unwrap_or_default().trim();
+    let essence = content_type(headers);
     essence.eq_ignore_ascii_case("application/json")
         || (essence.len() > 5
             && essence.is_char_boundary(essence.len() - 5)

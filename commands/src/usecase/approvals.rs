@@ -378,7 +378,7 @@ fn resource(unit: &mut Unit<'_>, id: CommandId) -> Result<ApprovalResource, Stop
 
 fn accepted(unit: &mut Unit<'_>, id: CommandId) -> Result<Reply, Stop> {
     let resource = resource(unit, id)?;
-    Ok(Reply::accepted(format!("/requests/{id}"), &resource, resource.version))
+    Ok(Reply::accepted(format!("/requests/{id}"), &resource))
 }
 
 fn done(unit: &mut Unit<'_>, id: CommandId) -> Result<Reply, Stop> {

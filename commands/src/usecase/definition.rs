@@ -13,7 +13,8 @@ use domain::role::{
     DECLARED_MAX, INCLUDES_MAX, OF_SERVICE_MAX, PERMISSIONS_MAX, ServicePermission, ServiceRole,
 };
 use domain::service::{
-    Definition, Instancing, Level, PLANS_MAX, PROPERTIES_MAX, Plan, VALIDATIONS_MAX,
+    Definition, INSTANCES_MAX, Instancing, Level, PLANS_MAX, PROPERTIES_MAX, Plan, Process,
+    VALIDATIONS_MAX,
 };
 use domain::text::{NAME_MAX_CHARS, line, name, note};
 use domain::{
@@ -53,6 +54,12 @@ pub struct DefinitionDocument {
     pub level: LevelText,
     /// How many a holder can have.
     pub instancing: InstancingText,
+    /// Most instances that one holder can have at a time, where there can be many; any number where it is left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_instances: Option<u32>,
+    /// Who does the work of provisioning; `immediate` where it is left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub process: Option<ProcessText>,
     /// What can be set.
     #[serde(default)]
     pub properties: Vec<PropertyDocument>,
@@ -93,6 +100,16 @@ pub enum InstancingText {
     Single,
     /// Any number of named instances.
     Multi,
+}
+
+/// Who does the work that a request asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum ProcessText {
+    /// There is none: a request is done as soon as it is made.
+    Immediate,
+    /// Somebody outside, a person or a program, who reports when it has begun and what came of it.
+    Reported,
 }
 
 /// Something that can be set for a service: where, by whom, and to what.
@@ -332,6 +349,10 @@ pub struct PlanDocument {
     pub key: String,
     /// As people read it.
     pub name: String,
+    /// For whom it is; to whom the service is provisioned where it is left out. `customer` in a service for users: the
+    /// customer has to hold the service, with such a plan, before its users can.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub level: Option<LevelText>,
     /// Stock code; the key where it is left out.
     pub sku: Option<String>,
     /// Per month and unit, as a decimal text such as `100.00`, in the provider's currency.
@@ -437,6 +458,7 @@ macro_rules! words {
 words! {
     LevelText => Level { Customer, User }
     InstancingText => Instancing { Single, Multi }
+    ProcessText => Process { Immediate, Reported }
     ScopeText => Scope { Service, Reseller, Customer, User, Plan }
     KindText => Kind { Configuration, Input }
 }
@@ -518,6 +540,12 @@ impl DefinitionDocument {
         let roles = roles.filter_map(|(index, document)| document.parse(index, faults));
         let roles = roles.collect();
         let icon = self.icon.as_deref();
+        faults.ensure(
+            self.max_instances.is_none_or(|max| (1..=INSTANCES_MAX).contains(&max)),
+            "/maxInstances",
+            "out_of_range",
+            &format!("This is a number from 1 to {INSTANCES_MAX}."),
+        );
         Definition {
             category: faults.take("/category", note(&self.category)).unwrap_or_default(),
             description: faults.take("/description", note(&self.description)).unwrap_or_default(),
@@ -526,9 +554,11 @@ impl DefinitionDocument {
             key,
             level: self.level.into(),
             line_description: self.line_description.clone(),
+            max_instances: self.max_instances,
             name: faults.take("/name", name(&self.name)).unwrap_or_default(),
             permissions,
             plans,
+            process: self.process.map(Process::from).unwrap_or_default(),
             properties,
             roles,
             summary_description: self.summary_description.clone(),
@@ -770,6 +800,7 @@ impl PlanDocument {
         Some(Plan {
             day_policy: self.day_policy.map(DayPolicy::from).unwrap_or_default(),
             key: key?,
+            level: self.level.map(Level::from),
             name: name?,
             price,
             properties,
@@ -814,6 +845,8 @@ impl From<&Definition> for DefinitionDocument {
             icon: definition.icon.clone(),
             level: definition.level.into(),
             instancing: definition.instancing.into(),
+            max_instances: definition.max_instances,
+            process: Some(definition.process.into()).filter(|_| !definition.process.is_immediate()),
             properties: definition.properties.iter().map(PropertyDocument::from).collect(),
             validations: definition.validations.iter().map(ValidationDocument::from).collect(),
             plans: definition.plans.iter().map(PlanDocument::from).collect(),
@@ -859,6 +892,7 @@ impl From<&Plan> for PlanDocument {
         Self {
             key: plan.key.to_string(),
             name: plan.name.clone(),
+            level: plan.level.map(LevelText::from),
             sku: Some(plan.sku.clone()),
             price: plan.price.map(|price| price.to_string()),
             day_policy: Some(plan.day_policy).filter(|it| !it.is_default()).map(Into::into),

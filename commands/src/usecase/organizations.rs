@@ -390,21 +390,23 @@ fn location(resource: &OrganizationResource) -> String {
     format!("/{plural}/{}", resource.id)
 }
 
+/// Why nothing can be provisioned at or below an organisation of that status, if that is so.
+#[must_use]
+pub fn not_in_use(status: Status) -> Option<Refusal> {
+    if status == Status::Active {
+        return None;
+    }
+    let undo = if status == Status::Deleted { "restore and enable" } else { "enable" };
+    let detail =
+        format!("The organisation, or one above it, is {}; {undo} it first.", status.name());
+    Some(Refusal::conflict("organization_disabled", detail))
+}
+
 /// Whether organisations are in use.
 pub(crate) fn ensure_active(unit: &mut Unit<'_>, ids: &[OrganizationId]) -> Result<(), Stop> {
     for id in ids {
         let status = unit.load::<Organization>(*id).status;
-        if status != Status::Active {
-            let undo = if status == Status::Deleted { "restore and enable" } else { "enable" };
-            return Err(Refusal::conflict(
-                "organization_disabled",
-                format!(
-                    "The organisation, or one above it, is {}; {undo} it first.",
-                    status.name()
-                ),
-            )
-            .into());
-        }
+        not_in_use(status).map_or(Ok(()), Err)?;
     }
     Ok(())
 }

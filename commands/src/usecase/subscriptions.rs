@@ -3,6 +3,7 @@
 mod renewal;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use domain::effective::{self, Effective, resolve};
@@ -10,10 +11,10 @@ use domain::organization::{Kind, Organization};
 use domain::overrides::ResolvedProperty;
 use domain::permission::Permission;
 use domain::property::{self, Given, Property, Scope, Validation};
-use domain::service::{Definition, Instancing, Level, Plan};
+use domain::service::{Definition, Instancing, Level, Plan, Process};
 use domain::subscription::{
-    QUANTITY_MAX, Request, RequestCustomer, RequestPlan, RequestService, RequestUser, Subscription,
-    SubscriptionCommand,
+    Asked, Progress, QUANTITY_MAX, Request, RequestCustomer, RequestPlan, RequestService,
+    RequestUser, Subscription, SubscriptionCommand, Verb,
 };
 use domain::text::line;
 use domain::user::User;
@@ -21,7 +22,7 @@ use domain::{
     CommandId, Faults, Invalid, OrganizationId, PlanKey, PropertyKey, Refusal, ServiceKey,
     SubscriptionId, TenantPath, UserId, pointer_token,
 };
-use projections::views::{Holder, SubscriptionView, Verb};
+use projections::views::{Holder, RequestView, SubscriptionView};
 use serde::Deserialize;
 use utoipa::ToSchema;
 
@@ -30,9 +31,11 @@ use super::organizations::ensure_active;
 use super::overrides::Above;
 use super::services::Sold;
 use super::users::ensure_user_active;
-use super::{billing_settings, lineage, offers, optional_moment, optional_reason};
+use super::{
+    billing_settings, ensure_few, lineage, offers, optional_moment, optional_reason, some_of,
+};
 use crate::error::Stop;
-use crate::resource::SubscriptionResource;
+use crate::resource::{RequestResource, SubscriptionResource};
 use crate::unit::Unit;
 use crate::{Input, Reply};
 
@@ -90,10 +93,10 @@ pub struct Deprovision {
 }
 
 /// Who is to hold a service, with all that is above him.
-struct Recipient {
+pub(super) struct Recipient {
     holder: Holder,
-    customer: OrganizationId,
-    path: TenantPath,
+    pub(super) customer: OrganizationId,
+    pub(super) path: TenantPath,
     lineage: Vec<OrganizationId>,
     /// Whether the caller may also set what is configured.
     configures: bool,
@@ -102,7 +105,7 @@ struct Recipient {
 }
 
 impl Recipient {
-    fn level(&self) -> Level {
+    pub(super) fn level(&self) -> Level {
         match self.holder {
             Holder::Customer(_) => Level::Customer,
             Holder::User(_) => Level::User,
@@ -110,15 +113,8 @@ impl Recipient {
     }
 
     /// The permission to do something with what he holds.
-    fn permission(&self, verb: Verb) -> Permission {
-        match (verb, self.holder) {
-            (Verb::Provision, Holder::Customer(_)) => Permission::AssignToCustomers,
-            (Verb::Change, Holder::Customer(_)) => Permission::ChangeOfCustomers,
-            (Verb::Deprovision, Holder::Customer(_)) => Permission::RemoveFromCustomers,
-            (Verb::Provision, Holder::User(_)) => Permission::AssignToUsers,
-            (Verb::Change, Holder::User(_)) => Permission::ChangeOfUsers,
-            (Verb::Deprovision, Holder::User(_)) => Permission::RemoveFromUsers,
-        }
+    pub(super) fn permission(&self, verb: Verb) -> Permission {
+        verb.permission(self.level())
     }
 
     fn new(unit: &mut Unit<'_>, holder: Holder) -> Result<Self, Stop> {
@@ -147,6 +143,37 @@ impl Recipient {
             Holder::User(id) => ensure_user_active(unit, id),
             Holder::Customer(_) => Ok(()),
         }
+    }
+
+    /// He has not as many instances of a service as he can have, this one left out: those that are held at the moment
+    /// or later, and those that are asked for.
+    fn ensure_room(
+        &self,
+        unit: &mut Unit<'_>,
+        id: SubscriptionId,
+        service: &ServiceKey,
+        max: u32,
+    ) -> Result<(), Stop> {
+        let moment = unit.effective_at();
+        let mut others = unit.held_by_holder(self.holder);
+        others.retain(|view| view.id != id && view.service == *service);
+        let mut taken = Vec::new();
+        for view in others {
+            let other = unit.load::<Subscription>(view.id);
+            let mut open = other.open().iter();
+            let is_asked = open.any(|open| open.verb == Verb::Provision);
+            if is_asked || !other.ends_from(moment).is_empty() {
+                taken.push(view.instance.clone().unwrap_or_default());
+            }
+        }
+        if taken.len() < max as usize {
+            return Ok(());
+        }
+        let detail = format!(
+            "There can be {max} of this service here at a time; there are {}.",
+            some_of(&taken)
+        );
+        Err(Refusal::conflict("too_many_instances", detail).into())
     }
 
     /// The service and its plan reach him through an unbroken chain of offers.
@@ -186,7 +213,7 @@ impl Recipient {
         wish: Wish<'_>,
         faults: &mut Faults,
     ) -> Result<Request, Stop> {
-        let Wish { sold, plan, instance, quantity, inputs, wished } = wish;
+        let Wish { sold, plan, instance, quantity, inputs, wished, dated } = wish;
         let definition = &sold.definition;
         let key = &definition.key;
         let above = Above::of(unit, &self.lineage);
@@ -220,9 +247,11 @@ impl Recipient {
                 name: customer.details.name.clone(),
                 number: customer.number,
             },
+            dated: dated && definition.process == Process::Reported,
             id: unit.command_id(),
             subscription: SubscriptionId::of_slot(self.holder.id(), key, instance.as_deref()),
             instance,
+            parent: None,
             plan: RequestPlan {
                 key: plan.key.clone(),
                 name: plan.name.clone(),
@@ -236,10 +265,37 @@ impl Recipient {
                 key: key.clone(),
                 level: definition.level,
                 name: definition.name.clone(),
+                process: definition.process,
                 version: sold.version,
             },
             user,
+            waits_for: None,
         })
+    }
+
+    /// Where a user's service needs that the customer holds it: the request that this one waits for, if the customer's
+    /// is still running.
+    fn customers_request(
+        &self,
+        unit: &mut Unit<'_>,
+        sold: &Sold,
+    ) -> Result<Option<CommandId>, Stop> {
+        if !(self.level() == Level::User && sold.definition.needs_customer()) {
+            return Ok(None);
+        }
+        let moment = unit.effective_at();
+        let slot = SubscriptionId::of_slot(self.customer.0, &sold.definition.key, None);
+        let customers = unit.load::<Subscription>(slot);
+        if customers.held_at(moment).is_some() {
+            return Ok(None);
+        }
+        let open = customers.standing_at(moment).open;
+        let running =
+            open.filter(|it| it.verb == Verb::Provision && it.progress != Progress::Failed);
+        match running {
+            Some(open) => Ok(Some(open.request)),
+            None => Err(customer_lacks().into()),
+        }
     }
 
     /// Whether a property is one of what this holder has: one that a subscription can have a value of.
@@ -354,6 +410,16 @@ struct Wish<'a> {
     quantity: u32,
     inputs: Inputs,
     wished: &'a Wishes,
+    /// Whether its moment was given.
+    dated: bool,
+}
+
+/// A user's service needs the customer's.
+pub(super) fn customer_lacks() -> Refusal {
+    Refusal::conflict(
+        "customer_lacks",
+        "The customer has to hold this service before its users can; provision it to the customer first.",
+    )
 }
 
 /// What the caller wants to be filled in, by property.
@@ -384,13 +450,26 @@ pub(crate) fn slot(holder: &str, wish: &Input<Provision>) -> Option<Subscription
 }
 
 impl Sold {
-    /// A plan of this key that is for sale.
-    fn plan(&self, key: &str, faults: &mut Faults) -> Option<&Plan> {
+    /// A plan of this key that is for sale to somebody of a level.
+    fn plan(&self, key: &str, level: Level, faults: &mut Faults) -> Option<&Plan> {
         let plan = PlanKey::parse(key).and_then(|key| self.definition.plan(&key));
+        let known = || {
+            let fitting = self.on_sale().filter(|plan| self.definition.level_of(plan) == level);
+            fitting.map(|plan| plan.key.as_str()).collect::<Vec<_>>().join(", ")
+        };
         if plan.is_none() {
-            let known: Vec<_> = self.on_sale().map(|plan| plan.key.as_str()).collect();
-            let detail = format!("The service has no such plan; it has: {}.", known.join(", "));
+            let detail = format!("The service has no such plan; it has: {}.", known());
             faults.add("/plan", "unknown_plan", detail);
+        } else if plan.is_some_and(|plan| self.definition.level_of(plan) != level) {
+            let detail = match level {
+                Level::Customer => {
+                    format!("This plan is for users; for customers there are: {}.", known())
+                }
+                Level::User => {
+                    format!("This plan is for customers; for users there are: {}.", known())
+                }
+            };
+            faults.add("/plan", "other_level", detail);
         } else if plan.is_some_and(|plan| plan.retired) {
             faults.add("/plan", "plan_retired", "This plan is not sold any more.");
         }
@@ -401,8 +480,16 @@ impl Sold {
         self.definition.plans.iter().filter(|plan| !plan.retired)
     }
 
-    fn instance(&self, instance: Option<&str>, faults: &mut Faults) -> Option<String> {
-        match (self.definition.instancing, instance) {
+    fn instance(
+        &self,
+        instance: Option<&str>,
+        level: Level,
+        faults: &mut Faults,
+    ) -> Option<String> {
+        // What a customer holds for its users is one.
+        let is_for_users = level != self.definition.level;
+        let instancing = if is_for_users { Instancing::Single } else { self.definition.instancing };
+        match (instancing, instance) {
             (Instancing::Single, None) => None,
             (Instancing::Single, Some(_)) => {
                 let detail = "There is only one of this service for each holder; leave this out.";
@@ -452,6 +539,16 @@ pub(crate) fn provision_to_user(
 }
 
 fn provision(unit: &mut Unit<'_>, holder: Holder, body: Input<Provision>) -> Result<Reply, Stop> {
+    provision_part(unit, holder, body, None)
+}
+
+/// Provisions, as a part of a request for many where one is named.
+pub(super) fn provision_part(
+    unit: &mut Unit<'_>,
+    holder: Holder,
+    body: Input<Provision>,
+    parent: Option<CommandId>,
+) -> Result<Reply, Stop> {
     let recipient = Recipient::new(unit, holder)?;
     unit.permit(recipient.permission(Verb::Provision), &recipient.path)?;
     let body = unit.take(body)?;
@@ -467,15 +564,17 @@ fn provision(unit: &mut Unit<'_>, holder: Holder, body: Input<Provision>) -> Res
         faults.check()?;
         unreachable!("a fault was noted")
     };
-    if sold.definition.level != recipient.level() {
+    let is_for_users = recipient.level() == Level::Customer && sold.definition.needs_customer();
+    if sold.definition.level != recipient.level() && !is_for_users {
         let detail = match sold.definition.level {
             Level::Customer => "This service is provisioned to customers, not to users.",
             Level::User => "This service is provisioned to users, not to customers.",
         };
         faults.add("/service", "other_level", detail);
     }
-    let plan = sold.plan(&body.plan, &mut faults).cloned();
-    let instance = sold.instance(body.instance.as_deref(), &mut faults);
+    let level = if is_for_users { Level::Customer } else { sold.definition.level };
+    let plan = sold.plan(&body.plan, level, &mut faults).cloned();
+    let instance = sold.instance(body.instance.as_deref(), level, &mut faults);
     unit.because(from, reason);
     let moment = unit.effective_at();
     let slot = SubscriptionId::of_slot(holder.id(), &sold.definition.key, instance.as_deref());
@@ -484,20 +583,35 @@ fn provision(unit: &mut Unit<'_>, holder: Holder, body: Input<Provision>) -> Res
     if held.map(|held| held.plan) != plan.as_ref().map(|plan| &plan.key) {
         recipient.ensure_offered(unit, &sold, plan.as_ref(), &mut faults)?;
     }
+    let is_held = held.is_some();
     let inputs = recipient.fill_in(&sold.definition, &[], &body.properties, moment, &mut faults);
     let Some(plan) = plan else {
         faults.check()?;
         unreachable!("an unknown plan is a fault")
     };
     let wished = &body.properties;
-    let wish = Wish { sold: &sold, plan: &plan, instance, quantity, inputs, wished };
-    let request = recipient.request(unit, wish, &mut faults)?;
+    let dated = from.is_some();
+    let wish = Wish { sold: &sold, plan: &plan, instance, quantity, inputs, wished, dated };
+    let mut request = recipient.request(unit, wish, &mut faults)?;
     faults.check()?;
+    if parent.is_some() {
+        (request.id, request.parent) = (CommandId(unit.id()), parent);
+    }
     recipient.ensure_can_hold(unit)?;
-
+    if !is_held && let Some(customers) = recipient.customers_request(unit, &sold)? {
+        request.waits_for = Some(customers);
+        request.dated = dated;
+    }
     let id = request.subscription;
+    if let Some(max) = sold.definition.max_instances {
+        recipient.ensure_room(unit, id, &sold.definition.key, max)?;
+    }
+
     let command = SubscriptionCommand::Provision(request);
-    unit.execute::<Subscription>(id, &recipient.path, command)?;
+    ask(unit, id, &recipient.path, command)?;
+    if let Some(accepted) = accepted(unit, id)? {
+        return Ok(accepted);
+    }
     let resource = resource(unit, id)?;
     Ok(if unit.has_decided() {
         Reply::created(format!("/subscriptions/{id}"), &resource, resource.version)
@@ -526,7 +640,7 @@ pub(crate) fn change(
     let quantity = quantity(body.quantity, now_held.map_or(1, |held| held.quantity), &mut faults);
     let sold = Sold::find(unit, held.service.key.as_str()).ok_or_else(Refusal::not_found)?;
     let plan = match (&body.plan, now_held) {
-        (Some(plan), _) => sold.plan(plan, &mut faults),
+        (Some(plan), _) => sold.plan(plan, recipient.level(), &mut faults),
         (None, Some(now_held)) => sold.definition.plan(now_held.plan),
         (None, None) => sold.definition.plan(&held.plan.key),
     };
@@ -548,13 +662,14 @@ pub(crate) fn change(
     };
     let instance = held.instance.clone();
     let wished = &body.properties;
-    let wish = Wish { sold: &sold, plan: &plan, instance, quantity, inputs, wished };
+    let dated = from.is_some();
+    let wish = Wish { sold: &sold, plan: &plan, instance, quantity, inputs, wished, dated };
     let request = recipient.request(unit, wish, &mut faults)?;
     faults.check()?;
     recipient.ensure_can_hold(unit)?;
 
-    unit.execute::<Subscription>(id, &recipient.path, SubscriptionCommand::Change(request))?;
-    done(unit, id)
+    ask(unit, id, &recipient.path, SubscriptionCommand::Change(request))?;
+    asked(unit, id)
 }
 
 pub(crate) fn deprovision(
@@ -562,8 +677,18 @@ pub(crate) fn deprovision(
     id: &str,
     body: Input<Deprovision>,
 ) -> Result<Reply, Stop> {
-    let (id, _, recipient) = find(unit, id)?;
-    unit.permit(recipient.permission(Verb::Deprovision), &recipient.path)?;
+    plainly(unit, id, Verb::Deprovision, body)
+}
+
+/// Asks for what needs no more than a moment and a reason.
+pub(super) fn plainly(
+    unit: &mut Unit<'_>,
+    id: &str,
+    verb: Verb,
+    body: Input<Deprovision>,
+) -> Result<Reply, Stop> {
+    let (id, held, recipient) = find(unit, id)?;
+    unit.permit(recipient.permission(verb), &recipient.path)?;
     let body = unit.take(body)?;
 
     let settings = billing_settings(unit, recipient.customer)?;
@@ -573,27 +698,179 @@ pub(crate) fn deprovision(
     let reason = optional_reason(&mut faults, body.reason.as_deref());
     faults.check()?;
     unit.because(from, reason);
-    let command = SubscriptionCommand::Deprovision(unit.command_id());
-    unit.execute::<Subscription>(id, &recipient.path, command)?;
-    done(unit, id)
+    let process = process(unit, &held.service.key);
+    let dated = from.is_some() && process == Process::Reported;
+    let request = unit.command_id();
+    let wish = Asked { dated, parent: None, process, request, waits: false };
+    let command = match verb {
+        Verb::Suspend => SubscriptionCommand::Suspend(wish),
+        Verb::Resume => SubscriptionCommand::Resume(wish),
+        Verb::Deprovision | Verb::Provision | Verb::Change => {
+            let moment = unit.effective_at();
+            let users = users_of(unit, &recipient, &held.service.key, moment)?;
+            if !users.is_empty() {
+                return deprovision_with_users(unit, id, &recipient, wish, &users);
+            }
+            SubscriptionCommand::Deprovision(wish)
+        }
+    };
+    ask(unit, id, &recipient.path, command)?;
+    asked(unit, id)
 }
 
-/// Whether anything is held, or is to be held later.
+/// What a customer's users have of a service at a moment or later, or have asked for, where they have it by the
+/// customer's.
+fn users_of(
+    unit: &mut Unit<'_>,
+    recipient: &Recipient,
+    service: &ServiceKey,
+    moment: DateTime<Utc>,
+) -> Result<Vec<Arc<SubscriptionView>>, Stop> {
+    let is_by_customer =
+        Sold::find(unit, service.as_str()).is_some_and(|sold| sold.definition.level == Level::User);
+    if !(recipient.level() == Level::Customer && is_by_customer) {
+        return Ok(Vec::new());
+    }
+    let mut held = unit.below::<SubscriptionView>(&recipient.path);
+    held.retain(|view| {
+        view.service == *service
+            && matches!(view.holder, Holder::User(_))
+            && is_to_end_from(unit, view, moment)
+    });
+    held.sort_by_key(|view| (view.holder.id(), view.instance.clone()));
+    ensure_few(held.len(), "users' subscriptions", "deprovision those of some users first")?;
+    Ok(held)
+}
+
+/// Takes a service away from a customer's users first, and then from the customer: one request, with a part for each.
+fn deprovision_with_users(
+    unit: &mut Unit<'_>,
+    id: SubscriptionId,
+    recipient: &Recipient,
+    wish: Asked,
+    users: &[Arc<SubscriptionView>],
+) -> Result<Reply, Stop> {
+    unit.permit(Permission::RemoveFromUsers, &recipient.path)?;
+    let (moment, reason) = (unit.effective_at(), unit.reason().cloned());
+    let command = SubscriptionCommand::Deprovision(Asked { waits: true, ..wish });
+    ask(unit, id, &recipient.path, command)?;
+    if unit.has_decided() {
+        for view in users {
+            end_from(unit, view, moment, Some(wish.request), reason.as_ref())?;
+        }
+        unit.because(Some(moment), reason);
+        super::requests::settle(unit, wish.request)?;
+    }
+    asked(unit, id)
+}
+
+/// Who does the work of a service, as it is sold now.
+pub(super) fn process(unit: &mut Unit<'_>, service: &ServiceKey) -> Process {
+    Sold::find(unit, service.as_str()).map(|sold| sold.definition.process).unwrap_or_default()
+}
+
+/// Most requests of one subscription whose day is to come.
+const SCHEDULED_MAX: usize = 100;
+
+/// Has something asked for.
+fn ask(
+    unit: &mut Unit<'_>,
+    id: SubscriptionId,
+    path: &TenantPath,
+    command: SubscriptionCommand,
+) -> Result<(), Stop> {
+    let now = unit.now();
+    let subscription = unit.load::<Subscription>(id);
+    let scheduled = subscription.scheduled_after(now).count() + subscription.open().len();
+    if unit.effective_at() > now && scheduled >= SCHEDULED_MAX {
+        let detail = format!(
+            "There are {SCHEDULED_MAX} requests about this subscription that are to come; cancel some first."
+        );
+        return Err(Refusal::conflict("too_many_scheduled", detail).into());
+    }
+    unit.execute::<Subscription>(id, path, command)
+}
+
+/// The answer where work follows: the request.
+fn accepted(unit: &mut Unit<'_>, id: SubscriptionId) -> Result<Option<Reply>, Stop> {
+    let subscription = unit.load::<Subscription>(id);
+    let own = subscription.open().iter().find(|open| open.request == unit.command_id());
+    // Who asks again for what is being worked on hears of that.
+    let moment = unit.effective_at();
+    let same = Some(()).filter(|()| !unit.has_decided());
+    let same = same.and_then(|()| subscription.standing_at(moment).open);
+    let Some(open) = own.or(same) else { return Ok(None) };
+    request_accepted(unit, open.request).map(Some)
+}
+
+pub(super) fn request_accepted(unit: &mut Unit<'_>, request: CommandId) -> Result<Reply, Stop> {
+    let view = unit.view::<RequestView>(&request.to_string()).ok_or_else(Refusal::not_found)?;
+    let resource = RequestResource::new(&view, None, unit.now());
+    Ok(Reply::accepted(format!("/requests/{request}"), &resource))
+}
+
+fn asked(unit: &mut Unit<'_>, id: SubscriptionId) -> Result<Reply, Stop> {
+    match accepted(unit, id)? {
+        Some(accepted) => Ok(accepted),
+        None => done(unit, id),
+    }
+}
+
+/// Whether anything is held, is to be held later, or is asked for.
 pub(crate) fn is_to_end(unit: &mut Unit<'_>, view: &SubscriptionView) -> bool {
-    !unit.load::<Subscription>(view.id).ends_from(unit.now()).is_empty()
+    let now = unit.now();
+    is_to_end_from(unit, view, now)
 }
 
-/// Takes away what is held and what is to be held later, each by a request of its own.
+fn is_to_end_from(unit: &mut Unit<'_>, view: &SubscriptionView, moment: DateTime<Utc>) -> bool {
+    let subscription = unit.load::<Subscription>(view.id);
+    !subscription.ends_from(moment).is_empty() || !subscription.open().is_empty()
+}
+
+/// Takes away what is held and what is to be held later, each by a request of its own; what is only asked for is taken
+/// back or given up.
 pub(crate) fn end(
     unit: &mut Unit<'_>,
     view: &SubscriptionView,
     reason: Option<&String>,
 ) -> Result<(), Stop> {
-    for moment in unit.load::<Subscription>(view.id).ends_from(unit.now()) {
+    let now = unit.now();
+    end_from(unit, view, now, None, reason)
+}
+
+/// The same from a moment on, as parts of a request.
+fn end_from(
+    unit: &mut Unit<'_>,
+    view: &SubscriptionView,
+    from: DateTime<Utc>,
+    parent: Option<CommandId>,
+    reason: Option<&String>,
+) -> Result<(), Stop> {
+    unit.because(None, reason.cloned());
+    for open in unit.load::<Subscription>(view.id).open() {
+        let is_removal = open.verb == Verb::Deprovision && open.effective_at <= from;
+        let command = match open.progress {
+            _ if is_removal => continue,
+            Progress::Requested => SubscriptionCommand::Cancel(Some(open.request)),
+            Progress::Failed => SubscriptionCommand::Reset,
+            Progress::InProgress => {
+                let detail = format!(
+                    "A request about the service {} is being worked on ({}); wait for it, or reset it first.",
+                    view.service, open.request
+                );
+                return Err(Refusal::conflict("work_in_progress", detail).into());
+            }
+        };
+        unit.execute::<Subscription>(view.id, &view.path, command)?;
+    }
+    let process = process(unit, &view.service);
+    for moment in unit.load::<Subscription>(view.id).ends_from(from) {
         unit.because(Some(moment), reason.cloned());
         // Where it ended before that by a change of plans, there is nothing to take away.
         if unit.load::<Subscription>(view.id).held_at(moment).is_some() {
-            let command = SubscriptionCommand::Deprovision(CommandId(unit.id()));
+            let request = CommandId(unit.id());
+            let wish = Asked { dated: true, parent, process, request, waits: false };
+            let command = SubscriptionCommand::Deprovision(wish);
             unit.execute::<Subscription>(view.id, &view.path, command)?;
         }
     }
@@ -601,7 +878,10 @@ pub(crate) fn end(
 }
 
 /// A subscription, the latest request that says what it is, and who holds it.
-fn find(unit: &mut Unit<'_>, id: &str) -> Result<(SubscriptionId, Request, Recipient), Stop> {
+pub(super) fn find(
+    unit: &mut Unit<'_>,
+    id: &str,
+) -> Result<(SubscriptionId, Request, Recipient), Stop> {
     let id: SubscriptionId = id.parse().map_err(|_| Refusal::not_found())?;
     let subscription = unit.load::<Subscription>(id);
     let request = subscription.request.clone().ok_or_else(Refusal::not_found)?;
@@ -618,7 +898,7 @@ fn resource(unit: &mut Unit<'_>, id: SubscriptionId) -> Result<SubscriptionResou
     Ok(SubscriptionResource::new(&*view.ok_or_else(Refusal::not_found)?, unit.now()))
 }
 
-fn done(unit: &mut Unit<'_>, id: SubscriptionId) -> Result<Reply, Stop> {
+pub(super) fn done(unit: &mut Unit<'_>, id: SubscriptionId) -> Result<Reply, Stop> {
     let resource = resource(unit, id)?;
     Ok(Reply::done(&resource, resource.version))
 }

@@ -545,6 +545,19 @@ fn ensure_login_is_free(unit: &mut Unit<'_>, id: UserId, login: &Address) -> Res
     Ok(())
 }
 
+/// The user who has a login.
+pub(super) fn by_login(unit: &mut Unit<'_>, login: &Address) -> Result<Option<UserId>, Stop> {
+    let hashes = unit.vault().logins(login);
+    for hash in &hashes {
+        let Some(name) = unit.view::<NameView>(&login_key(hash)) else { continue };
+        let owner = UserId(name.owner);
+        if has_login(unit, owner, &hashes)? {
+            return Ok(Some(owner));
+        }
+    }
+    Ok(None)
+}
+
 /// Whether somebody who took a login once has it still.
 fn has_login(unit: &mut Unit<'_>, id: UserId, hashes: &[LoginHash]) -> Result<bool, Stop> {
     let user = unit.load::<User>(id);
@@ -562,14 +575,20 @@ pub(crate) fn done(unit: &mut Unit<'_>, id: UserId) -> Result<Reply, Stop> {
     Ok(Reply::done(&resource, resource.version))
 }
 
+/// Why nothing can be provisioned to a user of that status, if that is so.
+#[must_use]
+pub fn not_in_use(status: Status) -> Option<Refusal> {
+    if status == Status::Active {
+        return None;
+    }
+    let undo = if status == Status::Deleted { "restore and enable" } else { "enable" };
+    let detail = format!("The user is {}; {undo} him first.", status.name());
+    Some(Refusal::conflict("user_disabled", detail))
+}
+
 /// Whether a user is in use.
 pub(crate) fn ensure_user_active(unit: &mut Unit<'_>, id: UserId) -> Result<(), Stop> {
     let user = unit.load::<User>(id);
     user.person()?;
-    if user.status == Status::Active {
-        return Ok(());
-    }
-    let undo = if user.status == Status::Deleted { "restore and enable" } else { "enable" };
-    let detail = format!("The user is {}; {undo} him first.", user.status.name());
-    Err(Refusal::conflict("user_disabled", detail).into())
+    not_in_use(user.status).map_or(Ok(()), |refusal| Err(refusal.into()))
 }

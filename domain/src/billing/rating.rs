@@ -707,7 +707,7 @@ mod tests {
 
     fn fact(position: u64, effective_at: DateTime<Utc>, change: Change) -> Fact {
         let (actor, reason) = (format!("Ann {position}"), Some(format!("because {position}")));
-        Fact { actor, change, effective_at, position, reason }
+        Fact { actor, change, effective_at, position, reason, request: None }
     }
 
     fn provisioned(key: &str, quantity: u32) -> Change {

@@ -6,7 +6,7 @@ use std::ops::Range;
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 
-use crate::{Bug, PlanKey, planted};
+use crate::{Bug, CommandId, PlanKey, planted};
 
 /// One dated fact about a slot.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,6 +23,9 @@ pub struct Fact {
     /// Why, where somebody said so.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// The request that it came of, where that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request: Option<CommandId>,
 }
 
 /// What a fact does to the slot.
@@ -110,6 +113,14 @@ impl Timeline {
         }
     }
 
+    /// Takes the facts of a request out, as if it had never been asked.
+    pub fn withdraw(&mut self, request: CommandId) {
+        if self.facts.iter().any(|fact| fact.request == Some(request)) {
+            let facts = std::mem::take(&mut self.facts);
+            *self = Self::new(facts.into_iter().filter(|fact| fact.request != Some(request)));
+        }
+    }
+
     /// Appends a fact that comes after all there are.
     fn push(&mut self, fact: Fact) {
         let index = self.facts.len();
@@ -137,6 +148,7 @@ impl Timeline {
             effective_at: turn.at,
             position: turn.position,
             reason: turn.reason.clone(),
+            request: None,
         };
         let before = |turn: &Turn| self.state_at(turn.at - TimeDelta::microseconds(1));
         let own: Vec<_> = self.facts.iter().filter(is_inside).cloned().collect();
@@ -169,6 +181,18 @@ impl Timeline {
         if self.runs[run].contains(&last) { self.facts[last].holding() } else { None }
     }
 
+    /// The run that `instant` lies in; none where nothing is held.
+    #[must_use]
+    pub fn run_at(&self, instant: DateTime<Utc>) -> Option<Run<'_>> {
+        let last =
+            self.facts.partition_point(|fact| fact.effective_at <= instant).checked_sub(1)?;
+        let run = self.runs.partition_point(|run| run.start <= last).checked_sub(1)?;
+        let facts = self.runs[run].clone();
+        facts
+            .contains(&last)
+            .then(|| Run { ended: self.facts.get(facts.end), facts: &self.facts[facts] })
+    }
+
     /// The runs, the oldest first.
     pub fn runs(&self) -> impl DoubleEndedIterator<Item = Run<'_>> + ExactSizeIterator {
         self.runs
@@ -186,6 +210,18 @@ pub fn held_at(facts: &[Fact], instant: DateTime<Utc>) -> Option<Holding<'_>> {
         // Without effect where nothing is held.
         Change::Changed { .. } if held.is_none() => None,
         _ => fact.holding(),
+    })
+}
+
+/// What facts that are in order say about `instant`: the fact that began the run that it lies in; none where nothing
+/// is held. The same as [`Timeline::run_at`], where nothing else is asked of the facts.
+#[must_use]
+pub fn begun_by(facts: &[Fact], instant: DateTime<Utc>) -> Option<&Fact> {
+    let known = facts.iter().take_while(|fact| fact.effective_at <= instant);
+    known.fold(None, |began, fact| match fact.change {
+        Change::Provisioned { .. } => began.or(Some(fact)),
+        Change::Changed { .. } => began,
+        Change::Deprovisioned => None,
     })
 }
 
@@ -243,6 +279,7 @@ mod tests {
             effective_at: instant(second),
             position,
             reason: None,
+            request: None,
         }
     }
 

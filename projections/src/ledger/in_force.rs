@@ -137,7 +137,7 @@ impl InForce {
         let mut places: Vec<&TenantPath> = page.iter().map(|view| &view.path).collect();
         places.sort_unstable();
         // Who is below another one is found with that one.
-        places.dedup_by(|below, above| above.contains(*below));
+        places.dedup_by(|below, above| above.contains(below));
         let places = places.into_iter().map(ToString::to_string).collect();
         let services: BTreeSet<_> =
             page.iter().map(|view| view.overriding.service.to_string()).collect();
@@ -186,7 +186,7 @@ impl InForce {
         felt: &mut BTreeMap<u64, Felt>,
     ) -> Result<(), Error> {
         let views = &running.views;
-        let mut long = histories(database, views).await?;
+        let mut long = histories(database, views, u64::MAX).await?;
         let with_inputs = views.iter().filter(|view| self.may_fill_in(page, view));
         let with_inputs = with_inputs.map(|view| view.stream()).collect();
         let mut requests = HashMap::<_, ((DateTime<Utc>, u64), Request)>::new();

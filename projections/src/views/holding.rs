@@ -166,7 +166,10 @@ impl View for HoldingView {
     fn touched(event: &Recorded) -> Vec<Touch> {
         match &event.event {
             Event::Subscription(
-                SubscriptionEvent::Provisioned { .. } | SubscriptionEvent::Deprovisioned { .. },
+                SubscriptionEvent::Provisioned { .. }
+                | SubscriptionEvent::DeprovisionRequested { .. }
+                | SubscriptionEvent::RequestCancelled { .. }
+                | SubscriptionEvent::RequestReset { .. },
             ) => vec![Touch::existing(&event.path)],
             _ => vec![],
         }

@@ -79,6 +79,7 @@ impl View for NameView {
             | Event::Service(_)
             | Event::Subscription(_)
             | Event::BillingCalendar(_)
+            | Event::Bulk(_)
             | Event::Role(RoleEvent::Deleted { .. })
             | Event::CustomPermission(_)
             | Event::Approval(_) => vec![],

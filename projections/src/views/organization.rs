@@ -131,6 +131,7 @@ impl View for OrganizationView {
             | Event::Service(_)
             | Event::Subscription(_)
             | Event::BillingCalendar(_)
+            | Event::Bulk(_)
             | Event::Role(_)
             | Event::CustomPermission(_)
             | Event::Approval(_) => vec![],
@@ -220,6 +221,7 @@ impl View for OrganizationView {
             | Event::Service(_)
             | Event::Subscription(_)
             | Event::BillingCalendar(_)
+            | Event::Bulk(_)
             | Event::Role(_)
             | Event::CustomPermission(_)
             | Event::Approval(_) => {}

@@ -1,25 +1,14 @@
 //! Requests: what came of asking.
 
 use chrono::{DateTime, Utc};
+use domain::bulk::{Bulk, BulkEvent};
 use domain::event::{Actor, Event, Recorded};
-use domain::subscription::{Request, Subscription, SubscriptionEvent};
+use domain::subscription::{Phase, Subscription, Verb};
 use domain::{CommandId, Decider, PlanKey, SubscriptionId, TenantPath};
 use serde::{Deserialize, Serialize};
 
 use super::held_in;
 use crate::document::{Index, Touch, View};
-
-/// What was asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub enum Verb {
-    /// Assign a service.
-    Provision,
-    /// Another plan or quantity.
-    Change,
-    /// Take a service away.
-    Deprovision,
-}
 
 /// How far it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,6 +19,12 @@ pub enum RequestStatus {
     InProgress,
     /// Done.
     Completed,
+    /// It did not work.
+    Failed,
+    /// Taken back before work had begun, or given up.
+    Cancelled,
+    /// Its day is to come.
+    Scheduled,
 }
 
 /// A request and how far it is. What it was built from is in its first event, and nowhere else.
@@ -40,10 +35,21 @@ pub struct RequestView {
     pub id: CommandId,
     /// What was asked for.
     pub verb: Verb,
-    /// How far it is.
+    /// How far it is, once its day has come; see [`RequestView::status_at`].
     pub status: RequestStatus,
-    /// Of which slot.
-    pub subscription: SubscriptionId,
+    /// Why it failed, where it did.
+    pub detail: Option<String>,
+    /// The request that it is a part of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent: Option<CommandId>,
+    /// Its parts, in the order of asking.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sub_requests: Vec<CommandId>,
+    /// Whether it waits for another request.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub waits: bool,
+    /// Of which slot; none where it is for many.
+    pub subscription: Option<SubscriptionId>,
     /// Whose.
     pub path: TenantPath,
     /// The plan that was asked for; none for a deprovisioning.
@@ -65,34 +71,46 @@ pub struct RequestView {
 }
 
 impl RequestView {
-    fn asked(
-        verb: Verb,
-        id: CommandId,
-        request: Option<&Request>,
-        event: &Recorded,
-    ) -> Option<Self> {
-        let subscription = event.stream.split_once('-')?.1.parse().ok()?;
-        Some(Self {
-            id,
-            verb,
-            status: RequestStatus::Requested,
-            subscription,
-            path: event.path.clone(),
-            plan: request.map(|request| request.plan.key.clone()),
-            quantity: request.map(|request| request.quantity),
-            requested_by: event.actor,
-            reason: event.reason.clone(),
-            requested_at: event.recorded_at,
-            effective_at: event.effective_at,
-            started_at: None,
-            completed_at: None,
-        })
+    /// How far it is at a moment.
+    #[must_use]
+    pub fn status_at(&self, moment: DateTime<Utc>) -> RequestStatus {
+        match self.status {
+            RequestStatus::Requested | RequestStatus::Completed if self.effective_at > moment => {
+                RequestStatus::Scheduled
+            }
+            status => status,
+        }
     }
 
     /// The stream that has its events.
     #[must_use]
     pub fn stream(&self) -> String {
-        format!("{}-{}", Subscription::CATEGORY, self.subscription)
+        match self.subscription {
+            Some(id) => format!("{}-{id}", Subscription::CATEGORY),
+            None => format!("{}-{}", Bulk::CATEGORY, self.id),
+        }
+    }
+
+    fn of_many(id: CommandId, event: &Recorded) -> Self {
+        Self {
+            id,
+            verb: Verb::Provision,
+            status: RequestStatus::InProgress,
+            detail: None,
+            parent: None,
+            sub_requests: Vec::new(),
+            waits: false,
+            subscription: None,
+            path: event.path.clone(),
+            plan: None,
+            quantity: None,
+            requested_by: event.actor,
+            reason: event.reason.clone(),
+            requested_at: event.recorded_at,
+            effective_at: event.effective_at,
+            started_at: Some(event.recorded_at),
+            completed_at: None,
+        }
     }
 }
 
@@ -104,54 +122,90 @@ impl View for RequestView {
     held_in!(requests);
 
     fn touched(event: &Recorded) -> Vec<Touch> {
-        use SubscriptionEvent as E;
-        let Event::Subscription(happened) = &event.event else {
-            return vec![];
+        let happened = match &event.event {
+            Event::Subscription(happened) => happened,
+            Event::Bulk(BulkEvent::Requested { request }) => return vec![Touch::fresh(request)],
+            Event::Bulk(BulkEvent::Completed { request }) => return vec![Touch::existing(request)],
+            _ => return vec![],
         };
-        vec![match happened {
-            E::ProvisionRequested { request } | E::ChangeRequested { request } => {
-                Touch::fresh(request.id)
+        match happened.phase() {
+            Phase::Asked { parent, .. } => {
+                let own = Touch::fresh(happened.request());
+                std::iter::once(own).chain(parent.map(Touch::existing)).collect()
             }
-            E::DeprovisionRequested { request } => Touch::fresh(request),
-            E::ProvisionStarted { request }
-            | E::Provisioned { request, .. }
-            | E::ChangeStarted { request }
-            | E::Changed { request, .. }
-            | E::DeprovisionStarted { request }
-            | E::Deprovisioned { request } => Touch::existing(request),
-        }]
+            _ => vec![Touch::existing(happened.request())],
+        }
     }
 
     fn evolve(before: Option<Self>, event: &Recorded) -> Option<Self> {
-        use SubscriptionEvent as E;
-        let Event::Subscription(happened) = &event.event else {
-            return before;
-        };
-        match happened {
-            E::ProvisionRequested { request } => {
-                Self::asked(Verb::Provision, request.id, Some(request), event)
+        let happened = match (&event.event, before.is_some()) {
+            (Event::Subscription(happened), _) => happened,
+            (Event::Bulk(BulkEvent::Requested { request }), _) => {
+                return Some(Self::of_many(*request, event));
             }
-            E::ChangeRequested { request } => {
-                Self::asked(Verb::Change, request.id, Some(request), event)
-            }
-            E::DeprovisionRequested { request } => {
-                Self::asked(Verb::Deprovision, *request, None, event)
-            }
-            E::ProvisionStarted { .. } | E::ChangeStarted { .. } | E::DeprovisionStarted { .. } => {
-                before.map(|view| Self {
-                    status: RequestStatus::InProgress,
-                    started_at: Some(event.recorded_at),
-                    ..view
-                })
-            }
-            E::Provisioned { .. } | E::Changed { .. } | E::Deprovisioned { .. } => {
-                before.map(|view| Self {
+            (Event::Bulk(BulkEvent::Completed { .. }), true) => {
+                return before.map(|view| Self {
                     status: RequestStatus::Completed,
                     completed_at: Some(event.recorded_at),
                     ..view
-                })
+                });
             }
-        }
+            _ => return before,
+        };
+        let view = match (happened.phase(), before) {
+            // What it is a part of is there already.
+            (Phase::Asked { .. }, Some(mut parent)) => {
+                parent.sub_requests.push(happened.request());
+                return Some(parent);
+            }
+            (Phase::Asked { verb, built, parent, waits, .. }, None) => {
+                return Some(Self {
+                    id: happened.request(),
+                    verb,
+                    status: RequestStatus::Requested,
+                    detail: None,
+                    parent,
+                    sub_requests: Vec::new(),
+                    waits,
+                    subscription: Some(event.stream.split_once('-')?.1.parse().ok()?),
+                    path: event.path.clone(),
+                    plan: built.map(|built| built.plan.key.clone()),
+                    quantity: built.map(|built| built.quantity),
+                    requested_by: event.actor,
+                    reason: event.reason.clone(),
+                    requested_at: event.recorded_at,
+                    effective_at: event.effective_at,
+                    started_at: None,
+                    completed_at: None,
+                });
+            }
+            (_, before) => before?,
+        };
+        Some(match happened.phase() {
+            Phase::Asked { .. } => view,
+            Phase::Released => Self { waits: false, ..view },
+            Phase::Started => Self {
+                status: RequestStatus::InProgress,
+                started_at: Some(event.recorded_at.max(view.effective_at)),
+                ..view
+            },
+            Phase::Done => Self {
+                status: RequestStatus::Completed,
+                completed_at: Some(event.recorded_at.max(view.effective_at)),
+                ..view
+            },
+            Phase::Failed => Self {
+                status: RequestStatus::Failed,
+                detail: happened.detail().map(str::to_owned),
+                ..view
+            },
+            Phase::Retried => {
+                Self { status: RequestStatus::Requested, detail: None, started_at: None, ..view }
+            }
+            Phase::Withdrawn => {
+                Self { status: RequestStatus::Cancelled, completed_at: None, ..view }
+            }
+        })
     }
 
     fn relocate(&mut self, to: &TenantPath) {
@@ -163,12 +217,21 @@ impl View for RequestView {
             RequestStatus::Requested => "requested",
             RequestStatus::InProgress => "inProgress",
             RequestStatus::Completed => "completed",
+            RequestStatus::Failed => "failed",
+            RequestStatus::Cancelled => "cancelled",
+            RequestStatus::Scheduled => "scheduled",
+        };
+        // Until then it is scheduled, whatever else is said of it.
+        let since = match self.status {
+            RequestStatus::Requested | RequestStatus::Completed => self.effective_at,
+            _ => DateTime::UNIX_EPOCH,
         };
         Index {
             path: self.path.to_string(),
-            owner: self.subscription.to_string(),
+            owner: self.subscription.map(|id| id.to_string()).unwrap_or_default(),
             kind: status.to_owned(),
             sort: format!("{}{}", self.path, self.id),
+            since: since.timestamp_micros(),
             ..Index::default()
         }
     }

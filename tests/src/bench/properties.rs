@@ -11,7 +11,7 @@ use domain::effective::{OverrideAt, resolve};
 use domain::organization::Kind;
 use domain::overrides::Overriding;
 use domain::property::{Property, Scope};
-use domain::service::{Definition, Instancing, Level, Plan};
+use domain::service::{Definition, Instancing, Level, Plan, Process};
 use domain::{OrganizationId, PlanKey, PropertyKey, ServiceKey, TenantPath};
 use eventstore::Engine;
 use projections::effective::{self, Question};
@@ -110,6 +110,7 @@ fn definition(properties: usize) -> Definition {
     let plan = Plan {
         day_policy: DayPolicy::Daily,
         key: PlanKey::parse("plan").expect("letters"),
+        level: None,
         name: "Plan".to_owned(),
         price: None,
         properties: (0..properties).step_by(2).map(|it| (key(it), "plan".to_owned())).collect(),
@@ -124,9 +125,11 @@ fn definition(properties: usize) -> Definition {
         key: ServiceKey::parse("service").expect("letters"),
         level: Level::Customer,
         line_description: None,
+        max_instances: None,
         name: "Service".to_owned(),
         permissions: vec![],
         plans: vec![plan],
+        process: Process::Immediate,
         properties: (0..properties).map(property).collect(),
         roles: vec![],
         summary_description: None,

@@ -67,6 +67,8 @@ const OPEN: &[(&str, &str)] = &[
         "id position serviceKey planKey property value price percent hidden locked cleared \
          effectiveFrom effectiveTo reason actor",
     ),
+    ("PossibleAction", "action possible reasons"),
+    ("WhyNot", "code detail"),
     ("OverrideInForce", "override subscriptionCount monthlyEffect without"),
     ("PageInfo", "hasPreviousPage hasNextPage startCursor endCursor"),
     ("Permission", "key name description custom serviceKey"),
@@ -82,7 +84,7 @@ const OPEN: &[(&str, &str)] = &[
     ("Query", ""),
     (
         "Request",
-        "id uuid verb status planKey quantity properties ingredients requestedBy reason requestedAt \
+        "id uuid verb status detail waits parent subRequestCount subRequests planKey quantity properties ingredients requestedBy reason requestedAt \
          effectiveAt startedAt completedAt",
     ),
     ("ResolvedProperty", "key value overridden"),
@@ -93,11 +95,12 @@ const OPEN: &[(&str, &str)] = &[
     ),
     ("RoleLink", "role name"),
     ("RoleWithout", "role name why"),
-    ("ScheduledChange", "effectiveAt planKey quantity"),
-    ("Service", "id key name level instancing plans publishedVersion published version"),
+    ("ScheduledChange", "effectiveAt verb requestId planKey quantity"),
+    ("Service", "id key name level instancing process plans publishedVersion published version"),
     (
         "ServiceDefinition",
-        "name description category icon level instancing properties plans permissions roles lineDescription \
+        "name description category icon level instancing maxInstances process properties \
+         plans permissions roles lineDescription \
          summaryDescription",
     ),
     (
@@ -109,7 +112,7 @@ const OPEN: &[(&str, &str)] = &[
     ("ServiceRole", "key name permissions includes"),
     (
         "Subscription",
-        "id uuid status planKey quantity instance serviceKey since scheduled approvalPending version",
+        "id uuid status planKey quantity instance serviceKey since scheduled possibleActions approvalPending version",
     ),
     (
         "SummaryRow",

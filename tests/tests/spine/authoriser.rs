@@ -85,7 +85,7 @@ impl World {
         };
         let own = rank(self.organizations[organization].kind);
         let meant = match role {
-            DefaultRole::ProviderAdministrator => 0,
+            DefaultRole::ProviderAdministrator | DefaultRole::ProvisioningEngineer => 0,
             DefaultRole::ResellerAdministrator => 1,
             DefaultRole::CustomerAdministrator => 2,
             DefaultRole::ServiceProviderDeveloper | DefaultRole::L1HelpDesk => return true,

@@ -12,7 +12,7 @@ use domain::lifecycle::Status;
 use domain::organization::{Details, Kind, OrganizationEvent, Purpose};
 use domain::role::DefaultRole;
 use domain::seal::{Identity, LoginHash, Sealed};
-use domain::service::Level;
+use domain::service::{Level, Process};
 use domain::subscription::{
     Request, RequestCustomer, RequestPlan, RequestService, SubscriptionEvent,
 };
@@ -34,9 +34,12 @@ fn day(number: i64) -> DateTime<Utc> {
     DateTime::from_timestamp(1_546_300_800, 0).expect("1 January 2019") + Duration::days(number)
 }
 
-/// A log, as long as a test needs it.
+/// A log, as long as a test needs it, and the day on which it is recorded.
 #[derive(Default)]
-struct Events(Vec<Recorded>);
+struct Events(Vec<Recorded>, i64);
+
+/// A day after all others: everything has happened.
+const LATER: i64 = 10_000;
 
 impl Events {
     fn record(&mut self, stream: &str, effective_at: DateTime<Utc>, event: Event) {
@@ -49,7 +52,7 @@ impl Events {
             version: own + 1,
             path: TenantPath::provider().child(2),
             effective_at,
-            recorded_at: day(0) + Duration::minutes(position.cast_signed()),
+            recorded_at: day(self.1) + Duration::minutes(position.cast_signed()),
             actor: Actor::System,
             on_behalf_of: None,
             reason: None,
@@ -87,8 +90,10 @@ fn request(id: u128, key: &str, quantity: u32) -> Box<Request> {
             name: "Zoo".to_owned(),
             number: 2,
         },
+        dated: false,
         id: CommandId(Uuid::from_u128(id)),
         instance: None,
+        parent: None,
         plan: RequestPlan {
             key: plan(key),
             name: key.to_owned(),
@@ -102,10 +107,12 @@ fn request(id: u128, key: &str, quantity: u32) -> Box<Request> {
             key: ServiceKey::parse("backup").expect("a key"),
             level: Level::Customer,
             name: "Backup".to_owned(),
+            process: Process::Immediate,
             version: 1,
         },
         subscription: SubscriptionId(Uuid::from_u128(SLOT)),
         user: None,
+        waits_for: None,
     })
 }
 
@@ -119,7 +126,11 @@ impl Events {
             Change::Changed { plan, quantity } => {
                 SubscriptionEvent::Changed { plan, quantity, request: id }
             }
-            Change::Deprovisioned => SubscriptionEvent::Deprovisioned { request: id },
+            Change::Deprovisioned => {
+                let requested = removal_requested(id);
+                self.record(&slot(), at, requested.into());
+                SubscriptionEvent::Deprovisioned { request: id }
+            }
         };
         self.record(&slot(), at, event.into());
     }
@@ -136,6 +147,10 @@ impl Events {
     fn timeline(&self) -> Timeline {
         Timeline::new(self.0.iter().filter_map(ledger::fact))
     }
+}
+
+fn removal_requested(request: CommandId) -> SubscriptionEvent {
+    SubscriptionEvent::DeprovisionRequested { parent: None, request, waits: false }
 }
 
 fn provisioned(key: &str) -> Change {
@@ -158,22 +173,24 @@ fn a_request_goes_from_asked_for_to_completed() {
     let status = |events: &Events| {
         let slot = events.slot();
         let request: RequestView = events.document(&id.to_string()).expect("asked for");
-        (request.status, slot.pending, slot.status_at(day(2)), slot.status_at(day(3)))
+        let open = slot.desk.all().len();
+        (request.status, open, slot.status_at(day(2)), slot.status_at(day(3)))
     };
     use SubscriptionStatus as S;
-    let (asked, working) = (Some(S::Requested), Some(S::InProgress));
-    assert_eq!(status(&events), (RequestStatus::Requested, asked, S::Requested, S::Requested));
+    let asked = (RequestStatus::Requested, 1, S::NotProvisioned, S::Requested);
+    assert_eq!(status(&events), asked, "its day is to come on the second");
     let started = SubscriptionEvent::ProvisionStarted { request: id };
     events.record(&slot(), day(3), started.into());
-    assert_eq!(status(&events), (RequestStatus::InProgress, working, S::InProgress, S::InProgress));
+    assert_eq!(status(&events), (RequestStatus::InProgress, 1, S::InProgress, S::InProgress));
     let done = SubscriptionEvent::Provisioned { plan: plan("basic"), quantity: 1, request: id };
     events.record(&slot(), day(3), done.into());
-    let now = (RequestStatus::Completed, None, S::NotProvisioned, S::Provisioned);
+    let now = (RequestStatus::Completed, 0, S::NotProvisioned, S::Provisioned);
     assert_eq!(status(&events), now);
     let request: RequestView = events.document(&id.to_string()).expect("asked for");
     let times = (request.requested_at, request.started_at, request.completed_at);
-    let minute = |n| day(0) + Duration::minutes(n);
-    assert_eq!(times, (minute(1), Some(minute(2)), Some(minute(3))));
+    let minute = day(0) + Duration::minutes(1);
+    assert_eq!(times, (minute, Some(day(3)), Some(day(3))), "it is scheduled until its day");
+    assert_eq!(request.status_at(day(2)), RequestStatus::Scheduled);
 }
 
 #[test]
@@ -189,7 +206,7 @@ fn a_backdated_fact_takes_its_place_among_the_others() {
     // A change of what is no longer held has no effect.
     assert_eq!(plans, [None, a.clone(), a, None, None, None]);
     assert_eq!(view.since, Some(day(10)));
-    assert_eq!(view.version, 4);
+    assert_eq!(view.version, 5);
     // Provisioned again from before the change: now the change changes that.
     events.slot_fact(day(25), provisioned("c"));
     let view = events.slot();
@@ -202,12 +219,12 @@ fn a_backdated_fact_takes_its_place_among_the_others() {
     assert_eq!(view.scheduled_after(day(24)).count(), 2);
 }
 
-/// Facts that the document keeps at most, whatever the history.
-const KEPT_MAX: usize = 34;
+/// Facts that the document keeps at most, whatever the history: one of them while its request is open.
+const KEPT_MAX: usize = 36;
 
 #[test]
 fn a_long_history_is_forgotten_but_not_what_is_held() {
-    let mut events = Events::default();
+    let mut events = Events(Vec::new(), LATER);
     events.requested(day(1));
     events.slot_fact(day(1), provisioned("a"));
     for n in 2..200 {
@@ -230,7 +247,7 @@ fn a_long_history_is_forgotten_but_not_what_is_held() {
 fn what_is_held_is_what_the_ledger_says_whatever_the_order_of_arrival() {
     for seed in 0..300 {
         let mut rng = StdRng::seed_from_u64(seed);
-        let mut events = Events::default();
+        let mut events = Events(Vec::new(), LATER);
         events.requested(day(0));
         let days = rng.random_range(2..200);
         for _ in 0..rng.random_range(1..120) {
@@ -306,7 +323,14 @@ fn a_holding_counts_who_holds_whatever_the_order_of_arrival() {
                     SubscriptionEvent::Provisioned { plan: plan("basic"), quantity: 1, request: id }
                 }
                 3 => SubscriptionEvent::Changed { plan: plan("plus"), quantity: 2, request: id },
-                _ => SubscriptionEvent::Deprovisioned { request: id },
+                4 => {
+                    let last = events.0.iter().rev().find(|event| event.stream == *stream);
+                    let Some(Event::Subscription(last)) = last.map(|it| &it.event) else {
+                        continue;
+                    };
+                    SubscriptionEvent::RequestReset { request: last.request() }
+                }
+                _ => removal_requested(id),
             };
             events.record(stream, at, event.into());
             let event = events.0.last().expect("just recorded");
