@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use chrono::{DateTime, Utc};
 
 use crate::billing::{Overridden, Setting};
-use crate::overrides::Overriding;
+use crate::overrides::{Overriding, ResolvedProperty};
 use crate::property::Property;
 use crate::service::{Definition, Plan};
 use crate::{OrganizationId, PlanKey, PropertyKey};
@@ -54,6 +54,14 @@ pub struct Input<'a> {
     pub key: &'a PropertyKey,
     /// Its value.
     pub value: &'a str,
+}
+
+impl<'a> From<&'a ResolvedProperty> for Input<'a> {
+    /// What a request says was filled in; since ever where it does not say.
+    fn from(filled_in: &'a ResolvedProperty) -> Self {
+        let from = filled_in.since.unwrap_or(DateTime::UNIX_EPOCH);
+        Self { from, key: &filled_in.key, value: &filled_in.value }
+    }
 }
 
 /// A value that somebody set, in force at the moment asked about.

@@ -260,15 +260,8 @@ impl<'a> Ground<'a> {
                 position: view.position,
             })
             .collect();
-        let inputs: Vec<_> = request
-            .into_iter()
-            .flat_map(Request::inputs)
-            .map(|property| effective::Input {
-                from: property.since.unwrap_or(DateTime::UNIX_EPOCH),
-                key: &property.key,
-                value: &property.value,
-            })
-            .collect();
+        let inputs: Vec<_> =
+            request.into_iter().flat_map(Request::inputs).map(effective::Input::from).collect();
         resolve(definition, plan, &overrides, &inputs, self.question.as_of)
             .into_iter()
             .map(|effective| {

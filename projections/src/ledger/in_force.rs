@@ -283,15 +283,8 @@ impl InForce {
         let prices = self.book.of(service, path);
         let priced = self.cost(&prices, &plan.key);
         let above = self.above(service, path);
-        let inputs: Vec<_> = request
-            .into_iter()
-            .flat_map(Request::inputs)
-            .map(|it| effective::Input {
-                from: it.since.unwrap_or(DateTime::UNIX_EPOCH),
-                key: &it.key,
-                value: &it.value,
-            })
-            .collect();
+        let inputs: Vec<_> =
+            request.into_iter().flat_map(Request::inputs).map(effective::Input::from).collect();
         let resolved = resolve(definition, Some(plan), &above, &inputs, self.moment);
         let winners: BTreeSet<_> = resolved
             .iter()

@@ -92,14 +92,7 @@ fn renewed(
     let subscription = unit.load::<Subscription>(view.id);
     let held = subscription.held_at(moment)?;
     let asked: &Arc<Request> = subscription.asked_at(moment)?;
-    let inputs: Vec<_> = asked
-        .inputs()
-        .map(|it| effective::Input {
-            from: it.since.unwrap_or(DateTime::UNIX_EPOCH),
-            key: &it.key,
-            value: &it.value,
-        })
-        .collect();
+    let inputs: Vec<_> = asked.inputs().map(effective::Input::from).collect();
     let plan = sold.definition.plan(held.plan);
     let resolved = resolve(&sold.definition, plan, overrides, &inputs, moment);
     Some(asked.overridden_by(CommandId(unit.id()), &resolved))
