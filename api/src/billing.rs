@@ -338,8 +338,9 @@ impl From<&Line> for DetailResource {
             entry_id: entry.entry_id.clone(),
             class: match entry.class {
                 Class::Normal => "normal",
+                Class::Correction => "correction",
             },
-            booked_period: entry.period_end,
+            booked_period: entry.booked_end(),
             service_period: entry.period_end,
         }
     }

@@ -2,15 +2,20 @@
 //!
 //! [`rate`] is the one function that every preview, running total, close and replay calls.
 
+pub mod books;
 mod calendar;
+mod correction;
 pub mod description;
+pub mod merkle;
 mod policy;
 mod price;
 mod rating;
+pub mod seal;
 mod summary;
 mod timeline;
 
 pub use calendar::{BillingSettings, CalendarRule, Period, RuleChange};
+pub use correction::{Correction, correct};
 pub use policy::DayPolicy;
 pub use price::{
     Overridden, Override, PolicyRow, PriceOverride, PriceRow, PriceSource, Priced, Prices,

@@ -8,6 +8,7 @@ use chrono::{DateTime, NaiveDate, Utc};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use super::Correction;
 use super::calendar::following;
 use super::policy::{Share, Stretch};
 use super::price::PriceSource;
@@ -49,6 +50,9 @@ pub struct Entry {
     pub causes: Vec<u64>,
     /// Whether it is the charge itself.
     pub class: Class,
+    /// What it corrects, where it does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub correction: Option<Correction>,
     /// What the line adds to its plan's count at the period's end.
     pub count_after: u32,
     /// What the line adds to its plan's count at the previous period's end.
@@ -133,6 +137,8 @@ pub enum Kind {
 pub enum Class {
     /// It is.
     Normal,
+    /// It sets right what a closed period has.
+    Correction,
 }
 
 /// What a property was overridden with.
@@ -597,6 +603,7 @@ impl<'a> Rating<'a> {
             amount,
             causes,
             class: Class::Normal,
+            correction: None,
             count_after: line.count_after,
             count_before: line.count_before,
             customer: self.subject.customer,
