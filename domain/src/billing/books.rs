@@ -1,7 +1,8 @@
 //! A seller's books: which of his periods are closed, and the one that is being closed (billing.md, section 7).
 //!
 //! One person asks, which pins how much of the log counts; another one approves; then the entries are kept, some at a
-//! time, and the last step seals them. A closed period is never opened again.
+//! time, and the last step seals them. A closed period is never opened again. The books begin with the first period
+//! that is closed; what is before it stays as it is computed.
 
 use std::collections::BTreeSet;
 
@@ -70,8 +71,6 @@ pub struct Ask {
     pub cutoff: u64,
     /// The period: its last date.
     pub end: NaiveDate,
-    /// The first period in which the seller had anything to bill: its last date.
-    pub first_end: NaiveDate,
     /// Now.
     pub now: DateTime<Utc>,
     /// How the seller bills.
@@ -257,7 +256,7 @@ pub struct Closing {
 
 impl Books {
     fn ask(&self, ask: Ask) -> Result<Vec<BooksEvent>, Refusal> {
-        let Ask { by, cutoff, end, first_end, now, settings } = ask;
+        let Ask { by, cutoff, end, now, settings } = ask;
         if self.closed.is_some_and(|(first, last)| (first..=last).contains(&end)) {
             return Err(closed(end));
         }
@@ -266,7 +265,8 @@ impl Books {
                 return Ok(vec![]);
             }
             (Some(Closing { end: closing, .. }), _) => *closing,
-            (None, None) => first_end,
+            // The books begin with it.
+            (None, None) => end,
             (None, Some((_, last))) => settings.next(settings.period_containing(last)).end,
         };
         if end != next {
@@ -508,7 +508,6 @@ mod tests {
             by,
             cutoff,
             end: date(end),
-            first_end: date("2019-09-30"),
             now: "2019-12-24T00:00:00Z".parse().unwrap(),
             settings: settings(),
         }))
@@ -550,31 +549,29 @@ mod tests {
 
     fn entries_kept(end: &str, cutoff: u64, last: Place) -> (u32, BooksEvent) {
         let sha256 = Hash::leaf(b"lines");
-        let event = BooksEvent::EntriesKept {
-            cutoff,
-            end: date(end),
-            entries: 2,
-            last,
-            sha256,
-            slots: 1,
-        };
+        let event =
+            BooksEvent::EntriesKept { cutoff, end: date(end), entries: 2, last, sha256, slots: 1 };
         (1, event)
     }
 
     #[test]
-    fn periods_close_in_their_order_from_the_first_with_anything_on() {
+    fn the_books_begin_with_any_period_and_go_on_in_their_order() {
         let books = || given::<Books>([]);
         books().when(1, ask(user(1), "2019-09-30", 9)).then([asked(user(1), "2019-09-30", 9).1]);
+        books().when(1, ask(user(1), "2019-12-31", 9)).then_refused("period_goes_on");
+        books().when(1, ask(user(1), "2019-09-29", 9)).then_refused("not_found");
+        let books = || given::<Books>([asked(user(1), "2019-09-30", 9)]);
         books().when(1, ask(user(1), "2019-10-31", 9)).then_refused("periods_close_in_order");
-        books().when(1, ask(user(1), "2019-08-31", 9)).then_refused("periods_close_in_order");
         let books = || given::<Books>([closed("2019-09-30", 9)]);
+        books().when(1, ask(user(1), "2019-08-31", 9)).then_refused("periods_close_in_order");
         books().when(1, ask(user(1), "2019-09-30", 20)).then_refused("period_closed");
         books().when(1, ask(user(1), "2019-10-31", 20)).then([asked(user(1), "2019-10-31", 20).1]);
         books().when(1, ask(user(1), "2019-11-30", 20)).then_refused("periods_close_in_order");
-        let books = given::<Books>([closed("2019-09-30", 9), closed("2019-11-30", 20)]);
-        books.when(1, ask(user(1), "2019-12-31", 30)).then_refused("period_goes_on");
-        let books = given::<Books>([closed("2019-09-30", 9), closed("2019-11-30", 20)]);
-        books.when(1, ask(user(1), "2019-10-31", 30)).then_refused("period_closed");
+        let books = || {
+            given::<Books>([closed("2019-09-30", 9), closed("2019-10-31", 15), closed("2019-11-30", 20)])
+        };
+        books().when(1, ask(user(1), "2019-12-31", 30)).then_refused("period_goes_on");
+        books().when(1, ask(user(1), "2019-10-31", 30)).then_refused("period_closed");
     }
 
     #[test]
@@ -615,10 +612,8 @@ mod tests {
     #[test]
     fn what_is_not_ready_is_fixed_or_deferred_before_it_is_approved() {
         let end = "2019-09-30";
-        let defer = |number| BooksCommand::Defer {
-            end: date(end),
-            subscription: subscription(number),
-        };
+        let defer =
+            |number| BooksCommand::Defer { end: date(end), subscription: subscription(number) };
         let deferred = BooksEvent::Deferred { end: date(end), subscription: subscription(5) };
         let books = || given::<Books>([asked(user(1), end, 9)]);
         books().when(1, approve(user(2), end, 9, &[subscription(5)])).then_refused("not_ready");
@@ -636,8 +631,7 @@ mod tests {
     #[test]
     fn entries_are_kept_once_in_their_order_and_only_of_what_is_approved() {
         let end = "2019-09-30";
-        let keep =
-            |after, last| BooksCommand::Keep { cutoff: 9, kept: kept(after, place(last)) };
+        let keep = |after, last| BooksCommand::Keep { cutoff: 9, kept: kept(after, place(last)) };
         let books = || given::<Books>([asked(user(1), end, 9), approved(user(2), end, 9)]);
         given::<Books>([asked(user(1), end, 9)])
             .when(1, keep(None, 3))
@@ -660,11 +654,8 @@ mod tests {
 
     #[test]
     fn closed_periods_are_rated_again_when_two_people_want_it() {
-        let rerate = |by, from, to| BooksCommand::AskRerate {
-            by,
-            from_end: date(from),
-            to_end: date(to),
-        };
+        let rerate =
+            |by, from, to| BooksCommand::AskRerate { by, from_end: date(from), to_end: date(to) };
         let books = || given::<Books>([closed("2019-09-30", 9), closed("2019-10-31", 20)]);
         books()
             .when(1, rerate(user(1), "2019-09-30", "2019-11-30"))

@@ -63,10 +63,8 @@ impl Entry {
 /// `booked` is all that closed periods have of the service period, corrections too.
 #[must_use]
 pub fn correct(booked: &[Entry], now: &[Entry], into: &Period) -> Vec<Entry> {
-    let reversed: HashSet<_> = booked
-        .iter()
-        .filter_map(|entry| entry.correction.as_ref()?.reverses.as_deref())
-        .collect();
+    let reversed: HashSet<_> =
+        booked.iter().filter_map(|entry| entry.correction.as_ref()?.reverses.as_deref()).collect();
     let is_in_force =
         |entry: &&Entry| !entry.is_reversal() && !reversed.contains(entry.entry_id.as_str());
     let mut wrong: Vec<_> =
