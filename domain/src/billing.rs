@@ -3,6 +3,7 @@
 //! [`rate`] is the one function that every preview, running total, close and replay calls.
 
 mod calendar;
+mod component;
 pub mod description;
 mod policy;
 mod price;
@@ -11,6 +12,7 @@ mod summary;
 mod timeline;
 
 pub use calendar::{BillingSettings, CalendarRule, Period, RuleChange};
+pub use component::ComponentKey;
 pub use policy::DayPolicy;
 pub use price::{
     Overridden, Override, PolicyRow, PriceOverride, PriceRow, PriceSource, Priced, Prices,
