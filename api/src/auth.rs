@@ -298,6 +298,7 @@ impl Gate {
             Event::Organization(_)
             | Event::Role(RoleEvent::Created { .. })
             | Event::Service(ServiceEvent::Drafted { .. })
+            | Event::Approval(_)
             | Event::Bulk(_) => {}
         }
     }

@@ -3,9 +3,11 @@
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::{Result, bail};
 use clap::Args;
+use commands::due::LOOK_EVERY;
 use domain::billing::{BillingSettings, CalendarRule};
 use domain::money::Currency;
 use eventstore::failpoint;
@@ -17,6 +19,8 @@ use crate::rate::REQUESTS_PER_MINUTE;
 const LISTEN: &str = "127.0.0.1:8080";
 /// Where it keeps its data if nobody says otherwise.
 const DATA: &str = "./atrium-data";
+/// Longest between two looks for what is due.
+const DUE_SECONDS_MAX: u32 = 3_600;
 
 /// Days in which what was deleted can be restored if nobody says otherwise.
 const RETENTION_DAYS: u32 = 90;
@@ -57,6 +61,10 @@ pub struct ServeArguments {
     /// Requests that a caller may make in a minute; 0: as many as he likes [default: 600000]
     #[arg(long, value_name = "REQUESTS", env = "ATRIUM_RATE_LIMIT")]
     pub rate_limit: Option<u32>,
+
+    /// Seconds between two looks for what is due, such as reminders [default: 5]
+    #[arg(long, value_name = "SECONDS", env = "ATRIUM_DUE_SECONDS")]
+    pub due_seconds: Option<u32>,
 
     /// Only answer questions and never write: for a PostgreSQL standby, or a copy
     #[arg(
@@ -105,6 +113,7 @@ struct File {
     master_key_file: Option<PathBuf>,
     listen: Option<String>,
     rate_limit: Option<u32>,
+    due_seconds: Option<u32>,
     read_only: Option<bool>,
     commands_at: Option<String>,
     currency: Option<String>,
@@ -129,6 +138,8 @@ pub struct Settings {
     pub listen: SocketAddr,
     /// Requests that a caller may make in a minute; none: as many as he likes.
     pub rate_limit: Option<NonZeroU32>,
+    /// How long between two looks for what is due.
+    pub look_every: Duration,
     /// Whether the server writes.
     pub access: Access,
     /// How everybody bills, for the first start.
@@ -160,6 +171,7 @@ struct Shown<'a> {
     master_key: Option<&'static str>,
     listen: String,
     rate_limit: u32,
+    due_seconds: u64,
     read_only: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     commands_at: Option<&'a str>,
@@ -198,6 +210,10 @@ impl Settings {
             faults.push(format!("listen: `{listen}` is no address such as {LISTEN}"));
         });
         let rate_limit = arguments.rate_limit.or(file.rate_limit);
+        let due_seconds = arguments.due_seconds.or(file.due_seconds);
+        if due_seconds.is_some_and(|seconds| !(1..=DUE_SECONDS_MAX).contains(&seconds)) {
+            faults.push(format!("due_seconds: must be 1 to {DUE_SECONDS_MAX}"));
+        }
         let commands_at = arguments.commands_at.clone().or(file.commands_at);
         if let Some(url) = &commands_at
             && !url.starts_with("https://")
@@ -243,6 +259,8 @@ impl Settings {
             master_key,
             listen,
             rate_limit: NonZeroU32::new(rate_limit.unwrap_or(REQUESTS_PER_MINUTE.get())),
+            look_every: due_seconds
+                .map_or(LOOK_EVERY, |seconds| Duration::from_secs(u64::from(seconds))),
             access,
             billing: BillingSettings::new(currency, rule, zone),
             checkpoints: arguments.checkpoints.clone().or(file.checkpoints),
@@ -266,6 +284,7 @@ impl Settings {
             master_key: self.master_key.map(|_| "***"),
             listen: self.listen.to_string(),
             rate_limit: self.rate_limit.map_or(0, NonZeroU32::get),
+            due_seconds: self.look_every.as_secs(),
             read_only: self.access != Access::ReadWrite,
             commands_at: match &self.access {
                 Access::ReadWrite => None,
@@ -310,6 +329,7 @@ mod tests {
             listen: Some("nowhere".to_owned()),
             read_only: Some(true),
             commands_at: Some("db.example".to_owned()),
+            due_seconds: Some(0),
             currency: Some("XXXX".to_owned()),
             retention_days: Some(36_526),
             time_zone: Some("Mars/Base".to_owned()),
@@ -325,6 +345,7 @@ mod tests {
             "billing_calendar",
             "database",
             "commands_at",
+            "due_seconds",
             "retention_days",
             "7 faults",
         ] {

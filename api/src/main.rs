@@ -173,8 +173,9 @@ async fn demo(arguments: DemoArguments) -> Result<()> {
     bar.finish_and_clear();
     recorder();
     let ambient = Arc::new(SystemAmbient);
-    let installation =
+    let mut installation =
         Installation::start(database, keys.clone(), ambient, settings.rate_limit).await?;
+    installation.look_every = settings.look_every;
     let checkpoints = Schedule::begin(&settings, &keys, installation.app.database());
     let tokens = setup::demo_tokens(&installation.app, arguments.empty).await?;
     let url = format!("http://{}", listener.local_addr()?);
@@ -236,8 +237,9 @@ async fn serve(arguments: &ServeArguments) -> Result<()> {
     }
     let database = tool::open(&settings).await?;
     let keys = Keys::derive(&master_key(&settings, &database).await?);
-    let installation =
+    let mut installation =
         Installation::start(database, keys.clone(), ambient, settings.rate_limit).await?;
+    installation.look_every = settings.look_every;
     let password = Password(hex(&random_bytes::<10>()));
     if let Some(login) = setup::first(&installation.app, &settings.billing, &password).await? {
         let Password(password) = password;

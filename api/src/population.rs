@@ -481,6 +481,7 @@ fn person(first_name: &str, last_name: &str, domain: &str, namesakes: usize) -> 
         email: format!("{first_name}.{last_name}{number}@{domain}").to_lowercase(),
         login: None,
         roles: None,
+        manager_id: None,
         password: None,
     }
 }

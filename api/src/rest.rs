@@ -1,5 +1,6 @@
 //! The REST API (api.md, section 3): commands, and the same resources for reading.
 
+pub mod approvals;
 pub mod billing;
 pub mod call;
 pub mod events;
@@ -124,6 +125,11 @@ fn routes() -> OpenApiRouter<App> {
         .routes(routes!(subscriptions::cancel_subscription))
         .routes(routes!(subscriptions::reset_subscription))
         .routes(routes!(subscriptions::get_request))
+        .routes(routes!(approvals::approve))
+        .routes(routes!(approvals::reject))
+        .routes(routes!(approvals::withdraw))
+        .routes(routes!(approvals::list_policies))
+        .routes(routes!(approvals::set_policy, approvals::clear_policy))
         .routes(routes!(subscriptions::start_request))
         .routes(routes!(subscriptions::complete_request))
         .routes(routes!(subscriptions::fail_request))

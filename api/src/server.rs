@@ -13,10 +13,13 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use chrono::{DateTime, Utc};
+use commands::due::{self, LOOK_EVERY};
 use commands::{Ambient, Writer, WriterSettings};
 use eventstore::{Age, Database};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::compression::CompressionLayer;
 use tower_http::set_header::SetResponseHeaderLayer;
@@ -47,6 +50,10 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 pub struct Installation {
     /// What requests reach.
     pub app: App,
+    /// How often it looks for what is due.
+    pub look_every: Duration,
+    /// Up to when all is done that was due.
+    done_until: watch::Sender<DateTime<Utc>>,
     /// None where there is no writer.
     writer_thread: Option<std::thread::JoinHandle<()>>,
 }
@@ -150,7 +157,7 @@ impl Installation {
         )
         .await?;
         let app = App::new(database, writer, gate, keys, requests_per_minute);
-        Ok(Self { app, writer_thread: Some(writer_thread) })
+        Ok(Self::of(app, Some(writer_thread)))
     }
 
     /// Starts on a database that is only read, and perhaps written to by others. Nothing is written, and
@@ -169,7 +176,32 @@ impl Installation {
         let writer = Writer::none(ambient, commands_at);
         let gate = Arc::new(Gate::new(keys.vault()));
         let app = App::new(database, writer, gate, keys, requests_per_minute);
-        Ok(Self { app, writer_thread: None })
+        Ok(Self::of(app, None))
+    }
+
+    fn of(app: App, writer_thread: Option<std::thread::JoinHandle<()>>) -> Self {
+        let done_until = watch::Sender::new(DateTime::UNIX_EPOCH);
+        Self { app, look_every: LOOK_EVERY, done_until, writer_thread }
+    }
+
+    /// Hears up to when all is done that was due.
+    #[must_use]
+    pub fn done_until(&self) -> watch::Receiver<DateTime<Utc>> {
+        self.done_until.subscribe()
+    }
+
+    /// Looks for what is due, where there is a writer to do it; ends only by a mistake.
+    fn look_for_due(&self) -> impl Future<Output = ()> + Send + use<> {
+        let (database, writer) = (self.app.database().clone(), self.app.writer().clone());
+        let (every, done_until) = (self.look_every, self.done_until.clone());
+        async move {
+            match writer.takes_commands() {
+                Ok(()) => {
+                    due::Watch::new(database, writer, due::SORTS).run(every, done_until).await
+                }
+                Err(_) => std::future::pending().await,
+            }
+        }
     }
 
     /// Serves until `stopped` is done, then lets what is being served finish.
@@ -183,6 +215,7 @@ impl Installation {
     ) -> Result<()> {
         let app = self.app.clone();
         let mut follower = tokio::spawn(app.gate().clone().follow(app.clone()));
+        let mut looker = tokio::spawn(self.look_for_due());
         let (begin_stop, stop_begun) = tokio::sync::oneshot::channel();
         let (has_failed, failed) = tokio::sync::oneshot::channel();
         let stopping = {
@@ -194,12 +227,15 @@ impl Installation {
                     () = stopped => None,
                     () = app.writer().ended() => Some("the writer"),
                     _ = &mut follower => Some("what follows the log"),
+                    _ = &mut looker => Some("what looks for what is due"),
                 };
                 app.stop();
                 let _ = has_failed.send(failure);
-                if !follower.is_finished() {
-                    follower.abort();
-                    let _ = follower.await;
+                for task in [follower, looker] {
+                    if !task.is_finished() {
+                        task.abort();
+                        let _ = task.await;
+                    }
                 }
                 let _ = begin_stop.send(());
             }
@@ -230,7 +266,7 @@ impl Installation {
 
     /// Ends the writer when everything that waited is answered, then closes the database.
     pub async fn close(self) {
-        let Self { app, writer_thread } = self;
+        let Self { app, writer_thread, .. } = self;
         let database = app.database().clone();
         drop(app);
         // The writer ends when nobody can reach it any more.

@@ -3,6 +3,7 @@
 use aws_lc_rs::rand::{SecureRandom as _, SystemRandom};
 use chrono::{DateTime, SubsecRound, Utc};
 use domain::seal::RANDOM_BYTES;
+use tokio::sync::watch;
 use uuid::Uuid;
 
 /// Time, ids and randomness.
@@ -11,6 +12,11 @@ pub trait Ambient: Send + Sync + 'static {
     fn now(&self) -> DateTime<Utc>;
     /// A new id: UUIDv7 (RFC 9562).
     fn id(&self) -> Uuid;
+
+    /// Hears whenever the clock jumps; none where it only goes on.
+    fn jumps(&self) -> Option<watch::Receiver<()>> {
+        None
+    }
 
     /// The `nth` new id, from 0, that a command needs whose first event will be at `position`.
     ///

@@ -1,16 +1,17 @@
 //! Every command there is, and where it is carried out.
 
 use chrono::{DateTime, Utc};
-use domain::SubscriptionId;
+use domain::approval::Asking;
 use domain::lifecycle::Transition;
 use domain::organization::Kind;
 use domain::user::Proof;
+use domain::{CommandId, SubscriptionId};
 
 use crate::error::Stop;
 use crate::unit::Unit;
 use crate::usecase::{
-    billing, bulk, definition, installation, lifecycle, moves, offers, organizations, overrides,
-    requests, roles, services, subscriptions, users,
+    approvals, billing, bulk, definition, installation, lifecycle, moves, offers, organizations,
+    overrides, requests, roles, services, subscriptions, users,
 };
 use crate::{Input, Reply};
 
@@ -274,6 +275,31 @@ pub enum Command {
         /// What was sent.
         body: Input<subscriptions::Deprovision>,
     },
+    /// Say who is asked before anything is done with a service.
+    SetApprovalPolicy {
+        /// At which organisation.
+        organization: String,
+        /// Which service; `*`: all that have no policy of their own.
+        service: String,
+        /// What was sent.
+        body: Input<approvals::policies::SetApprovalPolicy>,
+    },
+    /// Ask nobody any more because of that.
+    ClearApprovalPolicy {
+        /// At which organisation.
+        organization: String,
+        /// Which service; `*`: all that have no policy of their own.
+        service: String,
+        /// Why.
+        body: Input<organizations::Because>,
+    },
+    /// Agree to what was asked.
+    ApproveRequest {
+        /// What.
+        id: String,
+        /// Why.
+        body: Input<organizations::Because>,
+    },
     /// Let a service rest.
     Suspend {
         /// Which.
@@ -295,6 +321,13 @@ pub enum Command {
         /// Why.
         body: Input<organizations::Because>,
     },
+    /// Disagree with it.
+    RejectRequest {
+        /// What.
+        id: String,
+        /// Why.
+        body: Input<organizations::Because>,
+    },
     /// Take a request back that has not begun.
     CancelRequest {
         /// Of which subscription.
@@ -308,6 +341,18 @@ pub enum Command {
         id: String,
         /// Why.
         body: Input<organizations::Because>,
+    },
+    /// Take it back.
+    WithdrawRequest {
+        /// What.
+        id: String,
+        /// Why.
+        body: Input<organizations::Because>,
+    },
+    /// Remind those who are asked, or reject what nobody has answered.
+    ApprovalDue {
+        /// What.
+        id: CommandId,
     },
     /// Say what came of a request.
     ReportRequest {
@@ -435,14 +480,40 @@ impl Command {
             }
             Self::PublishService { key, body } => services::publish(unit, &key, body),
             Self::ProvisionToCustomer { customer, body } => {
-                subscriptions::provision_to_customer(unit, &customer, body)
+                let said = body.as_ref().ok().map(Into::into);
+                approvals::ask_first(unit, Asking::Provision, said, |unit| {
+                    subscriptions::provision_to_customer(unit, &customer, body)
+                })
             }
             Self::ProvisionToUser { user, body } => {
-                subscriptions::provision_to_user(unit, &user, body)
+                let said = body.as_ref().ok().map(Into::into);
+                approvals::ask_first(unit, Asking::Provision, said, |unit| {
+                    subscriptions::provision_to_user(unit, &user, body)
+                })
             }
+            Self::ChangeSubscription { id, body } => {
+                let said = body.as_ref().ok().map(Into::into);
+                approvals::ask_first(unit, Asking::Change, said, |unit| {
+                    subscriptions::change(unit, &id, body)
+                })
+            }
+            Self::Deprovision { id, body } => {
+                let said = body.as_ref().ok().map(Into::into);
+                approvals::ask_first(unit, Asking::Deprovision, said, |unit| {
+                    subscriptions::deprovision(unit, &id, body)
+                })
+            }
+            Self::SetApprovalPolicy { organization, service, body } => {
+                approvals::policies::set(unit, &organization, &service, body)
+            }
+            Self::ClearApprovalPolicy { organization, service, body } => {
+                approvals::policies::clear(unit, &organization, &service, body)
+            }
+            Self::ApproveRequest { id, body } => approvals::approve(unit, &id, body),
+            Self::RejectRequest { id, body } => approvals::reject(unit, &id, body),
+            Self::WithdrawRequest { id, body } => approvals::withdraw(unit, &id, body),
+            Self::ApprovalDue { id } => approvals::due(unit, id),
             Self::ProvisionToMany { customer, body } => bulk::provision(unit, &customer, body),
-            Self::ChangeSubscription { id, body } => subscriptions::change(unit, &id, body),
-            Self::Deprovision { id, body } => subscriptions::deprovision(unit, &id, body),
             Self::Suspend { id, body } => requests::suspend(unit, &id, body),
             Self::Resume { id, body } => requests::resume(unit, &id, body),
             Self::RetryRequest { id, body } => requests::retry(unit, &id, body),

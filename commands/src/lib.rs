@@ -4,6 +4,7 @@ mod ambient;
 mod body;
 mod cache;
 mod command;
+pub mod due;
 mod error;
 mod memory;
 mod reply;

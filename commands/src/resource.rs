@@ -1,5 +1,7 @@
 //! Resources as the REST API shows them: what commands answer, and what `GET` gives.
 
+mod approval;
+
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, NaiveDate, Utc};
@@ -23,6 +25,11 @@ use projections::views::{
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
+
+pub use approval::{
+    ApprovalFailureResource, ApprovalPolicyResource, ApprovalResource, ApprovalStepResource,
+    ApprovedResource,
+};
 
 use crate::usecase::definition::DefinitionDocument;
 
@@ -134,6 +141,8 @@ pub struct UserResource {
     /// What he may do: default roles by name, custom ones by id, those of services as `crm:agent`.
     #[schema(value_type = Vec<String>)]
     pub roles: Vec<RoleRef>,
+    /// Who his manager is. He stays named when he is not in use any more, and is passed over then.
+    pub manager_id: Option<Uuid>,
     /// `active`, `disabled`, `deprovisioned` or `deleted`.
     #[schema(value_type = String)]
     pub status: Status,
@@ -159,6 +168,9 @@ pub struct SealedUserResource {
     pub person: Option<Identity>,
     /// What he may do.
     pub roles: Vec<RoleRef>,
+    /// Who his manager is.
+    #[serde(default)]
+    pub manager: Option<UserId>,
     /// Whether he may sign in.
     pub status: Status,
     /// When he was added.
@@ -178,6 +190,7 @@ impl From<&UserView> for SealedUserResource {
             organization_id: view.organization,
             person: view.person.clone(),
             roles: view.roles.clone(),
+            manager: view.manager,
             status: view.status,
             created_at: view.created_at,
             erased_at: view.erased_at,
@@ -205,6 +218,7 @@ impl SealedUserResource {
             location: person.and_then(|it| it.location.clone()),
             custom_fields: person.map(|it| it.custom_fields.all().clone()).unwrap_or_default(),
             roles: self.roles,
+            manager_id: self.manager.map(|id| id.0),
             status: self.status,
             created_at: self.created_at,
             erased_at: self.erased_at,

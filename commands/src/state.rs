@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use domain::Decider;
+use domain::approval::Approval;
 use domain::billing_calendar::BillingCalendar;
 use domain::bulk::Bulk;
 use domain::event::{Event, Recorded};
@@ -98,6 +99,7 @@ macro_rules! deciders {
 }
 
 deciders! {
+    approvals: Approval,
     billing_calendars: BillingCalendar,
     bulks: Bulk,
     organizations: Organization,

@@ -112,6 +112,8 @@ pub(crate) struct Unit<'a> {
     ground: Ground<'a>,
     caller: Caller,
     command_id: CommandId,
+    /// What the request is called that is asked for now, where that is not the command.
+    request: Option<CommandId>,
     /// Ids that were made.
     ids: Cell<u32>,
     /// How often randomness was taken.
@@ -123,6 +125,14 @@ pub(crate) struct Unit<'a> {
     wants: Wants,
     /// What the caller may do, once that was asked.
     authority: Option<Arc<Authority>>,
+}
+
+/// How far a unit was.
+pub(crate) struct Mark {
+    top: Layer,
+    events: usize,
+    effective_at: DateTime<Utc>,
+    reason: Option<String>,
 }
 
 /// What a unit leaves behind.
@@ -148,6 +158,7 @@ impl<'a> Unit<'a> {
         Self {
             caller,
             command_id: CommandId(ground.ambient.id_at(ground.next_position, 0)),
+            request: None,
             ids: Cell::new(1),
             randoms: Cell::new(0),
             effective_at: ground.now,
@@ -178,7 +189,7 @@ impl<'a> Unit<'a> {
     /// Names this command, and the request that it starts.
     #[must_use]
     pub(crate) fn command_id(&self) -> CommandId {
-        self.command_id
+        self.request.unwrap_or(self.command_id)
     }
 
     /// A new id.
@@ -211,6 +222,51 @@ impl<'a> Unit<'a> {
     #[must_use]
     pub(crate) fn effective_at(&self) -> DateTime<Utc> {
         self.effective_at
+    }
+
+    /// How far it is, so that it can be brought back to here.
+    #[must_use]
+    pub(crate) fn mark(&self) -> Mark {
+        Mark {
+            top: self.top.clone(),
+            events: self.events.len(),
+            effective_at: self.effective_at,
+            reason: self.reason.clone(),
+        }
+    }
+
+    /// Forgets all that was decided since then.
+    pub(crate) fn back_to(&mut self, mark: Mark) {
+        let Mark { top, events, effective_at, reason } = mark;
+        self.events.truncate(events);
+        (self.top, self.effective_at, self.reason) = (top, effective_at, reason);
+    }
+
+    /// What was decided since then.
+    pub(crate) fn decided_since(&self, mark: &Mark) -> &[Recorded] {
+        &self.events[mark.events..]
+    }
+
+    /// Does something as somebody else asked for it, with what he may do now, under the name that his request has. A
+    /// refusal leaves nothing of it behind.
+    ///
+    /// # Errors
+    /// The refusal.
+    pub(crate) fn on_behalf<T>(
+        &mut self,
+        caller: Caller,
+        request: CommandId,
+        act: impl FnOnce(&mut Self) -> Result<T, Stop>,
+    ) -> Result<T, Stop> {
+        let mark = self.mark();
+        let own = (self.caller, self.authority.take(), self.request.replace(request));
+        self.caller = caller;
+        let done = act(self);
+        (self.caller, self.authority, self.request) = own;
+        if done.is_err() {
+            self.back_to(mark);
+        }
+        done
     }
 
     /// Whether anything has been decided.

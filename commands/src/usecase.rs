@@ -1,10 +1,12 @@
 //! Use cases: each reads as a recipe, *open, look, decide, commit*; the writer opens and commits.
 
+pub mod approvals;
 pub mod billing;
 pub mod bulk;
 pub mod definition;
 pub mod installation;
 pub(crate) mod lifecycle;
+pub(crate) mod managers;
 pub mod moves;
 pub mod offers;
 pub mod organizations;

@@ -8,6 +8,7 @@ use serde::de::value::{MapAccessDeserializer, MapDeserializer};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use crate::approval::ApprovalEvent;
 use crate::billing_calendar::BillingCalendarEvent;
 use crate::bulk::BulkEvent;
 use crate::organization::{Contact, OrganizationEvent};
@@ -39,6 +40,8 @@ pub enum Event {
     Role(RoleEvent),
     /// About a permission of the installation's own.
     CustomPermission(PermissionEvent),
+    /// About a wish that has to be approved first.
+    Approval(ApprovalEvent),
 }
 
 /// A fact's stored name and content, apart from its envelope.
@@ -68,6 +71,7 @@ impl Event {
             Self::Bulk(event) => serde_json::to_string(event),
             Self::Role(event) => serde_json::to_string(event),
             Self::CustomPermission(event) => serde_json::to_string(event),
+            Self::Approval(event) => serde_json::to_string(event),
         }
         .expect("events have text keys only, so they have a JSON form");
         let (kind, payload) = tagged[2..tagged.len() - 1]
@@ -99,6 +103,7 @@ impl Event {
             "bulk" => tagged(kind, payload).map(Self::Bulk),
             "role" => tagged(kind, payload).map(Self::Role),
             "permission" => tagged(kind, payload).map(Self::CustomPermission),
+            "approval" => tagged(kind, payload).map(Self::Approval),
             _ => return Err(Undecodable::Kind(kind.to_owned())),
         }
         .map_err(unfit)
@@ -308,7 +313,8 @@ impl Recorded {
             | Event::BillingCalendar(_)
             | Event::Bulk(_)
             | Event::Role(_)
-            | Event::CustomPermission(_) => None,
+            | Event::CustomPermission(_)
+            | Event::Approval(_) => None,
         }
     }
 
@@ -402,10 +408,20 @@ pub fn readable(kind: &str, schema: u32) -> Result<(), Undecodable> {
 
 /// Every kind of event there is. A test compares it with the golden lines.
 pub const KINDS: &[&str] = &[
+    "approval.approved",
+    "approval.asked",
+    "approval.expired",
+    "approval.failed",
+    "approval.granted",
+    "approval.rejected",
+    "approval.reminded",
+    "approval.withdrawn",
     "billing_calendar.rule_changed",
     "billing_calendar.set",
     "bulk.completed",
     "bulk.requested",
+    "organization.approvals_cleared",
+    "organization.approvals_set",
     "organization.billed_by",
     "organization.contact_erased",
     "organization.created",
@@ -459,6 +475,8 @@ pub const KINDS: &[&str] = &[
     "user.erased",
     "user.impersonated",
     "user.impersonation_ended",
+    "user.manager_cleared",
+    "user.manager_set",
     "user.password_set",
     "user.purged",
     "user.restored",

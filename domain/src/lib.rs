@@ -1,6 +1,7 @@
 //! Atrium's domain: what is sold, to whom, and what it costs. Pure: no clock, no randomness, no I/O,
 //! and so nothing that fails but a wish that has to be refused.
 
+pub mod approval;
 pub mod authority;
 pub mod billing;
 pub mod billing_calendar;

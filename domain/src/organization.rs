@@ -6,6 +6,7 @@ use std::fmt;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
+use crate::approval::{POLICIES_MAX, Policy};
 use crate::custom_fields::CustomFields;
 use crate::decider::Decider;
 use crate::lifecycle::{Status, Transition, gone, transitions_of};
@@ -139,6 +140,11 @@ pub enum OrganizationCommand {
     AddPlans(ServiceKey, Plans),
     /// Offer it a service no more.
     Withdraw(Withdrawal),
+    /// Say who is asked before anything is done with a service, or with all that have no policy of their own; here and
+    /// below.
+    SetApprovals(Option<ServiceKey>, Policy),
+    /// Ask nobody any more because of that.
+    ClearApprovals(Option<ServiceKey>),
     /// Put it below another seller.
     Move {
         /// Directly above from then on.
@@ -221,6 +227,22 @@ pub enum OrganizationEvent {
     /// An offer was withdrawn.
     #[serde(rename = "organization.offer_withdrawn")]
     OfferWithdrawn(Withdrawal),
+    /// Who is asked before anything is done with a service was set.
+    #[serde(rename = "organization.approvals_set")]
+    ApprovalsSet {
+        /// Who, and for what.
+        policy: Policy,
+        /// Which service; all that have no policy of their own where it is left out.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        service: Option<ServiceKey>,
+    },
+    /// Nobody is asked any more because of that.
+    #[serde(rename = "organization.approvals_cleared")]
+    ApprovalsCleared {
+        /// Which service; all that have no policy of their own where it is left out.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        service: Option<ServiceKey>,
+    },
     /// It was put below another seller, who bills it from the event's effective time.
     #[serde(rename = "organization.moved")]
     Moved {
@@ -260,6 +282,8 @@ impl OrganizationEvent {
             | Self::Overridden(_)
             | Self::Offered(_)
             | Self::OfferWithdrawn(_)
+            | Self::ApprovalsSet { .. }
+            | Self::ApprovalsCleared { .. }
             | Self::Moved { .. }
             | Self::CustomerLeft { .. }
             | Self::BilledBy { .. }
@@ -285,6 +309,8 @@ pub struct Organization {
     pub given: BTreeSet<RoleId>,
     /// How it stands with the services here.
     pub offers: BTreeMap<ServiceKey, Offer>,
+    /// Who is asked first, by service; under none: for all services that have no policy of their own.
+    pub approvals: BTreeMap<Option<ServiceKey>, Policy>,
 }
 
 /// What is known since its founding.
@@ -353,6 +379,8 @@ impl Decider for Organization {
                 | C::Offer(_)
                 | C::AddPlans(..)
                 | C::Withdraw(_)
+                | C::SetApprovals(..)
+                | C::ClearApprovals(_)
                 | C::Move { .. }
                 | C::BillBy(_),
             ) if self.status.is_gone() => Err(gone(self.status)),
@@ -403,6 +431,20 @@ impl Decider for Organization {
                 let both = [more(offer.own, Reach::Itself), more(offer.below, Reach::Below)];
                 Ok(both.into_iter().flatten().collect())
             }
+            (Some(_), C::SetApprovals(service, policy)) => match self.approvals.get(&service) {
+                Some(before) if *before == policy => Ok(vec![]),
+                None if self.approvals.len() >= POLICIES_MAX => Err(Refusal::conflict(
+                    "too_many_policies",
+                    format!(
+                        "An organisation sets at most {POLICIES_MAX} policies; clear one first."
+                    ),
+                )),
+                Some(_) | None => Ok(vec![E::ApprovalsSet { policy, service }]),
+            },
+            (Some(_), C::ClearApprovals(service)) => Ok(match self.approvals.get(&service) {
+                Some(_) => vec![E::ApprovalsCleared { service }],
+                None => vec![],
+            }),
             (Some(founded), C::Move { .. } | C::BillBy(_)) if founded.kind != Kind::Customer => {
                 Err(Refusal::conflict("not_a_customer", "Only customers go to another seller."))
             }
@@ -473,6 +515,12 @@ impl Decider for Organization {
             OrganizationEvent::OfferWithdrawn(Withdrawal { reach, service }) => {
                 self.offers.entry(service.clone()).or_default().withdraw(*reach);
             }
+            OrganizationEvent::ApprovalsSet { policy, service } => {
+                self.approvals.insert(service.clone(), policy.clone());
+            }
+            OrganizationEvent::ApprovalsCleared { service } => {
+                self.approvals.remove(service);
+            }
             OrganizationEvent::Moved { parent, path, .. } => {
                 if let Some(founded) = &mut self.founded {
                     founded.parent = Some(*parent);
@@ -505,6 +553,7 @@ pub(crate) mod tests {
 
     use super::*;
     use crate::ServiceKey;
+    use crate::approval::{Approvers, Asking};
     use crate::billing::{Overridden, Setting};
     use crate::decider::testing::{given, november};
 
@@ -789,5 +838,56 @@ pub(crate) mod tests {
         for kind in [Kind::Provider, Kind::Reseller, Kind::Customer] {
             assert_eq!(serde_json::to_value(kind).unwrap(), kind.name());
         }
+    }
+
+    fn founded() -> (u32, OrganizationEvent) {
+        (1, created(Kind::Reseller))
+    }
+
+    fn policy(levels: u32) -> Policy {
+        Policy {
+            approvers: Approvers::Managers { levels },
+            asking: Asking::ALL.into(),
+            expires_after_hours: 168,
+            remind_after_hours: 24,
+        }
+    }
+
+    #[test]
+    fn a_policy_is_set_changed_and_cleared_for_a_service_or_for_all() {
+        let set =
+            |levels, service| OrganizationEvent::ApprovalsSet { policy: policy(levels), service };
+        for service in [None, ServiceKey::parse("backup")] {
+            let command =
+                |levels| OrganizationCommand::SetApprovals(service.clone(), policy(levels));
+            let clear = || OrganizationCommand::ClearApprovals(service.clone());
+            given::<Organization>([founded()]).when(2, command(1)).then([set(1, service.clone())]);
+            given::<Organization>([founded()]).when(2, clear()).then_nothing();
+            let there = || given::<Organization>([founded(), (2, set(1, service.clone()))]);
+            there().when(3, command(1)).then_nothing();
+            there().when(3, command(2)).then([set(2, service.clone())]);
+            let cleared = OrganizationEvent::ApprovalsCleared { service: service.clone() };
+            there().when(3, clear()).then([cleared.clone()]);
+            given::<Organization>([founded(), (2, set(1, service.clone())), (3, cleared)])
+                .when(4, clear())
+                .then_nothing();
+        }
+    }
+
+    #[test]
+    fn policies_are_bounded() {
+        let set = |n: usize| OrganizationEvent::ApprovalsSet {
+            policy: policy(1),
+            service: ServiceKey::parse(&format!("s{n}")),
+        };
+        let full = (0..POLICIES_MAX).map(|n| (2, set(n)));
+        let full = std::iter::once(founded()).chain(full);
+        given::<Organization>(full.clone())
+            .when(3, OrganizationCommand::SetApprovals(None, policy(1)))
+            .then_refused("too_many_policies");
+        let one = ServiceKey::parse("s0");
+        given::<Organization>(full)
+            .when(3, OrganizationCommand::SetApprovals(one.clone(), policy(2)))
+            .then([OrganizationEvent::ApprovalsSet { policy: policy(2), service: one }]);
     }
 }

@@ -50,6 +50,8 @@ pub enum Permission {
     ChangeOfUsers,
     /// Deprovision what users hold.
     RemoveFromUsers,
+    /// Say who is asked before services are provisioned, changed and taken away.
+    SetApprovals,
     /// Suspend and resume what customers and users hold.
     SuspendSubscriptions,
     /// Report what comes of requests.
@@ -70,7 +72,7 @@ pub enum Permission {
 
 impl Permission {
     /// Every permission that Atrium itself asks for.
-    pub const ALL: [Self; 27] = [
+    pub const ALL: [Self; 28] = [
         Self::ViewOrganizations,
         Self::ManageResellers,
         Self::ManageCustomers,
@@ -90,6 +92,7 @@ impl Permission {
         Self::AssignToUsers,
         Self::ChangeOfUsers,
         Self::RemoveFromUsers,
+        Self::SetApprovals,
         Self::SuspendSubscriptions,
         Self::ReportRequests,
         Self::OverrideProperties,
@@ -123,6 +126,7 @@ impl Permission {
             Self::AssignToUsers => "subscriptions.assign_to_users",
             Self::ChangeOfUsers => "subscriptions.change_of_users",
             Self::RemoveFromUsers => "subscriptions.remove_from_users",
+            Self::SetApprovals => "approvals.set",
             Self::SuspendSubscriptions => "subscriptions.suspend",
             Self::ReportRequests => "requests.report",
             Self::OverrideProperties => "overrides.set_properties",
@@ -159,6 +163,9 @@ impl Permission {
             Self::AssignToUsers => "Provision services to users.",
             Self::ChangeOfUsers => "Change what users hold.",
             Self::RemoveFromUsers => "Deprovision what users hold.",
+            Self::SetApprovals => {
+                "Say who is asked before services are provisioned, changed and taken away."
+            }
             Self::SuspendSubscriptions => "Suspend and resume what customers and users hold.",
             Self::ReportRequests => {
                 "Report what comes of requests: that work has begun, is done, or failed."

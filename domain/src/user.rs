@@ -98,11 +98,15 @@ pub enum UserCommand {
         person: Identity,
         /// What he may do.
         roles: Vec<RoleRef>,
+        /// Who his manager is, if he has one.
+        manager: Option<UserId>,
         /// How he signs in; none: he cannot yet.
         password: Option<Proof>,
     },
     /// Change who it is.
     Edit(Identity),
+    /// Say who his manager is; none: nobody.
+    SetManager(Option<UserId>),
     /// Forget who it is, for good.
     Erase,
     /// Take a step of his life.
@@ -177,6 +181,15 @@ pub enum UserEvent {
         /// All of it, as it is now.
         person: Identity,
     },
+    /// He has a manager, or another one.
+    #[serde(rename = "user.manager_set")]
+    ManagerSet {
+        /// Who.
+        manager: UserId,
+    },
+    /// He has no manager any more.
+    #[serde(rename = "user.manager_cleared")]
+    ManagerCleared {},
     /// Who it is was forgotten: the key that opens what was stored of him is gone.
     #[serde(rename = "user.erased")]
     Erased {},
@@ -252,6 +265,8 @@ impl UserEvent {
             Self::Erased {} if before == Status::Active => Status::Disabled,
             Self::Erased {}
             | Self::Edited { .. }
+            | Self::ManagerSet { .. }
+            | Self::ManagerCleared {}
             | Self::RolesAssigned { .. }
             | Self::PasswordSet { .. }
             | Self::TokenCreated(_)
@@ -274,6 +289,9 @@ pub struct User {
     pub status: Status,
     /// What he may do.
     pub roles: Vec<RoleRef>,
+    /// Who his manager is. Stays when either of them is not in use any more, or is erased: whoever follows managers
+    /// passes over those who are not in use, and goes on with theirs.
+    pub manager: Option<UserId>,
     tokens: Vec<Credential>,
     sessions: Vec<Credential>,
     impersonations: Vec<Impersonation>,
@@ -347,10 +365,11 @@ impl Decider for User {
         use UserCommand as C;
         use UserEvent as E;
         match (&self.known, command) {
-            (None, C::Create { id, organization, person, roles, password }) => {
+            (None, C::Create { id, organization, person, roles, manager, password }) => {
                 let created = E::Created { id, organization, person, roles };
+                let manager = manager.map(|manager| E::ManagerSet { manager });
                 let password = password.map(|proof| E::PasswordSet { proof });
-                Ok(std::iter::once(created).chain(password).collect())
+                Ok(std::iter::once(created).chain(manager).chain(password).collect())
             }
             (Some(_), C::Create { .. }) => {
                 Err(Refusal::conflict("exists", "This user exists already."))
@@ -375,6 +394,12 @@ impl Decider for User {
             (Some(_), _) if self.status.is_gone() => Err(gone(self.status)),
             (Some(known), C::Edit(person)) if known.person.as_ref() == Some(&person) => Ok(vec![]),
             (Some(_), C::Edit(person)) => Ok(vec![E::Edited { person }]),
+            (Some(_), C::SetManager(manager)) if self.manager == manager => Ok(vec![]),
+            (Some(known), C::SetManager(Some(manager))) if manager == known.id => {
+                Err(Refusal::conflict("yourself", "Nobody is his own manager."))
+            }
+            (Some(_), C::SetManager(Some(manager))) => Ok(vec![E::ManagerSet { manager }]),
+            (Some(_), C::SetManager(None)) => Ok(vec![E::ManagerCleared {}]),
             (Some(_), C::AssignRoles(roles)) if self.roles == roles => Ok(vec![]),
             (Some(_), C::AssignRoles(roles)) => Ok(vec![E::RolesAssigned { roles }]),
             (Some(_), C::SetPassword(proof)) => Ok(vec![E::PasswordSet { proof }]),
@@ -421,6 +446,8 @@ impl Decider for User {
                     known.person = Some(person.clone());
                 }
             }
+            UserEvent::ManagerSet { manager } => self.manager = Some(*manager),
+            UserEvent::ManagerCleared {} => self.manager = None,
             UserEvent::Erased {} => {
                 self.known = self.known.map(|known| Known { person: None, ..known });
                 self.roles.clear();
@@ -537,6 +564,7 @@ mod tests {
             organization: OrganizationId(Uuid::from_u128(30)),
             person: person(),
             roles: vec![],
+            manager: None,
             password,
         };
         let proof = Proof("argon".to_owned());
@@ -649,6 +677,41 @@ mod tests {
             .when(3, UserCommand::AssignRoles(roles.clone()))
             .then_nothing();
         given::<User>([created()]).when(2, UserCommand::AssignRoles(roles)).then([assigned]);
+    }
+
+    #[test]
+    fn a_manager_is_set_and_cleared_and_the_same_again_is_no_fact() {
+        let [ben, eve] = [8, 9].map(|id| UserId(Uuid::from_u128(id)));
+        let set = |manager| UserEvent::ManagerSet { manager };
+        let has_ben = || given::<User>([created(), (2, set(ben))]);
+        given::<User>([created()]).when(2, UserCommand::SetManager(Some(ben))).then([set(ben)]);
+        given::<User>([created()]).when(2, UserCommand::SetManager(None)).then_nothing();
+        given::<User>([created()])
+            .when(2, UserCommand::SetManager(Some(ANN)))
+            .then_refused("yourself");
+        has_ben().when(3, UserCommand::SetManager(Some(ben))).then_nothing();
+        has_ben().when(3, UserCommand::SetManager(Some(eve))).then([set(eve)]);
+        has_ben().when(3, UserCommand::SetManager(None)).then([UserEvent::ManagerCleared {}]);
+        given::<User>([created(), (2, set(ben)), (3, UserEvent::ManagerCleared {})])
+            .when(4, UserCommand::SetManager(None))
+            .then_nothing();
+        given::<User>([created(), (2, UserEvent::Erased {})])
+            .when(3, UserCommand::SetManager(Some(ben)))
+            .then_refused("erased");
+    }
+
+    #[test]
+    fn a_user_is_created_with_his_manager() {
+        let manager = UserId(Uuid::from_u128(8));
+        let create = UserCommand::Create {
+            id: ANN,
+            organization: OrganizationId(Uuid::from_u128(30)),
+            person: person(),
+            roles: vec![],
+            manager: Some(manager),
+            password: None,
+        };
+        given::<User>([]).when(1, create).then([created().1, UserEvent::ManagerSet { manager }]);
     }
 
     fn impersonation(id: u128) -> Impersonation {

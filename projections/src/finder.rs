@@ -15,8 +15,8 @@ use eventstore::{Database, Engine, Error, ROW_EVENTS_MAX, Row, Source, Stored, V
 use crate::document::{Documents, View};
 use crate::tables;
 use crate::views::{
-    DELETED, FormerView, NameView, OfferView, OrganizationView, RequestView, RetentionView,
-    SubscriptionView, UserView, login_key,
+    ApprovalView, Asked, DELETED, FormerView, NameView, OfferView, OrganizationView, RequestView,
+    RetentionView, SubscriptionView, UserView, login_key,
 };
 
 /// Most documents that a list gives at once.
@@ -374,6 +374,17 @@ impl Conditions {
         }
     }
 
+    /// Those who are asked now stand in the owner of what waits for them.
+    fn asks(&mut self, asked: &Asked<'_>) {
+        let mut has = |mark: String| {
+            let parameter = self.bind(mark);
+            format!("replace(owner, ${parameter}, '') <> owner")
+        };
+        let any: Vec<_> = asked.marks().into_iter().map(&mut has).collect();
+        let not = has(asked.not_asked());
+        self.text.push_str(&format!(" and ({}) and not {not}", any.join(" or ")));
+    }
+
     /// Which of the documents it is about, apart from where a page begins.
     fn filter<V: View>(&mut self, database: &Database, query: &Query) {
         self.equal("owner", query.owner.as_ref());
@@ -480,6 +491,59 @@ pub async fn list<V: View>(
         items.reverse();
     }
     Ok(Page { items, more: rows.len() > limit })
+}
+
+/// A page of what waits for somebody's approval, in the order of tenants.
+///
+/// # Errors
+/// What the database says.
+pub async fn waiting_for(
+    database: &Database,
+    scope: &Scope,
+    asked: &Asked<'_>,
+    query: &Query,
+) -> Result<Page<ApprovalView>, Error> {
+    let limit = query.limit.min(LIST_MAX);
+    let mut conditions = Conditions::of::<ApprovalView>(scope);
+    conditions.asks(asked);
+    let kind = Some(ApprovalView::WAITING.to_owned());
+    let query = Query { kind, owner: None, ..query.clone() };
+    let one_more = conditions.page::<ApprovalView>(database, &query, limit);
+    let order = match query.end {
+        End::First => "sort, key",
+        End::Last => "sort desc, key desc",
+    };
+    let sql = format!(
+        "select key, sort, document from {} where {} order by {order} limit ${one_more}",
+        ApprovalView::TABLE,
+        conditions.text
+    );
+    failpoint("projections::finder::waiting_for")?;
+    let rows = database.fetch(&sql, &conditions.values).await?;
+    let mut items = rows.iter().take(limit).map(item).collect::<Result<Vec<_>, _>>()?;
+    if query.end == End::Last {
+        items.reverse();
+    }
+    Ok(Page { items, more: rows.len() > limit })
+}
+
+/// How much waits for somebody's approval.
+///
+/// # Errors
+/// What the database says.
+pub async fn count_waiting_for(
+    database: &Database,
+    scope: &Scope,
+    asked: &Asked<'_>,
+) -> Result<u64, Error> {
+    let mut conditions = Conditions::of::<ApprovalView>(scope);
+    conditions.asks(asked);
+    let kind = Some(ApprovalView::WAITING.to_owned());
+    conditions.filter::<ApprovalView>(database, &Query { kind, ..Query::default() });
+    let sql = format!("select count(*) from {} where {}", ApprovalView::TABLE, conditions.text);
+    failpoint("projections::finder::count_waiting_for")?;
+    let rows = database.fetch(&sql, &conditions.values).await?;
+    Ok(rows[0].unsigned(0)?)
 }
 
 /// How many documents a list has altogether.
@@ -590,6 +654,50 @@ pub async fn count_of_owners<V: View>(
     failpoint("projections::finder::count_of_owners")?;
     let rows = database.fetch(&sql, &conditions.values).await?;
     rows.iter().map(|row| Ok((row.text(0)?.to_owned(), row.unsigned(1)?))).collect()
+}
+
+/// Where something stands among what is due.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DueBehind {
+    /// Since when it is due.
+    pub since: DateTime<Utc>,
+    /// Its document's key.
+    pub key: String,
+}
+
+/// Documents of a kind that matter since a moment or before ([`Index::since`](crate::Index::since)), behind one of
+/// them, the earliest first: for Atrium itself, whoever they belong to.
+///
+/// # Errors
+/// What the database says.
+pub async fn due<V: View>(
+    database: &Database,
+    kind: &str,
+    by: DateTime<Utc>,
+    behind: Option<&DueBehind>,
+    limit: usize,
+) -> Result<Vec<(DueBehind, Arc<V>)>, Error> {
+    let (since, key) = behind.map_or((i64::MIN, ""), |it| (it.since.timestamp_micros(), &it.key));
+    let sql = format!(
+        "select key, since, document from {} where kind = $1 and since <= $2 and (since, key) > ($3, $4) \
+         order by since, key limit $5",
+        V::TABLE
+    );
+    let values = [
+        kind.into(),
+        by.timestamp_micros().into(),
+        since.into(),
+        key.into(),
+        (limit as u64).into(),
+    ];
+    failpoint("projections::finder::due")?;
+    let rows = database.fetch(&sql, &values).await?;
+    let item = |row: &Row| {
+        let key = row.text(0)?;
+        let since = DateTime::from_timestamp_micros(row.int(1)?).unwrap_or(DateTime::UNIX_EPOCH);
+        Ok((DueBehind { since, key: key.to_owned() }, tables::read(key, row.bytes(2)?)?))
+    };
+    rows.iter().map(item).collect()
 }
 
 /// Everything that requests were built from, in one statement; nothing of a deprovisioning.

@@ -2,6 +2,9 @@
 
 mod access;
 mod activity;
+mod approval;
+mod approving;
+mod asked;
 mod calendar;
 mod former;
 mod holding;
@@ -27,6 +30,9 @@ use eventstore::{Rows, Source};
 
 pub use access::AccessView;
 pub use activity::ActivityView;
+pub use approval::{ApprovalView, Asked};
+pub use approving::ApprovalPolicyView;
+pub use asked::AskedView;
 pub use calendar::CalendarView;
 pub use domain::subscription::{Status as SubscriptionStatus, Verb};
 pub use former::FormerView;
@@ -194,6 +200,9 @@ macro_rules! views {
 views! {
     access: AccessView,
     activity: ActivityView,
+    approval_policies: ApprovalPolicyView,
+    approvals: ApprovalView,
+    asked: AskedView,
     calendars: CalendarView,
     former: FormerView,
     holdings: HoldingView,

@@ -1,6 +1,8 @@
 //! Random histories: commands of every kind, sensible and not, from a seed. The same seed and the
 //! same answers give the same commands, whatever carries them out.
 
+mod aside;
+
 use std::sync::Once;
 
 use chrono::{DateTime, Duration, Utc};
@@ -81,6 +83,8 @@ pub struct Step {
 #[derive(Debug)]
 pub struct History {
     rng: StdRng,
+    /// Where what is drawn aside comes from.
+    aside: StdRng,
     now: DateTime<Utc>,
     steps: usize,
     keys: usize,
@@ -95,6 +99,10 @@ pub struct History {
     roles: Vec<String>,
     /// To whom which role was to be given.
     given: Vec<(String, String)>,
+    /// What had to be approved.
+    approvals: Vec<String>,
+    /// Whom policies name.
+    approvers: Vec<UserId>,
     /// Who acts as somebody else, and in which session.
     impersonations: Vec<(Caller, TokenId)>,
     remembered: Vec<Submission>,
@@ -111,6 +119,7 @@ impl History {
     pub fn new(seed: u64) -> Self {
         Self {
             rng: StdRng::seed_from_u64(seed),
+            aside: StdRng::seed_from_u64(!seed),
             now: "2019-01-01T00:00:00Z".parse().expect("a time"),
             steps: 0,
             keys: 0,
@@ -122,6 +131,8 @@ impl History {
             credentials: Vec::new(),
             roles: Vec::new(),
             given: Vec::new(),
+            approvals: Vec::new(),
+            approvers: Vec::new(),
             impersonations: Vec::new(),
             remembered: Vec::new(),
             zone: None,
@@ -158,7 +169,9 @@ impl History {
                 let most = if self.zone.is_some() { WILD_BURST_MAX } else { BURST_MAX };
                 let burst =
                     if self.rng.random_bool(0.3) { 1 } else { self.rng.random_range(2..=most) };
-                (0..burst).map(|_| self.submission()).collect()
+                let mut drawn: Vec<_> = (0..burst).map(|_| self.submission()).collect();
+                drawn.extend(self.aside());
+                drawn
             }
         };
         Step { now: self.now, submissions }
@@ -213,6 +226,9 @@ impl History {
             (["customers", id], _) => self.organizations.push(((*id).to_owned(), Kind::Customer)),
             (["resellers", id], _) => self.organizations.push(((*id).to_owned(), Kind::Reseller)),
             (["subscriptions", id], _) => self.subscriptions.push((*id).to_owned()),
+            (["requests", id], _) if body["approvalStatus"].is_string() => {
+                self.approvals.push((*id).to_owned());
+            }
             (["requests", id], _) => {
                 if let Some(subscription) = body["subscriptionId"].as_str().map(str::to_owned) {
                     self.subscriptions.push(subscription.clone());

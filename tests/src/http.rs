@@ -2,19 +2,21 @@
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use api::keys::Keys;
 use api::password::Passwords;
 use api::rate::REQUESTS_PER_MINUTE;
 use api::server::Installation;
+use chrono::{DateTime, Utc};
 use commands::{Command, Password};
 use domain::billing::CalendarRule;
 use eventstore::{Database, Engine};
 use reqwest::{Client, Method, RequestBuilder, Response, StatusCode};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 
 use crate::laws;
@@ -22,6 +24,8 @@ use crate::world::{TestAmbient, TestDatabase, install};
 
 /// The administrator's password in tests.
 pub const PASSWORD: &str = "correct horse battery";
+/// How long a test waits for what is due.
+const DUE_PATIENCE: Duration = Duration::from_secs(20);
 /// The master key in tests.
 pub const MASTER_KEY: [u8; 32] = [7; 32];
 
@@ -41,6 +45,7 @@ pub struct TestApp {
     place: TestDatabase,
     stop: Option<oneshot::Sender<()>>,
     served: Option<JoinHandle<Result<()>>>,
+    done_until: watch::Receiver<DateTime<Utc>>,
 }
 
 /// An answer.
@@ -83,21 +88,30 @@ impl Answer {
     }
 }
 
-/// Serves a database; gives where, and how to stop it.
+/// A served database: where, how to stop it, and up to when it has done what was due.
+struct Served {
+    url: String,
+    stop: oneshot::Sender<()>,
+    served: JoinHandle<Result<()>>,
+    done_until: watch::Receiver<DateTime<Utc>>,
+}
+
+/// Serves a database.
 async fn serve(
     database: Database,
     ambient: Arc<TestAmbient>,
     requests_per_minute: Option<NonZeroU32>,
-) -> Result<(String, oneshot::Sender<()>, JoinHandle<Result<()>>)> {
+) -> Result<Served> {
     let keys = Keys::derive(&MASTER_KEY);
     let installation = Installation::start(database, keys, ambient, requests_per_minute).await?;
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let url = format!("http://{}", listener.local_addr()?);
+    let done_until = installation.done_until();
     let (stop, stopped) = oneshot::channel::<()>();
     let served = tokio::spawn(installation.serve(listener, async {
         let _ = stopped.await;
     }));
-    Ok((url, stop, served))
+    Ok(Served { url, stop, served, done_until })
 }
 
 impl TestApp {
@@ -164,7 +178,7 @@ impl TestApp {
             .await?
             .ok()
             .context("the writer ends")?;
-        let (url, stop, served) =
+        let Served { url, stop, served, done_until } =
             serve(database.clone(), ambient.clone(), requests_per_minute).await?;
         let mut app = Self {
             administrator: made["id"].as_str().context("an id")?.to_owned(),
@@ -172,6 +186,7 @@ impl TestApp {
             client: Client::new(),
             stop: Some(stop),
             served: Some(served),
+            done_until,
             ambient,
             url,
             database,
@@ -183,6 +198,19 @@ impl TestApp {
         let made = app.post(&path, json!({ "name": "tests", "days": 3_650 })).await?;
         app.token = made["token"].as_str().context("a token")?.to_owned();
         Ok(app)
+    }
+
+    /// Turns the clock, and waits until all is done that is due then.
+    ///
+    /// # Errors
+    /// Where it is not done.
+    pub async fn turn(&self, time: &str) -> Result<()> {
+        self.ambient.set(time);
+        let now = commands::Ambient::now(self.ambient.as_ref());
+        let mut done_until = self.done_until.clone();
+        let done = done_until.wait_for(|until| *until >= now);
+        tokio::time::timeout(DUE_PATIENCE, done).await.context("what is due is not done")??;
+        Ok(())
     }
 
     /// Signs somebody in; gives the session's token.
@@ -312,7 +340,8 @@ impl TestApp {
     /// # Errors
     /// Where it cannot start.
     pub async fn another(&self) -> Result<(String, oneshot::Sender<()>, JoinHandle<Result<()>>)> {
-        serve(self.place.open().await?, self.ambient.clone(), None).await
+        let served = serve(self.place.open().await?, self.ambient.clone(), None).await?;
+        Ok((served.url, served.stop, served.served))
     }
 
     /// Purges who was deleted more than so many days ago, as another process does while the server goes on; gives how

@@ -20,6 +20,7 @@ use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 use sqlx::Connection as _;
 use tempfile::TempDir;
+use tokio::sync::watch;
 use uuid::Uuid;
 
 /// Where `scripts/postgres run` says that its server is.
@@ -32,6 +33,7 @@ const REMOVAL_PATIENCE: Duration = Duration::from_secs(10);
 pub struct TestAmbient {
     now: AtomicI64,
     ids: AtomicU64,
+    jumps: watch::Sender<()>,
 }
 
 impl TestAmbient {
@@ -41,7 +43,8 @@ impl TestAmbient {
     /// Where the text is no time.
     #[must_use]
     pub fn at(time: &str) -> Arc<Self> {
-        let ambient = Self { now: AtomicI64::new(0), ids: AtomicU64::new(1) };
+        let (now, ids) = (AtomicI64::new(0), AtomicU64::new(1));
+        let ambient = Self { now, ids, jumps: watch::Sender::new(()) };
         ambient.set(time);
         Arc::new(ambient)
     }
@@ -53,12 +56,17 @@ impl TestAmbient {
     pub fn set(&self, time: &str) {
         let time: DateTime<Utc> = time.parse().expect("an RFC 3339 time");
         self.now.store(time.timestamp_micros(), Ordering::SeqCst);
+        self.jumps.send_replace(());
     }
 }
 
 impl Ambient for TestAmbient {
     fn now(&self) -> DateTime<Utc> {
         DateTime::from_timestamp_micros(self.now.load(Ordering::SeqCst)).expect("a time")
+    }
+
+    fn jumps(&self) -> Option<watch::Receiver<()>> {
+        Some(self.jumps.subscribe())
     }
 
     fn id(&self) -> Uuid {

@@ -5,6 +5,7 @@ use eventstore::Engine;
 
 mod http {
     mod access;
+    mod approvals;
     mod assigned;
     mod bills;
     mod bulk;
@@ -15,6 +16,7 @@ mod http {
     mod hostile;
     mod instances;
     mod lifecycle;
+    mod managers;
     mod moves;
     mod offers;
     mod overrides;

@@ -4,6 +4,7 @@
 mod spine {
     mod authoriser;
     mod contract;
+    mod due;
     mod ledger;
     mod possible;
     mod protection;

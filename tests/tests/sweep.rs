@@ -22,15 +22,16 @@ use atrium_tests::http::TestApp;
 use atrium_tests::laws;
 use atrium_tests::world::{Place, TestAmbient, TestDatabase, at_once, body, install};
 use chrono::{DateTime, Utc};
+use commands::due::{self, Sort, Watch};
 use commands::usecase::users::NewCredential;
 use commands::{
-    Caller, Command, Committed, Error, Idempotency, Submission, Writer, WriterSettings,
+    Ambient, Caller, Command, Committed, Error, Idempotency, Submission, Writer, WriterSettings,
 };
 use domain::lifecycle::Transition;
 use domain::organization::Kind;
 use domain::seal::Vault;
 use domain::user::Proof;
-use domain::{TenantPath, TokenId};
+use domain::{TenantPath, TokenId, UserId};
 use eventstore::{Database, Engine, Log, Verified};
 use fail::FailScenario;
 use futures_util::FutureExt as _;
@@ -38,7 +39,7 @@ use projections::Persons;
 use projections::effective;
 use projections::finder::{self, EventQuery, Query, Scope};
 use projections::ledger::{self, InForce, Question};
-use projections::views::{OrganizationView, SubscriptionView, UserView};
+use projections::views::{Asked, OrganizationView, SubscriptionView, UserView};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -116,6 +117,18 @@ const DEMO: &str = "api::setup::demo";
 /// Follows what other processes write, a moment later.
 const FOLLOWING: &str = "api::gate::catch_up";
 
+/// Something that is due, and is found again: its key is what keeps it from being done again.
+const CUSTOMERS: Sort = Sort {
+    name: "customer",
+    find: |database, question| {
+        Box::pin(due::of_view::<OrganizationView>(database, "customer", question, |view| {
+            let sent = json!({ "contact": { "name": "Ann" } });
+            let (id, kind) = (view.id.to_string(), Kind::Customer);
+            Command::EditOrganization { id, kind, body: body(sent), if_match: None }
+        }))
+    },
+};
+
 /// An installation: its place, and what its users know of it.
 struct Trial {
     place: TestDatabase,
@@ -175,6 +188,10 @@ impl Trial {
         }
         let persons = Persons::new(vault_of(app));
         persist("reading", || read(app.database(), &persons)).await?;
+        let watch = Watch::new(app.database().clone(), app.writer().clone(), &[CUSTOMERS]);
+        let look = async || Ok(watch.look(self.ambient.now()).await?);
+        persist("looking for what is due", look).await?;
+        drop(watch);
         let rebuild = async || Ok(projections::rebuild(app.database(), |_| ()).await?);
         let rebuilt = persist("rebuilding", rebuild).await?;
         self.expect(rebuilt.differences.is_empty(), || format!("other rows: {rebuilt:?}"));
@@ -600,6 +617,9 @@ async fn read(database: &Database, persons: &Persons) -> Result<()> {
             .is_empty()
     );
     ensure!(finder::count_events(database, &scope, &[], 0).await? > 5);
+    let asked = Asked { user: UserId(Uuid::nil()), organization: customer.id, roles: &[] };
+    ensure!(finder::waiting_for(database, &scope, &asked, &query).await?.items.is_empty());
+    ensure!(finder::count_waiting_for(database, &scope, &asked).await? == 0);
     let slots = finder::list::<SubscriptionView>(database, &scope, &query).await?;
     ensure!(slots.items.len() == 2);
     let whose = |(_, slot): &(_, Arc<SubscriptionView>)| effective::Question {

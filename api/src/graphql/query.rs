@@ -5,6 +5,7 @@ use projections::views::{
     OrganizationView, OverrideView, RequestView, ServiceView, SubscriptionView, UserView,
 };
 
+use super::approval::{Approval, ApprovalConnection};
 use super::connection::{Order, Slice, ViewConnection};
 use super::event::{Event, EventConnection, EventFilter};
 use super::id::GlobalId;
@@ -176,6 +177,26 @@ impl Query {
     ) -> Resolved<Option<ViewConnection<RequestView, Request>>> {
         let slice = Slice { first, after, last, before };
         Request::list(reading(context), filter.unwrap_or_default(), &slice).await
+    }
+
+    /// What waits for the caller's approval, in the order of tenants.
+    #[graphql(complexity = "page_cost(first, last, child_complexity)")]
+    async fn pending_approvals(
+        &self,
+        context: &Context<'_>,
+        first: Option<i32>,
+        after: Option<String>,
+        last: Option<i32>,
+        before: Option<String>,
+    ) -> Resolved<Option<ApprovalConnection>> {
+        let slice = Slice { first, after, last, before };
+        Approval::list(reading(context), &slice).await
+    }
+
+    /// Something that has to be approved, or had to be, by its id in the REST API.
+    #[graphql(complexity = "STATEMENT_COST + child_complexity")]
+    async fn approval(&self, context: &Context<'_>, id: ID) -> Resolved<Option<Approval>> {
+        Ok(Some(Approval::get(reading(context), &id).await?))
     }
 
     /// What was set otherwise, and cleared, in the order of recording.

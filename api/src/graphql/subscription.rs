@@ -11,6 +11,7 @@ use projections::finder::{Query as Wanted, Scope, Since};
 use projections::views::{self, Holder, OrganizationView, RequestView, SubscriptionView, UserView};
 use uuid::Uuid;
 
+use super::approval::Approval;
 use super::connection::{Slice, ViewConnection, list};
 use super::effective::{EffectiveProperty, Whose, properties};
 use super::id::GlobalId;
@@ -269,6 +270,16 @@ impl Subscription {
         properties(reading(context), whose, as_of, known_at).await
     }
 
+    /// Whether something waits for approval that was asked for here.
+    async fn approval_pending(&self, context: &Context<'_>) -> Resolved<bool> {
+        Ok(Approval::waiting(reading(context), self.0.id).await?.is_some())
+    }
+
+    /// What waits for approval that was asked for here: who has to answer, who has answered, and until when.
+    async fn approval(&self, context: &Context<'_>) -> Resolved<Option<Approval>> {
+        Approval::waiting(reading(context), self.0.id).await
+    }
+
     /// The `ETag` in the REST API.
     async fn version(&self) -> u64 {
         self.0.version
@@ -524,6 +535,11 @@ impl Request {
     ) -> Resolved<Option<Json<serde_json::Value>>> {
         let built = reading(context).ingredients(&self.0).await?;
         Ok(built.map(|built| Json(built.shown.clone())))
+    }
+
+    /// Who approved it; none where nobody had to.
+    async fn approval(&self, context: &Context<'_>) -> Resolved<Option<Approval>> {
+        Approval::of(reading(context), self.0.id).await
     }
 
     /// Who asked: `user:<id>` or `system`.

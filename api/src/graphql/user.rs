@@ -109,6 +109,14 @@ impl User {
         self.0.roles.iter().map(ToString::to_string).collect()
     }
 
+    /// Who this user's manager is, if the caller can see him.
+    async fn manager(&self, context: &Context<'_>) -> Resolved<Option<User>> {
+        match self.0.manager {
+            None => Ok(None),
+            Some(id) => User::of(reading(context), id).await,
+        }
+    }
+
     /// Where this user is in his life; he signs in where he is active.
     async fn status(&self) -> Status {
         self.0.status.into()

@@ -4,7 +4,9 @@ use std::collections::HashMap;
 
 use axum::extract::State;
 use commands::Command;
-use commands::resource::{RequestResource, SubRequestResource, SubscriptionResource, WhyNot};
+use commands::resource::{
+    ApprovalResource, RequestResource, SubRequestResource, SubscriptionResource, WhyNot,
+};
 use commands::usecase::bulk::{Many, ProvisionToMany};
 use commands::usecase::organizations::Because;
 use commands::usecase::requests::{CancelRequest, FailRequest, Report};
@@ -13,6 +15,8 @@ use domain::organization::Kind;
 use domain::permission::Permission;
 use projections::finder;
 use projections::views::{Holder, OrganizationView, RequestView, SubscriptionView, UserView};
+use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::call::{Answer, Call, CommandParameters, Reader, resource};
 use super::events::shown_request;
@@ -113,7 +117,7 @@ pub async fn list_of_user(
     params(("id" = String, Path), CommandParameters), request_body = Provision,
     responses(
         (status = 201, body = SubscriptionResource, description = "Provisioned"),
-        (status = 202, body = RequestResource, description = "Asked for; what comes of it is reported"),
+        (status = 202, body = RequestOrApproval, description = "Asked for; what comes of it is reported, or it waits for approval"),
         (status = 200, body = SubscriptionResource, description = "It was so already")))]
 pub async fn provision_to_customer(
     State(app): State<App>,
@@ -129,7 +133,7 @@ pub async fn provision_to_customer(
     params(("id" = String, Path), CommandParameters), request_body = Provision,
     responses(
         (status = 201, body = SubscriptionResource, description = "Provisioned"),
-        (status = 202, body = RequestResource, description = "Asked for; what comes of it is reported"),
+        (status = 202, body = RequestOrApproval, description = "Asked for; what comes of it is reported, or it waits for approval"),
         (status = 200, body = SubscriptionResource, description = "It was so already")))]
 pub async fn provision_to_user(
     State(app): State<App>,
@@ -189,7 +193,7 @@ pub async fn get_subscription(
     params(("id" = String, Path), CommandParameters), request_body = ChangeSubscription,
     responses(
         (status = 200, body = SubscriptionResource),
-        (status = 202, body = RequestResource, description = "Asked for; what comes of it is reported")))]
+        (status = 202, body = RequestOrApproval, description = "Asked for; what comes of it is reported, or it waits for approval")))]
 pub async fn change_subscription(
     State(app): State<App>,
     Path(id): Path<String>,
@@ -204,7 +208,7 @@ pub async fn change_subscription(
     params(("id" = String, Path), CommandParameters), request_body = Deprovision,
     responses(
         (status = 200, body = SubscriptionResource),
-        (status = 202, body = RequestResource, description = "Asked for; what comes of it is reported")))]
+        (status = 202, body = RequestOrApproval, description = "Asked for; what comes of it is reported, or it waits for approval")))]
 pub async fn deprovision_subscription(
     State(app): State<App>,
     Path(id): Path<String>,
@@ -212,6 +216,16 @@ pub async fn deprovision_subscription(
 ) -> Answer {
     let body = call.input()?;
     call.command(&app, Command::Deprovision { id, body }).await
+}
+
+/// A request, or something that has to be approved before it becomes one: that has an `approvalStatus`.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(untagged)]
+pub enum RequestOrApproval {
+    /// A request.
+    Request(RequestResource),
+    /// What was asked for, and waits for approval or waited in vain.
+    Approval(Box<ApprovalResource>),
 }
 
 /// Lets a service rest. It is charged all the same.
@@ -283,12 +297,13 @@ pub async fn reset_subscription(
     call.command(&app, Command::ResetRequest { id, body }).await
 }
 
-/// Shows a request and how far it is.
+/// Shows a request and how far it is; or what has to be approved before it becomes a request, with who has to
+/// answer, who has answered, and until when.
 #[utoipa::path(get, path = "/api/v2/requests/{id}", tag = "Subscriptions",
-    params(("id" = String, Path)), responses((status = 200, body = RequestResource)))]
+    params(("id" = String, Path)), responses((status = 200, body = RequestOrApproval)))]
 pub async fn get_request(State(app): State<App>, reader: Reader, Path(id): Path<String>) -> Answer {
     let found = finder::find::<RequestView>(app.database(), &reader.0.scope(), &id).await?;
-    let view = found.ok_or_else(Problem::not_found)?;
+    let Some(view) = found else { return super::approvals::shown(&app, &reader.0, &id).await };
     reader.0.permit(Permission::ViewSubscriptions, &view.path).await?;
     let mut ingredients = finder::ingredients(app.database(), [view.as_ref()]).await?;
     let ingredients = match ingredients.remove(&view.id) {
@@ -310,7 +325,7 @@ pub async fn get_request(State(app): State<App>, reader: Reader, Path(id): Path<
         sub_requests: parts.map(|part| SubRequestResource::new(part, now)).collect(),
         ..RequestResource::new(&view, ingredients, now)
     };
-    Ok(resource(&shown, 1))
+    Ok(resource(&RequestOrApproval::Request(shown), 1))
 }
 
 /// Says that work on a request has begun.

@@ -74,6 +74,7 @@ pub(crate) fn install(unit: &mut Unit<'_>, install: Install) -> Result<Reply, St
             DefaultRole::ProviderAdministrator.into(),
             DefaultRole::ServiceProviderDeveloper.into(),
         ],
+        manager: None,
         password: Some(install.password),
     };
     unit.execute::<User>(id, &path, command)?;

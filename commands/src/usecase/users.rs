@@ -17,7 +17,7 @@ use serde::Deserialize;
 use utoipa::ToSchema;
 
 use super::organizations::{Because, CustomFieldsText, change_fields, ensure_active, taken};
-use super::{ensure_seen, optional_reason, roles, some_of, subscriptions, take_reason};
+use super::{ensure_seen, managers, optional_reason, roles, some_of, subscriptions, take_reason};
 use crate::body::present;
 use crate::error::Stop;
 use crate::resource::{SealedUserResource, TokenResource};
@@ -55,6 +55,8 @@ pub struct CreateUser {
     /// a customer is its administrator
     /// where this is left out.
     pub roles: Option<Vec<String>>,
+    /// The id of his manager: a user of the same organisation, or of one above it.
+    pub manager_id: Option<String>,
     /// How he signs in: 10 to 200 characters. Without it he cannot, yet.
     pub password: Option<Password>,
 }
@@ -81,6 +83,10 @@ pub struct EditUser {
     pub location: Option<Option<String>>,
     /// These fields are set; `null` removes one, and the others stay as they are.
     pub custom_fields: Option<CustomFieldsText>,
+    /// The id of his manager: a user of the same organisation, or of one above it; `null`: nobody.
+    #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Option<String>)]
+    pub manager_id: Option<Option<String>>,
 }
 
 /// What would be printed of a person ends up in a log.
@@ -216,6 +222,10 @@ pub(crate) fn create(
         Some(names) => granted(names, unit, organization, &[], &mut faults)?,
         None => first_users_roles(unit, organization, kind)?,
     };
+    let manager = match &body.manager_id {
+        Some(text) => managers::named(unit, text, None, &path, &mut faults)?,
+        None => None,
+    };
     if body.password.as_ref().is_some_and(|password| !password.is_acceptable()) {
         faults.add("/password", "bad_password", "A password has 10 to 200 characters.");
     }
@@ -236,7 +246,7 @@ pub(crate) fn create(
     unit.begin::<User>(id);
     ensure_login_is_free(unit, id, &person.login)?;
     let person = unit.seal_anew(id, &person);
-    let command = UserCommand::Create { id, organization, person, roles, password };
+    let command = UserCommand::Create { id, organization, person, roles, manager, password };
     unit.execute::<User>(id, &path, command)?;
     let resource = resource(unit, id)?;
     Ok(Reply::created(format!("/users/{id}"), &resource, resource.version))
@@ -303,11 +313,19 @@ pub(crate) fn edit(
         person.location = optional_line(&mut faults, "/location", location.as_deref());
     }
     change_fields(&mut person.custom_fields, body.custom_fields.as_ref(), &mut faults);
+    let manager = match &body.manager_id {
+        Some(Some(text)) => Some(managers::named(unit, text, Some(id), &path, &mut faults)?),
+        Some(None) => Some(None),
+        None => None,
+    };
     faults.check()?;
     ensure_login_is_free(unit, id, &person.login)?;
     // Sealed once more, the same person would look like another one.
     let identity = if person == before { known } else { unit.seal(id, &person) };
     unit.execute::<User>(id, &path, UserCommand::Edit(identity))?;
+    if let Some(manager) = manager {
+        unit.execute::<User>(id, &path, UserCommand::SetManager(manager))?;
+    }
     done(unit, id)
 }
 

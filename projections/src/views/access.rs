@@ -45,7 +45,14 @@ impl View for AccessView {
 
     fn touched(event: &Recorded) -> Vec<Touch> {
         match (&event.event, event.stream.split_once('-')) {
-            (Event::User(UserEvent::Edited { .. }), _) => vec![],
+            (
+                Event::User(
+                    UserEvent::Edited { .. }
+                    | UserEvent::ManagerSet { .. }
+                    | UserEvent::ManagerCleared {},
+                ),
+                _,
+            ) => vec![],
             (Event::User(_), Some((_, id))) => vec![Touch::own(id, event)],
             _ => vec![],
         }
@@ -99,6 +106,8 @@ impl View for AccessView {
             }
             UserEvent::Created { .. }
             | UserEvent::Edited { .. }
+            | UserEvent::ManagerSet { .. }
+            | UserEvent::ManagerCleared {}
             | UserEvent::Disabled {}
             | UserEvent::Enabled {}
             | UserEvent::Deprovisioned {}

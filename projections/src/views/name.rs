@@ -81,7 +81,8 @@ impl View for NameView {
             | Event::BillingCalendar(_)
             | Event::Bulk(_)
             | Event::Role(RoleEvent::Deleted { .. })
-            | Event::CustomPermission(_) => vec![],
+            | Event::CustomPermission(_)
+            | Event::Approval(_) => vec![],
         }
     }
 

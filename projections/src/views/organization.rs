@@ -113,6 +113,8 @@ impl View for OrganizationView {
                 OrganizationEvent::Overridden(_)
                 | OrganizationEvent::Offered(_)
                 | OrganizationEvent::OfferWithdrawn(_)
+                | OrganizationEvent::ApprovalsSet { .. }
+                | OrganizationEvent::ApprovalsCleared { .. }
                 | OrganizationEvent::CustomerLeft { .. },
             ) => vec![],
             Event::Organization(_) => match event.stream.split_once('-') {
@@ -131,7 +133,8 @@ impl View for OrganizationView {
             | Event::BillingCalendar(_)
             | Event::Bulk(_)
             | Event::Role(_)
-            | Event::CustomPermission(_) => vec![],
+            | Event::CustomPermission(_)
+            | Event::Approval(_) => vec![],
         }
     }
 
@@ -204,6 +207,8 @@ impl View for OrganizationView {
                     | OrganizationEvent::RoleTaken { .. }
                     | OrganizationEvent::Offered(_)
                     | OrganizationEvent::OfferWithdrawn(_)
+                    | OrganizationEvent::ApprovalsSet { .. }
+                    | OrganizationEvent::ApprovalsCleared { .. }
                     | OrganizationEvent::CustomerLeft { .. } => {}
                 }
             }
@@ -218,7 +223,8 @@ impl View for OrganizationView {
             | Event::BillingCalendar(_)
             | Event::Bulk(_)
             | Event::Role(_)
-            | Event::CustomPermission(_) => {}
+            | Event::CustomPermission(_)
+            | Event::Approval(_) => {}
         }
         Some(view)
     }

@@ -28,6 +28,9 @@ pub struct UserView {
     pub person: Option<Identity>,
     /// What he may do.
     pub roles: Vec<RoleRef>,
+    /// Who his manager is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub manager: Option<UserId>,
     /// Whether he may sign in.
     pub status: Status,
     /// When he was added.
@@ -45,6 +48,8 @@ fn shows(event: &UserEvent) -> bool {
     match event {
         UserEvent::Created { .. }
         | UserEvent::Edited { .. }
+        | UserEvent::ManagerSet { .. }
+        | UserEvent::ManagerCleared {}
         | UserEvent::Erased {}
         | UserEvent::Disabled {}
         | UserEvent::Enabled {}
@@ -92,6 +97,7 @@ impl View for UserView {
                 added: event.position,
                 person: Some(person.clone()),
                 roles: roles.clone(),
+                manager: None,
                 status: Status::Active,
                 created_at: event.effective_at,
                 erased_at: None,
@@ -105,6 +111,8 @@ impl View for UserView {
         view.deleted_at = deleted_at(view.status, view.deleted_at, event);
         match happened {
             UserEvent::Edited { person } => view.person = Some(person.clone()),
+            UserEvent::ManagerSet { manager } => view.manager = Some(*manager),
+            UserEvent::ManagerCleared {} => view.manager = None,
             UserEvent::Erased {} => {
                 view.person = None;
                 view.erased_at = Some(event.recorded_at);

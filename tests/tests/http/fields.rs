@@ -29,6 +29,15 @@ use Says::{Forbidden, Hidden, NotFound, Shown};
 const OPEN: &[(&str, &str)] = &[
     ("Activity", "day counts total firstPosition lastPosition"),
     ("ActivityCount", "category count"),
+    (
+        "Approval",
+        "uuid status verb subscriptionUuid serviceKey planKey quantity instance properties effectiveAt \
+         reason requestedByUuid requestedAt steps step expiresAt reminders nextReminderAt \
+         rejectedByUuid decidedAt failure version",
+    ),
+    ("ApprovalAnswer", "at userUuid"),
+    ("ApprovalFailure", "code detail"),
+    ("ApprovalStep", "needed role userUuids answers"),
     ("BillingPeriod", "id endDate startDate state totals entryCount quarantinedCount quarantined"),
     ("Contact", "email name phone"),
     ("CustomField", "name value"),
@@ -103,7 +112,7 @@ const OPEN: &[(&str, &str)] = &[
     ("ServiceRole", "key name permissions includes"),
     (
         "Subscription",
-        "id uuid status planKey quantity instance serviceKey since scheduled possibleActions version",
+        "id uuid status planKey quantity instance serviceKey since scheduled possibleActions approvalPending version",
     ),
     (
         "SummaryRow",
@@ -134,6 +143,8 @@ const fn row(field: &'static str, query: &'static str, at: &'static str, says: [
 
 /// For every administrator; nobody else.
 const ADMINISTRATORS: [Says; 5] = [Shown, Shown, Shown, Forbidden, Forbidden];
+/// There is none, for those who see what has none.
+const NONE: [Says; 5] = [Hidden, Hidden, Hidden, Forbidden, Forbidden];
 /// What lies above a customer is out of its sight.
 const ABOVE: [Says; 5] = [Shown, Shown, Hidden, Forbidden, Forbidden];
 
@@ -165,6 +176,45 @@ const GUARDED: &[Row] = &[
     row("Query.services", "services { totalCount }", "/services", ADMINISTRATORS),
     row("Query.subscriptions", "subscriptions { totalCount }", "/subscriptions", ADMINISTRATORS),
     row("Query.requests", "requests { totalCount }", "/requests", ADMINISTRATORS),
+    row("Query.approval", "approval(id: $approval) { uuid }", "/approval", ADMINISTRATORS),
+    row(
+        "Query.pendingApprovals",
+        "pendingApprovals { totalCount }",
+        "/pendingApprovals",
+        [Shown; 5],
+    ),
+    row(
+        "Approval.customer",
+        "approval(id: $approval) { customer { id } }",
+        "/approval/customer",
+        ADMINISTRATORS,
+    ),
+    row(
+        "Approval.user",
+        "approval(id: $approval) { user { id } }",
+        "/approval/user",
+        // It is for the customer.
+        NONE,
+    ),
+    row(
+        "Approval.requestedBy",
+        "approval(id: $approval) { requestedBy { id } }",
+        "/approval/requestedBy",
+        [Shown, Hidden, Hidden, Forbidden, Forbidden],
+    ),
+    row(
+        "ApprovalStep.users",
+        "approval(id: $approval) { steps { users { id } } }",
+        "/approval/steps/*/users",
+        ADMINISTRATORS,
+    ),
+    row(
+        "ApprovalAnswer.user",
+        "approval(id: $approval) { steps { answers { user { id } } } }",
+        "/approval/steps/*/answers/*/user",
+        // Nobody has answered.
+        NONE,
+    ),
     row("Query.overrides", "overrides { totalCount }", "/overrides", ADMINISTRATORS),
     row(
         "Query.overridesInForce",
@@ -299,6 +349,19 @@ const GUARDED: &[Row] = &[
         ADMINISTRATORS,
     ),
     row(
+        "User.manager",
+        "viewer { user { manager { id } } }",
+        "/viewer/user/manager",
+        // Nobody has said who is.
+        [Hidden; 5],
+    ),
+    row(
+        "User.manager",
+        "node(id: $user) { ... on User { manager { id } } }",
+        "/node/manager",
+        ADMINISTRATORS,
+    ),
+    row(
         "User.subscriptions",
         "viewer { user { subscriptions { totalCount } } }",
         "/viewer/user/subscriptions",
@@ -339,6 +402,19 @@ const GUARDED: &[Row] = &[
         "node(id: $held) { ... on Subscription { request { id } } }",
         "/node/request",
         ADMINISTRATORS,
+    ),
+    row(
+        "Subscription.approval",
+        "node(id: $held) { ... on Subscription { approval { uuid } } }",
+        "/node/approval",
+        // Nothing waits.
+        [Hidden; 5],
+    ),
+    row(
+        "Request.approval",
+        "node(id: $request) { ... on Request { approval { uuid } } }",
+        "/node/approval",
+        NONE,
     ),
     row(
         "Subscription.properties",
@@ -439,12 +515,13 @@ fn takes(row: &Row) -> &'static str {
         "Query.node" if names("$subscription") || names("$request") => "subscriptions.view",
         "Query.node" if names("$override") || names("$period") => "billing.view",
         "Query.node" if names("$event") => "events.view",
-        "User.subscriptions" | "User.effectiveProperties" if names("viewer") => "",
+        "User.subscriptions" | "User.effectiveProperties" | "User.manager" if names("viewer") => "",
         "Query.organization"
         | "Query.customers"
         | "Viewer.organization"
         | "User.organization"
         | "Subscription.customer"
+        | "Approval.customer"
         | "PropertyValue.organization"
         | "ResolvedProperty.overriddenBy"
         | "Override.organization"
@@ -452,9 +529,13 @@ fn takes(row: &Row) -> &'static str {
         | "LedgerEntry.seller"
         | "SummaryRow.customer"
         | "QuarantinedSubscription.customer" => "organizations.view",
-        "Query.users" | "Organization.users" | "Subscription.user" | "LedgerEntry.user" => {
-            "users.view"
-        }
+        "Query.users"
+        | "Organization.users"
+        | "Subscription.user"
+        | "Approval.requestedBy"
+        | "ApprovalStep.users"
+        | "User.manager"
+        | "LedgerEntry.user" => "users.view",
         "Query.services"
         | "Subscription.plan"
         | "Subscription.service"
@@ -464,6 +545,7 @@ fn takes(row: &Row) -> &'static str {
         | "Offer.service" => "services.view",
         "Query.subscriptions"
         | "Query.requests"
+        | "Query.approval"
         | "Organization.subscriptions"
         | "User.subscriptions"
         | "Organization.effectiveProperties"
@@ -491,7 +573,7 @@ pub(crate) fn permissions() -> BTreeSet<(String, &'static str)> {
     let guarded = GUARDED.iter().map(|row| {
         let of = match row.field {
             "Query.node" => row.query.trim_start_matches("node(id: $").split(')').next(),
-            "User.subscriptions" | "User.effectiveProperties"
+            "User.subscriptions" | "User.effectiveProperties" | "User.manager"
                 if row.query.starts_with("viewer") =>
             {
                 Some("himself")
@@ -590,6 +672,7 @@ async fn ids(app: &TestApp, tenant: &Tenant) -> Result<Map<String, Value>> {
         ("request".to_owned(), find("requests", &|it| it["uuid"] == tenant.request)?["id"].clone()),
         ("override".to_owned(), find("overrides", &of_customer)?["id"].clone()),
         ("event".to_owned(), find("events", &of_user)?["id"].clone()),
+        ("approval".to_owned(), Value::String(tenant.approval.clone())),
         ("period".to_owned(), Value::Null),
     ]))
 }

@@ -30,6 +30,8 @@ enum About {
     /// What the user holds.
     Mailbox,
     Request,
+    /// What the provider's administrator asked for, and somebody of the customer has to approve.
+    Approval,
     /// A role that the customer made.
     Role,
     /// A role that nobody made.
@@ -168,6 +170,24 @@ const ROUTES: &[Row] = &[
         [200, 200, 200, 403, 403],
     ),
     row(
+        "GET /api/v2/organizations/{id}/approval-policies",
+        About::Customer,
+        "subscriptions.view",
+        [200, 200, 200, 403, 403],
+    ),
+    row(
+        "PUT /api/v2/organizations/{id}/approval-policies/{service}",
+        About::Customer,
+        "approvals.set",
+        [400, 400, 400, 403, 403],
+    ),
+    row(
+        "DELETE /api/v2/organizations/{id}/approval-policies/{service}",
+        About::Customer,
+        "approvals.set",
+        [204, 204, 204, 403, 403],
+    ),
+    row(
         "GET /api/v2/organizations/{id}/offers",
         About::Customer,
         "services.view",
@@ -265,6 +285,17 @@ const ROUTES: &[Row] = &[
         "subscriptions.view",
         [200, 200, 200, 403, 403],
     ),
+    row(
+        "GET /api/v2/requests/{id}",
+        About::Approval,
+        "subscriptions.view",
+        [200, 200, 200, 403, 403],
+    ),
+    // Who is asked answers, whatever he holds; and never who asked.
+    row("POST /api/v2/requests/{id}/approve", About::Approval, "", [400, 403, 403, 403, 403]),
+    row("POST /api/v2/requests/{id}/reject", About::Approval, "", [400, 403, 403, 403, 403]),
+    // Only who asked takes it back.
+    row("POST /api/v2/requests/{id}/withdraw", About::Approval, "", [400, 403, 403, 403, 403]),
     row(
         "POST /api/v2/requests/{id}/start",
         About::Request,
@@ -558,6 +589,7 @@ fn id(about: About, tenant: &Tenant, caller: &Caller) -> String {
         About::Backup => tenant.backup.clone(),
         About::Mailbox => tenant.mailbox.clone(),
         About::Request => tenant.request.clone(),
+        About::Approval => tenant.approval.clone(),
         About::Role => tenant.role.clone(),
         About::DefaultRole => "L1%20Help%20Desk".to_owned(),
     }
@@ -716,6 +748,7 @@ fn document() -> String {
             About::Backup => "what a customer holds",
             About::Mailbox => "what a user holds",
             About::Request => "a request",
+            About::Approval => "what waits for approval",
             About::Role => "a custom role",
             About::DefaultRole => "a default role",
         };

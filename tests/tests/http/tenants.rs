@@ -35,6 +35,8 @@ pub(crate) struct Tenant {
     pub(crate) request: String,
     /// Made by the customer.
     pub(crate) role: String,
+    /// What the provider's administrator asked for, and somebody of the customer has to approve.
+    pub(crate) approval: String,
 }
 
 impl Tenant {
@@ -46,12 +48,24 @@ impl Tenant {
         });
         let made = app.post(&format!("/api/v2/customers/{customer}/users"), sent).await?;
         let user = text(&made["id"])?;
+        let manager = json!({ "firstName": "Max", "lastName": name,
+            "email": format!("max@{name}.test"), "roles": [] });
+        let manager = app.post(&format!("/api/v2/customers/{customer}/users"), manager).await?;
+        let path = format!("/api/v2/users/{user}");
+        let managed = Some(json!({ "managerId": manager["id"] }));
+        app.send(&app.token, reqwest::Method::PATCH, &path, managed).await?.expect(200)?;
         let backup = json!({ "service": "backup", "plan": "BU001", "effectiveAt": "2019-11-11" });
         let backup =
             app.post(&format!("/api/v2/customers/{customer}/subscriptions"), backup).await?;
         // Nobody says what this costs: it is quarantined.
         let unpriced = json!({ "service": "unpriced", "plan": "one", "effectiveAt": "2019-11-20" });
-        app.post(&format!("/api/v2/customers/{customer}/subscriptions"), unpriced).await?;
+        let unpriced =
+            app.post(&format!("/api/v2/customers/{customer}/subscriptions"), unpriced).await?;
+        let policy = json!({ "users": [manager["id"]], "expiresAfterHours": 8_760 });
+        let path = format!("/api/v2/organizations/{customer}/approval-policies/unpriced");
+        app.put(&path, policy).await?;
+        let path = format!("/api/v2/subscriptions/{}/change", text(&unpriced["id"])?);
+        let approval = app.post(&path, json!({ "quantity": 2 })).await?;
         // The seller overrides what its customer's user gets.
         let quota = json!({ "property": "Quota", "value": "60 GB", "effectiveFrom": "2019-11-01",
             "reason": "agreed" });
@@ -73,6 +87,7 @@ impl Tenant {
             backup: text(&backup["id"])?,
             mailbox: text(&mailbox["id"])?,
             request: text(&mailbox["requestId"])?,
+            approval: text(&approval["id"])?,
         })
     }
 }
@@ -109,6 +124,7 @@ impl Tenants {
         {
             ["resellers", ..] => &self.own.reseller,
             ["subscriptions", ..] => &self.own.mailbox,
+            ["requests", _, _] => &self.own.approval,
             ["requests", ..] => &self.own.request,
             ["roles", ..] => &self.own.role,
             // Tokens are their owner's affair.

@@ -18,9 +18,10 @@ use domain::user::UserEvent;
 use domain::{SubjectId, TenantPath};
 use eventstore::{Chain, Database, Engine, Log};
 use projections::views::{
-    AccessView, ActivityView, CalendarView, FormerView, HoldingView, NameView, NumberView,
-    OfferView, OrganizationView, OverrideView, PermissionView, RequestView, RetentionView,
-    RoleView, ServiceView, SubscriptionView, TABLES, UserView,
+    AccessView, ActivityView, ApprovalPolicyView, ApprovalView, AskedView, CalendarView,
+    FormerView, HoldingView, NameView, NumberView, OfferView, OrganizationView, OverrideView,
+    PermissionView, RequestView, RetentionView, RoleView, ServiceView, SubscriptionView, TABLES,
+    UserView,
 };
 use projections::{Below, View, Views, Wants};
 use serde::de::DeserializeOwned;
@@ -267,9 +268,12 @@ impl Below for Nothing {
 
 /// Every table that queries read has exactly the rows that its pure fold gives.
 async fn views_are_folded_from(database: &Database, events: &[Recorded]) -> Result<()> {
-    let folds: [(&str, BTreeSet<Line>); 17] = [
+    let folds: [(&str, BTreeSet<Line>); 20] = [
         (AccessView::TABLE, fold::<AccessView>(events)),
         (ActivityView::TABLE, fold::<ActivityView>(events)),
+        (ApprovalPolicyView::TABLE, fold::<ApprovalPolicyView>(events)),
+        (ApprovalView::TABLE, fold::<ApprovalView>(events)),
+        (AskedView::TABLE, fold::<AskedView>(events)),
         (CalendarView::TABLE, fold::<CalendarView>(events)),
         (FormerView::TABLE, fold::<FormerView>(events)),
         (HoldingView::TABLE, holdings(events)),
