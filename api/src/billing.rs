@@ -9,7 +9,7 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use chrono::{DateTime, NaiveDate, Utc};
 use domain::billing::{
-    Action, BillingSettings, Class, Detail, Period, summarize, total_by_customer,
+    Action, BillingSettings, Class, Detail, Kind, Period, summarize, total_by_customer,
 };
 use domain::permission::Permission;
 use domain::service::Level;
@@ -140,6 +140,10 @@ pub struct DetailResource {
     amount: String,
     entry_id: String,
     class: &'static str,
+    /// Which part of what the plan costs: `recurring` is the plan's own price.
+    component: String,
+    /// `recurring`, `oneOff`, `usage` or `minimum`.
+    kind: &'static str,
     booked_period: NaiveDate,
     service_period: NaiveDate,
 }
@@ -339,6 +343,13 @@ impl From<&Line> for DetailResource {
             class: match entry.class {
                 Class::Normal => "normal",
                 Class::Correction => "correction",
+            },
+            component: entry.component.to_string(),
+            kind: match entry.kind {
+                Kind::Recurring => "recurring",
+                Kind::OneOff => "oneOff",
+                Kind::Usage => "usage",
+                Kind::Minimum => "minimum",
             },
             booked_period: entry.booked_end(),
             service_period: entry.period_end,

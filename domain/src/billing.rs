@@ -4,6 +4,7 @@
 
 pub mod books;
 mod calendar;
+mod component;
 mod correction;
 pub mod description;
 pub mod merkle;
@@ -15,6 +16,7 @@ mod summary;
 mod timeline;
 
 pub use calendar::{BillingSettings, CalendarRule, Period, RuleChange};
+pub use component::ComponentKey;
 pub use correction::{Correction, correct};
 pub use policy::DayPolicy;
 pub use price::{

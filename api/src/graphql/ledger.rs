@@ -51,8 +51,14 @@ pub(crate) enum LedgerClass {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Enum)]
 #[graphql(remote = "billing::Kind")]
 pub(crate) enum LedgerKind {
-    /// For holding the plan, monthly, in arrears.
+    /// Again and again, for holding the plan.
     Recurring,
+    /// Once, for setting it up.
+    OneOff,
+    /// For what was used.
+    Usage,
+    /// What the other charges lack to come to a least amount.
+    Minimum,
 }
 
 /// How the days of a period are charged on which a plan is held.
@@ -150,6 +156,11 @@ impl LedgerEntry {
     /// What sort of charge it is.
     async fn kind(&self) -> LedgerKind {
         self.line().entry.kind.into()
+    }
+
+    /// Which part of what the plan costs: `recurring` is the plan's own price.
+    async fn component(&self) -> &str {
+        self.line().entry.component.as_str()
     }
 
     /// Who buys.

@@ -568,7 +568,11 @@ mod tests {
         books().when(1, ask(user(1), "2019-10-31", 20)).then([asked(user(1), "2019-10-31", 20).1]);
         books().when(1, ask(user(1), "2019-11-30", 20)).then_refused("periods_close_in_order");
         let books = || {
-            given::<Books>([closed("2019-09-30", 9), closed("2019-10-31", 15), closed("2019-11-30", 20)])
+            given::<Books>([
+                closed("2019-09-30", 9),
+                closed("2019-10-31", 15),
+                closed("2019-11-30", 20),
+            ])
         };
         books().when(1, ask(user(1), "2019-12-31", 30)).then_refused("period_goes_on");
         books().when(1, ask(user(1), "2019-10-31", 30)).then_refused("period_closed");

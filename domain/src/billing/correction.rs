@@ -46,7 +46,8 @@ impl Entry {
 
     /// Whether what another entry charges is just the same.
     fn agrees_with(&self, other: &Self) -> bool {
-        self.kind == other.kind
+        self.component == other.component
+            && self.kind == other.kind
             && self.amount == other.amount
             && self.plan == other.plan
             && self.quantity == other.quantity

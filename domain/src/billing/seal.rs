@@ -179,10 +179,11 @@ impl Sealing {
 #[must_use]
 pub fn lines(mut entries: Vec<Entry>) -> Vec<u8> {
     entries.sort_by(|a, b| {
-        let key = |entry: &Entry| (entry.service_from, entry.service_to, entry.period_end);
+        let dates = |entry: &Entry| (entry.service_from, entry.service_to, entry.period_end);
         // A reversal comes before what is booked in its place.
-        let order = |entry: &Entry| (key(entry), !entry.is_reversal());
-        order(a).cmp(&order(b)).then_with(|| a.entry_id.cmp(&b.entry_id))
+        let order = |entry: &Entry| (dates(entry), !entry.is_reversal());
+        let by_component = a.component.cmp(&b.component);
+        by_component.then(order(a).cmp(&order(b))).then_with(|| a.entry_id.cmp(&b.entry_id))
     });
     let mut lines = Vec::new();
     for entry in &entries {

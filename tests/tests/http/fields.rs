@@ -49,7 +49,7 @@ const OPEN: &[(&str, &str)] = &[
     ("Explanation", "permission organizationId organizationNumber allowed reason ways lacking"),
     (
         "LedgerEntry",
-        "entryId endDate action class kind customerNumber customerCode customerName \
+        "entryId endDate action class component kind customerNumber customerCode customerName \
          customerAccountCode userName serviceKey serviceName planKey planName instance productSku \
          level billable nonBillableReason lineDescription summaryGrouping amount exactAmount \
          unitPrice priceSources priceLosers propertyChange quantity countAfter countBefore days \
