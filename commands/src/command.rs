@@ -404,6 +404,59 @@ pub enum Command {
         /// What was sent.
         body: Input<overrides::OverridePrice>,
     },
+    /// Close a billing period, as far as the log goes now.
+    AskClose {
+        /// Its last date.
+        end: String,
+        /// What was sent.
+        body: Input<books::ClosePeriod>,
+    },
+    /// Leave an instance out of a period that is being closed.
+    DeferInstance {
+        /// The period: its last date.
+        end: String,
+        /// What was sent.
+        body: Input<books::DeferInstance>,
+    },
+    /// Have a period closed that somebody else asked to close.
+    ApproveClose {
+        /// Its last date.
+        end: String,
+        /// What was sent.
+        body: Input<books::ClosePeriod>,
+        /// What was found of its readiness; none: nobody looked.
+        readiness: Option<books::Readiness>,
+    },
+    /// Keep entries of a period that is approved; by Atrium itself.
+    KeepEntries {
+        /// Whose.
+        seller: OrganizationId,
+        /// Of which closing.
+        cutoff: u64,
+        /// What they are.
+        kept: Kept,
+        /// They.
+        slots: Arc<Vec<SealedSlot>>,
+    },
+    /// Close a period whose entries are kept; by Atrium itself.
+    SealPeriod {
+        /// Whose.
+        seller: OrganizationId,
+        /// Which closing.
+        cutoff: u64,
+        /// What the entries come to.
+        seal: Box<Seal>,
+    },
+    /// Rate closed periods again, with the prices as they are known now.
+    AskRerate {
+        /// What was sent.
+        body: Input<books::RerateClosed>,
+    },
+    /// Have that done that somebody else asked for.
+    ApproveRerate {
+        /// What was sent.
+        body: Input<books::ClosePeriod>,
+    },
     /// Panics, to show that a mistake in one command does not disturb its neighbours.
     #[doc(hidden)]
     PanicForTests,
@@ -535,6 +588,17 @@ impl Command {
             Self::OverridePrice { organization, body } => {
                 overrides::price(unit, &organization, body)
             }
+            Self::AskClose { end, body } => books::ask(unit, &end, body),
+            Self::DeferInstance { end, body } => books::defer(unit, &end, body),
+            Self::ApproveClose { end, body, readiness } => {
+                books::approve(unit, &end, body, readiness)
+            }
+            Self::KeepEntries { seller, cutoff, kept, slots } => {
+                books::keep(unit, seller, cutoff, kept, &slots)
+            }
+            Self::SealPeriod { seller, cutoff, seal } => books::close(unit, seller, cutoff, seal),
+            Self::AskRerate { body } => books::ask_rerate(unit, body),
+            Self::ApproveRerate { body } => books::approve_rerate(unit, body),
             Self::PanicForTests => panic!("a command was asked to panic"),
         }
     }

@@ -3,6 +3,7 @@
 mod ambient;
 mod body;
 mod cache;
+pub mod closing;
 mod command;
 pub mod due;
 mod error;

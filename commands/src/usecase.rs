@@ -2,6 +2,7 @@
 
 pub mod approvals;
 pub mod billing;
+pub mod books;
 pub mod bulk;
 pub mod definition;
 pub mod installation;

@@ -64,6 +64,8 @@ pub enum Permission {
     ViewBilling,
     /// Say how a seller bills.
     ManageBilling,
+    /// Close billing periods.
+    ClosePeriods,
     /// See the raw events.
     ViewEvents,
     /// Hold API tokens.
@@ -72,7 +74,7 @@ pub enum Permission {
 
 impl Permission {
     /// Every permission that Atrium itself asks for.
-    pub const ALL: [Self; 28] = [
+    pub const ALL: [Self; 29] = [
         Self::ViewOrganizations,
         Self::ManageResellers,
         Self::ManageCustomers,
@@ -99,6 +101,7 @@ impl Permission {
         Self::OverridePrices,
         Self::ViewBilling,
         Self::ManageBilling,
+        Self::ClosePeriods,
         Self::ViewEvents,
         Self::HoldTokens,
     ];
@@ -133,6 +136,7 @@ impl Permission {
             Self::OverridePrices => "overrides.set_prices",
             Self::ViewBilling => "billing.view",
             Self::ManageBilling => "billing.manage",
+            Self::ClosePeriods => "billing.close",
             Self::ViewEvents => "events.view",
             Self::HoldTokens => "tokens.hold",
         }
@@ -174,6 +178,7 @@ impl Permission {
             Self::OverridePrices => "Override prices.",
             Self::ViewBilling => "See bills and the ledger.",
             Self::ManageBilling => "Say how a seller bills.",
+            Self::ClosePeriods => "Ask to close a seller's billing periods, and approve what others ask.",
             Self::ViewEvents => "See the raw events.",
             Self::HoldTokens => "Hold API tokens.",
         }

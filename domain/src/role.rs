@@ -113,6 +113,7 @@ impl DefaultRole {
                 P::OverrideProperties,
                 P::OverridePrices,
                 P::ViewBilling,
+                P::ClosePeriods,
                 P::ViewEvents,
             ],
             Self::CustomerAdministrator => &[

@@ -150,11 +150,11 @@ impl Ledger {
 
     fn close(&mut self) {
         let (cutoff, period) = (self.head(), self.open());
-        let entries = self.computed(cutoff);
+        let mut entries = self.computed(cutoff);
         let mut sealing = Sealing::default();
         let mut lines = Vec::new();
         if !entries.is_empty() {
-            lines = seal::lines(entries);
+            lines = seal::lines(&mut entries);
             sealing.add(subject().customer, &lines).unwrap();
         }
         let seal = sealing.seal();

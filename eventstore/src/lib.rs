@@ -6,6 +6,7 @@ mod database;
 mod error;
 mod fault;
 mod log;
+mod sealed;
 mod snapshot;
 mod transfer;
 mod verify;
@@ -23,6 +24,9 @@ pub use fault::{failpoints_from_environment, failpoints_met};
 pub use log::{
     EVENT_LAYOUT, GONE_PERSON_KEY_LAYOUT, Head, Log, PERSON_KEY_LAYOUT, PERSON_KEYS, Pages,
     READ_MAX, REPLY_LAYOUT, ROW_EVENTS_MAX, SHAPE_LAYOUT, Stored, append, streams, write,
+};
+pub use sealed::{
+    SEALED_SLOT_LAYOUT, SEALED_SLOTS, SealedSlot, SealsVerified, for_each_sealed, seal_of, verify_sealed,
 };
 pub use snapshot::Snapshot;
 pub use transfer::{Arrival, FORMAT, Transferred, export};

@@ -4,17 +4,19 @@
 //! whatever the history. Nothing is rolled over when a month begins: the entries of a period are
 //! computed from the timelines that touch it (design.md, section 7).
 
+mod booked;
+mod draft;
 mod in_force;
+mod names;
+mod prices;
+mod rater;
+mod slots;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
-use domain::billing::description::{self, Variables};
-use domain::billing::{
-    BillingSettings, Entry, Fact, Overflow, Override, Period, Prices, Quarantine, Subject,
-    Timeline, rate,
-};
+use domain::billing::{BillingSettings, Entry, Fact, Overflow, Period, Quarantine};
 use domain::event::{Event, Recorded};
 use domain::money::{Currency, Money};
 use domain::service::Level;
@@ -23,14 +25,16 @@ use domain::{OrganizationId, ServiceKey, SubscriptionId, TenantPath};
 use eventstore::{Database, Error, Value, failpoint};
 use tokio::task::JoinSet;
 
+use self::names::Names;
+use self::prices::PriceBook;
+use self::rater::{Customers, Rated, Rater};
+use self::slots::histories;
 use crate::finder::{self, Query, Scope};
 use crate::persons::Persons;
 use crate::tables;
-use crate::views::{
-    CalendarView, Edge, Holder, OrganizationView, OverrideView, ServiceView, SubscriptionView,
-    UserView,
-};
+use crate::views::{CalendarView, Edge, OrganizationView, ServiceView, UserView};
 
+pub use draft::{Draft, Drafted};
 pub use in_force::{Effect, InForce};
 
 /// What an event says to the ledger, if anything: only outcomes bill (billing.md, section 2).
@@ -240,24 +244,12 @@ pub async fn statements(
 /// whatever there is.
 #[derive(Debug)]
 pub struct Parts {
-    database: Database,
     persons: Persons,
-    question: Question,
-    settings: BillingSettings,
-    periods: Vec<Period>,
-    prices: PriceBook,
+    rater: Arc<Rater>,
     /// Those who are still to come, in the order of the statements.
     customers: std::vec::IntoIter<Arc<OrganizationView>>,
     /// The next ones, who are read while those before them are rated.
-    reading: JoinSet<Result<Customers, Error>>,
-}
-
-/// Some customers with all that their lines are made of.
-struct Customers {
-    customers: Vec<Arc<OrganizationView>>,
-    /// By the customer's path.
-    slots: HashMap<String, Vec<Slot>>,
-    names: Names,
+    reading: JoinSet<Result<(Customers, Names), Error>>,
 }
 
 impl Parts {
@@ -274,20 +266,11 @@ impl Parts {
     ) -> Result<Self, Error> {
         let mut customers = customers(database, &question.scope).await?;
         customers.extend(gone(database, &question.scope).await?);
-        let known_at = question.known_at.unwrap_or(u64::MAX);
-        let turned = customers.iter().filter(|customer| !customer.edges.is_empty());
-        let places: BTreeSet<_> = turned
-            .flat_map(|customer| customer.edges_known_at(known_at))
-            .flat_map(|edge| edge.path.lineage())
-            .collect();
         customers.sort_by_cached_key(|it| (it.details.name.to_lowercase(), it.number));
+        let rater = Rater::begin(database, question, settings, periods, &customers).await?;
         Ok(Self {
-            database: database.clone(),
             persons: persons.clone(),
-            question: question.clone(),
-            settings: settings.clone(),
-            periods: periods.to_vec(),
-            prices: PriceBook::load(database, question, places).await?,
+            rater: Arc::new(rater),
             customers: customers.into_iter(),
             reading: JoinSet::new(),
         })
@@ -296,22 +279,16 @@ impl Parts {
     /// Begins to read what the next customers have, if there are any.
     fn read_on(&mut self) {
         let customers: Vec<_> = self.customers.by_ref().take(RATED_AT_A_TIME).collect();
-        let periods = || self.periods.iter();
-        let (Some(first), Some(last), false) = (
-            periods().min_by_key(|it| it.start),
-            periods().max_by_key(|it| it.end),
-            customers.is_empty(),
-        ) else {
+        if customers.is_empty() || self.rater.periods.is_empty() {
             return;
-        };
-        let span = (self.settings.instants(first).0, self.settings.instants(last).1);
-        let (database, question) = (self.database.clone(), self.question.clone());
-        let persons = self.persons.clone();
+        }
+        let (rater, persons) = (self.rater.clone(), self.persons.clone());
         self.reading.spawn(async move {
-            let slots = slots(&database, &question, span, &customers).await?;
-            let slots_of_all = slots.values().flatten();
-            let names = Names::load(&database, &persons, &question.scope, slots_of_all).await?;
-            Ok(Customers { customers, slots, names })
+            let read = rater.read(customers).await?;
+            let scope = &rater.question.scope;
+            let (slots, entries) = (read.slots(), read.entries());
+            let names = Names::load(&rater.database, &persons, scope, slots, entries).await?;
+            Ok((read, names))
         });
     }
 
@@ -326,71 +303,28 @@ impl Parts {
         let Some(read) = self.reading.join_next().await else { return Ok(None) };
         // Nobody cancels it, so it has panicked, which is not for us to hide.
         let read = read.unwrap_or_else(|died| std::panic::resume_unwind(died.into_panic()));
-        let Customers { customers, mut slots, names } = read?;
+        let (read, names) = read?;
         self.read_on();
+        let rater = &self.rater;
         let mut statements: Vec<_> =
-            self.periods.iter().map(|period| Statement::empty(*period)).collect();
-        for customer in &customers {
-            let slots = slots.remove(customer.path.as_str()).unwrap_or_default();
-            self.rate(customer, &slots, &names, &mut statements);
-        }
-        Ok(Some(statements))
-    }
-
-    /// Adds a customer's lines.
-    fn rate(
-        &self,
-        customer: &Arc<OrganizationView>,
-        slots: &[Slot],
-        names: &Names,
-        statements: &mut [Statement],
-    ) {
-        let edges = customer.edges_known_at(self.question.known_at.unwrap_or(u64::MAX));
-        let mut known = HashMap::new();
-        for slot in slots {
-            let Some(service) = self.prices.services.get(slot.view.service.as_str()) else {
-                continue;
-            };
-            let sold = |end| (service, self.prices.known_at, end);
-            for (place, edge) in edges.iter().enumerate() {
-                if !sees(&self.question.scope, customer, edge) {
-                    continue;
-                }
-                let until = edges.get(place + 1).and_then(|next| next.turn.as_ref());
-                let own;
-                let timeline = if edge.turn.is_none() && until.is_none() {
-                    &slot.timeline
-                } else {
-                    own = slot.timeline.between(edge.turn.as_ref(), until);
-                    &own
-                };
-                let prices = known
-                    .entry((&service.key, place))
-                    .or_insert_with(|| self.prices.at(service, &edge.path, &customer.path));
-                let subject = Subject {
-                    customer: customer.id,
-                    seller: edge.seller,
-                    service: service.key.clone(),
+            rater.periods.iter().map(|period| Statement::empty(*period)).collect();
+        rater.rate(&read, |rated| {
+            let Rated { customer, edge, slot, service, period, known_at, outcome } = rated;
+            let statement = &mut statements[period];
+            match outcome {
+                Ok(entries) => statement.lines.extend(entries.into_iter().map(|entry| {
+                    let end = rater.settings.midnight(entry.period_end.succ_opt().unwrap_or(entry.period_end));
+                    names.line(entry, slot, (customer, &edge.path), (service, known_at, end))
+                })),
+                Err(cause) => statement.quarantined.push(Quarantined {
                     subscription: slot.view.id,
-                };
-                for statement in &mut *statements {
-                    let end = self.settings.instants(&statement.period).1;
-                    match rate(&subject, timeline, prices, &self.settings, &statement.period) {
-                        Ok(entries) => {
-                            let line =
-                                |entry| names.line(entry, slot, (customer, &edge.path), sold(end));
-                            statement.lines.extend(entries.into_iter().map(line));
-                        }
-                        Err(cause) => statement.quarantined.push(Quarantined {
-                            subscription: slot.view.id,
-                            customer: customer.id,
-                            service: service.key.clone(),
-                            cause,
-                        }),
-                    }
-                }
+                    customer: customer.id,
+                    service: service.key.clone(),
+                    cause,
+                }),
             }
-        }
+        });
+        Ok(Some(statements))
     }
 }
 
@@ -495,258 +429,3 @@ async fn customers(
     }
 }
 
-/// A slot and its facts.
-#[derive(Debug)]
-struct Slot {
-    view: Arc<SubscriptionView>,
-    timeline: Timeline,
-}
-
-/// The slots of some customers and their users that are held at any time of a span, with their facts: by the
-/// customer's path, in the order of service and instance.
-async fn slots(
-    database: &Database,
-    question: &Question,
-    span: (DateTime<Utc>, DateTime<Utc>),
-    customers: &[Arc<OrganizationView>],
-) -> Result<HashMap<String, Vec<Slot>>, Error> {
-    // What was learned since may have ended a slot earlier than was known then.
-    let held_until = question.known_at.map_or(span.0.timestamp_micros(), |_| i64::MIN);
-    let paths = customers.iter().map(|customer| customer.path.to_string()).collect();
-    let engine = database.engine();
-    // Behind a path there are letters, digits, `-`, `_` and `.` only: `~` comes after all of them. The bound is
-    // beyond what a customer has: PostgreSQL goes by the index for each of them only where there is one.
-    let sql = engine.first_of_each(
-        &engine.each_of(1, "tenants", "path"),
-        "key, document, sort",
-        "view_subscription",
-        "where sort >= tenants.path and sort < tenants.path || '~' and since < $2 and until >= $3 \
-         order by sort, key limit $4",
-    ) + " order by sort, key";
-    let values = [
-        Value::Texts(paths),
-        span.1.timestamp_micros().into(),
-        held_until.into(),
-        SLOTS_OF_CUSTOMER_MAX.into(),
-    ];
-    failpoint("projections::ledger::slots")?;
-    let rows = database.fetch(&sql, &values).await?;
-    let views = rows
-        .iter()
-        .map(|row| tables::read::<SubscriptionView>(row.text(0)?, row.bytes(1)?))
-        .collect::<Result<Vec<_>, Error>>()?;
-    let known_at = question.known_at.unwrap_or(u64::MAX);
-    let mut histories = histories(database, &views, known_at).await?;
-    let mut slots = HashMap::<_, Vec<_>>::new();
-    for view in views {
-        let facts = histories.remove(&view.stream());
-        let facts = facts.unwrap_or_else(|| view.facts_known_at(known_at).cloned().collect());
-        let timeline = Timeline::new(facts);
-        slots.entry(view.path.to_string()).or_default().push(Slot { view, timeline });
-    }
-    Ok(slots)
-}
-
-/// All facts of those slots that have more than their documents keep, from the log, as they were known at a position:
-/// by stream.
-async fn histories(
-    mut database: &Database,
-    views: &[Arc<SubscriptionView>],
-    known_at: u64,
-) -> Result<HashMap<String, Vec<Fact>>, Error> {
-    let long = views.iter().filter(|view| view.is_abridged).map(|view| view.stream()).collect();
-    let mut histories = HashMap::<_, Vec<_>>::new();
-    for event in eventstore::streams(&mut database, long).await? {
-        if event.position <= known_at {
-            histories.entry(event.stream.clone()).or_default().push(event);
-        }
-    }
-    Ok(histories.into_iter().map(|(stream, events)| (stream, facts(&events))).collect())
-}
-
-/// What services cost, and who set what otherwise.
-#[derive(Debug)]
-struct PriceBook {
-    services: BTreeMap<String, Arc<ServiceView>>,
-    /// By the path of who set them, in the order of recording.
-    overrides: HashMap<String, Vec<Arc<OverrideView>>>,
-    known_at: u64,
-}
-
-impl PriceBook {
-    /// For what is in scope, and for some places beside it.
-    async fn load(
-        database: &Database,
-        question: &Question,
-        places: BTreeSet<TenantPath>,
-    ) -> Result<Self, Error> {
-        let known_at = question.known_at.unwrap_or(u64::MAX);
-        let mut services = BTreeMap::new();
-        let mut query = Query { limit: finder::LIST_MAX, ..Query::default() };
-        loop {
-            let page = finder::list(database, &Scope::catalogue(), &query).await?;
-            query.after = page.items.last().map(|(cursor, _)| cursor.clone());
-            services.extend(
-                page.items
-                    .into_iter()
-                    .map(|(cursor, view): (_, Arc<ServiceView>)| (cursor.key, view)),
-            );
-            if !page.more {
-                break;
-            }
-        }
-        let above = question.scope.0.lineage();
-        let above = above.iter().chain(&places).map(ToString::to_string).collect();
-        let sql = format!(
-            "select key, document from view_override where (path >= $1 and path < $2) or {} \
-             order by key",
-            database.engine().any_of("path", 3)
-        );
-        let scope = &question.scope.0;
-        let values = [scope.as_str().into(), scope.end().into(), Value::Texts(above)];
-        failpoint("projections::ledger::prices")?;
-        let rows = database.fetch(&sql, &values).await?;
-        let mut overrides = HashMap::<_, Vec<_>>::new();
-        for row in &rows {
-            let view: Arc<OverrideView> = tables::read(row.text(0)?, row.bytes(1)?)?;
-            overrides.entry(view.path.to_string()).or_default().push(view);
-        }
-        Ok(Self { services, overrides, known_at })
-    }
-
-    /// What says the price of a service for somebody at `path`.
-    fn of(&self, service: &ServiceView, path: &TenantPath) -> Prices {
-        self.at(service, path, path)
-    }
-
-    /// What says the price of a service for somebody who is at `own` now and was at `path` then.
-    fn at(&self, service: &ServiceView, path: &TenantPath, own: &TenantPath) -> Prices {
-        let mut above = path.lineage();
-        above.pop();
-        above.push(own.clone());
-        let overrides = above.iter().zip(1..).flat_map(|(path, depth)| {
-            let views = self.overrides.get(path.as_str()).into_iter().flatten();
-            let views = views.filter(move |it| {
-                it.position <= self.known_at && it.overriding.service == service.key
-            });
-            views.map(move |it| Override { depth, ..it.for_rating() })
-        });
-        let rows = service.prices.iter().filter(|row| row.position <= self.known_at);
-        let policies = service.policies.iter().filter(|row| row.position <= self.known_at);
-        Prices {
-            overrides: overrides.collect(),
-            policies: policies.cloned().collect(),
-            rows: rows.cloned().collect(),
-        }
-    }
-}
-
-/// The names of the people who have to do with some slots.
-struct Names {
-    users: BTreeMap<String, (Arc<UserView>, String)>,
-}
-
-/// How somebody is called who is not in the reader's scope.
-const OUTSIDER: &str = "Service provider";
-
-impl Names {
-    async fn load<'a>(
-        database: &Database,
-        persons: &Persons,
-        scope: &Scope,
-        slots: impl Iterator<Item = &'a Slot> + Clone,
-    ) -> Result<Self, Error> {
-        let holders = slots.clone().filter_map(|slot| match slot.view.holder {
-            Holder::User(id) => Some(id.to_string()),
-            Holder::Customer(_) => None,
-        });
-        let actors = slots
-            .flat_map(|slot| slot.timeline.facts())
-            .filter_map(|fact| fact.actor.strip_prefix("user:").map(str::to_owned));
-        let holders: BTreeSet<_> = holders.collect();
-        let people = holders.iter().cloned().chain(actors).collect();
-        let mut users =
-            finder::find_many::<UserView>(database, &Scope::catalogue(), people).await?;
-        // Who holds what is billed is named, also where he is elsewhere by now.
-        users.retain(|id, user| scope.0.contains(&user.path) || holders.contains(id));
-        let opened = persons.unlock(database, users.values().map(|user| user.id)).await?;
-        let users = users.into_iter().map(|(key, user)| {
-            let name = opened.name(user.id, user.person.as_ref());
-            (key, (user, name))
-        });
-        Ok(Self { users: users.collect() })
-    }
-
-    fn actor(&self, actor: &str) -> String {
-        match actor.strip_prefix("user:") {
-            None => "Atrium".to_owned(),
-            Some(id) => {
-                self.users.get(id).map_or_else(|| OUTSIDER.to_owned(), |(_, name)| name.clone())
-            }
-        }
-    }
-
-    fn line(
-        &self,
-        entry: Entry,
-        slot: &Slot,
-        (customer, place): (&Arc<OrganizationView>, &TenantPath),
-        (service, known_at, end): (&Arc<ServiceView>, u64, DateTime<Utc>),
-    ) -> Line {
-        let definition = service.published.as_ref();
-        let plan = definition.and_then(|definition| definition.plan(&entry.plan));
-        let (user, user_name) = match slot.view.holder {
-            Holder::User(id) => self.users.get(&id.to_string()).cloned().unzip(),
-            Holder::Customer(_) => (None, None),
-        };
-        let level = match slot.view.holder {
-            Holder::User(_) => Level::User,
-            Holder::Customer(_) => Level::Customer,
-        };
-        let defaults = match (&slot.view.instance, level) {
-            (Some(_), _) => description::INSTANCE,
-            (None, Level::Customer) => description::CUSTOMER_SERVICE,
-            (None, Level::User) => description::USER_SERVICE,
-        };
-        let service_name = definition.map_or(service.key.as_str(), |it| it.name.as_str());
-        let plan_name = plan.map_or(entry.plan.as_str(), |plan| plan.name.as_str());
-        let sku = service.sku_before(&entry.plan, end, known_at);
-        let sku = sku.unwrap_or(entry.plan.as_str());
-        let variables = Variables {
-            added_by_user_name: &self.actor(&entry.added_by),
-            customer_name: &customer.details.name,
-            instance_name: slot.view.instance.as_deref().unwrap_or_default(),
-            plan_name,
-            product_sku: sku,
-            removed_by_user_name: &entry
-                .removed_by
-                .as_deref()
-                .map(|actor| self.actor(actor))
-                .unwrap_or_default(),
-            service_name,
-            user_full_name: user_name.as_deref().unwrap_or_default(),
-        };
-        let line = definition.and_then(|it| it.line_description.as_deref());
-        let summary = definition.and_then(|it| it.summary_description.as_deref());
-        Line {
-            line_description: description::render(line.unwrap_or(defaults.line), &variables),
-            summary_description: description::render(
-                summary.unwrap_or(defaults.summary),
-                &variables,
-            ),
-            actor_name: self.actor(&entry.actor),
-            service_name: service_name.to_owned(),
-            plan_name: plan_name.to_owned(),
-            sku: sku.to_owned(),
-            service: service.clone(),
-            known_at,
-            instance: slot.view.instance.clone(),
-            customer: customer.clone(),
-            place: place.clone(),
-            level,
-            user,
-            user_name,
-            entry,
-        }
-    }
-}

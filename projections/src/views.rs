@@ -5,6 +5,8 @@ mod activity;
 mod approval;
 mod approving;
 mod asked;
+mod backdated;
+mod books;
 mod calendar;
 mod former;
 mod holding;
@@ -33,6 +35,8 @@ pub use activity::ActivityView;
 pub use approval::{ApprovalView, Asked};
 pub use approving::ApprovalPolicyView;
 pub use asked::AskedView;
+pub use backdated::{BackdatedView, Subject};
+pub use books::{BooksView, Closed, ClosingPeriod, Rerate};
 pub use calendar::CalendarView;
 pub use domain::subscription::{Status as SubscriptionStatus, Verb};
 pub use former::FormerView;
@@ -203,6 +207,8 @@ views! {
     approval_policies: ApprovalPolicyView,
     approvals: ApprovalView,
     asked: AskedView,
+    backdated: BackdatedView,
+    books: BooksView,
     calendars: CalendarView,
     former: FormerView,
     holdings: HoldingView,

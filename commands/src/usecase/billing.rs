@@ -66,6 +66,6 @@ pub(crate) fn change_calendar(
     Ok(Reply::done(&resource, version))
 }
 
-fn date(text: &str) -> Result<NaiveDate, Invalid> {
+pub(super) fn date(text: &str) -> Result<NaiveDate, Invalid> {
     text.parse().map_err(|_| Invalid::new("not_a_date", "This must be a date such as 2020-03-01."))
 }

@@ -1,13 +1,13 @@
 //! Corrections: what is booked in an open period because more is known now of a closed one (billing.md, section 7).
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 
 use chrono::NaiveDate;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::merkle::Hash;
-use super::{Class, Entry, Period};
+use super::{Class, Entry, Period, Prices};
 use crate::money::{Money, Ratio};
 
 /// What a correction corrects, and where it is booked.
@@ -33,6 +33,12 @@ impl Entry {
         self.correction.as_ref().map_or(self.period_end, |correction| correction.booked_end)
     }
 
+    /// Whether it sets right what a closed period has.
+    #[must_use]
+    pub fn is_correction(&self) -> bool {
+        self.class == Class::Correction
+    }
+
     /// Whether it takes another one back.
     #[must_use]
     pub fn is_reversal(&self) -> bool {
@@ -54,6 +60,18 @@ impl Entry {
             && self.days == other.days
             && self.unit_price.exact == other.unit_price.exact
             && self.property_change == other.property_change
+    }
+}
+
+impl Prices {
+    /// The positions after another one at which a price was set, in their order.
+    #[must_use]
+    pub fn positions_after(&self, position: u64) -> Vec<u64> {
+        let rows = self.rows.iter().map(|row| row.position);
+        let policies = self.policies.iter().map(|row| row.position);
+        let overrides = self.overrides.iter().map(|it| it.position);
+        let later = rows.chain(policies).chain(overrides).filter(|it| *it > position);
+        later.collect::<BTreeSet<_>>().into_iter().collect()
     }
 }
 

@@ -1,6 +1,6 @@
 //! Sealing: what a closed period comes to, and the hash over all its entries (billing.md, section 7).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use chrono_tz::IANA_TZDB_VERSION;
 use serde::{Deserialize, Serialize};
@@ -70,6 +70,41 @@ pub struct Total {
 }
 
 impl Seal {
+    /// The first thing in which other entries come to something else; by which rating and time zones they were made does
+    /// not count.
+    #[must_use]
+    pub fn difference(&self, other: &Self) -> Option<String> {
+        let ours: BTreeMap<_, _> = self.buyers.iter().map(|it| (it.customer, it)).collect();
+        let theirs: BTreeMap<_, _> = other.buyers.iter().map(|it| (it.customer, it)).collect();
+        for customer in ours.keys().chain(theirs.keys()).collect::<BTreeSet<_>>() {
+            match (ours.get(customer), theirs.get(customer)) {
+                (Some(ours), Some(theirs)) if ours == theirs => {}
+                (Some(Buyer { entries, .. }), Some(theirs)) if *entries != theirs.entries => {
+                    let there = theirs.entries;
+                    return Some(format!(
+                        "seal has {entries} entries of the customer {customer}, and {there} are there"
+                    ));
+                }
+                (Some(_), Some(_)) => {
+                    return Some(format!("entries of the customer {customer} were changed"));
+                }
+                (Some(_), None) => {
+                    return Some(format!("entries of the customer {customer} are missing"));
+                }
+                (None, _) => {
+                    return Some(format!("seal has no entries of the customer {customer}"));
+                }
+            }
+        }
+        if (self.entries, self.slots) != (other.entries, other.slots) {
+            return Some("seal counts other entries than are there".to_owned());
+        }
+        if self.totals != other.totals {
+            return Some("seal has other totals than the entries come to".to_owned());
+        }
+        (self.root != other.root).then(|| "seal has another root than its buyers".to_owned())
+    }
+
     /// Shows that a buyer's part is in the books; none where he has none.
     #[must_use]
     pub fn prove(&self, customer: OrganizationId) -> Option<(&Buyer, Proof)> {
@@ -175,18 +210,18 @@ impl Sealing {
     }
 }
 
+/// Puts a slot's entries in the order in which they are kept: by component, then by first date; corrections before what
+/// the period itself has, and reversals before what is booked in their place.
+pub fn sort(entries: &mut [Entry]) {
+    entries.sort_by(|a, b| (&a.component, a.service_from).cmp(&(&b.component, b.service_from)));
+}
+
 /// A slot's entries as they are stored: sorted, each a line of canonical JSON.
 #[must_use]
-pub fn lines(mut entries: Vec<Entry>) -> Vec<u8> {
-    entries.sort_by(|a, b| {
-        let dates = |entry: &Entry| (entry.service_from, entry.service_to, entry.period_end);
-        // A reversal comes before what is booked in its place.
-        let order = |entry: &Entry| (dates(entry), !entry.is_reversal());
-        let by_component = a.component.cmp(&b.component);
-        by_component.then(order(a).cmp(&order(b))).then_with(|| a.entry_id.cmp(&b.entry_id))
-    });
+pub fn lines(entries: &mut [Entry]) -> Vec<u8> {
+    sort(entries);
     let mut lines = Vec::new();
-    for entry in &entries {
+    for entry in &*entries {
         if !lines.is_empty() {
             lines.push(b'\n');
         }

@@ -1,0 +1,371 @@
+//! What closed periods have: as it was sealed, and what has been learned of it since.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+
+use chrono::{DateTime, NaiveDate, Utc};
+use domain::billing::books::Place;
+use domain::billing::{BillingSettings, Entry, Period, seal};
+use domain::{OrganizationId, SubscriptionId};
+use eventstore::{Database, Error, SealedSlot, Value, failpoint};
+
+use super::slots::Slot;
+use crate::finder::{self, Scope};
+use crate::tables;
+use crate::views::{
+    BackdatedView, BooksView, Closed, OrganizationView, Subject, SubscriptionView,
+};
+
+/// The books of some sellers, as they were known at a position.
+#[derive(Debug)]
+pub(super) struct Books {
+    views: HashMap<OrganizationId, Arc<BooksView>>,
+    known_at: u64,
+    /// What was left out of closed periods: by the customer's path.
+    deferred: HashMap<String, Vec<Deferred>>,
+}
+
+/// A slot that was left out of a closed period.
+#[derive(Clone, Copy, Debug)]
+struct Deferred {
+    seller: OrganizationId,
+    end: NaiveDate,
+    subscription: SubscriptionId,
+}
+
+impl Books {
+    pub(super) async fn load(
+        database: &Database,
+        sellers: BTreeSet<OrganizationId>,
+        known_at: u64,
+    ) -> Result<Self, Error> {
+        let keys = sellers.iter().map(ToString::to_string).collect();
+        let found = finder::find_many::<BooksView>(database, &Scope::catalogue(), keys).await?;
+        let views: HashMap<_, _> = found.into_values().map(|view| (view.seller, view)).collect();
+        let mut books = Self { views, known_at, deferred: HashMap::new() };
+        let deferred = books.all_deferred();
+        if !deferred.is_empty() {
+            let keys = deferred.iter().map(|it| it.subscription.to_string()).collect();
+            let found =
+                finder::find_many::<SubscriptionView>(database, &Scope::catalogue(), keys).await?;
+            for it in deferred {
+                if let Some(view) = found.get(&it.subscription.to_string()) {
+                    books.deferred.entry(view.path.to_string()).or_default().push(it);
+                }
+            }
+        }
+        Ok(books)
+    }
+
+    fn all_deferred(&self) -> Vec<Deferred> {
+        let views = self.views.values();
+        let closed = views.flat_map(|view| {
+            view.closed_known_at(self.known_at).iter().map(move |closed| (view.seller, closed))
+        });
+        closed
+            .flat_map(|(seller, closed)| {
+                closed.deferred.iter().map(move |subscription| Deferred {
+                    seller,
+                    end: closed.end,
+                    subscription: *subscription,
+                })
+            })
+            .collect()
+    }
+
+    /// A seller's closed periods, the first one first.
+    pub(super) fn closed(&self, seller: OrganizationId) -> &[Closed] {
+        self.views.get(&seller).map_or(&[], |view| view.closed_known_at(self.known_at))
+    }
+
+    /// A seller's period, where it is closed.
+    pub(super) fn sealed(&self, seller: OrganizationId, end: NaiveDate) -> Option<&Closed> {
+        self.views.get(&seller)?.closed(end, self.known_at)
+    }
+
+    /// Whether a period is the one in which corrections of closed ones are booked.
+    pub(super) fn corrects(
+        &self,
+        seller: OrganizationId,
+        period: &Period,
+        settings: &BillingSettings,
+    ) -> bool {
+        let view = self.views.get(&seller);
+        view.and_then(|view| view.open(self.known_at, settings)).is_some_and(|it| it == *period)
+    }
+
+    /// The position up to which the prices of a closed period count.
+    pub(super) fn prices_of(&self, seller: OrganizationId, closed: &Closed) -> u64 {
+        let view = self.views.get(&seller);
+        view.map_or(closed.cutoff, |view| view.prices_of(closed, self.known_at))
+    }
+
+    /// Those closed periods that are to be rated again with other prices, which their last close did not know.
+    fn rerated(&self, seller: OrganizationId) -> impl Iterator<Item = &Closed> {
+        let view = self.views.get(&seller);
+        let closed = self.closed(seller);
+        let last = closed.last().map_or(0, |last| last.cutoff);
+        let ranges = view.into_iter().flat_map(|view| &view.rerated);
+        let new: Vec<_> = ranges
+            .filter(|it| it.position > last && it.position <= self.known_at)
+            .map(|it| it.from_end..=it.to_end)
+            .collect();
+        closed.iter().filter(move |closed| new.iter().any(|range| range.contains(&closed.end)))
+    }
+
+    /// What some customers' slots have that the last closes of these sellers did not know.
+    pub(super) async fn late(
+        &self,
+        database: &Database,
+        sellers: &BTreeSet<OrganizationId>,
+        customers: &[Arc<OrganizationView>],
+        settings: &BillingSettings,
+    ) -> Result<Late, Error> {
+        let last = || sellers.iter().filter_map(|seller| self.closed(*seller).last());
+        let cutoff = last().map(|last| last.cutoff).min().unwrap_or(0);
+        let end = last().map(|last| last.end).max().unwrap_or(NaiveDate::MIN);
+        let end = settings.midnight(end.succ_opt().unwrap_or(end));
+        let paths = customers.iter().map(|customer| customer.path.to_string()).collect();
+        failpoint("projections::ledger::late")?;
+        let sql = format!(
+            "select key, document from view_backdated \
+             where {} and sort > $2 and sort <= $3 and since < $4 order by key",
+            database.engine().any_of("path", 1)
+        );
+        let values = [
+            Value::Texts(paths),
+            Value::Text(format!("{cutoff:020}")),
+            Value::Text(format!("{:020}", self.known_at)),
+            end.timestamp_micros().into(),
+        ];
+        let rows = database.fetch(&sql, &values).await?;
+        let facts: Result<Vec<_>, Error> =
+            rows.iter().map(|row| tables::read(row.text(0)?, row.bytes(1)?)).collect();
+        let deferred = customers
+            .iter()
+            .filter_map(|customer| self.deferred.get(customer.path.as_str()))
+            .flatten()
+            .filter(|it| sellers.contains(&it.seller));
+        let again = sellers.iter().flat_map(|seller| self.rerated(*seller));
+        let turned: Vec<_> = facts
+            .as_ref()
+            .map(|facts: &Vec<Arc<BackdatedView>>| {
+                let turns = facts.iter().filter_map(|fact| match fact.subject {
+                    Subject::Customer(customer) => Some((customer, fact.from?)),
+                    Subject::Subscription(_) => None,
+                });
+                turns.collect()
+            })
+            .unwrap_or_default();
+        let mut buyers = BTreeSet::new();
+        let mut periods: Vec<_> =
+            again.clone().filter_map(|closed| settings.period_ending(closed.end)).collect();
+        for customer in customers {
+            buyers.extend(again.clone().map(|closed| (closed.cutoff, customer.id)));
+        }
+        for (customer, from) in turned {
+            let first = settings.period_containing(settings.local_date(from));
+            periods.push(first);
+            for seller in sellers {
+                let closed = self.closed(*seller).iter().filter(|it| it.end >= first.end);
+                buyers.extend(closed.map(|closed| (closed.cutoff, customer)));
+            }
+        }
+        Ok(Late { facts: facts?, deferred: deferred.copied().collect(), buyers, periods, touched: BTreeMap::new() })
+    }
+}
+
+/// What has been learned since the last closes.
+#[derive(Default)]
+pub(super) struct Late {
+    facts: Vec<Arc<BackdatedView>>,
+    deferred: Vec<Deferred>,
+    /// Of whom all that a closing has is compared.
+    buyers: BTreeSet<(u64, OrganizationId)>,
+    /// Periods of which all slots are compared.
+    periods: Vec<Period>,
+    /// The closed periods of a seller that have to be compared with what is known now: by slot.
+    touched: BTreeMap<(SubscriptionId, OrganizationId), Touched>,
+}
+
+/// What has to be compared of a slot.
+struct Touched {
+    customer: OrganizationId,
+    ends: BTreeSet<NaiveDate>,
+}
+
+impl Late {
+    pub(super) fn buyers(&self) -> impl Iterator<Item = (u64, OrganizationId)> {
+        self.buyers.iter().copied()
+    }
+
+    pub(super) fn periods(&self) -> impl Iterator<Item = Period> {
+        self.periods.iter().copied()
+    }
+
+    /// Slots that have to be there, whenever they were held.
+    pub(super) fn slots(&self) -> impl Iterator<Item = SubscriptionId> {
+        let late = self.facts.iter().filter_map(|fact| match fact.subject {
+            Subject::Subscription(id) => Some(id),
+            Subject::Customer(_) => None,
+        });
+        late.chain(self.deferred.iter().map(|it| it.subscription))
+    }
+
+    /// Finds which closed periods of a customer's slot have to be compared.
+    pub(super) fn touch(
+        &mut self,
+        books: &Books,
+        (customer, slot): (OrganizationId, &Slot),
+        sellers: &BTreeSet<OrganizationId>,
+        settings: &BillingSettings,
+    ) {
+        let id = slot.view.id;
+        for seller in sellers {
+            let closed = books.closed(*seller);
+            let cutoff = closed.last().map_or(0, |last| last.cutoff);
+            let late = self.facts.iter().filter(|fact| fact.position > cutoff);
+            let from = late
+                .filter_map(|fact| match fact.subject {
+                    Subject::Subscription(of) if of == id => {
+                        Some(fact.from.unwrap_or_else(|| withdrawn_from(&slot.view, fact.position)))
+                    }
+                    Subject::Customer(of) if of == customer => fact.from,
+                    Subject::Subscription(_) | Subject::Customer(_) => None,
+                })
+                .min();
+            let mut ends: BTreeSet<_> = books.rerated(*seller).map(|closed| closed.end).collect();
+            if let Some(from) = from {
+                let first = settings.period_containing(settings.local_date(from)).end;
+                ends.extend(closed.iter().map(|closed| closed.end).filter(|end| *end >= first));
+            }
+            let deferred = self.deferred.iter();
+            let deferred = deferred.filter(|it| it.seller == *seller && it.subscription == id);
+            ends.extend(deferred.map(|it| it.end));
+            if !ends.is_empty() {
+                self.touched.insert((id, *seller), Touched { customer, ends });
+            }
+        }
+    }
+
+    /// The closed periods of a seller in which a slot has to be compared.
+    pub(super) fn ends(
+        &self,
+        subscription: SubscriptionId,
+        seller: OrganizationId,
+    ) -> impl Iterator<Item = NaiveDate> {
+        self.touched.get(&(subscription, seller)).into_iter().flat_map(|it| it.ends.iter().copied())
+    }
+}
+
+/// From when on something was true that was taken back at a position.
+fn withdrawn_from(view: &SubscriptionView, position: u64) -> DateTime<Utc> {
+    let gone = view.withdrawn.iter().filter(|it| it.at == position);
+    let from = gone.map(|it| it.fact.effective_at).min();
+    from.or(view.earliest).unwrap_or(DateTime::<Utc>::MIN_UTC)
+}
+
+/// Sealed entries, by closing and slot.
+#[derive(Default)]
+pub(super) struct Sealed(BTreeMap<(u64, SubscriptionId), Vec<Entry>>);
+
+impl Sealed {
+    /// All that these buyers have in these closings: each named by what the keys of its rows begin with.
+    pub(super) async fn of_buyers(
+        database: &Database,
+        prefixes: BTreeSet<String>,
+    ) -> Result<Self, Error> {
+        let mut sealed = Self::default();
+        if prefixes.is_empty() {
+            return Ok(sealed);
+        }
+        // Behind them there are digits, letters and `-` only: `~` comes after all of them. The bound is beyond what
+        // a buyer has: PostgreSQL goes by the index for each of them only where there is one.
+        let engine = database.engine();
+        let sql = engine.first_of_each(
+            &engine.each_of(1, "buyers", "prefix"),
+            "key, body",
+            "sealed_slot",
+            "where key >= buyers.prefix and key < buyers.prefix || '~' order by key limit $2",
+        );
+        failpoint("projections::ledger::sealed")?;
+        let prefixes = prefixes.into_iter().collect();
+        let values = [Value::Texts(prefixes), super::SLOTS_OF_CUSTOMER_MAX.into()];
+        for row in database.fetch(&sql, &values).await? {
+            sealed.add(row.text(0)?, row.bytes(1)?)?;
+        }
+        Ok(sealed)
+    }
+
+    /// Adds what closed periods have of those slots that have to be compared: the periods themselves, and the
+    /// corrections of them, wherever they are booked.
+    pub(super) async fn add_booked(
+        &mut self,
+        database: &Database,
+        books: &Books,
+        late: &Late,
+    ) -> Result<(), Error> {
+        if late.touched.is_empty() {
+            return Ok(());
+        }
+        let mut keys = BTreeSet::new();
+        let mut slots = BTreeSet::new();
+        for ((subscription, seller), touched) in &late.touched {
+            let place = Place { customer: touched.customer, subscription: *subscription };
+            let closed = touched.ends.iter().filter_map(|end| books.sealed(*seller, *end));
+            let unread = closed.filter(|closed| !self.0.contains_key(&(closed.cutoff, *subscription)));
+            keys.extend(unread.map(|closed| {
+                SealedSlot { cutoff: closed.cutoff, place, corrections: 0, body: Vec::new() }.key()
+            }));
+            slots.insert(subscription.to_string());
+        }
+        let engine = database.engine();
+        for (condition, texts) in [
+            (engine.any_of("key", 1), keys),
+            (format!("{} and corrections > 0", engine.any_of("subscription", 1)), slots),
+        ] {
+            failpoint("projections::ledger::booked")?;
+            let sql = format!("select key, body from sealed_slot where {condition}");
+            let values = [Value::Texts(texts.into_iter().collect())];
+            for row in database.fetch(&sql, &values).await? {
+                self.add(row.text(0)?, row.bytes(1)?)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn add(&mut self, key: &str, body: &[u8]) -> Result<(), Error> {
+        let (cutoff, place) = SealedSlot::place_of(key)?;
+        let entries = seal::entries(body).map_err(|error| {
+            Error::Unsuitable(format!("the sealed entries {key} cannot be read: {error}"))
+        })?;
+        self.0.insert((cutoff, place.subscription), entries);
+        Ok(())
+    }
+
+    /// Every slot that has any.
+    pub(super) fn slots(&self) -> impl Iterator<Item = SubscriptionId> {
+        self.0.keys().map(|(_, subscription)| *subscription)
+    }
+
+    /// All of them.
+    pub(super) fn entries(&self) -> impl Iterator<Item = &Entry> {
+        self.0.values().flatten()
+    }
+
+    /// What a closing has of a slot.
+    pub(super) fn of(&self, closed: &Closed, subscription: SubscriptionId) -> &[Entry] {
+        self.0.get(&(closed.cutoff, subscription)).map_or(&[], Vec::as_slice)
+    }
+
+    /// All that a seller's closed periods have for one service period of a slot.
+    pub(super) fn booked(
+        &self,
+        closed: &[Closed],
+        subscription: SubscriptionId,
+        end: NaiveDate,
+    ) -> Vec<Entry> {
+        let entries = closed.iter().flat_map(|closed| self.of(closed, subscription));
+        entries.filter(|entry| entry.period_end == end).cloned().collect()
+    }
+}

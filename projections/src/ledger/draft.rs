@@ -1,0 +1,110 @@
+//! What a seller's period comes to, slot by slot, in the order in which it is sealed.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use domain::billing::books::Place;
+use domain::billing::{BillingSettings, Entry, Period, Quarantine};
+use domain::{OrganizationId, ServiceKey, TenantPath};
+use eventstore::{Database, Error};
+use tokio::task::JoinSet;
+
+use super::rater::{Customers, Rater};
+use super::{Question, RATED_AT_A_TIME, customers, gone};
+use crate::finder::Scope;
+use crate::views::OrganizationView;
+
+/// A seller's period as far as the log went at a cutoff, some customers at a time.
+pub struct Draft {
+    rater: Arc<Rater>,
+    /// Those who are still to come, by id.
+    customers: std::vec::IntoIter<Arc<OrganizationView>>,
+    /// Only what comes behind it.
+    after: Option<Place>,
+    /// The next ones, who are read while those before them are sealed.
+    reading: JoinSet<Result<Customers, Error>>,
+}
+
+/// A slot, and what it comes to.
+#[derive(Debug)]
+pub struct Drafted {
+    /// Whose, and which.
+    pub place: Place,
+    /// Of which service.
+    pub service: ServiceKey,
+    /// Its entries, or why it cannot be rated.
+    pub outcome: Result<Vec<Entry>, Quarantine>,
+}
+
+impl Draft {
+    /// Finds whom the seller billed.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub async fn begin(
+        database: &Database,
+        (seller, path): (OrganizationId, &TenantPath),
+        settings: &BillingSettings,
+        period: Period,
+        cutoff: u64,
+        after: Option<Place>,
+    ) -> Result<Self, Error> {
+        let question = Question { scope: Scope(path.clone()), known_at: Some(cutoff) };
+        let mut all = customers(database, &question.scope).await?;
+        all.extend(gone(database, &question.scope).await?);
+        all.retain(|customer| {
+            let edges = customer.edges_known_at(cutoff);
+            let is_his = edges.iter().any(|edge| edge.seller == seller);
+            is_his && after.is_none_or(|after| customer.id >= after.customer)
+        });
+        all.sort_by_key(|customer| customer.id);
+        let mut rater = Rater::begin(database, &question, settings, &[period], &all).await?;
+        rater.seller = Some(seller);
+        let rater = Arc::new(rater);
+        Ok(Self { rater, customers: all.into_iter(), after, reading: JoinSet::new() })
+    }
+
+    /// The places in the tree of those who are still to come.
+    #[must_use]
+    pub fn customers(&self) -> BTreeSet<TenantPath> {
+        self.customers.as_slice().iter().map(|customer| customer.path.clone()).collect()
+    }
+
+    fn read_on(&mut self) {
+        let customers: Vec<_> = self.customers.by_ref().take(RATED_AT_A_TIME).collect();
+        if !customers.is_empty() {
+            let rater = self.rater.clone();
+            self.reading.spawn(async move { rater.read(customers).await });
+        }
+    }
+
+    /// What the next customers have; none where everybody has been.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub async fn next(&mut self) -> Result<Option<Vec<Drafted>>, Error> {
+        if self.reading.is_empty() {
+            self.read_on();
+        }
+        let Some(read) = self.reading.join_next().await else { return Ok(None) };
+        // Nobody cancels it, so it has panicked, which is not for us to hide.
+        let read = read.unwrap_or_else(|died| std::panic::resume_unwind(died.into_panic()))?;
+        self.read_on();
+        let mut drafted = BTreeMap::new();
+        self.rater.rate(&read, |rated| {
+            let place = Place { customer: rated.customer.id, subscription: rated.slot.view.id };
+            let slot = drafted.entry(place).or_insert_with(|| Drafted {
+                place,
+                service: rated.service.key.clone(),
+                outcome: Ok(Vec::new()),
+            });
+            match (&mut slot.outcome, rated.outcome) {
+                (Ok(entries), Ok(more)) => entries.extend(more),
+                (outcome @ Ok(_), Err(cause)) => *outcome = Err(cause),
+                (Err(_), _) => {}
+            }
+        });
+        let is_new = |place: &Place| self.after.is_none_or(|after| *place > after);
+        Ok(Some(drafted.into_values().filter(|slot| is_new(&slot.place)).collect()))
+    }
+}

@@ -1,0 +1,134 @@
+//! Names, for lines as people read them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+use domain::TenantPath;
+use domain::billing::Entry;
+use domain::billing::description::{self, Variables};
+use domain::service::Level;
+use eventstore::{Database, Error};
+
+use super::Line;
+use super::slots::Slot;
+use crate::finder::{self, Scope};
+use crate::persons::Persons;
+use crate::views::{Holder, OrganizationView, ServiceView, UserView};
+
+/// The names of the people who have to do with some slots.
+#[derive(Default)]
+pub(super) struct Names {
+    users: BTreeMap<String, (Arc<UserView>, String)>,
+}
+
+/// How somebody is called who is not in the reader's scope.
+const OUTSIDER: &str = "Service provider";
+
+impl Names {
+    /// Of those who hold some slots, who did what is known of them, and who are named by entries.
+    pub(super) async fn load<'a>(
+        database: &Database,
+        persons: &Persons,
+        scope: &Scope,
+        slots: impl Iterator<Item = &'a Slot> + Clone,
+        entries: impl Iterator<Item = &'a Entry>,
+    ) -> Result<Self, Error> {
+        let holders = slots.clone().filter_map(|slot| match slot.view.holder {
+            Holder::User(id) => Some(id.to_string()),
+            Holder::Customer(_) => None,
+        });
+        let actors = slots
+            .flat_map(|slot| slot.timeline.facts())
+            .filter_map(|fact| fact.actor.strip_prefix("user:").map(str::to_owned));
+        let named = entries.flat_map(|entry| {
+            [Some(&entry.actor), Some(&entry.added_by), entry.removed_by.as_ref()]
+        });
+        let named = named.flatten().filter_map(|it| it.strip_prefix("user:").map(str::to_owned));
+        let holders: BTreeSet<_> = holders.collect();
+        let people = holders.iter().cloned().chain(actors).chain(named).collect();
+        let mut users =
+            finder::find_many::<UserView>(database, &Scope::catalogue(), people).await?;
+        // Who holds what is billed is named, also where he is elsewhere by now.
+        users.retain(|id, user| scope.0.contains(&user.path) || holders.contains(id));
+        let opened = persons.unlock(database, users.values().map(|user| user.id)).await?;
+        let users = users.into_iter().map(|(key, user)| {
+            let name = opened.name(user.id, user.person.as_ref());
+            (key, (user, name))
+        });
+        Ok(Self { users: users.collect() })
+    }
+
+    fn actor(&self, actor: &str) -> String {
+        match actor.strip_prefix("user:") {
+            None => "Atrium".to_owned(),
+            Some(id) => {
+                self.users.get(id).map_or_else(|| OUTSIDER.to_owned(), |(_, name)| name.clone())
+            }
+        }
+    }
+
+    pub(super) fn line(
+        &self,
+        entry: Entry,
+        slot: &Slot,
+        (customer, place): (&Arc<OrganizationView>, &TenantPath),
+        (service, known_at, end): (&Arc<ServiceView>, u64, DateTime<Utc>),
+    ) -> Line {
+        let definition = service.published.as_ref();
+        let plan = definition.and_then(|definition| definition.plan(&entry.plan));
+        let (user, user_name) = match slot.view.holder {
+            Holder::User(id) => self.users.get(&id.to_string()).cloned().unzip(),
+            Holder::Customer(_) => (None, None),
+        };
+        let level = match slot.view.holder {
+            Holder::User(_) => Level::User,
+            Holder::Customer(_) => Level::Customer,
+        };
+        let defaults = match (&slot.view.instance, level) {
+            (Some(_), _) => description::INSTANCE,
+            (None, Level::Customer) => description::CUSTOMER_SERVICE,
+            (None, Level::User) => description::USER_SERVICE,
+        };
+        let service_name = definition.map_or(service.key.as_str(), |it| it.name.as_str());
+        let plan_name = plan.map_or(entry.plan.as_str(), |plan| plan.name.as_str());
+        let sku = service.sku_before(&entry.plan, end, known_at);
+        let sku = sku.unwrap_or(entry.plan.as_str());
+        let variables = Variables {
+            added_by_user_name: &self.actor(&entry.added_by),
+            customer_name: &customer.details.name,
+            instance_name: slot.view.instance.as_deref().unwrap_or_default(),
+            plan_name,
+            product_sku: sku,
+            removed_by_user_name: &entry
+                .removed_by
+                .as_deref()
+                .map(|actor| self.actor(actor))
+                .unwrap_or_default(),
+            service_name,
+            user_full_name: user_name.as_deref().unwrap_or_default(),
+        };
+        let line = definition.and_then(|it| it.line_description.as_deref());
+        let summary = definition.and_then(|it| it.summary_description.as_deref());
+        Line {
+            line_description: description::render(line.unwrap_or(defaults.line), &variables),
+            summary_description: description::render(
+                summary.unwrap_or(defaults.summary),
+                &variables,
+            ),
+            actor_name: self.actor(&entry.actor),
+            service_name: service_name.to_owned(),
+            plan_name: plan_name.to_owned(),
+            sku: sku.to_owned(),
+            service: service.clone(),
+            known_at,
+            instance: slot.view.instance.clone(),
+            customer: customer.clone(),
+            place: place.clone(),
+            level,
+            user,
+            user_name,
+            entry,
+        }
+    }
+}

@@ -1,0 +1,105 @@
+//! Slots with their facts.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+use domain::SubscriptionId;
+use domain::billing::{Fact, Timeline};
+use eventstore::{Database, Error, Value, failpoint};
+
+use super::{SLOTS_OF_CUSTOMER_MAX, facts};
+use crate::finder::{self, Scope};
+use crate::tables;
+use crate::views::{OrganizationView, SubscriptionView};
+
+/// A slot and its facts.
+#[derive(Debug)]
+pub(super) struct Slot {
+    pub(super) view: Arc<SubscriptionView>,
+    pub(super) timeline: Timeline,
+}
+
+/// The slots of some customers and their users that are held at any time of a span, with their facts: by the
+/// customer's path, in the order of service and instance.
+pub(super) async fn in_span(
+    database: &Database,
+    known_at: Option<u64>,
+    span: (DateTime<Utc>, DateTime<Utc>),
+    customers: &[Arc<OrganizationView>],
+) -> Result<HashMap<String, Vec<Slot>>, Error> {
+    // What was learned since may have ended a slot earlier than was known then.
+    let held_until = known_at.map_or(span.0.timestamp_micros(), |_| i64::MIN);
+    let paths = customers.iter().map(|customer| customer.path.to_string()).collect();
+    let engine = database.engine();
+    // Behind a path there are letters, digits, `-`, `_` and `.` only: `~` comes after all of them. The bound is
+    // beyond what a customer has: PostgreSQL goes by the index for each of them only where there is one.
+    let sql = engine.first_of_each(
+        &engine.each_of(1, "tenants", "path"),
+        "key, document, sort",
+        "view_subscription",
+        "where sort >= tenants.path and sort < tenants.path || '~' and since < $2 and until >= $3 \
+         order by sort, key limit $4",
+    ) + " order by sort, key";
+    let values = [
+        Value::Texts(paths),
+        span.1.timestamp_micros().into(),
+        held_until.into(),
+        SLOTS_OF_CUSTOMER_MAX.into(),
+    ];
+    failpoint("projections::ledger::slots")?;
+    let rows = database.fetch(&sql, &values).await?;
+    let views = rows
+        .iter()
+        .map(|row| tables::read::<SubscriptionView>(row.text(0)?, row.bytes(1)?))
+        .collect::<Result<Vec<_>, Error>>()?;
+    let mut slots = HashMap::<_, Vec<_>>::new();
+    for slot in with_facts(database, views, known_at.unwrap_or(u64::MAX)).await? {
+        slots.entry(slot.view.path.to_string()).or_default().push(slot);
+    }
+    Ok(slots)
+}
+
+/// Some slots, with their facts.
+pub(super) async fn of_ids(
+    database: &Database,
+    ids: impl IntoIterator<Item = SubscriptionId>,
+    known_at: u64,
+) -> Result<Vec<Slot>, Error> {
+    let keys = ids.into_iter().map(|id| id.to_string()).collect();
+    let views =
+        finder::find_many::<SubscriptionView>(database, &Scope::catalogue(), keys).await?;
+    with_facts(database, views.into_values().collect(), known_at).await
+}
+
+async fn with_facts(
+    database: &Database,
+    views: Vec<Arc<SubscriptionView>>,
+    known_at: u64,
+) -> Result<Vec<Slot>, Error> {
+    let mut histories = histories(database, &views, known_at).await?;
+    let slots = views.into_iter().map(|view| {
+        let facts = histories.remove(&view.stream());
+        let facts = facts.unwrap_or_else(|| view.facts_known_at(known_at).cloned().collect());
+        Slot { timeline: Timeline::new(facts), view }
+    });
+    Ok(slots.collect())
+}
+
+/// All facts of those slots that have more than their documents keep, from the log, as they were known at a position:
+/// by stream.
+pub(super) async fn histories(
+    mut database: &Database,
+    views: &[Arc<SubscriptionView>],
+    known_at: u64,
+) -> Result<HashMap<String, Vec<Fact>>, Error> {
+    let long = views.iter().filter(|view| view.is_abridged).map(|view| view.stream()).collect();
+    let mut histories = HashMap::<_, Vec<_>>::new();
+    for event in eventstore::streams(&mut database, long).await? {
+        if event.position <= known_at {
+            histories.entry(event.stream.clone()).or_default().push(event);
+        }
+    }
+    Ok(histories.into_iter().map(|(stream, events)| (stream, facts(&events))).collect())
+}
+
