@@ -417,6 +417,20 @@ const GUARDED: &[Row] = &[
         NONE,
     ),
     row(
+        "Request.approvals",
+        "node(id: $request) { ... on Request { approvals { uuid } } }",
+        "/node/approvals/*/uuid",
+        // It is not for many.
+        NONE,
+    ),
+    row(
+        "Approval.parent",
+        "approval(id: $approval) { parent { id } }",
+        "/approval/parent",
+        // It is not one of many.
+        NONE,
+    ),
+    row(
         "Subscription.properties",
         "node(id: $held) { ... on Subscription { properties { key } } }",
         "/node/properties",
