@@ -18,6 +18,7 @@ use crate::password::Passwords;
 use crate::problem::Problem;
 use crate::rate::{Asker, Network, Rates, SECONDS_PER_TRY, WRONG_PASSWORDS_AT_ONCE};
 use crate::rest::feed::Feeds;
+use crate::seals::Signer;
 use crate::token::Tokens;
 
 /// Requests served at a time; more are told to come again.
@@ -39,6 +40,7 @@ struct Inner {
     writer: Writer,
     gate: Arc<Gate>,
     tokens: Tokens,
+    signer: Signer,
     passwords: Passwords,
     requests: Option<Rates<Asker>>,
     tries: Rates<(String, Network)>,
@@ -65,6 +67,7 @@ impl App {
                 requests: requests_per_minute.map(Rates::per_minute),
                 tries: Rates::at_once(WRONG_PASSWORDS_AT_ONCE, pause),
                 passwords: Passwords::new(&keys.pepper),
+                signer: Signer::new(&keys),
                 tokens: Tokens::new(keys),
                 feeds: Arc::default(),
                 stopping: AtomicBool::new(false),
@@ -123,6 +126,11 @@ impl App {
     #[must_use]
     pub fn tokens(&self) -> &Tokens {
         &self.inner.tokens
+    }
+
+    /// Signs seals.
+    pub(crate) fn signer(&self) -> &Signer {
+        &self.inner.signer
     }
 
     /// Hashes and checks passwords.

@@ -345,15 +345,21 @@ impl From<&Line> for DetailResource {
                 Class::Correction => "correction",
             },
             component: entry.component.to_string(),
-            kind: match entry.kind {
-                Kind::Recurring => "recurring",
-                Kind::OneOff => "oneOff",
-                Kind::Usage => "usage",
-                Kind::Minimum => "minimum",
-            },
+            kind: kind_name(entry.kind),
             booked_period: entry.booked_end(),
             service_period: entry.period_end,
         }
+    }
+}
+
+/// A kind as it is written in answers.
+#[must_use]
+pub fn kind_name(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Recurring => "recurring",
+        Kind::OneOff => "oneOff",
+        Kind::Usage => "usage",
+        Kind::Minimum => "minimum",
     }
 }
 
@@ -551,7 +557,7 @@ async fn narrowed(
 }
 
 /// An organisation by its number or its id.
-async fn find_organization(
+pub(crate) async fn find_organization(
     app: &App,
     scope: &Scope,
     wanted: &str,

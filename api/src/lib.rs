@@ -15,6 +15,7 @@ pub mod problem;
 pub mod rate;
 pub mod rest;
 pub mod schema;
+pub mod seals;
 pub mod server;
 pub mod setup;
 pub mod token;

@@ -3,6 +3,7 @@
 pub mod approvals;
 pub mod billing;
 pub mod call;
+pub mod closing;
 pub mod events;
 pub mod feed;
 pub mod list;
@@ -86,6 +87,12 @@ fn routes() -> OpenApiRouter<App> {
         .routes(routes!(organizations::bill_customer))
         .routes(routes!(organizations::get_organization))
         .routes(routes!(billing::get_billing_settings, billing::change_calendar))
+        .routes(routes!(closing::get_period, closing::close_period))
+        .routes(routes!(closing::approve_close))
+        .routes(routes!(closing::defer_instance))
+        .routes(routes!(closing::readiness))
+        .routes(routes!(closing::rerate))
+        .routes(routes!(closing::approve_rerate))
         .routes(routes!(users::list_of_customer, users::create_in_customer))
         .routes(routes!(users::list_of_reseller, users::create_in_reseller))
         .routes(routes!(users::list_of_organization, users::create_in_organization))
@@ -144,6 +151,9 @@ fn routes() -> OpenApiRouter<App> {
         .routes(routes!(crate::billing::parameters))
         .routes(routes!(crate::billing::summary))
         .routes(routes!(crate::billing::detail))
+        .routes(routes!(crate::seals::seal))
+        .routes(routes!(crate::seals::proof))
+        .routes(routes!(crate::seals::export))
 }
 
 /// The routes, for serving.

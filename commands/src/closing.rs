@@ -130,13 +130,26 @@ pub async fn close(
     writer: &Writer,
     seller: OrganizationId,
 ) -> Result<(), Error> {
+    close_within(database, writer, seller, SLOTS_AT_A_TIME).await
+}
+
+/// The same, with another bound on the slots that one command keeps.
+///
+/// # Errors
+/// See [`close`].
+pub async fn close_within(
+    database: &Database,
+    writer: &Writer,
+    seller: OrganizationId,
+    slots_at_a_time: usize,
+) -> Result<(), Error> {
     for _ in 0..RACES_MAX {
         let scope = Scope::catalogue();
         let books = finder::find::<BooksView>(database, &scope, &seller.to_string()).await;
         let Some(books) = books.map_err(storage)? else { return Ok(()) };
         let closing = books.closing.as_ref().filter(|closing| closing.approved_by.is_some());
         let Some(closing) = closing else { return Ok(()) };
-        match go_on(database, writer, &books, closing).await {
+        match go_on((database, writer), &books, closing, slots_at_a_time).await {
             Err(Error::Refused(refusal)) if others_were_faster(refusal.code) => {}
             ended => return ended,
         }
@@ -153,10 +166,10 @@ fn storage(error: StoreError) -> Error {
 }
 
 async fn go_on(
-    database: &Database,
-    writer: &Writer,
+    (database, writer): (&Database, &Writer),
     books: &BooksView,
     closing: &ClosingPeriod,
+    slots_at_a_time: usize,
 ) -> Result<(), Error> {
     let settings = ledger::settings(database).await.map_err(storage)?;
     let seller = (books.seller, &books.path);
@@ -165,7 +178,17 @@ async fn go_on(
     let period = period.ok_or_else(|| storage(unsuitable(format!("no period ends on {end}"))))?;
     let draft = Draft::begin(database, seller, &settings, period, cutoff, last);
     let mut draft = draft.await.map_err(storage)?;
-    let mut keeper = Keeper::new(writer, books.seller, cutoff, last);
+    let mut keeper = Keeper {
+        slots_at_a_time,
+        writer,
+        seller: books.seller,
+        cutoff,
+        after: last,
+        slots: Vec::new(),
+        entries: 0,
+        bytes: 0,
+        handed_over: None,
+    };
     while let Some(part) = draft.next().await.map_err(storage)? {
         for slot in part {
             match slot.outcome {
@@ -205,6 +228,7 @@ async fn submit(writer: &Writer, command: Command) -> Result<(), Error> {
 
 /// Has entries kept, some at a time: while some are written, the next are rated.
 struct Keeper<'a> {
+    slots_at_a_time: usize,
     writer: &'a Writer,
     seller: OrganizationId,
     cutoff: u64,
@@ -216,17 +240,12 @@ struct Keeper<'a> {
     handed_over: Option<tokio::task::JoinHandle<Result<(), Error>>>,
 }
 
-impl<'a> Keeper<'a> {
-    fn new(writer: &'a Writer, seller: OrganizationId, cutoff: u64, after: Option<Place>) -> Self {
-        let (slots, entries, bytes, handed_over) = (Vec::new(), 0, 0, None);
-        Self { writer, seller, cutoff, after, slots, entries, bytes, handed_over }
-    }
-
+impl Keeper<'_> {
     async fn keep(&mut self, slot: SealedSlot, entries: u64) -> Result<(), Error> {
         self.bytes += slot.body.len();
         self.entries += entries;
         self.slots.push(slot);
-        if self.slots.len() >= SLOTS_AT_A_TIME || self.bytes >= PART_BYTES {
+        if self.slots.len() >= self.slots_at_a_time || self.bytes >= PART_BYTES {
             self.hand_over().await?;
         }
         Ok(())

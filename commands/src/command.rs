@@ -1,17 +1,22 @@
 //! Every command there is, and where it is carried out.
 
+use std::sync::Arc;
+
 use chrono::{DateTime, Utc};
 use domain::approval::Asking;
+use domain::billing::books::Kept;
+use domain::billing::seal::Seal;
 use domain::lifecycle::Transition;
 use domain::organization::Kind;
 use domain::user::Proof;
-use domain::{CommandId, SubscriptionId};
+use domain::{CommandId, OrganizationId, SubscriptionId};
+use eventstore::SealedSlot;
 
 use crate::error::Stop;
 use crate::unit::Unit;
 use crate::usecase::{
-    approvals, billing, bulk, definition, installation, lifecycle, moves, offers, organizations,
-    overrides, requests, roles, services, subscriptions, users,
+    approvals, billing, books, bulk, definition, installation, lifecycle, moves, offers,
+    organizations, overrides, requests, roles, services, subscriptions, users,
 };
 use crate::{Input, Reply};
 

@@ -1,7 +1,7 @@
 //! What falls due: found in views, and done by ordinary commands, as Atrium itself.
 //!
 //! Every server that writes looks. Several may find the same thing at the same time; each submits the same command
-//! under the same idempotency key, so it is done once.
+//! under the same idempotency key, so it is done once. Periods that are to be closed are, too ([`closing`]).
 
 use std::pin::Pin;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use projections::finder::{self, DueBehind};
 use projections::views::{ApprovalView, RetentionView};
 use tokio::sync::watch;
 
-use crate::{Caller, Command, Committed, Error, Idempotency, Submission, Writer};
+use crate::{Caller, Command, Committed, Error, Idempotency, Submission, Writer, closing};
 
 /// How often a server looks, if nobody says otherwise.
 pub const LOOK_EVERY: Duration = Duration::from_secs(5);
@@ -165,7 +165,7 @@ impl Watch {
     /// # Errors
     /// Where it cannot be looked for.
     pub async fn look(&self, by: DateTime<Utc>) -> Result<usize, StoreError> {
-        let mut done = 0;
+        let mut done = closing::close_approved(&self.database, &self.writer).await?;
         for sort in &self.sorts {
             let by = by - sort.after;
             let mut behind = None;

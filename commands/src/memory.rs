@@ -82,7 +82,7 @@ impl MemoryWriter {
         let mut unit = Unit::new(ground, submission.caller);
         match catch_unwind(AssertUnwindSafe(|| answer(&mut unit, submission))) {
             Ok(Ok(Answer::New(reply))) => {
-                let Decided { layer, events } = unit.decided();
+                let Decided { layer, events, .. } = unit.decided();
                 self.events.extend(events);
                 self.keys.extend(layer.keys);
                 if let Some(idempotency) = &submission.idempotency {

@@ -1,6 +1,7 @@
 //! Resources as the REST API shows them: what commands answer, and what `GET` gives.
 
 mod approval;
+mod books;
 
 use std::collections::BTreeMap;
 
@@ -30,6 +31,8 @@ pub use approval::{
     ApprovalFailureResource, ApprovalPolicyResource, ApprovalResource, ApprovalStepResource,
     ApprovedResource,
 };
+
+pub use books::{PeriodResource, PeriodState, RerateResource, user_of};
 
 use crate::usecase::definition::DefinitionDocument;
 

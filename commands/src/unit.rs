@@ -17,6 +17,7 @@ use domain::user::Person;
 use domain::{
     Bug, CommandId, OrganizationId, Refusal, ServiceKey, SubjectId, TenantPath, UserId, planted,
 };
+use eventstore::SealedSlot;
 use projections::views::moving_tables;
 use projections::views::{
     AccessView, Holder, HoldingView, OrganizationView, PermissionView, RoleView, ServiceView,
@@ -122,6 +123,7 @@ pub(crate) struct Unit<'a> {
     reason: Option<String>,
     top: Layer,
     events: Vec<Recorded>,
+    sealed: Vec<Arc<Vec<SealedSlot>>>,
     wants: Wants,
     /// What the caller may do, once that was asked.
     authority: Option<Arc<Authority>>,
@@ -139,6 +141,8 @@ pub(crate) struct Mark {
 pub(crate) struct Decided {
     pub layer: Layer,
     pub events: Vec<Recorded>,
+    /// Entries of a closed period that are kept with the events.
+    pub sealed: Vec<Arc<Vec<SealedSlot>>>,
 }
 
 /// The table under which streams are wanted; no view is called that.
@@ -165,6 +169,7 @@ impl<'a> Unit<'a> {
             reason: None,
             top: Layer::default(),
             events: Vec::new(),
+            sealed: Vec::new(),
             wants: Wants::default(),
             authority: None,
             ground,
@@ -172,7 +177,18 @@ impl<'a> Unit<'a> {
     }
 
     pub(crate) fn decided(self) -> Decided {
-        Decided { layer: self.top, events: self.events }
+        Decided { layer: self.top, events: self.events, sealed: self.sealed }
+    }
+
+    /// Keeps entries of a closed period, with the events that tell of them.
+    pub(crate) fn keep_entries(&mut self, slots: Arc<Vec<SealedSlot>>) {
+        self.sealed.push(slots);
+    }
+
+    /// The position of the last event before what is decided now.
+    #[must_use]
+    pub(crate) fn last_position(&self) -> u64 {
+        self.ground.next_position - 1 + self.events.len() as u64
     }
 
     /// What it read that nothing is known of.

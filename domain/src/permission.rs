@@ -178,7 +178,9 @@ impl Permission {
             Self::OverridePrices => "Override prices.",
             Self::ViewBilling => "See bills and the ledger.",
             Self::ManageBilling => "Say how a seller bills.",
-            Self::ClosePeriods => "Ask to close a seller's billing periods, and approve what others ask.",
+            Self::ClosePeriods => {
+                "Ask to close a seller's billing periods, and approve what others ask."
+            }
             Self::ViewEvents => "See the raw events.",
             Self::HoldTokens => "Hold API tokens.",
         }

@@ -26,8 +26,9 @@ pub use log::{
     READ_MAX, REPLY_LAYOUT, ROW_EVENTS_MAX, SHAPE_LAYOUT, Stored, append, streams, write,
 };
 pub use sealed::{
-    SEALED_SLOT_LAYOUT, SEALED_SLOTS, SealedSlot, SealsVerified, for_each_sealed, seal_of, verify_sealed,
+    SEALED_SLOT_LAYOUT, SEALED_SLOTS, SealedSlot, SealsVerified, for_each_sealed, seal_of,
+    sealed_lines, verify_sealed,
 };
 pub use snapshot::Snapshot;
-pub use transfer::{Arrival, FORMAT, Transferred, export};
+pub use transfer::{Arrival, FORMAT, Transferred, export, export_package};
 pub use verify::{Finding, Note, Verified, verify, verify_end, verify_noted};

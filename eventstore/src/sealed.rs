@@ -120,6 +120,29 @@ pub async fn for_each_sealed(
     }
 }
 
+/// A buyer's entries of a closing, in their order: the text of each.
+///
+/// # Errors
+/// What the database says.
+pub async fn sealed_lines(
+    database: &Database,
+    cutoff: u64,
+    customer: domain::OrganizationId,
+) -> Result<Vec<String>, Error> {
+    failpoint("eventstore::sealed::lines")?;
+    let sql = "select body from sealed_slot where key >= $1 and key < $2 order by key";
+    let prefix = SealedSlot::of_buyer(cutoff, customer);
+    let end = format!("{prefix}~");
+    let rows = database.fetch(sql, &[Value::Text(prefix), Value::Text(end)]).await?;
+    let mut lines = Vec::new();
+    for row in &rows {
+        let body = std::str::from_utf8(row.bytes(0)?);
+        let body = body.map_err(|error| Error::Unsuitable(error.to_string()))?;
+        lines.extend(body.split('\n').map(str::to_owned));
+    }
+    Ok(lines)
+}
+
 /// What the rows of a closing come to.
 ///
 /// # Errors

@@ -22,11 +22,14 @@ use crate::log::{
     EVENT_LAYOUT, Head, PERSON_KEY_LAYOUT, PERSON_KEYS, REPLY_LAYOUT, ROW_EVENTS_MAX, SHAPE_LAYOUT,
     lines,
 };
+use crate::sealed::{SEALED_SLOT_LAYOUT, SEALED_SLOTS, SealedSlot};
 use crate::snapshot::Snapshot;
 use crate::verify::{CHANGED, Finding, SELECT_ROWS, hex, misfit};
 
 /// The form of an export. Another number is another form.
-pub const FORMAT: u32 = 2;
+pub const FORMAT: u32 = 3;
+/// The oldest form that is read: before it had sealed entries.
+const OLDEST_FORMAT: u64 = 2;
 
 /// Events that are read at a time.
 const STRETCH: u64 = 5_000;
@@ -59,6 +62,8 @@ pub struct Transferred {
     pub replies: u64,
     /// Keys of persons.
     pub keys: u64,
+    /// Slots with sealed entries.
+    pub sealed: u64,
 }
 
 /// One line of an export.
@@ -73,6 +78,8 @@ enum Line<'a> {
     #[serde(borrow)]
     Reply(Reply<'a>),
     Key(PersonKey),
+    #[serde(borrow)]
+    Sealed(SealedLine<'a>),
     End(End),
 }
 
@@ -131,6 +138,16 @@ struct PersonKey {
     subject: String,
 }
 
+/// A slot's entries of a closed period, which are written as they stand.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SealedLine<'a> {
+    corrections: u64,
+    #[serde(borrow)]
+    entries: Vec<&'a RawValue>,
+    key: String,
+}
+
 /// The last line: without it the export is cut off.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -139,6 +156,8 @@ struct End {
     keys: u64,
     replies: u64,
     rows: u64,
+    #[serde(default)]
+    sealed: u64,
     /// Of all lines above, as they stand.
     sha256: String,
 }
@@ -150,6 +169,7 @@ enum Outgoing {
     Events(Vec<Row>),
     Replies(Vec<Row>),
     Keys(Vec<Row>),
+    Sealed(Vec<Row>),
     /// All has been read.
     End,
 }
@@ -191,6 +211,104 @@ pub async fn export(
     Ok((head, written?))
 }
 
+/// Writes the log up to an event, with what is sealed by then and without what is of no account for it (kept answers,
+/// keys of persons, what the installation remembers): all that closed periods can be computed from again. The event
+/// must be the last one of its command.
+///
+/// # Errors
+/// See [`export`].
+pub async fn export_package(
+    database: &Database,
+    position: u64,
+    out: impl Write + Send + 'static,
+) -> Result<Transferred, Error> {
+    let mut snapshot = Snapshot::of(database).await?;
+    failpoint("eventstore::export::package")?;
+    let sql = "select hash, body from event where position = $1";
+    let rows = snapshot.rows(sql, &[position.into()]).await?;
+    let row = rows.first().ok_or_else(|| {
+        Error::Unsuitable(format!("position {position} is not the last one of its command"))
+    })?;
+    let hash = row.bytes(0)?.last_chunk().copied();
+    let hash = hash.ok_or_else(|| edited(&Finding { position, what: CHANGED.to_owned() }))?;
+    let last = lines(position, row.bytes(1)?).last();
+    let recorded_at = last
+        .map(|(position, body)| Recorded::from_bytes(position, body))
+        .transpose()
+        .map_err(|source| Error::Undecodable { position, source })?
+        .map_or(0, |event| event.recorded_at.timestamp_micros());
+    let head = Head { position, recorded_at, hash };
+    let shapes = shapes_up_to(&mut snapshot, position).await?;
+    let (send, mut parts) = mpsc::channel(PARTS_AHEAD);
+    let writing = tokio::task::spawn_blocking(move || {
+        let mut sheet = Sheet::begin(out, head)?;
+        for (kind, schema) in shapes {
+            sheet.line("shape", &Shape { kind, schema })?;
+        }
+        while let Some(part) = parts.blocking_recv() {
+            if sheet.take(part)? {
+                return Ok(sheet.counts);
+            }
+        }
+        Err(Error::Unsuitable("the database was not read to its end".to_owned()))
+    });
+    let read = read_package(&mut snapshot, position, &send).await;
+    drop(send);
+    snapshot.end().await;
+    let written = writing.await.map_err(|error| Error::Unsuitable(error.to_string()))?;
+    read?;
+    written
+}
+
+/// The shapes of the events up to a position.
+async fn shapes_up_to(
+    snapshot: &mut Snapshot,
+    position: u64,
+) -> Result<BTreeSet<(String, i64)>, Error> {
+    let mut shapes = BTreeSet::new();
+    for after in (0..position).step_by(STRETCH as usize) {
+        let up_to = position.min(after + STRETCH);
+        for row in snapshot.rows(SELECT_ROWS, &[after.into(), up_to.into()]).await? {
+            for (position, body) in lines(row.unsigned(0)?, row.bytes(1)?) {
+                let heading = Heading::from_bytes(body);
+                let heading = heading.map_err(|source| Error::Undecodable { position, source })?;
+                shapes.insert((heading.kind.into_owned(), i64::from(heading.schema)));
+            }
+        }
+    }
+    Ok(shapes)
+}
+
+/// Hands over the log up to a position, and what is sealed by then.
+async fn read_package(
+    snapshot: &mut Snapshot,
+    position: u64,
+    send: &mpsc::Sender<Outgoing>,
+) -> Result<(), Error> {
+    for after in (0..position).step_by(STRETCH as usize) {
+        let up_to = position.min(after + STRETCH);
+        let rows = snapshot.rows(SELECT_ROWS, &[after.into(), up_to.into()]).await?;
+        if send.send(Outgoing::Events(rows)).await.is_err() {
+            return Ok(());
+        }
+    }
+    // A closing is named by its cutoff, which lies before the event that ends it.
+    let (mut after, end) = (String::new(), format!("{position:020}"));
+    loop {
+        let sql = "select key, corrections, body from sealed_slot where key > $1 and key < $2 \
+                   order by key limit $3";
+        let values = [after.as_str().into(), end.as_str().into(), PAGE.into()];
+        let rows = snapshot.rows(sql, &values).await?;
+        let Some(last) = rows.last() else { break };
+        last.text(0)?.clone_into(&mut after);
+        if send.send(Outgoing::Sealed(rows)).await.is_err() {
+            return Ok(());
+        }
+    }
+    let _ = send.send(Outgoing::End).await;
+    Ok(())
+}
+
 /// Hands over everything, in the order of the export.
 async fn read_all(
     snapshot: &mut Snapshot,
@@ -220,7 +338,11 @@ async fn read_all(
     let replies = "select key, request, answer, recorded_at from reply where key > $1 \
                    order by key limit $2";
     let keys = "select subject_id, sealed from person_key where subject_id > $1 order by subject_id limit $2";
-    for (sql, part) in [(replies, Outgoing::Replies as PartOf), (keys, Outgoing::Keys)] {
+    let sealed =
+        "select key, corrections, body from sealed_slot where key > $1 order by key limit $2";
+    for (sql, part) in
+        [(replies, Outgoing::Replies as PartOf), (keys, Outgoing::Keys), (sealed, Outgoing::Sealed)]
+    {
         let mut after = String::new();
         loop {
             let rows = snapshot.rows(sql, &[after.as_str().into(), PAGE.into()]).await?;
@@ -301,6 +423,11 @@ impl<W: Write> Sheet<W> {
                     self.line("key", &PersonKey { sealed, subject })?;
                 }
             }
+            Outgoing::Sealed(rows) => {
+                for row in rows {
+                    self.sealed(&row)?;
+                }
+            }
             Outgoing::End => {
                 self.end()?;
                 return Ok(true);
@@ -348,6 +475,24 @@ impl<W: Write> Sheet<W> {
         self.line("reply", &Reply { answer, key, recorded_at, request })
     }
 
+    /// A slot's sealed entries, whose bytes are written as they stand.
+    fn sealed(&mut self, row: &Row) -> Result<(), Error> {
+        let (key, corrections, body) = (row.text(0)?, row.unsigned(1)?, row.bytes(2)?);
+        let mut line = Vec::with_capacity(body.len() + 128);
+        line.extend(
+            format!("{{\"sealed\":{{\"corrections\":{corrections},\"entries\":[").as_bytes(),
+        );
+        for (index, entry) in body.split(|byte| *byte == b'\n').enumerate() {
+            if index > 0 {
+                line.push(b',');
+            }
+            line.extend(entry);
+        }
+        line.extend(format!("],\"key\":\"{key}\"}}}}\n").as_bytes());
+        self.counts.sealed += 1;
+        self.write(&line)
+    }
+
     fn end(&mut self) -> Result<(), Error> {
         let fits = self.position == self.head.position && self.chain.0 == self.head.hash;
         if !fits {
@@ -355,8 +500,8 @@ impl<W: Write> Sheet<W> {
             return Err(edited(&Finding { position: self.head.position, what }));
         }
         let sha256 = hex(&self.sha256.finalize_reset());
-        let Transferred { events, rows, replies, keys } = self.counts;
-        self.line("end", &End { events, keys, replies, rows, sha256 })?;
+        let Transferred { events, rows, replies, keys, sealed } = self.counts;
+        self.line("end", &End { events, keys, replies, rows, sealed, sha256 })?;
         self.out.flush()?;
         Ok(())
     }
@@ -405,7 +550,7 @@ impl<R: BufRead + Send + 'static> Arrival<R> {
         // The form first: the rest may look otherwise in another one.
         let begin: serde_json::Value = serde_json::from_slice(&reader.line).map_err(|_| none())?;
         let format = begin["atrium"]["format"].as_u64().ok_or_else(none)?;
-        if format != u64::from(FORMAT) {
+        if !(OLDEST_FORMAT..=u64::from(FORMAT)).contains(&format) {
             return Err(Error::Unsuitable(format!(
                 "the export has the form {format}, and this program reads the form {FORMAT}: it \
                  was made by Atrium {}; import it with that version",
@@ -615,6 +760,7 @@ struct Waiting {
     events: Rows,
     replies: Rows,
     keys: Rows,
+    sealed: Rows,
     bytes: usize,
 }
 
@@ -626,6 +772,7 @@ impl Default for Waiting {
             events: Rows::new("event", &EVENT_LAYOUT),
             replies: Rows::new("reply", &REPLY_LAYOUT),
             keys: Rows::new(PERSON_KEYS, &PERSON_KEY_LAYOUT),
+            sealed: Rows::new(SEALED_SLOTS, &SEALED_SLOT_LAYOUT),
             bytes: 0,
         }
     }
@@ -633,12 +780,13 @@ impl Default for Waiting {
 
 impl Waiting {
     fn is_enough(&self) -> bool {
-        let rows = self.events.len() + self.replies.len() + self.keys.len();
+        let rows = self.events.len() + self.replies.len() + self.keys.len() + self.sealed.len();
         rows >= ROWS_AT_A_TIME || self.bytes >= PART_BYTES
     }
 
     fn into_rows(self) -> Vec<Rows> {
-        let mut all = vec![self.installation, self.shapes, self.events, self.replies, self.keys];
+        let Self { installation, shapes, events, replies, keys, sealed, .. } = self;
+        let mut all = vec![installation, shapes, events, replies, keys, sealed];
         all.retain(|rows| !rows.is_empty());
         all
     }
@@ -728,6 +876,19 @@ impl<'a, R: BufRead + Send + 'static> Settling<'a, R> {
                 self.counts.keys += 1;
                 Ok(())
             }
+            Line::Sealed(SealedLine { corrections, entries, key }) => {
+                let (_, place) =
+                    SealedSlot::place_of(&key).map_err(|_| self.reader.fault(CHANGED))?;
+                let entries: Vec<_> = entries.iter().map(|entry| entry.get().as_bytes()).collect();
+                self.rows.sealed.push([
+                    Value::Text(key),
+                    Value::Text(place.subscription.to_string()),
+                    Value::Int(corrections.cast_signed()),
+                    Value::Bytes(entries.join(&b'\n')),
+                ]);
+                self.counts.sealed += 1;
+                Ok(())
+            }
         }
     }
 
@@ -796,8 +957,8 @@ impl<'a, R: BufRead + Send + 'static> Settling<'a, R> {
     /// Whether all has come, and nothing else.
     fn end(mut self, end: &End) -> Result<Transferred, Error> {
         let counts = self.counts;
-        let End { events, keys, replies, rows, .. } = *end;
-        let told = Transferred { events, rows, replies, keys };
+        let End { events, keys, replies, rows, sealed, .. } = *end;
+        let told = Transferred { events, rows, replies, keys, sealed };
         if told != counts || hex(&self.reader.sha256.finalize_reset()) != end.sha256 {
             return Err(self.reader.fault("something above it was changed, added or taken away"));
         }

@@ -34,7 +34,7 @@ use crate::persons::Persons;
 use crate::tables;
 use crate::views::{CalendarView, Edge, OrganizationView, ServiceView, UserView};
 
-pub use draft::{Draft, Drafted};
+pub use draft::{Draft, Drafted, compare_sealed};
 pub use in_force::{Effect, InForce};
 
 /// What an event says to the ledger, if anything: only outcomes bill (billing.md, section 2).
@@ -313,7 +313,9 @@ impl Parts {
             let statement = &mut statements[period];
             match outcome {
                 Ok(entries) => statement.lines.extend(entries.into_iter().map(|entry| {
-                    let end = rater.settings.midnight(entry.period_end.succ_opt().unwrap_or(entry.period_end));
+                    let end = rater
+                        .settings
+                        .midnight(entry.period_end.succ_opt().unwrap_or(entry.period_end));
                     names.line(entry, slot, (customer, &edge.path), (service, known_at, end))
                 })),
                 Err(cause) => statement.quarantined.push(Quarantined {
@@ -428,4 +430,3 @@ async fn customers(
         }
     }
 }
-

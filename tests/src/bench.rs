@@ -3,6 +3,7 @@
 #![expect(clippy::float_arithmetic, reason = "rates and ratios, nothing near money")]
 
 mod append;
+mod close;
 mod growth;
 mod machine;
 mod properties;
@@ -28,6 +29,7 @@ use serde_json::json;
 use crate::world::{World, body};
 
 pub use append::append;
+pub use close::close;
 pub use growth::growth;
 pub use machine::look_into;
 pub use properties::properties;
@@ -100,6 +102,8 @@ pub struct Size {
     pub commands: usize,
     /// Measurements, of which the median is told.
     pub runs: usize,
+    /// Entries of the period that is closed.
+    pub entries: usize,
     /// Events in the log that is rebuilt.
     pub events: usize,
     /// Events in the logs that are compared with each other.

@@ -7,7 +7,7 @@ use domain::billing::{Fact, Timeline};
 use domain::event::{Event, Recorded};
 use domain::organization::OrganizationEvent;
 use domain::subscription::Progress;
-use eventstore::{Chain, Database, Log, Verified};
+use eventstore::{Chain, Database, Log, SealsVerified, Verified};
 use projections::ledger;
 use projections::views::{HoldingView, RequestStatus, RequestView, SubscriptionView};
 use serde_json::Value;
@@ -22,6 +22,10 @@ pub async fn check(database: &Database) -> Result<()> {
     timelines_are_the_logs(database, &events).await.context("the ledger is not the log's")?;
     holdings_are_the_slots(database, &events).await.context("the holdings are not the slots'")?;
     no_work_is_left(database).await.context("work is left over")?;
+    match eventstore::verify_sealed(database).await? {
+        SealsVerified::Whole { .. } => {}
+        SealsVerified::Broken(it) => bail!("position {} {}", it.position, it.what),
+    }
     persons_have_keys(database, &events).await.context("persons and keys do not fit")?;
     let rebuilt = projections::rebuild(database, |_| ()).await?;
     ensure!(

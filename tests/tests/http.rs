@@ -9,6 +9,7 @@ mod http {
     mod assigned;
     mod bills;
     mod bulk;
+    mod closing;
     mod contract;
     mod credentials;
     mod feeds;

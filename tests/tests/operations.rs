@@ -7,6 +7,7 @@ mod operations {
     mod checkpoint;
     mod doctor;
     mod erasure;
+    mod package;
     mod reading;
     mod seed;
     mod service;

@@ -3,6 +3,7 @@
 
 mod spine {
     mod authoriser;
+    mod closing;
     mod contract;
     mod due;
     mod ledger;

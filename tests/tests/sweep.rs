@@ -22,7 +22,9 @@ use atrium_tests::http::TestApp;
 use atrium_tests::laws;
 use atrium_tests::world::{Place, TestAmbient, TestDatabase, at_once, body, install};
 use chrono::{DateTime, Utc};
+use commands::closing;
 use commands::due::{self, Sort, Watch};
+use commands::usecase::books::Readiness;
 use commands::usecase::users::NewCredential;
 use commands::{
     Ambient, Caller, Command, Committed, Error, Idempotency, Submission, Writer, WriterSettings,
@@ -31,15 +33,15 @@ use domain::lifecycle::Transition;
 use domain::organization::Kind;
 use domain::seal::Vault;
 use domain::user::Proof;
-use domain::{TenantPath, TokenId, UserId};
-use eventstore::{Database, Engine, Log, Verified};
+use domain::{OrganizationId, TenantPath, TokenId, UserId};
+use eventstore::{Database, Engine, Log, SealsVerified, Verified};
 use fail::FailScenario;
 use futures_util::FutureExt as _;
 use projections::Persons;
 use projections::effective;
 use projections::finder::{self, EventQuery, Query, Scope};
 use projections::ledger::{self, InForce, Question};
-use projections::views::{Asked, OrganizationView, SubscriptionView, UserView};
+use projections::views::{Asked, BooksView, OrganizationView, SubscriptionView, UserView};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -218,8 +220,41 @@ impl Trial {
         asked?;
         ended?;
         self.burst(writer, &mut made, provisioning).await?;
+        let close = async || self.close(app, &made).await;
+        persist("closing a period", close).await?;
         self.burst(writer, &mut made, overriding).await?;
         self.burst(writer, &mut made, changes).await
+    }
+
+    /// Closes February, by two who are not the same, and looks at what is in the way before.
+    async fn close(&self, app: &App, made: &BTreeMap<&'static str, Value>) -> Result<()> {
+        let (database, writer) = (app.database(), app.writer());
+        let provider = text(&made["provider"], "organizationId");
+        let seller: OrganizationId = provider.parse()?;
+        let end = || "2019-02-28".to_owned();
+        let wish = || body(json!({ "organizationId": provider }));
+        let submit = async |submission| {
+            writer.submit(submission).await.map(|_| ()).map_err(|error| anyhow!("{error:?}"))
+        };
+        submit(keyed("ask close", Command::AskClose { end: end(), body: wish() })).await?;
+        let scope = Scope::catalogue();
+        let books = finder::find::<BooksView>(database, &scope, &provider).await?;
+        let books = books.context("the books")?;
+        let mut readiness = None;
+        if let Some(closing) = &books.closing {
+            let settings = ledger::settings(database).await?;
+            let period = settings.period_ending(closing.end).context("the period")?;
+            let (cutoff, path) = (closing.cutoff, TenantPath::provider());
+            let of = (seller, &path);
+            let unready = closing::readiness(database, of, &settings, period, cutoff).await?;
+            let unready = closing::subscriptions(&unready);
+            readiness = Some(Readiness { seller, cutoff, unready });
+        }
+        let approve = Command::ApproveClose { end: end(), body: wish(), readiness };
+        let ada = Caller::user(id(made, "provider").parse()?);
+        submit(Submission { caller: ada, ..keyed("approve close", approve) }).await?;
+        let closed = closing::close(database, writer, seller).await;
+        closed.map_err(|error| anyhow!("{error:?}"))
     }
 
     /// Hands commands over at once, each under its own key, and asks again for what got no answer.
@@ -455,6 +490,8 @@ fn provisioning(made: &BTreeMap<&'static str, Value>) -> Vec<(&'static str, Comm
         expires_at: DateTime::<Utc>::MAX_UTC,
     };
     let provision = |service: &str| json!({ "service": service, "plan": "basic" });
+    // In a period that is closed afterwards.
+    let earlier = json!({ "service": "mail", "plan": "basic", "effectiveAt": "2019-02-10" });
     let roles = json!({ "roles": ["Provider Administrator"] });
     vec![
         (
@@ -464,7 +501,7 @@ fn provisioning(made: &BTreeMap<&'static str, Value>) -> Vec<(&'static str, Comm
                 body: body(provision("backup")),
             },
         ),
-        ("mail", Command::ProvisionToUser { user: ann.clone(), body: body(provision("mail")) }),
+        ("mail", Command::ProvisionToUser { user: ann.clone(), body: body(earlier) }),
         ("roles", Command::AssignRoles { id: ann.clone(), body: body(json!({ "roles": [] })) }),
         (
             "price",
@@ -509,7 +546,9 @@ fn overriding(made: &BTreeMap<&'static str, Value>) -> Vec<(&'static str, Comman
 fn changes(made: &BTreeMap<&'static str, Value>) -> Vec<(&'static str, Command)> {
     let because = || body(json!({ "reason": "asked by phone" }));
     let (customer, kind) = (id(made, "customer"), Kind::Customer);
+    let late = json!({ "plan": "plus", "effectiveAt": "2019-02-20" });
     vec![
+        ("late", Command::ChangeSubscription { id: id(made, "mail"), body: body(late) }),
         (
             "change",
             Command::ChangeSubscription {
@@ -646,6 +685,15 @@ async fn read(database: &Database, persons: &Persons) -> Result<()> {
     let question = Question { scope: scope.clone(), known_at: None };
     let statements = ledger::statements(database, persons, &question, &settings, &periods).await?;
     ensure!(statements.iter().any(|statement| !statement.lines.is_empty()));
+    let lines = statements.iter().flat_map(|statement| &statement.lines);
+    let corrections = lines.filter(|line| line.entry.is_correction()).count();
+    ensure!(corrections == 3, "one reversal and two rebookings: {corrections}");
+    let books = finder::list::<BooksView>(database, &everything, &query).await?;
+    let closed = books.items[0].1.closed.first().context("a closed period")?;
+    let sealed = eventstore::sealed_lines(database, closed.cutoff, customer.id).await?;
+    ensure!(sealed.len() == 1, "{sealed:?}");
+    let verified = eventstore::verify_sealed(database).await?;
+    ensure!(matches!(verified, SealsVerified::Whole { periods: 1, entries: 1 }), "{verified:?}");
     let in_force = InForce::on(database, &scope, &settings, settings.local_date(now)).await?;
     let effects = in_force.effects(database, in_force.overrides()).await?;
     ensure!(effects.len() == 2 && effects.iter().all(|it| it.subscriptions == 1), "{effects:?}");

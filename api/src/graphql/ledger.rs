@@ -5,10 +5,13 @@ use std::sync::Arc;
 use async_graphql::connection::{Connection, OpaqueCursor};
 use async_graphql::{Context, Enum, ID, InputObject, Object, SimpleObject};
 use chrono::{DateTime, NaiveDate, Utc};
+use domain::TenantPath;
 use domain::billing::{self, Period, PriceSource as Source, summarize, total_by_customer};
+use domain::organization::Kind;
 use domain::permission::Permission;
-use projections::finder::Scope;
+use projections::finder::{self, Scope};
 use projections::ledger::{self, Line, Quarantined, Statement};
+use projections::views::{BooksView, ClosingPeriod};
 use uuid::Uuid;
 
 use super::connection::{Known, Slice, cut};
@@ -22,6 +25,7 @@ use super::subscription::Subscription;
 use super::user::User;
 use crate::billing::summary_detail;
 use crate::problem::Problem;
+use crate::rest::closing::SellerPeriod;
 
 /// What happened to what a line is of, in the line's period.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Enum)]
@@ -435,6 +439,34 @@ pub(crate) enum BillingPeriodState {
     Open,
     /// Its last date is over.
     Ended,
+    /// Somebody has asked to close it.
+    Closing,
+    /// It never changes any more.
+    Closed,
+}
+
+/// What keeps a period from being closed.
+#[derive(SimpleObject)]
+pub(crate) struct Readiness {
+    /// The position up to which the log was looked at.
+    cutoff: Position,
+    /// Whether nothing is in the way.
+    ready: bool,
+    /// Subscriptions that are in the way, at most 500 of them.
+    reasons: Vec<UnreadySubscription>,
+}
+
+/// A subscription that is not ready to be billed.
+#[derive(SimpleObject)]
+pub(crate) struct UnreadySubscription {
+    /// Which.
+    subscription_uuid: Uuid,
+    /// `no_price`, `too_large` or `request_stuck`.
+    code: String,
+    /// The same, for people.
+    detail: String,
+    /// Whether it is left out of the period.
+    deferred: bool,
 }
 
 /// The local dates that are billed together.
@@ -468,6 +500,25 @@ impl BillingPeriod {
     /// How far it is.
     async fn state(&self) -> BillingPeriodState {
         self.state
+    }
+
+    /// What keeps it from being closed; none where the organisation sells nothing.
+    #[graphql(complexity = "STATEMENT_COST + child_complexity")]
+    async fn readiness(&self, context: &Context<'_>) -> Resolved<Option<Readiness>> {
+        let reading = reading(context);
+        reading.permit(Permission::ClosePeriods, &self.key.path).await?;
+        let Some(found) = SellerPeriod::at(&reading.app, &self.key.path, self.period).await? else {
+            return Ok(None);
+        };
+        let looked = found.readiness(&reading.app).await?;
+        let reasons = looked.reasons.into_iter().map(|it| UnreadySubscription {
+            subscription_uuid: it.subscription_id,
+            code: it.code.to_owned(),
+            detail: it.detail,
+            deferred: it.deferred,
+        });
+        let (cutoff, ready) = (Position(looked.cutoff), looked.ready);
+        Ok(Some(Readiness { cutoff, ready, reasons: reasons.collect() }))
     }
 
     /// What is charged altogether, for each currency.
@@ -658,8 +709,16 @@ impl LedgerEntry {
 pub(crate) type BillingPeriodConnection = Connection<OpaqueCursor<NaiveDate>, BillingPeriod, Known>;
 
 impl BillingPeriod {
-    fn new(open: Period, key: StatementKey) -> Self {
-        let state = if key.period.end < open.start {
+    fn new(open: Period, key: StatementKey, books: Option<&BooksView>) -> Self {
+        let end = key.period.end;
+        let known_at = key.known_at.unwrap_or(u64::MAX);
+        let closing = books.and_then(|books| books.closing.as_ref());
+        let is_closing = |it: &ClosingPeriod| it.end == end && it.cutoff < known_at;
+        let state = if books.is_some_and(|books| books.closed(end, known_at).is_some()) {
+            BillingPeriodState::Closed
+        } else if closing.is_some_and(is_closing) {
+            BillingPeriodState::Closing
+        } else if key.period.end < open.start {
             BillingPeriodState::Ended
         } else {
             BillingPeriodState::Open
@@ -678,7 +737,8 @@ impl BillingPeriod {
         reading.permit(Permission::ViewBilling, &organization.path).await?;
         let period = find_period(reading, end).await?;
         let key = StatementKey { path: organization.path.clone(), known_at, period };
-        Ok(Self::new(open_period(reading).await?, key))
+        let books = books_at(reading, &key.path).await?;
+        Ok(Self::new(open_period(reading).await?, key, books.as_deref()))
     }
 
     /// All billing periods, the open one included.
@@ -695,9 +755,10 @@ impl BillingPeriod {
         let settings = reading.settings().await?;
         let periods =
             ledger::periods(reading.app.database(), &scope, &settings, reading.now).await?;
+        let books = books_at(reading, &scope.0).await?;
         let periods = periods.into_iter().map(|period| {
             let key = StatementKey { path: scope.0.clone(), known_at, period };
-            (period.end, Self::new(open, key))
+            (period.end, Self::new(open, key, books.as_deref()))
         });
         cut(periods.collect(), slice)
     }
@@ -793,6 +854,20 @@ async fn find_period(reading: &Reading, end: NaiveDate) -> Resolved<Period> {
     nearest.sort();
     let detail = format!("No period ends on {end}. The nearest end on {}.", nearest.join(", "));
     Err(Problem { code: NO_SUCH_PERIOD, detail, ..Problem::not_found() })
+}
+
+/// The books that the periods of an organisation are in: his own, or those of whoever bills it.
+async fn books_at(reading: &Reading, path: &TenantPath) -> Resolved<Option<Arc<BooksView>>> {
+    let (database, everywhere) = (reading.app.database(), Scope::catalogue());
+    let Some(number) = path.numbers().last() else { return Ok(None) };
+    let found = finder::find_by_number(database, &everywhere, number).await?;
+    let Some(organization) = found else { return Ok(None) };
+    let seller = match organization.kind {
+        Kind::Customer => organization.seller(),
+        Kind::Provider | Kind::Reseller => Some(organization.id),
+    };
+    let Some(seller) = seller else { return Ok(None) };
+    Ok(finder::find(database, &everywhere, &seller.to_string()).await?)
 }
 
 /// The period that goes on now.

@@ -159,6 +159,12 @@ impl Call {
         self.sent.is_csv.then_some(&self.sent.body)
     }
 
+    /// Who calls.
+    #[must_use]
+    pub fn principal(&self) -> &Principal {
+        &self.principal
+    }
+
     /// Has a command carried out, and answers with what came of it.
     ///
     /// # Errors

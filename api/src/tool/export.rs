@@ -55,13 +55,14 @@ pub(crate) async fn run(arguments: &ExportArguments) -> Result<ExitCode> {
         file.finish()?;
         exported
     };
-    let Transferred { events, rows, replies, keys } = transferred;
+    let Transferred { events, rows, replies, keys, sealed } = transferred;
     let line = json!({
         "file": arguments.file,
         "events": events,
         "rows": rows,
         "replies": replies,
         "keys": keys,
+        "sealedSlots": sealed,
         "hash": hex(&head.hash),
     });
     let text = format!(

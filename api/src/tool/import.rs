@@ -77,13 +77,14 @@ async fn import(
     ensure_is_empty(&settings).await?;
     let head = arrival.head();
     let transferred = settle(&settings, arrival).await.with_context(this)?;
-    let Transferred { events, rows, replies, keys } = transferred;
+    let Transferred { events, rows, replies, keys, sealed } = transferred;
     tool.tell(
         &json!({
             "events": events,
             "rows": rows,
             "replies": replies,
             "keys": keys,
+            "sealedSlots": sealed,
             "hash": hex(&head.hash),
             "masterKeyFits": has_key,
         }),

@@ -279,7 +279,8 @@ async fn empty_again(database: &Database) -> Result<()> {
     let drops = tables.iter().map(|table| format!("drop table if exists \"{table}\" cascade; "));
     let drops = drops.collect::<String>();
     let sql = format!(
-        "begin read write; {drops} drop function if exists event_is_immutable cascade; commit"
+        "begin read write; {drops} drop function if exists event_is_immutable cascade; \
+         drop function if exists sealed_slot_is_immutable cascade; commit"
     );
     let mut connection = database.writer_connection().await?;
     connection.execute(&sql, &[]).await?;

@@ -1,13 +1,18 @@
 //! `atrium verify`.
 
-use std::path::PathBuf;
+use std::fs::File;
+use std::io::BufReader;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use api::config::Settings;
 use api::keys::hex;
 use clap::Args;
-use eventstore::{Log, Verified};
+use eventstore::{Arrival, Database, Error as StoreError, Finding, Log, SealsVerified, Verified};
+use projections::finder::{self, Query, Scope};
+use projections::ledger;
+use projections::views::BooksView;
 use serde_json::{Value, json};
 
 use super::checkpoint::{Checkpoint, public_key};
@@ -24,12 +29,19 @@ pub(crate) struct VerifyArguments {
     #[arg(long = "checkpoint", value_name = "FILE", num_args = 1..)]
     checkpoints: Vec<PathBuf>,
 
+    /// The package of a closed period, instead of a database: the log in it is walked, folded and rated again, offline
+    #[arg(long, value_name = "FILE", conflicts_with = "checkpoints")]
+    package: Option<PathBuf>,
+
     #[command(flatten)]
     tool: ToolArguments,
 }
 
 /// Looks only, and tells what it found.
 pub(crate) async fn run(arguments: &VerifyArguments) -> Result<ExitCode> {
+    if let Some(file) = &arguments.package {
+        return package(file, &arguments.tool).await;
+    }
     let settings = settings_of(&arguments.tool.data)?;
     let checkpoints = Checkpoints::read(&settings, &arguments.checkpoints)?;
     let look = Look::at(&settings).await?;
@@ -41,15 +53,34 @@ pub(crate) async fn run(arguments: &VerifyArguments) -> Result<ExitCode> {
         eventstore::verify_noted(&look.database, notes, |position| bar.set_position(position))
             .await?;
     bar.finish_and_clear();
+    let seals = match verified {
+        Verified::Whole { .. } => Some(eventstore::verify_sealed(&look.database).await?),
+        Verified::Broken(_) => None,
+    };
     look.end().await?;
+    let (verified, sealed) = match (verified, seals) {
+        (_, Some(SealsVerified::Broken(finding))) => (Verified::Broken(finding), (0, 0)),
+        (verified, Some(SealsVerified::Whole { periods, entries })) => {
+            (verified, (periods, entries))
+        }
+        (verified, None) => (verified, (0, 0)),
+    };
     let (mut line, text, code) = match verified {
         Verified::Whole { events, head } => {
             let hash = hex(&head.hash);
             let text = format!(
-                "PASS: {events} events, every one as it was written. The last hash is {hash}{}",
-                checkpoints.text()
+                "PASS: {events} events, every one as it was written. The last hash is {hash}{}{}",
+                checkpoints.text(),
+                seals_text(sealed),
             );
-            (json!({ "whole": true, "events": events, "hash": hash }), text, ExitCode::SUCCESS)
+            let line = json!({
+                "whole": true,
+                "events": events,
+                "hash": hash,
+                "closedPeriods": sealed.0,
+                "sealedEntries": sealed.1,
+            });
+            (line, text, ExitCode::SUCCESS)
         }
         Verified::Broken(finding) => (
             json!({ "whole": false, "position": finding.position, "what": finding.what }),
@@ -62,6 +93,81 @@ pub(crate) async fn run(arguments: &VerifyArguments) -> Result<ExitCode> {
     }
     arguments.tool.tell(&line, &text);
     Ok(code)
+}
+
+/// Computes all closed periods of a package again, in a scratch database of its own.
+async fn package(file: &Path, tool: &ToolArguments) -> Result<ExitCode> {
+    let shown = file.display();
+    let opened = File::open(file).with_context(|| format!("the package {shown} cannot be read"))?;
+    let arrival = tokio::task::spawn_blocking(move || Arrival::open(BufReader::new(opened)));
+    let arrival = arrival.await?.with_context(|| format!("the package {shown}"))?;
+    let scratch = tempfile::tempdir().context("no scratch folder can be made")?;
+    let database = Database::open_sqlite(&scratch.path().join("package.db")).await?;
+    let checked = recompute(&database, arrival).await;
+    database.close().await;
+    let (line, text, code) = match checked? {
+        Ok((events, periods, entries)) => (
+            json!({ "whole": true, "events": events, "closedPeriods": periods, "sealedEntries": entries }),
+            format!(
+                "PASS: {} in {}, computed again from {events} events, are as they were sealed.",
+                counted(entries, "entry", "entries"),
+                counted(periods, "closed period", "closed periods"),
+            ),
+            ExitCode::SUCCESS,
+        ),
+        Err(what) => {
+            (json!({ "whole": false, "what": what }), format!("FAIL: {what}."), ExitCode::FAILURE)
+        }
+    };
+    tool.tell(&line, &text);
+    Ok(code)
+}
+
+/// How many events, closed periods and entries there are; or the first thing that does not fit.
+async fn recompute(
+    database: &Database,
+    arrival: Arrival<BufReader<File>>,
+) -> Result<Result<(u64, u64, u64), String>> {
+    // Every event is checked against the chain on the way in.
+    let events = match arrival.settle(database, &[], |_| ()).await {
+        Ok(transferred) => transferred.events,
+        Err(StoreError::Unsuitable(what)) => return Ok(Err(what)),
+        Err(error) => return Err(error.into()),
+    };
+    projections::rebuild(database, |_| ()).await?;
+    let (periods, entries) = match eventstore::verify_sealed(database).await? {
+        SealsVerified::Whole { periods, entries } => (periods, entries),
+        SealsVerified::Broken(Finding { position, what }) => {
+            return Ok(Err(format!("the event at position {position} {what}")));
+        }
+    };
+    let settings = ledger::settings(database).await?;
+    let query = Query { limit: finder::LIST_MAX, ..Query::default() };
+    let all = finder::list::<BooksView>(database, &Scope::catalogue(), &query).await?;
+    for (_, books) in &all.items {
+        for closed in &books.closed {
+            let Some(period) = settings.period_ending(closed.end) else {
+                return Ok(Err(format!("no period ends on {}", closed.end)));
+            };
+            let seller = (books.seller, &books.path);
+            let compared =
+                ledger::compare_sealed(database, seller, &settings, period, closed.cutoff).await?;
+            if let Some(what) = compared {
+                return Ok(Err(format!("in the period {}, {what}", closed.end)));
+            }
+        }
+    }
+    Ok(Ok((events, periods, entries)))
+}
+
+/// What is told of closed periods, where there are any.
+fn seals_text((periods, entries): (u64, u64)) -> String {
+    if periods == 0 {
+        return String::new();
+    }
+    let periods = counted(periods, "closed period", "closed periods");
+    let entries = counted(entries, "entry", "entries");
+    format!("\n{periods}: {entries}, every one as it was sealed.")
 }
 
 /// Those that the history is compared with.

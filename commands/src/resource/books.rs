@@ -45,7 +45,9 @@ pub struct PeriodResource {
     pub position: Option<u64>,
 }
 
-fn user(person: Person) -> Option<Uuid> {
+/// As whom somebody asked or approved; none: Atrium itself.
+#[must_use]
+pub fn user_of(person: Person) -> Option<Uuid> {
     match (person.on_behalf_of, person.actor) {
         (Some(user), _) | (None, Actor::User(user)) => Some(user.0),
         (None, Actor::System) => None,
@@ -53,6 +55,12 @@ fn user(person: Person) -> Option<Uuid> {
 }
 
 impl PeriodResource {
+    /// As a buyer is shown it: without what others have to do with it.
+    #[must_use]
+    pub fn for_buyers(self) -> Self {
+        Self { asked_by: None, approved_by: None, deferred: Vec::new(), entries: None, ..self }
+    }
+
     /// A period of a seller's books, if he has any yet.
     #[must_use]
     pub fn new(seller: OrganizationId, end: NaiveDate, books: Option<&BooksView>) -> Self {
@@ -83,8 +91,8 @@ impl PeriodResource {
             Some(closing) => Self {
                 state: PeriodState::Closing,
                 cutoff: Some(closing.cutoff),
-                asked_by: user(closing.asked_by),
-                approved_by: closing.approved_by.and_then(user),
+                asked_by: user_of(closing.asked_by),
+                approved_by: closing.approved_by.and_then(user_of),
                 deferred: closing.deferred.iter().map(|id| id.0).collect(),
                 entries: Some(closing.entries),
                 ..open
@@ -117,7 +125,7 @@ impl RerateResource {
             organization_id: seller.0,
             from_end_date: from,
             to_end_date: to,
-            asked_by: user(by),
+            asked_by: user_of(by),
             approved_by: None,
         }
     }
@@ -125,6 +133,6 @@ impl RerateResource {
     /// As somebody else approved it.
     #[must_use]
     pub fn approved(self, by: Person) -> Self {
-        Self { approved_by: user(by), ..self }
+        Self { approved_by: user_of(by), ..self }
     }
 }

@@ -66,11 +66,7 @@ pub struct Readiness {
     pub unready: Vec<SubscriptionId>,
 }
 
-pub(crate) fn ask(
-    unit: &mut Unit<'_>,
-    end: &str,
-    body: Input<ClosePeriod>,
-) -> Result<Reply, Stop> {
+pub(crate) fn ask(unit: &mut Unit<'_>, end: &str, body: Input<ClosePeriod>) -> Result<Reply, Stop> {
     unit.require(Permission::ClosePeriods)?;
     let ClosePeriod { organization_id, reason } = unit.take(body)?;
     let (id, path) = seller(unit, organization_id.as_deref())?;
@@ -144,7 +140,7 @@ pub(crate) fn keep(
 ) -> Result<Reply, Stop> {
     let path = as_atrium(unit, id)?;
     unit.execute::<Books>(id, &path, BooksCommand::Keep { cutoff, kept })?;
-    unit.seal(slots.clone());
+    unit.keep_entries(slots.clone());
     Ok(Reply::nothing())
 }
 
@@ -176,10 +172,7 @@ pub(crate) fn ask_rerate(unit: &mut Unit<'_>, body: Input<RerateClosed>) -> Resu
     Ok(Reply::unversioned(&RerateResource::asked(id, by, from_end, to_end)))
 }
 
-pub(crate) fn approve_rerate(
-    unit: &mut Unit<'_>,
-    body: Input<ClosePeriod>,
-) -> Result<Reply, Stop> {
+pub(crate) fn approve_rerate(unit: &mut Unit<'_>, body: Input<ClosePeriod>) -> Result<Reply, Stop> {
     unit.require(Permission::ClosePeriods)?;
     let ClosePeriod { organization_id, reason } = unit.take(body)?;
     let (id, path) = seller(unit, organization_id.as_deref())?;

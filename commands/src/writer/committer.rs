@@ -1,12 +1,14 @@
 //! The committer: writes what was decided, a batch at a time, and knows where the log ends.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use domain::event::{Recorded, StoredForm};
 use domain::{Bug, SubjectId, planted};
 use eventstore::{
     Connection, Database, EVENT_LAYOUT, Error, GONE_PERSON_KEY_LAYOUT, Hash, Head,
-    PERSON_KEY_LAYOUT, PERSON_KEYS, REPLY_LAYOUT, ROW_EVENTS_MAX, Rows, SHAPE_LAYOUT, Value,
+    PERSON_KEY_LAYOUT, PERSON_KEYS, REPLY_LAYOUT, ROW_EVENTS_MAX, Rows, SHAPE_LAYOUT, SealedSlot,
+    Value,
 };
 
 use crate::cache::{KeptReply, Layer, SealedKey};
@@ -24,6 +26,8 @@ pub(crate) struct Batch {
     /// Answers to be kept: key, hash of the request, answer.
     kept: Vec<(String, Hash, Vec<u8>)>,
     keys: PersonKeys,
+    /// Entries of closed periods that are kept.
+    sealed: Vec<Arc<Vec<SealedSlot>>>,
 }
 
 /// Persons' keys that a batch makes, and those that it takes away.
@@ -74,6 +78,7 @@ impl Batch {
         }
         self.layer.absorb(command.layer);
         self.events.extend(command.events);
+        self.sealed.extend(command.sealed);
         if let Some((key, request, answer)) = kept {
             let reply = KeptReply { request, answer: answer.as_slice().into() };
             self.layer.replies.insert(key.clone(), Some(reply));
@@ -105,6 +110,7 @@ impl Batch {
         self.stored.extend(newer.stored);
         self.kept.extend(newer.kept);
         self.keys.extend(newer.keys);
+        self.sealed.extend(newer.sealed);
     }
 }
 
@@ -276,7 +282,8 @@ impl Committer {
             ]);
         }
         let [made, gone] = batch.keys.rows();
-        let mut all = vec![events, shapes, replies, made, gone];
+        let sealed = SealedSlot::rows(batch.sealed.iter().flat_map(|slots| slots.iter()));
+        let mut all = vec![events, shapes, replies, made, gone, sealed];
         all.retain(|rows| !rows.is_empty());
         all.extend(documents);
         (head, all)

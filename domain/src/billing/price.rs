@@ -180,6 +180,17 @@ pub enum QuarantineReason {
     TooLarge,
 }
 
+impl QuarantineReason {
+    /// As it is written in answers.
+    #[must_use]
+    pub const fn code(self) -> &'static str {
+        match self {
+            Self::NoPrice => "no_price",
+            Self::TooLarge => "too_large",
+        }
+    }
+}
+
 impl Prices {
     /// What one unit of `plan` costs on the seller's local `date`.
     ///

@@ -12,9 +12,7 @@ use eventstore::{Database, Error, SealedSlot, Value, failpoint};
 use super::slots::Slot;
 use crate::finder::{self, Scope};
 use crate::tables;
-use crate::views::{
-    BackdatedView, BooksView, Closed, OrganizationView, Subject, SubscriptionView,
-};
+use crate::views::{BackdatedView, BooksView, Closed, OrganizationView, Subject, SubscriptionView};
 
 /// The books of some sellers, as they were known at a position.
 #[derive(Debug)]
@@ -139,29 +137,25 @@ impl Books {
             end.timestamp_micros().into(),
         ];
         let rows = database.fetch(&sql, &values).await?;
-        let facts: Result<Vec<_>, Error> =
-            rows.iter().map(|row| tables::read(row.text(0)?, row.bytes(1)?)).collect();
+        let facts = rows
+            .iter()
+            .map(|row| tables::read(row.text(0)?, row.bytes(1)?))
+            .collect::<Result<Vec<Arc<BackdatedView>>, Error>>()?;
         let deferred = customers
             .iter()
             .filter_map(|customer| self.deferred.get(customer.path.as_str()))
             .flatten()
             .filter(|it| sellers.contains(&it.seller));
-        let again = sellers.iter().flat_map(|seller| self.rerated(*seller));
-        let turned: Vec<_> = facts
-            .as_ref()
-            .map(|facts: &Vec<Arc<BackdatedView>>| {
-                let turns = facts.iter().filter_map(|fact| match fact.subject {
-                    Subject::Customer(customer) => Some((customer, fact.from?)),
-                    Subject::Subscription(_) => None,
-                });
-                turns.collect()
-            })
-            .unwrap_or_default();
+        let again: Vec<_> = sellers.iter().flat_map(|seller| self.rerated(*seller)).collect();
+        let turned = facts.iter().filter_map(|fact| match fact.subject {
+            Subject::Customer(customer) => Some((customer, fact.from?)),
+            Subject::Subscription(_) => None,
+        });
         let mut buyers = BTreeSet::new();
         let mut periods: Vec<_> =
-            again.clone().filter_map(|closed| settings.period_ending(closed.end)).collect();
+            again.iter().filter_map(|closed| settings.period_ending(closed.end)).collect();
         for customer in customers {
-            buyers.extend(again.clone().map(|closed| (closed.cutoff, customer.id)));
+            buyers.extend(again.iter().map(|closed| (closed.cutoff, customer.id)));
         }
         for (customer, from) in turned {
             let first = settings.period_containing(settings.local_date(from));
@@ -171,7 +165,13 @@ impl Books {
                 buyers.extend(closed.map(|closed| (closed.cutoff, customer)));
             }
         }
-        Ok(Late { facts: facts?, deferred: deferred.copied().collect(), buyers, periods, touched: BTreeMap::new() })
+        Ok(Late {
+            facts,
+            deferred: deferred.copied().collect(),
+            buyers,
+            periods,
+            touched: BTreeMap::new(),
+        })
     }
 }
 
@@ -313,7 +313,8 @@ impl Sealed {
         for ((subscription, seller), touched) in &late.touched {
             let place = Place { customer: touched.customer, subscription: *subscription };
             let closed = touched.ends.iter().filter_map(|end| books.sealed(*seller, *end));
-            let unread = closed.filter(|closed| !self.0.contains_key(&(closed.cutoff, *subscription)));
+            let unread =
+                closed.filter(|closed| !self.0.contains_key(&(closed.cutoff, *subscription)));
             keys.extend(unread.map(|closed| {
                 SealedSlot { cutoff: closed.cutoff, place, corrections: 0, body: Vec::new() }.key()
             }));

@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use domain::billing::books::Place;
-use domain::billing::{BillingSettings, Entry, Period, Quarantine};
+use domain::billing::merkle::Hash;
+use domain::billing::{BillingSettings, Entry, Period, Quarantine, seal};
 use domain::{OrganizationId, ServiceKey, TenantPath};
 use eventstore::{Database, Error};
 use tokio::task::JoinSet;
@@ -107,4 +108,47 @@ impl Draft {
         let is_new = |place: &Place| self.after.is_none_or(|after| *place > after);
         Ok(Some(drafted.into_values().filter(|slot| is_new(&slot.place)).collect()))
     }
+}
+
+/// Rates a closed period again, as far as the log went at its cutoff, and compares it with what is sealed, byte for byte.
+/// Gives the first difference, for people.
+///
+/// # Errors
+/// What the database says.
+pub async fn compare_sealed(
+    database: &Database,
+    seller: (OrganizationId, &TenantPath),
+    settings: &BillingSettings,
+    period: Period,
+    cutoff: u64,
+) -> Result<Option<String>, Error> {
+    let mut sealed = BTreeMap::new();
+    eventstore::for_each_sealed(&mut &*database, cutoff, |place, body| {
+        sealed.insert(place, Hash::leaf(body));
+        Ok(())
+    })
+    .await?;
+    let mut draft = Draft::begin(database, seller, settings, period, cutoff, None).await?;
+    while let Some(part) = draft.next().await? {
+        for slot in part {
+            // What cannot be rated was deferred.
+            let mut entries = slot.outcome.unwrap_or_default();
+            if entries.is_empty() {
+                continue;
+            }
+            let id = slot.place.subscription;
+            match sealed.remove(&slot.place) {
+                None => {
+                    return Ok(Some(format!("entries of the subscription {id} are not sealed")));
+                }
+                Some(hash) if hash != Hash::leaf(&seal::lines(&mut entries)) => {
+                    let what = "the sealed entries of the subscription";
+                    return Ok(Some(format!("{what} {id} are not what the log gives")));
+                }
+                Some(_) => {}
+            }
+        }
+    }
+    let more = sealed.keys().next().map(|place| place.subscription);
+    Ok(more.map(|id| format!("the log gives no entries of the subscription {id}")))
 }

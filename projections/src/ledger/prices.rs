@@ -17,7 +17,7 @@ use crate::views::{OverrideView, ServiceView};
 pub(super) struct PriceBook {
     pub(super) services: BTreeMap<String, Arc<ServiceView>>,
     /// By the path of who set them, in the order of recording.
-    overrides: HashMap<String, Vec<Arc<OverrideView>>>,
+    pub(super) overrides: HashMap<String, Vec<Arc<OverrideView>>>,
     pub(super) known_at: u64,
 }
 
@@ -80,9 +80,8 @@ impl PriceBook {
         above.push(own.clone());
         let overrides = above.iter().zip(1..).flat_map(|(path, depth)| {
             let views = self.overrides.get(path.as_str()).into_iter().flatten();
-            let views = views.filter(move |it| {
-                it.position <= known_at && it.overriding.service == service.key
-            });
+            let views = views
+                .filter(move |it| it.position <= known_at && it.overriding.service == service.key);
             views.map(move |it| Override { depth, ..it.for_rating() })
         });
         let rows = service.prices.iter().filter(|row| row.position <= known_at);
@@ -94,4 +93,3 @@ impl PriceBook {
         }
     }
 }
-

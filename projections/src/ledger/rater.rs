@@ -298,8 +298,7 @@ impl<'a> Of<'a> {
         end: NaiveDate,
     ) -> Result<Vec<Entry>, Quarantine> {
         let Rater { settings, books, known_at, prices, .. } = self.rater;
-        let (Some(closed), Some(period)) =
-            (books.sealed(seller, end), settings.period_ending(end))
+        let (Some(closed), Some(period)) = (books.sealed(seller, end), settings.period_ending(end))
         else {
             return Ok(Vec::new());
         };

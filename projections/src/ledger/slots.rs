@@ -67,8 +67,7 @@ pub(super) async fn of_ids(
     known_at: u64,
 ) -> Result<Vec<Slot>, Error> {
     let keys = ids.into_iter().map(|id| id.to_string()).collect();
-    let views =
-        finder::find_many::<SubscriptionView>(database, &Scope::catalogue(), keys).await?;
+    let views = finder::find_many::<SubscriptionView>(database, &Scope::catalogue(), keys).await?;
     with_facts(database, views.into_values().collect(), known_at).await
 }
 
@@ -102,4 +101,3 @@ pub(super) async fn histories(
     }
     Ok(histories.into_iter().map(|(stream, events)| (stream, facts(&events))).collect())
 }
-

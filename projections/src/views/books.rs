@@ -117,9 +117,10 @@ impl BooksView {
     /// The position up to which the prices of a closed period count, as it was known at a position.
     #[must_use]
     pub fn prices_of(&self, closed: &Closed, known_at: u64) -> u64 {
-        let again = self.rerated.iter().rev().find(|it| {
-            it.position <= known_at && (it.from_end..=it.to_end).contains(&closed.end)
-        });
+        let again =
+            self.rerated.iter().rev().find(|it| {
+                it.position <= known_at && (it.from_end..=it.to_end).contains(&closed.end)
+            });
         again.map_or(closed.cutoff, |again| again.prices)
     }
 }

@@ -61,6 +61,8 @@ enum Name {
     Several,
     /// What tables and indexes grow by for each command
     Space,
+    /// Closing a period of a million entries
+    Close,
     /// Measures nothing: writes the tables of docs/PERFORMANCE.md from what was kept
     Report,
 }
@@ -77,6 +79,7 @@ const FULL: Size = Size {
     population: 8_200,
     commands: 20_000,
     runs: 3,
+    entries: 1_000_000,
     events: 300_000,
     growth: [100_000, 1_000_000, 10_000_000],
 };
@@ -85,6 +88,7 @@ const QUICK: Size = Size {
     population: 100,
     commands: 1_000,
     runs: 1,
+    entries: 3_000,
     events: 6_000,
     growth: [5_000, 10_000, 20_000],
 };
@@ -103,6 +107,7 @@ async fn main() -> Result<()> {
             Name::Growth,
             Name::Several,
             Name::Space,
+            Name::Close,
         ],
         names => names,
     };
@@ -149,6 +154,7 @@ async fn main() -> Result<()> {
                 }
                 Name::Several => {}
                 Name::Space => bench::space(engine, size, &mut tell).await?,
+                Name::Close => bench::close(engine, size, &mut tell).await?,
                 Name::Report => unreachable!("it stands alone"),
             }
             if arguments.keep && !told.is_empty() {

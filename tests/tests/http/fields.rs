@@ -93,6 +93,7 @@ const OPEN: &[(&str, &str)] = &[
         "key name description kind organizationUuid serviceKey permissions includes copiedFrom \
          version",
     ),
+    ("Readiness", "cutoff ready reasons"),
     ("RoleLink", "role name"),
     ("RoleWithout", "role name why"),
     ("ScheduledChange", "effectiveAt verb requestId planKey quantity"),
@@ -119,6 +120,7 @@ const OPEN: &[(&str, &str)] = &[
         "customerNumber customerName productSku summaryGrouping billable lastMonthCount difference \
          thisMonthCount amount lastMonthAmount resultCount",
     ),
+    ("UnreadySubscription", "subscriptionUuid code detail deferred"),
     ("UnitPrice", "amount exact"),
     (
         "User",
@@ -467,6 +469,12 @@ const GUARDED: &[Row] = &[
         [Shown, Forbidden, Forbidden, Forbidden, Forbidden],
     ),
     row(
+        "BillingPeriod.readiness",
+        "billingPeriods(first: 1) { nodes { readiness { ready } } }",
+        "/billingPeriods/nodes/*/readiness",
+        [Shown, Shown, Forbidden, Forbidden, Forbidden],
+    ),
+    row(
         "LedgerEntry.customer",
         "ledgerEntries(endDate: \"2019-11-30\") { nodes { customer { id } } }",
         "/ledgerEntries/nodes/*/customer",
@@ -575,6 +583,7 @@ fn takes(row: &Row) -> &'static str {
         | "Query.billingSummary"
         | "Query.ledgerEntries"
         | "Organization.overrides" => "billing.view",
+        "BillingPeriod.readiness" => "billing.close",
         "Query.events" | "Organization.activity" => "events.view",
         "Query.roles" | "Query.permissions" => "roles.view",
         "Service.draft" => "services.publish",

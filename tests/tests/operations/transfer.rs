@@ -115,7 +115,7 @@ const DAMAGES: &[Damage] = &[
     ("an empty file", |_| String::new(), "this is no export of Atrium"),
     ("a letter", |_| "Dear Ann,\n".repeat(50), "this is no export of Atrium"),
     ("other JSON", |_| "{\"a\":1}\n".to_owned(), "this is no export of Atrium"),
-    ("another form", |text| text.replacen("\"format\":2", "\"format\":3", 1), "the form 3"),
+    ("another form", |text| text.replacen("\"format\":3", "\"format\":4", 1), "the form 4"),
     ("half of it", |text| text[..text.len() / 2].to_owned(), "cut off"),
     ("all but the end", |text| without_line(text, |line| line.starts_with("{\"end\"")), "cut off"),
     ("all but the last byte", |text| text[..text.len() - 1].to_owned(), "cut off"),
