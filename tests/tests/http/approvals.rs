@@ -121,6 +121,18 @@ impl Shop {
         Ok(all.filter(|it| it["status"] == "Provisioned").count())
     }
 
+    /// Whether something waits about a subscription.
+    async fn is_pending(&self, subscription: &Value) -> Result<bool> {
+        let id = text(&subscription["id"]);
+        let one = self.app.get(&format!("/api/v2/subscriptions/{id}")).await?;
+        let user = text(&one["userId"]);
+        let listed = self.app.get(&format!("/api/v2/users/{user}/subscriptions")).await?;
+        let all = listed["data"].as_array().context("a list")?;
+        let same = all.iter().find(|it| it["id"] == id).context("it is listed")?;
+        assert_eq!(one["approvalPending"], same["approvalPending"]);
+        one["approvalPending"].as_bool().context("a flag")
+    }
+
     async fn manager(&self, of: &Person, manager: &Person) -> Result<()> {
         let sent = json!({ "managerId": manager.id });
         let path = format!("/api/v2/users/{}", of.id);
@@ -566,10 +578,12 @@ async fn changes_and_the_end_are_approved_where_the_policy_says_so() -> Result<(
                 "answers": [] }],
         });
         assert_eq!(pending["approval"], expected, "{pending}");
+        assert!(shop.is_pending(&held).await?);
         // Something else about it has to wait.
         let refused = shop.ask(&shop.ann, &format!("{path}/deprovision"), json!({})).await?;
         assert_eq!(refused.problem(409)?, "approval_pending");
         shop.approve(&shop.eve, &asked).await?;
+        assert!(!shop.is_pending(&held).await?);
         let changed = shown().await?;
         assert_eq!(
             (&changed["approvalPending"], &changed["approval"]),
@@ -797,6 +811,35 @@ async fn what_is_hidden_stays_hidden_while_it_waits_and_is_set_when_it_is_grante
         let path = format!("/api/v2/requests/{}", text(&asked["id"]));
         let request = shop.app.get(&path).await?;
         assert!(request["ingredients"].to_string().contains("https://canary.test"), "{request}");
+        shop.app.finish().await?;
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_waits_goes_along_with_a_customer_who_is_sold_and_those_who_are_left_answer_it_no_more()
+-> Result<()> {
+    for engine in BOTH {
+        let shop = Shop::new(engine).await?;
+        shop.policy_at(&shop.reseller, "mailbox", named(&[&shop.rita], 1)).await?;
+        let asked = shop.waits(&shop.ann, &shop.ben).await?;
+        let west = shop.app.reseller("West").await?;
+        let sold = json!({ "parentId": west, "reason": "sold" });
+        shop.app.post(&format!("/api/v2/customers/{}/move", shop.customer), sold).await?;
+
+        assert_eq!(shop.see(&shop.rita, &asked).await?.problem(404)?, "not_found");
+        let answer = shop.answer(&shop.rita, &asked, "approve").await?;
+        assert_eq!(answer.problem(404)?, "not_found");
+        assert_eq!(shop.held(&shop.ben).await?, 0);
+        let (_, will) =
+            shop.app.user(&west, "will@example.com", &["Reseller Administrator"]).await?;
+        let will = Person { id: String::new(), token: will, login: String::new() };
+        assert_eq!(shop.see(&will, &asked).await?.expect(200)?["approvalStatus"], "waiting");
+        let withdrawn = shop.answer(&shop.ann, &asked, "withdraw").await?.expect(200)?;
+        assert_eq!(withdrawn["approvalStatus"], "withdrawn");
+        // The policy was the reseller's whom he left.
+        shop.mailbox(&shop.ann, &shop.ben).await?.expect(201)?;
+        assert_eq!(shop.held(&shop.ben).await?, 1);
         shop.app.finish().await?;
     }
     Ok(())
