@@ -692,6 +692,8 @@ async fn read(database: &Database, persons: &Persons) -> Result<()> {
     let closed = books.items[0].1.closed.first().context("a closed period")?;
     let sealed = eventstore::sealed_lines(database, closed.cutoff, customer.id).await?;
     ensure!(sealed.len() == 1, "{sealed:?}");
+    let package = eventstore::export_package(database, closed.position, std::io::sink()).await?;
+    ensure!(package.events == closed.position && package.sealed == 1, "{package:?}");
     let verified = eventstore::verify_sealed(database).await?;
     ensure!(matches!(verified, SealsVerified::Whole { periods: 1, entries: 1 }), "{verified:?}");
     let in_force = InForce::on(database, &scope, &settings, settings.local_date(now)).await?;
