@@ -84,7 +84,8 @@ const ROUTES: &[Row] = &[
         "GET /api/Billing/{endDate}/export",
         About::Nothing,
         "billing.close",
-        [404, 403, 403, 403, 403],
+        // A reseller sees nothing of the provider's books.
+        [404, 404, 403, 403, 403],
     ),
     row(
         "GET /api/v2/billing/{endDate}/close",
