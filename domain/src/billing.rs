@@ -3,7 +3,7 @@
 //! [`rate`] is the one function that every preview, running total, close and replay calls.
 
 mod calendar;
-mod component;
+pub mod component;
 pub mod description;
 mod policy;
 mod price;
@@ -15,7 +15,7 @@ pub use calendar::{BillingSettings, CalendarRule, Period, RuleChange};
 pub use component::ComponentKey;
 pub use policy::DayPolicy;
 pub use price::{
-    Overridden, Override, PolicyRow, PriceOverride, PriceRow, PriceSource, Priced, Prices,
+    ComponentRow, Overridden, Override, PolicyRow, PriceOverride, PriceRow, PriceSource, Priced, Prices,
     Quarantine, QuarantineReason, Setting,
 };
 pub use rating::{Action, Class, Entry, Kind, PropertyChange, Subject, rate};

@@ -9,8 +9,9 @@ use std::collections::BTreeMap;
 
 use chrono::{DateTime, NaiveDate, Utc};
 use domain::billing::description::{self, Variables};
+use domain::billing::component::Component;
 use domain::billing::{
-    Action, BillingSettings, CalendarRule, Change, DayPolicy, Detail, Entry, Fact, Overridden,
+    Action, BillingSettings, CalendarRule, Change, ComponentKey, ComponentRow, DayPolicy, Detail, Entry, Fact, Overridden,
     Override, Period, PolicyRow, PriceOverride, PriceRow, Prices, RuleChange, Setting, Subject,
     Timeline, rate, summarize,
 };
@@ -25,6 +26,9 @@ struct Case {
     /// `calendar_month` where it is left out.
     calendar: Option<CalendarRule>,
     case: String,
+    /// What plans cost beside their own prices.
+    #[serde(default)]
+    components: BTreeMap<String, Vec<Component>>,
     currency: Currency,
     overrides: Vec<CaseOverride>,
     periods: Vec<CasePeriod>,
@@ -78,6 +82,9 @@ struct CaseEntry {
     action: Action,
     actor: Option<String>,
     amount: String,
+    /// The plan's own price where it is left out.
+    #[serde(default)]
+    component: ComponentKey,
     count_after: u32,
     count_before: u32,
     days: u32,
@@ -149,7 +156,17 @@ impl Case {
             position,
             reason: it.reason.clone(),
         });
+        let components = self.components.iter().flat_map(|(plan, components)| {
+            components.iter().map(|component| ComponentRow {
+                charge: Some(component.charge.clone()),
+                component: component.key.clone(),
+                from: None,
+                plan: PlanKey::parse(plan).unwrap(),
+                position: 1,
+            })
+        });
         Prices {
+            components: components.collect(),
             overrides: overrides.collect(),
             policies: policies.collect(),
             rows: rows.collect(),
@@ -224,6 +241,7 @@ fn instant(text: &str, settings: &BillingSettings) -> DateTime<Utc> {
 }
 
 fn assert_entry(entry: &Entry, expected: &CaseEntry, at: &str) {
+    assert_eq!(entry.component, expected.component, "{at}: component");
     assert_eq!(entry.plan.as_str(), expected.plan, "{at}: plan");
     assert_eq!(entry.amount.to_string(), expected.amount, "{at}: amount");
     assert_eq!(entry.action, expected.action, "{at}: action");
@@ -306,8 +324,11 @@ fn the_cases_are_those_of_the_first_cut() {
             "4c",
             "6a",
             "6b",
+            "6c",
             "7",
             "10a",
+            "10b",
+            "10d",
             "11a",
             "12a",
             "12b",

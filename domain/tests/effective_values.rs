@@ -40,6 +40,7 @@ fn definition() -> Definition {
         ..Property::of_plan(key(text), text)
     };
     let plan = |text: &str| Plan {
+        components: vec![],
         day_policy: DayPolicy::Daily,
         key: plan_key(text),
         level: None,

@@ -9,6 +9,7 @@ mod http {
     mod assigned;
     mod bills;
     mod bulk;
+    mod components;
     mod contract;
     mod credentials;
     mod feeds;

@@ -90,6 +90,8 @@ pub struct Timeline {
     facts: Vec<Fact>,
     /// Of each run, the facts that say what was held; the one after them ended it.
     runs: Vec<Range<usize>>,
+    /// The moment and the fact that made another the seller of what is held at its beginning, if it begins so.
+    taken_over: Option<(DateTime<Utc>, u64)>,
 }
 
 impl Timeline {
@@ -163,7 +165,13 @@ impl Timeline {
         let ends = until
             .filter(|turn| before(turn).is_some())
             .map(|turn| turned(turn, Change::Deprovisioned));
-        Self::new(begins.into_iter().chain(own).chain(ends))
+        let taken_over = begins.as_ref().map(Fact::order);
+        Self { taken_over, ..Self::new(begins.into_iter().chain(own).chain(ends)) }
+    }
+
+    /// Whether a fact is that another became the seller of what was held before.
+    pub(super) fn took_over(&self, fact: &Fact) -> bool {
+        self.taken_over == Some(fact.order())
     }
 
     /// The facts in order.

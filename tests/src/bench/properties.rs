@@ -108,6 +108,7 @@ fn definition(properties: usize) -> Definition {
         ..Property::of_plan(key(number), "A property")
     };
     let plan = Plan {
+        components: vec![],
         day_policy: DayPolicy::Daily,
         key: PlanKey::parse("plan").expect("letters"),
         level: None,

@@ -4,15 +4,22 @@
 #![expect(clippy::unwrap_used, reason = "what is drawn here fits, or the test fails")]
 
 use chrono::{DateTime, Days, NaiveDate, TimeDelta, Utc};
+use domain::billing::component::{Charge, Interval, Rate, Tier, Timing};
 use domain::billing::{
-    BillingSettings, CalendarRule, Change, DayPolicy, Entry, Fact, Overridden, Override, Period,
+    BillingSettings, CalendarRule, Change, ComponentKey, ComponentRow, DayPolicy, Entry, Fact, Kind, Overridden, Override, Period,
     PolicyRow, PriceOverride, PriceRow, Prices, RuleChange, Setting, Subject, Timeline, rate,
 };
-use domain::money::{Currency, Percent};
+use domain::money::{Currency, Money, Percent, Ratio};
 use domain::{OrganizationId, PlanKey, ServiceKey, SubscriptionId};
 use proptest::prelude::*;
 use uuid::Uuid;
 
+mod naive;
+
+use naive::Model;
+
+/// Components that plans may have.
+const KEYS: [&str; 3] = ["alpha", "setup", "yearly"];
 const PLANS: [(&str, i64); 3] = [("a", 10_000), ("b", 18_000), ("c", 745)];
 /// The first day of what is drawn; everything happens in the 150 days from here.
 const FIRST: NaiveDate = NaiveDate::from_ymd_opt(2018, 9, 10).unwrap();
@@ -113,12 +120,16 @@ fn price_override() -> impl Strategy<Value = Override> {
             value: PriceOverride::Percent(Percent::parse(&percent.to_string()).unwrap()),
         }),
     ];
-    (setting, 1..4_usize, minute(), prop::option::of(0..3_usize)).prop_map(
-        |(setting, depth, from, of)| Override {
+    let key = prop::option::of(prop::sample::select(KEYS.to_vec()));
+    (setting, 1..4_usize, minute(), prop::option::of(0..3_usize), key).prop_map(
+        |(setting, depth, from, of, key)| Override {
             actor: "Bob".to_owned(),
             depth,
             from: moment(from),
-            overridden: Overridden::Price(setting),
+            overridden: match key {
+                None => Overridden::Price(setting),
+                Some(key) => Overridden::Component { key: component(key), setting },
+            },
             plan: of.map(plan),
             position: 0,
             reason: None,
@@ -126,14 +137,70 @@ fn price_override() -> impl Strategy<Value = Override> {
     )
 }
 
+/// What the plans cost beside their own prices: charges of every sort, each from a date on, or until one.
+fn components() -> impl Strategy<Value = Vec<ComponentRow>> {
+    let row = (
+        0..3_usize,
+        prop::sample::select(KEYS.to_vec()),
+        prop::option::weighted(0.8, charge()),
+        prop::option::weighted(0.4, minute()),
+    );
+    prop::collection::vec(row, 0..8).prop_map(|rows| {
+        let row = |(position, (of, key, charge, from)): (u64, (usize, &str, Option<Charge>, _))| {
+            ComponentRow {
+                charge,
+                component: component(key),
+                from: Option::map(from, moment),
+                plan: plan(of),
+                position,
+            }
+        };
+        (50..).zip(rows).map(row).collect()
+    })
+}
+
+fn charge() -> impl Strategy<Value = Charge> {
+    let interval = prop::sample::select(vec![Interval::Month, Interval::Year]);
+    let timing = prop::sample::select(vec![Timing::Advance, Timing::Arrears]);
+    prop_oneof![
+        1 => (0..5_000_i64).prop_map(|minor| Charge::OneOff { price: euro(minor) }),
+        4 => (interval, unit_rate(), timing)
+            .prop_map(|(interval, rate, timing)| Charge::Recurring { interval, rate, timing }),
+    ]
+}
+
+fn unit_rate() -> impl Strategy<Value = Rate> {
+    let tiers = || (0..5_000_i64, 1..3_u32, 0..5_000_i64).prop_map(|(first, above, second)| {
+        let tier = |above: u32, minor| Tier { above: above.into(), price: euro(minor) };
+        vec![tier(0, first), tier(above, second)]
+    });
+    prop_oneof![
+        3 => (0..120_000_i64).prop_map(|minor| Rate::Unit(euro(minor))),
+        1 => tiers().prop_map(Rate::Graduated),
+        1 => tiers().prop_map(Rate::Volume),
+        1 => (0..5_000_i64, 1..3_u32)
+            .prop_map(|(minor, size)| Rate::Package { price: euro(minor), size: size.into() }),
+    ]
+}
+
+fn euro(minor: i64) -> Money {
+    Money::new(minor, Currency::parse("EUR").unwrap())
+}
+
+fn component(key: &str) -> ComponentKey {
+    ComponentKey::parse(key).unwrap()
+}
+
 fn prices() -> impl Strategy<Value = Prices> {
     let policies = [policy(), policy(), policy()];
-    (prop::collection::vec(price_override(), 0..6), policies).prop_map(|(mut overrides, drawn)| {
+    let overrides = prop::collection::vec(price_override(), 0..6);
+    (overrides, policies, components()).prop_map(|(mut overrides, drawn, components)| {
         for (position, it) in (100..).zip(&mut overrides) {
             it.position = position;
         }
         let drawn = drawn.into_iter().enumerate();
-        Prices { overrides, policies: drawn.map(policy_row).collect(), rows: list_prices() }
+        let policies = drawn.map(policy_row).collect();
+        Prices { components, overrides, policies, rows: list_prices() }
     })
 }
 
@@ -189,162 +256,10 @@ fn sum(entries: &[Entry]) -> i64 {
     entries.iter().map(|entry| entry.amount.minor).sum()
 }
 
-/// An exact fraction, as a child would keep it.
-#[derive(Clone, Copy)]
-struct Fraction(i128, i128);
-
-impl Fraction {
-    fn reduced(self) -> Self {
-        let (mut a, mut b) = (self.0.abs(), self.1);
-        while b != 0 {
-            (a, b) = (b, a % b);
-        }
-        Self(self.0 / a.max(1), self.1 / a.max(1))
-    }
-
-    fn plus(self, other: Self) -> Self {
-        Self(self.0 * other.1 + other.0 * self.1, self.1 * other.1).reduced()
-    }
-
-    fn times(self, numerator: i128, denominator: i128) -> Self {
-        Self(self.0 * numerator, self.1 * denominator).reduced()
-    }
-
-    /// Half away from zero.
-    fn rounded(self) -> i128 {
-        let magnitude = (2 * self.0.abs() + self.1) / (2 * self.1);
-        magnitude * self.0.signum()
-    }
-}
-
-/// What is billed on one date, day by day: what is held when the date ends; if nothing is, the last
-/// of those that came and went within it.
-fn billed_on(facts: &[Fact], begin: DateTime<Utc>, end: DateTime<Utc>) -> Option<(PlanKey, u32)> {
-    let mut facts: Vec<_> = facts.iter().filter(|fact| fact.effective_at < end).collect();
-    facts.sort_by_key(|fact| (fact.effective_at, fact.position));
-    let mut held = None;
-    let mut began_today = false;
-    let mut came_and_went = None;
-    for fact in facts {
-        match &fact.change {
-            Change::Provisioned { plan, quantity } => {
-                if held.is_none() {
-                    began_today = fact.effective_at >= begin;
-                }
-                held = Some((plan.clone(), *quantity));
-            }
-            Change::Changed { plan, quantity } => {
-                if held.is_some() {
-                    held = Some((plan.clone(), *quantity));
-                }
-            }
-            Change::Deprovisioned => {
-                if began_today && held.is_some() {
-                    came_and_went = held.clone();
-                }
-                held = None;
-                began_today = false;
-            }
-        }
-    }
-    held.or(came_and_went)
-}
-
-/// What one unit costs on the date that ends at `end`, asked level by level.
-fn unit_price(prices: &Prices, plan: &PlanKey, end: DateTime<Utc>) -> Fraction {
-    let mut percents = Vec::new();
-    for depth in (1..=4).rev() {
-        let at_level: Vec<_> = prices.overrides.iter().filter(|it| it.depth == depth).collect();
-        let mut best: Option<(&Override, PriceOverride)> = None;
-        for it in &at_level {
-            let Overridden::Price(Setting::Set { to, value }) = &it.overridden else { continue };
-            let cleared = at_level.iter().any(|by| {
-                by.overridden == Overridden::Price(Setting::Cleared)
-                    && by.plan == it.plan
-                    && by.from < end
-                    && by.position > it.position
-            });
-            let fits = it.plan.is_none() || it.plan.as_ref() == Some(plan);
-            let runs = it.from < end && to.is_none_or(|to| to >= end);
-            if cleared || !fits || !runs {
-                continue;
-            }
-            let key = |it: &Override| (it.plan.is_some(), it.from, it.position);
-            if best.is_none_or(|(so_far, _)| key(it) > key(so_far)) {
-                best = Some((it, *value));
-            }
-        }
-        match best {
-            Some((_, PriceOverride::Amount(minor))) => {
-                return with_percents(Fraction(minor.into(), 1), &percents);
-            }
-            Some((_, PriceOverride::Percent(percent))) => percents.push(percent),
-            None => {}
-        }
-    }
-    let row = prices.rows.iter().find(|row| row.plan == *plan).unwrap();
-    with_percents(Fraction(row.minor.into(), 1), &percents)
-}
-
-fn with_percents(price: Fraction, percents: &[Percent]) -> Fraction {
-    percents.iter().fold(price, |price, percent| {
-        let whole: i128 = percent.to_string().parse().unwrap();
-        price.times(100 + whole, 100)
-    })
-}
-
-/// What a period costs, date by date: each date that is billed costs its part of the price.
-fn naive(facts: &[Fact], prices: &Prices, settings: &BillingSettings, period: &Period) -> i128 {
-    let mut dates = Vec::new();
-    let mut date = period.start;
-    while date <= period.end {
-        let (begin, end) = (settings.midnight(date), settings.midnight(date + Days::new(1)));
-        dates.push((billed_on(facts, begin, end), end));
-        date = date + Days::new(1);
-    }
-    let policy_of = |plan: &PlanKey| {
-        let row = prices.policies.iter().find(|row| row.plan == *plan);
-        row.map_or(DayPolicy::Daily, |row| row.policy)
-    };
-    let is_full = |billed: &Option<(PlanKey, u32)>| {
-        billed.as_ref().is_some_and(|(plan, _)| policy_of(plan) == DayPolicy::Full)
-    };
-    let last_full = dates.iter().rposition(|(billed, _)| is_full(billed));
-    let days = dates.len();
-    let full_days = i128::from(period.full_days());
-    let mut total = Fraction(0, 1);
-    for (index, (billed, end)) in dates.iter().enumerate() {
-        let Some((plan, quantity)) = billed else { continue };
-        let by_days = (1, full_days);
-        let all = |all: bool| (i128::from(all), 1);
-        let (part, of) = match policy_of(plan) {
-            DayPolicy::None => continue,
-            _ if period.nominal_days.is_some() => by_days,
-            DayPolicy::Daily => by_days,
-            DayPolicy::Fixed30 if index + 1 == days && days < 30 => (31 - days as i128, 30),
-            DayPolicy::Fixed30 => (i128::from(index < 30), 30),
-            DayPolicy::Full => all(last_full == Some(index)),
-            DayPolicy::NextPeriod => {
-                let first = (0..=index).rev().take_while(|it| dates[*it].0.is_some()).last();
-                if first == Some(0) { by_days } else { (0, 1) }
-            }
-            DayPolicy::Snapshot => all(index + 1 == days && is_held_before(facts, *end)),
-        };
-        let price = unit_price(prices, plan, *end).times((*quantity).into(), 1);
-        total = total.plus(price.times(part, of));
-    }
-    total.rounded()
-}
-
-/// Whether anything is held right before a moment.
-fn is_held_before(facts: &[Fact], moment: DateTime<Utc>) -> bool {
-    let mut facts: Vec<_> = facts.iter().filter(|fact| fact.effective_at < moment).collect();
-    facts.sort_by_key(|fact| (fact.effective_at, fact.position));
-    facts.iter().fold(false, |held, fact| match fact.change {
-        Change::Provisioned { .. } => true,
-        Change::Changed { .. } => held,
-        Change::Deprovisioned => false,
-    })
+/// Whether something that is charged by terms is called so.
+fn is_by_term(prices: &Prices, key: &ComponentKey) -> bool {
+    let rows = prices.components.iter().filter(|row| row.component == *key);
+    rows.filter_map(|row| row.charge.as_ref()).any(|charge| charge.term().is_some())
 }
 
 /// 2,000 histories, or as many as `PROPTEST_CASES` says.
@@ -361,8 +276,16 @@ proptest! {
     fn the_naive_model_agrees_to_the_cent(facts in facts(), prices in prices(), settings in settings()) {
         for period in periods(&settings) {
             let entries = rated(&facts, &prices, &settings, &period);
-            let expected = naive(&facts, &prices, &settings, &period);
-            prop_assert_eq!(i128::from(sum(&entries)), expected, "{:?} {:#?}", period, entries);
+            let of = |key: &ComponentKey| {
+                entries.iter().filter(|it| it.component == *key).map(|it| it.amount.minor).sum::<i64>()
+            };
+            let model = Model { facts: &facts, prices: &prices, settings: &settings };
+            for key in KEYS.map(component).into_iter().chain([ComponentKey::RECURRING]) {
+                let expected = model.booked(&key, &period);
+                prop_assert_eq!(i128::from(of(&key)), expected, "{}: {:?} {:#?}", key, period, entries);
+            }
+            let places: Vec<_> = entries.iter().map(|it| (&it.component, it.service_from)).collect();
+            prop_assert!(places.is_sorted(), "{places:?}");
         }
     }
 
@@ -373,24 +296,53 @@ proptest! {
     ) {
         for period in periods(&settings) {
             let entries = rated(&facts, &prices, &settings, &period);
-            let charged = entries.iter().filter(|entry| entry.days > 0);
-            let mut spans = Vec::new();
-            for entry in charged {
-                let (from, to) = (entry.service_from, entry.service_to);
-                let dates = to.signed_duration_since(from).num_days();
-                prop_assert!(
-                    entry.policy == DayPolicy::Fixed30 || dates == i64::from(entry.days),
-                    "{entry:?}",
-                );
-                prop_assert!(from >= period.start && to <= period.after());
-                prop_assert!(entry.days <= entry.period_days || period.nominal_days.is_some());
-                spans.push((from, to));
-            }
-            spans.sort();
-            for pair in spans.windows(2) {
-                prop_assert!(pair[0].1 <= pair[1].0, "{:?} overlaps {:?}", pair[0], pair[1]);
+            for key in KEYS.map(component).into_iter().chain([ComponentKey::RECURRING]) {
+                // What is charged by terms lies where its terms do, and is given back where it was charged.
+                let is_by_period = |entry: &&Entry| {
+                    entry.kind == Kind::Recurring && entry.component == key && !is_by_term(&prices, &key)
+                };
+                let charged = entries.iter().filter(is_by_period).filter(|entry| entry.days > 0);
+                let mut spans = Vec::new();
+                for entry in charged {
+                    let (from, to) = (entry.service_from, entry.service_to);
+                    let dates = to.signed_duration_since(from).num_days();
+                    prop_assert!(
+                        entry.policy == DayPolicy::Fixed30 || dates == i64::from(entry.days),
+                        "{entry:?}",
+                    );
+                    prop_assert!(from >= period.start && to <= period.after());
+                    prop_assert!(entry.days <= entry.period_days || period.nominal_days.is_some());
+                    spans.push((from, to));
+                }
+                spans.sort();
+                for pair in spans.windows(2) {
+                    prop_assert!(pair[0].1 <= pair[1].0, "{:?} overlaps {:?}", pair[0], pair[1]);
+                }
             }
         }
+    }
+
+    /// Law 4, of what is charged by terms: over all periods, what is charged less what is given back is on no date more
+    /// than once.
+    #[test]
+    fn a_term_is_charged_once_for_each_of_its_dates(
+        facts in facts(), prices in prices(), settings in settings(),
+    ) {
+        let mut charged = std::collections::BTreeMap::<_, i64>::new();
+        for period in periods(&settings) {
+            for entry in rated(&facts, &prices, &settings, &period) {
+                let is_by_term = entry.kind == Kind::Recurring && is_by_term(&prices, &entry.component);
+                if !is_by_term || entry.exact == Ratio::ZERO {
+                    continue;
+                }
+                let times = if entry.exact < Ratio::ZERO { -1 } else { 1 };
+                let dates = entry.service_from.iter_days().take_while(|it| *it < entry.service_to);
+                for date in dates {
+                    *charged.entry((entry.component.clone(), date)).or_default() += times;
+                }
+            }
+        }
+        prop_assert!(charged.values().all(|times| (0..=1).contains(times)), "{charged:?}");
     }
 
     /// Law 5.
@@ -410,7 +362,7 @@ proptest! {
         let restated = (2..).zip(restated).map(|(position, minute)| held(minute, position));
         let facts: Vec<_> = std::iter::once(begin).chain(restated).collect();
         let policies = vec![policy_row((index, policy))];
-        let prices = Prices { overrides: Vec::new(), policies, rows: list_prices() };
+        let prices = Prices { policies, rows: list_prices(), ..Prices::default() };
         for period in periods(&settings).skip(1).filter(|it| it.nominal_days.is_none()) {
             let entries = rated(&facts, &prices, &settings, &period);
             prop_assert_eq!(entries.len(), 1);
