@@ -223,7 +223,7 @@ pub async fn deprovision_subscription(
 #[serde(untagged)]
 pub enum RequestOrApproval {
     /// A request.
-    Request(RequestResource),
+    Request(Box<RequestResource>),
     /// What was asked for, and waits for approval or waited in vain.
     Approval(Box<ApprovalResource>),
 }
@@ -325,7 +325,7 @@ pub async fn get_request(State(app): State<App>, reader: Reader, Path(id): Path<
         sub_requests: parts.map(|part| SubRequestResource::new(part, now)).collect(),
         ..RequestResource::new(&view, ingredients, now)
     };
-    Ok(resource(&RequestOrApproval::Request(shown), 1))
+    Ok(resource(&RequestOrApproval::Request(Box::new(shown)), 1))
 }
 
 /// Says that work on a request has begun.

@@ -1,6 +1,7 @@
 //! What is drawn aside: from randomness of its own, so that the rest of a history is drawn as it would be without.
 
 use commands::{Caller, Command, Submission};
+use domain::organization::Kind;
 use domain::{CommandId, UserId};
 use rand::Rng;
 use rand::seq::IndexedRandom;
@@ -16,39 +17,54 @@ const FIRST_USERS: usize = 3;
 /// Answers are to one of the latest wishes, most often.
 const LATEST: usize = 4;
 /// What has to be approved, if anything: most of what happens in a history has not.
-const APPROVED: [&str; 4] = ["desktop", "desktop", "no key", "unsold"];
+const APPROVED: [&str; 4] = ["desktop", "desktop", "desktop", "no key"];
 
 impl History {
     /// Commands that are handed over after those of a step.
     pub(super) fn aside(&mut self) -> Vec<Submission> {
         std::mem::swap(&mut self.rng, &mut self.aside);
         let count = self.rng.random_range(0..=ASIDE_MAX);
-        let drawn = (0..count).map(|_| self.drawn_aside()).collect();
+        let mut drawn: Vec<_> = (0..count).flat_map(|_| self.drawn_aside()).collect();
+        if self.approvers.is_empty() {
+            drawn.extend(self.first_policy());
+        }
         std::mem::swap(&mut self.rng, &mut self.aside);
         drawn
     }
 
-    fn drawn_aside(&mut self) -> Submission {
+    fn drawn_aside(&mut self) -> Vec<Submission> {
         match self.rng.random_range(0..10) {
             0..2 => {
                 let command = self.about_managers();
-                self.by_somebody(command)
+                vec![self.by_somebody(command)]
             }
             2..4 => {
                 let command = self.policy();
-                self.by_somebody(command)
+                vec![self.by_somebody(command)]
             }
-            4..6 => {
-                let (user, body) = (self.user(), json!({ "service": "desktop", "plan": "basic" }));
-                let command = Command::ProvisionToUser { user, body: self.perhaps(body) };
-                let caller = match self.first_user() {
-                    Some(user) if self.rng.random_bool(0.6) => Caller::user(user),
-                    _ => self.somebody(),
-                };
-                Submission { caller, command, idempotency: None }
-            }
-            _ => self.answer(),
+            4..6 => self.wish_of_somebody(),
+            _ => vec![self.answer()],
         }
+    }
+
+    /// Somebody wants a user to have what his customer is given first.
+    fn wish_of_somebody(&mut self) -> Vec<Submission> {
+        let is_customer =
+            |id: &String| self.organizations.iter().any(|it| it.0 == *id && it.1 == Kind::Customer);
+        let homes: Vec<_> = self.homes.iter().filter(|(home, _)| is_customer(home)).collect();
+        let Some((customer, user)) = homes.choose(&mut self.rng).map(|it| (*it).clone()) else {
+            return Vec::new();
+        };
+        let caller = match self.first_user() {
+            Some(user) if self.rng.random_bool(0.8) => Caller::user(user),
+            _ => self.somebody(),
+        };
+        let body = |plan| json!({ "service": "desktop", "plan": plan });
+        let first = self.perhaps(body("base"));
+        let command =
+            Command::ProvisionToUser { user: user.to_string(), body: self.perhaps(body("basic")) };
+        let first = system(Command::ProvisionToCustomer { customer, body: first });
+        vec![first, Submission { caller, command, idempotency: None }]
     }
 
     /// One of the first users: they are the provider's, and can be asked about everybody.
@@ -76,6 +92,20 @@ impl History {
         Command::EditUser { id: self.user(), body: self.perhaps(body), if_match: None }
     }
 
+    /// One of the provider's people has to approve what most of what is wanted aside is about.
+    fn first_policy(&mut self) -> Option<Submission> {
+        let (provider, _) = self.organizations.first()?.clone();
+        self.approvers = self.users[..self.users.len().min(FIRST_USERS)].to_vec();
+        let users: Vec<_> = self.approvers.iter().map(ToString::to_string).collect();
+        let body = json!({
+            "users": users, "needed": 1, "remindAfterHours": self.rng.random_range(1..30),
+            "expiresAfterHours": self.rng.random_range(10..200), "reason": self.reason(),
+        });
+        let (organization, service) = (provider, APPROVED[0].to_owned());
+        let body = self.perhaps(body);
+        Some(system(Command::SetApprovalPolicy { organization, service, body }))
+    }
+
     /// Who has to approve what, or nobody any more.
     fn policy(&mut self) -> Command {
         let is_at_the_top = self.rng.random_bool(0.6);
@@ -84,7 +114,7 @@ impl History {
             _ => self.organization().0,
         };
         let service = self.one_of(&APPROVED).to_owned();
-        if self.rng.random_bool(0.3) {
+        if self.rng.random_bool(0.15) {
             return Command::ClearApprovalPolicy { organization, service, body: self.because() };
         }
         let mut body = json!({
