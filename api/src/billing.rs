@@ -9,7 +9,7 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use chrono::{DateTime, NaiveDate, Utc};
 use domain::billing::{
-    Action, BillingSettings, Class, Detail, Kind, Period, summarize, total_by_customer,
+    Action, BillingSettings, Class, Detail, Entry, Kind, Period, summarize, total_by_customer,
 };
 use domain::permission::Permission;
 use domain::service::Level;
@@ -142,6 +142,11 @@ pub struct DetailResource {
     class: &'static str,
     /// Which part of what the plan costs: `recurring` is the plan's own price.
     component: String,
+    /// How much of a property, or how much that was used, is charged for each of what is held; none where it is what is
+    /// held itself.
+    measured: Option<String>,
+    /// The unit of that.
+    measured_unit: Option<String>,
     /// `recurring`, `oneOff`, `usage` or `minimum`.
     kind: &'static str,
     booked_period: NaiveDate,
@@ -344,6 +349,8 @@ impl From<&Line> for DetailResource {
                 Class::Normal => "normal",
             },
             component: entry.component.to_string(),
+            measured: measured(entry),
+            measured_unit: entry.measured.as_ref().and_then(|it| it.unit.clone()),
             kind: match entry.kind {
                 Kind::Recurring => "recurring",
                 Kind::OneOff => "oneOff",
@@ -354,6 +361,16 @@ impl From<&Line> for DetailResource {
             service_period: entry.period_end,
         }
     }
+}
+
+/// Digits that are shown of what is measured.
+const MEASURED_DIGITS: u32 = 9;
+
+/// How much was measured, as it is written in answers.
+#[must_use]
+pub fn measured(entry: &Entry) -> Option<String> {
+    let amount = entry.measured.as_ref()?.amount;
+    Some(amount.decimal(MEASURED_DIGITS).unwrap_or_else(|| amount.to_string()))
 }
 
 /// An action as it is written in answers.

@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use crate::billing::component::{Component, ComponentKey};
-use crate::billing::{DayPolicy, description};
+use crate::billing::{DayPolicy, Suspended, description};
 use crate::decider::Decider;
 use crate::money::Money;
 use crate::property::{Given, Kind, Property, Scope, Validation};
@@ -91,6 +91,9 @@ pub struct Plan {
     pub retired: bool,
     /// Stock code: free text, may change without splitting history.
     pub sku: String,
+    /// What the days cost on which it rests.
+    #[serde(default, skip_serializing_if = "Suspended::is_default")]
+    pub suspended: Suspended,
 }
 
 impl Plan {
@@ -307,7 +310,7 @@ impl Definition {
                 "counted_only",
                 "A plan whose days are not charged has no component that goes by days.",
             );
-            component.problems(&at, faults);
+            component.problems(&self.properties, &at, faults);
         }
     }
 
@@ -483,6 +486,7 @@ mod tests {
                 properties: BTreeMap::from([(bandwidth.clone(), "100 GB".to_owned())]),
                 retired: false,
                 sku: "BU001".to_owned(),
+                suspended: Suspended::Billed,
             }],
             process: Process::Immediate,
             properties: vec![Property::of_plan(bandwidth, "Bandwidth")],

@@ -8,12 +8,12 @@
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, NaiveDate, Utc};
-use domain::billing::description::{self, Variables};
 use domain::billing::component::Component;
+use domain::billing::description::{self, Variables};
 use domain::billing::{
-    Action, BillingSettings, CalendarRule, Change, ComponentKey, ComponentRow, DayPolicy, Detail, Entry, Fact, Overridden,
-    Override, Period, PolicyRow, PriceOverride, PriceRow, Prices, RuleChange, Setting, Subject,
-    Timeline, rate, summarize,
+    Action, BillingSettings, CalendarRule, Change, ComponentKey, ComponentRow, DayPolicy, Detail,
+    Entry, Fact, Measure, Overridden, Override, Period, PolicyRow, PriceOverride, PriceRow, Prices,
+    Rest, RuleChange, Setting, Subject, Suspended, Timeline, Values, rate, summarize,
 };
 use domain::money::{Currency, Money, Percent};
 use domain::{OrganizationId, PlanKey, PropertyKey, ServiceKey, SubscriptionId};
@@ -30,6 +30,9 @@ struct Case {
     #[serde(default)]
     components: BTreeMap<String, Vec<Component>>,
     currency: Currency,
+    /// How the properties are counted that drive components.
+    #[serde(default)]
+    measures: BTreeMap<ComponentKey, Measure>,
     overrides: Vec<CaseOverride>,
     periods: Vec<CasePeriod>,
     /// `daily` for plans that are left out.
@@ -39,6 +42,9 @@ struct Case {
     #[serde(default)]
     rule_changes: Vec<RuleChange>,
     slots: Vec<Vec<CaseFact>>,
+    /// What the days cost on which a plan rests, where that is not as if it did not.
+    #[serde(default)]
+    suspended: BTreeMap<String, Suspended>,
     summary: Option<CaseSummary>,
     title: String,
     zone: chrono_tz::Tz,
@@ -53,6 +59,8 @@ struct CaseFact {
     plan: Option<String>,
     quantity: Option<u32>,
     reason: Option<String>,
+    #[serde(default)]
+    values: Values,
 }
 
 #[derive(Deserialize)]
@@ -89,6 +97,7 @@ struct CaseEntry {
     count_before: u32,
     days: u32,
     from: NaiveDate,
+    measured: Option<String>,
     plan: String,
     property: Option<String>,
     reason: Option<String>,
@@ -129,11 +138,13 @@ impl Case {
             plan: PlanKey::parse(plan).unwrap(),
             position: 1,
         });
-        let policies = self.policies.iter().map(|(plan, policy)| PolicyRow {
+        let plans = self.policies.keys().chain(self.suspended.keys());
+        let policies = plans.map(|plan| PolicyRow {
             from: None,
             plan: PlanKey::parse(plan).unwrap(),
-            policy: *policy,
+            policy: self.policies.get(plan).copied().unwrap_or_default(),
             position: 1,
+            suspended: self.suspended.get(plan).copied().unwrap_or_default(),
         });
         let overrides = self.overrides.iter().zip(100..).map(|(it, position)| Override {
             actor: it.actor.clone(),
@@ -161,6 +172,7 @@ impl Case {
                 charge: Some(component.charge.clone()),
                 component: component.key.clone(),
                 from: None,
+                measure: self.measures.get(&component.key).cloned(),
                 plan: PlanKey::parse(plan).unwrap(),
                 position: 1,
             })
@@ -175,7 +187,18 @@ impl Case {
 
     fn timelines(&self) -> Vec<Timeline> {
         let timeline = |facts: &Vec<CaseFact>| {
-            Timeline::new(facts.iter().zip(10..).map(|(fact, position)| {
+            let (rests, facts): (Vec<_>, Vec<_>) = facts.iter().zip(10..).partition(|(fact, _)| {
+                matches!(fact.change.as_str(), "suspended" | "resumed")
+            });
+            let rests = rests.into_iter().map(|(fact, position)| Rest {
+                actor: fact.actor.clone(),
+                effective_at: instant(&fact.at, &self.settings()),
+                position,
+                reason: fact.reason.clone(),
+                request: None,
+                suspended: fact.change == "suspended",
+            });
+            Timeline::new(facts.into_iter().map(|(fact, position)| {
                 let plan = || PlanKey::parse(fact.plan.as_deref().unwrap()).unwrap();
                 let quantity = || fact.quantity.unwrap();
                 Fact {
@@ -190,8 +213,10 @@ impl Case {
                     position,
                     reason: fact.reason.clone(),
                     request: None,
+                    values: fact.values.clone(),
                 }
             }))
+            .resting(rests)
         };
         self.slots.iter().map(timeline).collect()
     }
@@ -247,6 +272,8 @@ fn assert_entry(entry: &Entry, expected: &CaseEntry, at: &str) {
     assert_eq!(entry.action, expected.action, "{at}: action");
     assert_eq!(entry.days, expected.days, "{at}: days");
     assert_eq!((entry.service_from, entry.service_to), (expected.from, expected.to), "{at}: dates");
+    let measured = entry.measured.as_ref().and_then(|it| it.amount.decimal(6));
+    assert_eq!(measured, expected.measured, "{at}: measured");
     let counts = (entry.count_before, entry.count_after);
     assert_eq!(counts, (expected.count_before, expected.count_after), "{at}: counts");
     let change = entry.property_change.as_ref();
@@ -321,6 +348,7 @@ fn the_cases_are_those_of_the_first_cut() {
             "2",
             "3",
             "4a",
+            "4b",
             "4c",
             "6a",
             "6b",
@@ -337,6 +365,7 @@ fn the_cases_are_those_of_the_first_cut() {
             "14",
             "15",
             "18",
+            "20",
             "23",
             "fixed_30",
             "full",

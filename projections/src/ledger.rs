@@ -12,13 +12,13 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use domain::billing::description::{self, Variables};
 use domain::billing::{
-    BillingSettings, Entry, Fact, Overflow, Override, Period, Prices, Quarantine, Subject,
+    BillingSettings, Entry, Fact, Overflow, Override, Period, Prices, Quarantine, Rest, Subject,
     Timeline, rate,
 };
 use domain::event::{Event, Recorded};
 use domain::money::{Currency, Money};
 use domain::service::Level;
-use domain::subscription::Phase;
+use domain::subscription::{Phase, SubscriptionEvent};
 use domain::{OrganizationId, ServiceKey, SubscriptionId, TenantPath};
 use eventstore::{Database, Error, Value, failpoint};
 use tokio::task::JoinSet;
@@ -46,21 +46,46 @@ pub fn fact(event: &Recorded) -> Option<Fact> {
         position: event.position,
         reason: event.reason.clone(),
         request: Some(happened.request()),
+        values: happened.values(),
     })
 }
 
-/// The facts that some events of one slot say, in the order of recording, without those that were taken back.
-pub fn facts<'a>(events: impl IntoIterator<Item = &'a Recorded>) -> Vec<Fact> {
+/// What an event says about resting, if anything: only outcomes count.
+#[must_use]
+pub fn rest(event: &Recorded) -> Option<Rest> {
+    let Event::Subscription(happened) = &event.event else {
+        return None;
+    };
+    let suspended = match happened {
+        SubscriptionEvent::Suspended { .. } => true,
+        SubscriptionEvent::Resumed { .. } => false,
+        _ => return None,
+    };
+    Some(Rest {
+        actor: event.actor.to_string(),
+        effective_at: event.effective_at,
+        position: event.position,
+        reason: event.reason.clone(),
+        request: Some(happened.request()),
+        suspended,
+    })
+}
+
+/// The timeline that some events of one slot make, without what was taken back.
+pub fn timeline<'a>(events: impl IntoIterator<Item = &'a Recorded>) -> Timeline {
     let mut facts: Vec<Fact> = Vec::new();
+    let mut rests: Vec<Rest> = Vec::new();
     for event in events {
         if let Event::Subscription(happened) = &event.event
             && happened.phase() == Phase::Withdrawn
         {
             facts.retain(|fact| fact.request != Some(happened.request()));
+            rests.retain(|rest| rest.request != Some(happened.request()));
         }
         facts.extend(fact(event));
+        rests.extend(rest(event));
     }
-    facts
+    Timeline::new(facts).resting(rests)
 }
 
 /// Which lines.
@@ -539,29 +564,32 @@ async fn slots(
     let mut histories = histories(database, &views, known_at).await?;
     let mut slots = HashMap::<_, Vec<_>>::new();
     for view in views {
-        let facts = histories.remove(&view.stream());
-        let facts = facts.unwrap_or_else(|| view.facts_known_at(known_at).cloned().collect());
-        let timeline = Timeline::new(facts);
+        let known = || {
+            let facts = view.facts_known_at(known_at).cloned();
+            Timeline::new(facts).resting(view.rests_known_at(known_at).cloned())
+        };
+        let timeline = histories.remove(&view.stream()).unwrap_or_else(known);
         slots.entry(view.path.to_string()).or_default().push(Slot { view, timeline });
     }
     Ok(slots)
 }
 
-/// All facts of those slots that have more than their documents keep, from the log, as they were known at a position:
+/// The timelines of those slots that have more than their documents keep, from the log, as they were known at a position:
 /// by stream.
 async fn histories(
     mut database: &Database,
     views: &[Arc<SubscriptionView>],
     known_at: u64,
-) -> Result<HashMap<String, Vec<Fact>>, Error> {
-    let long = views.iter().filter(|view| view.is_abridged).map(|view| view.stream()).collect();
+) -> Result<HashMap<String, Timeline>, Error> {
+    let is_long = |view: &&Arc<SubscriptionView>| view.is_abridged || view.has_more_rests;
+    let long = views.iter().filter(is_long).map(|view| view.stream()).collect();
     let mut histories = HashMap::<_, Vec<_>>::new();
     for event in eventstore::streams(&mut database, long).await? {
         if event.position <= known_at {
             histories.entry(event.stream.clone()).or_default().push(event);
         }
     }
-    Ok(histories.into_iter().map(|(stream, events)| (stream, facts(&events))).collect())
+    Ok(histories.into_iter().map(|(stream, events)| (stream, timeline(&events))).collect())
 }
 
 /// What services cost, and who set what otherwise.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use async_graphql::{Context, Enum, ID, Object, SimpleObject};
 use commands::usecase::definition::{OptionDocument, PropertyDocument, TypeText, ValueDocument};
+use domain::billing;
 use domain::billing::component::{self, Charge, Component, Rate, Tier};
 use domain::permission::Permission;
 use domain::property::{Property, Validation};
@@ -185,6 +186,12 @@ pub(crate) struct PlanComponent {
     name: String,
     /// What is charged.
     kind: ComponentKind,
+    /// The property whose value is charged, above what is included.
+    property: Option<String>,
+    /// In which unit it is counted.
+    unit: Option<String>,
+    /// So many units cost nothing.
+    included: Option<String>,
     /// How often, where it is charged again and again.
     interval: Option<ComponentInterval>,
     /// At which end, where it is charged again and again.
@@ -204,8 +211,20 @@ pub(crate) struct PlanComponent {
 pub(crate) enum ComponentKind {
     /// Once for each subscription, with its first day.
     OneOff,
+    /// By the month, for what a property is above what is included.
+    Property,
     /// Again and again, for each unit held.
     Recurring,
+}
+
+/// What the days cost on which a subscription is suspended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Enum)]
+#[graphql(remote = "billing::Suspended")]
+pub(crate) enum SuspendedDays {
+    /// As if it were not.
+    Billed,
+    /// Nothing.
+    Free,
 }
 
 /// How often something is charged.
@@ -255,6 +274,7 @@ impl From<&Component> for PlanComponent {
         let charge = &component.charge;
         let (kind, again) = match charge {
             Charge::OneOff { .. } => (ComponentKind::OneOff, None),
+            Charge::Property { .. } => (ComponentKind::Property, None),
             Charge::Recurring { interval, timing, .. } => {
                 (ComponentKind::Recurring, Some((*interval, *timing)))
             }
@@ -268,14 +288,21 @@ impl From<&Component> for PlanComponent {
             Rate::Graduated(tiers) => (ComponentRate::Graduated, None, &tiers[..], None),
             Rate::Volume(tiers) => (ComponentRate::Volume, None, &tiers[..], None),
         };
-        let tier = |tier: &Tier| ComponentTier {
-            above: tier.above.to_string(),
-            price: tier.price.into(),
+        let (property, unit, included) = match charge {
+            Charge::Property { included, property, unit, .. } => {
+                (Some(property.to_string()), unit.clone(), Some(included.to_string()))
+            }
+            Charge::OneOff { .. } | Charge::Recurring { .. } => (None, None, None),
         };
+        let tier =
+            |tier: &Tier| ComponentTier { above: tier.above.to_string(), price: tier.price.into() };
         Self {
             key: component.key.to_string(),
             name: component.name.clone(),
             kind,
+            property,
+            unit,
+            included,
             interval: again.map(|(interval, _)| interval.into()),
             timing: again.map(|(_, timing)| timing.into()),
             rate,
@@ -484,6 +511,11 @@ impl Plan {
     /// How the days of a period are charged on which it is held.
     async fn day_policy(&self) -> DayPolicy {
         self.plan().day_policy.into()
+    }
+
+    /// What the days cost on which it is suspended.
+    async fn suspended(&self) -> SuspendedDays {
+        self.plan().suspended.into()
     }
 
     /// Its values of the properties that are the plan's; hidden ones only for those who publish services.

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::str::FromStr;
 
 use domain::billing::component::COMPONENTS_MAX;
-use domain::billing::{BillingSettings, DayPolicy};
+use domain::billing::{BillingSettings, DayPolicy, Suspended};
 use domain::money::Money;
 use domain::permission::AnyPermission;
 use domain::property::{
@@ -43,7 +43,9 @@ macro_rules! words {
 
 mod component;
 
-pub use component::{ChargeText, ComponentDocument, IntervalText, RateText, TierDocument, TimingText};
+pub use component::{
+    ChargeText, ComponentDocument, IntervalText, RateText, TierDocument, TimingText,
+};
 
 /// Longest SKU, in characters.
 const SKU_MAX_CHARS: usize = 500;
@@ -384,6 +386,9 @@ pub struct PlanDocument {
     pub components: Vec<ComponentDocument>,
     /// How the days of a period are charged; `daily` where it is left out.
     pub day_policy: Option<DayPolicyText>,
+    /// What the days cost on which it is suspended; `billed` where it is left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub suspended: Option<SuspendedText>,
     /// A value for each property whose scope is the plan.
     #[serde(default)]
     pub properties: BTreeMap<String, ValueDocument>,
@@ -409,6 +414,16 @@ pub enum DayPolicyText {
     Snapshot,
     /// Nothing: it is only counted.
     None,
+}
+
+/// What the days cost on which a subscription is suspended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum SuspendedText {
+    /// As if it were not.
+    Billed,
+    /// Nothing.
+    Free,
 }
 
 impl From<DayPolicyText> for DayPolicy {
@@ -469,6 +484,7 @@ words! {
     ProcessText => Process { Immediate, Reported }
     ScopeText => Scope { Service, Reseller, Customer, User, Plan }
     KindText => Kind { Configuration, Input }
+    SuspendedText => Suspended { Billed, Free }
 }
 
 impl From<&ValueDocument> for Given {
@@ -825,6 +841,7 @@ impl PlanDocument {
             properties,
             retired: self.retired,
             sku: sku?,
+            suspended: self.suspended.map(Suspended::from).unwrap_or_default(),
         })
     }
 }
@@ -916,6 +933,7 @@ impl From<&Plan> for PlanDocument {
             price: plan.price.map(|price| price.to_string()),
             components: plan.components.iter().map(ComponentDocument::from).collect(),
             day_policy: Some(plan.day_policy).filter(|it| !it.is_default()).map(Into::into),
+            suspended: Some(plan.suspended).filter(|it| !it.is_default()).map(Into::into),
             properties: plan.properties.iter().map(value).collect(),
             retired: plan.retired,
         }

@@ -8,7 +8,8 @@ use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
 
 use crate::money::{Money, Ratio};
-use crate::{Faults, Invalid, PlanKey};
+use crate::property::{Property, exact};
+use crate::{Faults, Invalid, PlanKey, PropertyKey};
 
 /// Most components of one plan.
 pub const COMPONENTS_MAX: usize = 20;
@@ -89,6 +90,18 @@ pub enum Charge {
         /// What.
         price: Money,
     },
+    /// By the month in arrears, for what a property is above what is included; for each unit that is held.
+    Property {
+        /// So much of it costs nothing.
+        included: Decimal,
+        /// Which.
+        property: PropertyKey,
+        /// What a unit of it costs.
+        rate: Rate,
+        /// In which unit it is counted, where its values have units.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        unit: Option<String>,
+    },
     /// Again and again, for each unit that is held.
     Recurring {
         /// How often.
@@ -166,7 +179,7 @@ impl Charge {
     pub fn rate(&self) -> Cow<'_, Rate> {
         match self {
             Self::OneOff { price } => Cow::Owned(Rate::Unit(*price)),
-            Self::Recurring { rate, .. } => Cow::Borrowed(rate),
+            Self::Property { rate, .. } | Self::Recurring { rate, .. } => Cow::Borrowed(rate),
         }
     }
 
@@ -175,7 +188,8 @@ impl Charge {
     pub fn term(&self) -> Option<(Interval, Timing)> {
         match self {
             Self::Recurring { interval: Interval::Month, timing: Timing::Arrears, .. }
-            | Self::OneOff { .. } => None,
+            | Self::OneOff { .. }
+            | Self::Property { .. } => None,
             Self::Recurring { interval, timing, .. } => Some((*interval, *timing)),
         }
     }
@@ -185,7 +199,7 @@ impl Charge {
     pub fn goes_by_days(&self) -> bool {
         match self {
             Self::OneOff { .. } => false,
-            Self::Recurring { .. } => true,
+            Self::Property { .. } | Self::Recurring { .. } => true,
         }
     }
 }
@@ -262,8 +276,8 @@ impl Rate {
 }
 
 impl Component {
-    /// Notes why it cannot be a part of what a plan costs.
-    pub(crate) fn problems(&self, at: &str, faults: &mut Faults) {
+    /// Notes why it cannot be a part of what a plan of a service with these properties costs.
+    pub(crate) fn problems(&self, properties: &[Property], at: &str, faults: &mut Faults) {
         faults.ensure(
             !self.key.is_recurring(),
             &format!("{at}/key"),
@@ -271,6 +285,33 @@ impl Component {
             "This is the key of the plan's own price; give that as the plan's `price`.",
         );
         self.charge.rate().problems(at, faults);
+        let Charge::Property { property: key, unit, .. } = &self.charge else { return };
+        let property = properties.iter().find(|property| property.key == *key);
+        let at_property = format!("{at}/property");
+        faults.ensure(
+            property.is_some(),
+            &at_property,
+            "unknown_property",
+            "The service has no property of this name.",
+        );
+        let Some(property) = property else { return };
+        faults.ensure(
+            property.priced && !property.hidden,
+            &at_property,
+            "not_priced",
+            "This property does not drive a price (`priced`), or is hidden, which no bill shows.",
+        );
+        let units = property.value_type.units();
+        let is_known = match unit {
+            Some(unit) => units.iter().any(|known| known.name == *unit),
+            None => units.is_empty(),
+        };
+        faults.ensure(
+            is_known,
+            &format!("{at}/unit"),
+            "unknown_unit",
+            "This is one of the units of the property's values; left out where these have none.",
+        );
     }
 }
 
@@ -281,8 +322,8 @@ impl Component {
 pub fn units(text: &str) -> Result<Decimal, Invalid> {
     let plain = text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
     let number = plain.then(|| Decimal::from_str_exact(text).ok()).flatten();
-    let number =
-        number.ok_or_else(|| Invalid::new("not_a_number", "This must be a number such as 12.5."))?;
+    let number = number
+        .ok_or_else(|| Invalid::new("not_a_number", "This must be a number such as 12.5."))?;
     let number = number.normalize();
     if number > Decimal::from(UNITS_MAX) || number.scale() > UNITS_MAX_DECIMALS {
         let detail =
@@ -290,11 +331,6 @@ pub fn units(text: &str) -> Result<Decimal, Invalid> {
         return Err(Invalid::new("out_of_range", detail));
     }
     Ok(number)
-}
-
-/// A decimal as a fraction.
-pub(super) fn exact(number: Decimal) -> Option<Ratio> {
-    Ratio::new(number.mantissa(), 10_i128.checked_pow(number.scale())?)
 }
 
 #[cfg(test)]
@@ -361,7 +397,7 @@ mod tests {
                 Charge::Recurring { interval: Interval::Month, rate, timing: Timing::Arrears };
             let key = ComponentKey::parse("seats").unwrap();
             let mut faults = Faults::default();
-            Component { charge, key, name: "Seats".to_owned() }.problems("/c", &mut faults);
+            Component { charge, key, name: "Seats".to_owned() }.problems(&[], "/c", &mut faults);
             let refused = faults.check().err();
             refused.map(|it| it.faults.into_iter().map(|it| it.pointer).collect::<Vec<_>>())
         };

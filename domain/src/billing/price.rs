@@ -9,8 +9,9 @@ use serde::{Deserialize, Serialize};
 
 use super::calendar::following;
 use super::component::{Charge, ComponentKey};
-use super::{BillingSettings, DayPolicy, Period};
+use super::{BillingSettings, DayPolicy, Period, Suspended};
 use crate::money::{Percent, Ratio};
+use crate::property::Unit;
 use crate::{PlanKey, PropertyKey};
 
 /// A dated price of one of the service's plans.
@@ -40,10 +41,25 @@ pub struct ComponentRow {
     /// From when on; none: ever since.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from: Option<DateTime<Utc>>,
+    /// How the property is counted that drives it, where one does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub measure: Option<Measure>,
     /// The plan that it is a part of.
     pub plan: PlanKey,
     /// The event's place in the log.
     pub position: u64,
+}
+
+/// How a property is counted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Measure {
+    /// The units of its values, where they have any.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub units: Vec<Unit>,
+    /// What it is in the plan, for those who had it before the property drove a price.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub value: Option<String>,
 }
 
 /// A dated day policy of one of the service's plans.
@@ -59,6 +75,9 @@ pub struct PolicyRow {
     pub policy: DayPolicy,
     /// The event's place in the log.
     pub position: u64,
+    /// What the days cost on which it rests.
+    #[serde(default, skip_serializing_if = "Suspended::is_default")]
+    pub suspended: Suspended,
 }
 
 /// What an organisation on the buyer's path has set otherwise, or cleared again.
@@ -189,10 +208,35 @@ pub struct Prices {
 pub struct Priced {
     /// What was in force as well, and lost; sorted.
     pub losers: Vec<PriceSource>,
+    /// How many of something else than what is held are charged, where that is so.
+    pub measured: Option<Measured>,
     /// Per unit and month, or term, in minor units.
     pub minor: Ratio,
     /// What won; after a percentage, what it was taken of.
     pub sources: Vec<PriceSource>,
+}
+
+impl Priced {
+    /// What one of what is measured costs, or of what is held where nothing else is measured; none beyond what can be held.
+    pub(super) fn of_unit(&self) -> Option<Ratio> {
+        match &self.measured {
+            Some(measured) if measured.amount != Ratio::ZERO => {
+                self.minor.checked_div(measured.amount)
+            }
+            _ => Some(self.minor),
+        }
+    }
+}
+
+/// So much of a property, or so much that was used.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Measured {
+    /// How many.
+    pub amount: Ratio,
+    /// Of which unit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unit: Option<String>,
 }
 
 /// Why an instance cannot be rated. It is reported, never zero by silence, and holds up no other
@@ -283,7 +327,7 @@ impl Prices {
         let list = if said.amount.is_none() { &mut said.sources } else { &mut said.losers };
         list.push(PriceSource::Row(row.position));
         said.losers.extend(older.iter().map(|row| PriceSource::Row(row.position)));
-        Some(Tariff { charge, said })
+        Some(Tariff { charge, measure: row.measure.as_ref(), said })
     }
 
     /// What there is beside the plans' own prices, in order.
@@ -323,6 +367,22 @@ impl Prices {
         Some(Priced { minor: priced.minor.checked_div(months)?, ..priced })
     }
 
+    /// Whether a property drives a price of a plan on a date.
+    pub(super) fn is_priced(
+        &self,
+        date: NaiveDate,
+        plan: &PlanKey,
+        property: &PropertyKey,
+        settings: &BillingSettings,
+    ) -> bool {
+        self.component_keys().iter().any(|key| {
+            let tariff = self.component_on(date, plan, key, settings);
+            tariff.is_some_and(|it| {
+                matches!(it.charge, Charge::Property { property: of, .. } if of == property)
+            })
+        })
+    }
+
     /// What overrides say of a component's price on the day that ends at `day_end`.
     fn overriding(&self, day_end: DateTime<Utc>, plan: &PlanKey, key: &ComponentKey) -> Said {
         let mut said = Said::default();
@@ -351,11 +411,33 @@ impl Prices {
         period: &Period,
         settings: &BillingSettings,
     ) -> DayPolicy {
+        self.policy_row(plan, period, settings).map(|row| row.policy).unwrap_or_default()
+    }
+
+    /// Whether the days of a period cost nothing on which a plan rests.
+    pub(super) fn rests_for_nothing(
+        &self,
+        plan: &PlanKey,
+        period: &Period,
+        settings: &BillingSettings,
+    ) -> bool {
+        let row = self.policy_row(plan, period, settings);
+        row.is_some_and(|row| row.suspended == Suspended::Free)
+    }
+
+    fn policy_row(
+        &self,
+        plan: &PlanKey,
+        period: &Period,
+        settings: &BillingSettings,
+    ) -> Option<&PolicyRow> {
+        if self.policies.is_empty() {
+            return None;
+        }
         let (_, end) = settings.instants(period);
         let rows = self.policies.iter().filter(|row| row.plan == *plan);
         let in_force = rows.filter(|row| row.from.is_none_or(|from| from < end));
-        let last = in_force.max_by_key(|row| (row.from, row.position));
-        last.map(|row| row.policy).unwrap_or_default()
+        in_force.max_by_key(|row| (row.from, row.position))
     }
 
     /// The price overrides in force on the day that ends at `day_end`, the first to win first.
@@ -423,10 +505,7 @@ impl Prices {
         rows.map(|row| row.from).chain(self.override_moments(key)).flatten()
     }
 
-    fn override_moments(
-        &self,
-        key: &ComponentKey,
-    ) -> impl Iterator<Item = Option<DateTime<Utc>>> {
+    fn override_moments(&self, key: &ComponentKey) -> impl Iterator<Item = Option<DateTime<Utc>>> {
         let priced = self.overrides.iter().filter(|it| it.price_of(key).is_some());
         priced.flat_map(|it| [Some(it.from), it.to()])
     }
@@ -467,7 +546,7 @@ impl Said {
 
     fn priced(mut self, minor: Ratio) -> Priced {
         self.losers.sort_unstable();
-        Priced { losers: self.losers, minor, sources: self.sources }
+        Priced { losers: self.losers, measured: None, minor, sources: self.sources }
     }
 }
 
@@ -475,6 +554,7 @@ impl Said {
 #[derive(Clone, Debug)]
 pub(super) struct Tariff<'a> {
     pub charge: &'a Charge,
+    pub measure: Option<&'a Measure>,
     said: Said,
 }
 
@@ -640,8 +720,7 @@ mod tests {
         let refused = prices.on(date(9), &plan("b"), &settings()).unwrap_err();
         assert_eq!((refused.date, &refused.plan), (date(9), &plan("b")));
         assert_eq!(refused.reason, QuarantineReason::NoPrice);
-        let later =
-            Prices { rows: vec![row(1, Some(10), 100)], ..Prices::default() };
+        let later = Prices { rows: vec![row(1, Some(10), 100)], ..Prices::default() };
         assert!(later.on(date(9), &plan("a"), &settings()).is_err());
     }
 
@@ -720,7 +799,8 @@ mod tests {
     fn due_to(overrides: impl IntoIterator<Item = Override>) -> Option<u64> {
         let prices = with(overrides);
         let priced = prices.on(date(10), &plan("a"), &settings()).unwrap();
-        let by = prices.cause_of(&priced, date(10), &plan("a"), &ComponentKey::RECURRING, &settings());
+        let by =
+            prices.cause_of(&priced, date(10), &plan("a"), &ComponentKey::RECURRING, &settings());
         by.map(|it| it.position)
     }
 

@@ -6,7 +6,9 @@ use serde::{Deserialize, Serialize};
 
 use super::calendar::following;
 use super::price::PriceSource;
-use super::{BillingSettings, ComponentKey, DayPolicy, Period, Prices, Quarantine, Timeline};
+use super::{
+    BillingSettings, ComponentKey, DayPolicy, Measured, Period, Prices, Quarantine, Timeline,
+};
 use crate::money::{Money, Ratio, UnitPrice};
 use crate::{OrganizationId, PlanKey, PropertyKey, ServiceKey, SubscriptionId};
 
@@ -68,6 +70,9 @@ pub struct Entry {
     pub exact: Ratio,
     /// What sort of charge it is.
     pub kind: Kind,
+    /// How much of a property, or how much that was used, is charged: for each of what is held.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub measured: Option<Measured>,
     /// How many days a full period has, or the term.
     pub period_days: u32,
     /// The service period's name: its last date. Of what is charged by terms, the period that it is booked in.
@@ -122,9 +127,7 @@ pub enum Action {
 }
 
 /// What sort of charge an entry is.
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
-)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Kind {
     /// Again and again, for holding the plan.
@@ -173,7 +176,7 @@ pub fn rate(
     period: &Period,
 ) -> Result<Vec<Entry>, Quarantine> {
     let (begin, end) = settings.instants(period);
-    let rating = Rating { begin, end, period, prices, settings, subject };
+    let rating = Rating { begin, end, period, prices, settings, subject, timeline };
     let mut lines = Vec::new();
     let mut runs = timeline.runs().peekable();
     let mut before: Option<Stay<'_>> = None;
@@ -192,9 +195,9 @@ pub fn rate(
         return rating.entries(lines);
     }
     for key in &keys {
-        rating.add_one_off_lines(timeline, key, &mut lines)?;
+        rating.add_one_off_lines(key, &mut lines)?;
     }
-    rating.add_term_lines(timeline, &mut lines)?;
+    rating.add_term_lines(&mut lines)?;
     lines.sort_by(|a, b| {
         let place = |line: &Line<'_>| (line.whole(), line.dates.start);
         a.component.cmp(&b.component).then_with(|| place(a).cmp(&place(b)))
@@ -216,6 +219,7 @@ struct Rating<'a> {
     prices: &'a Prices,
     settings: &'a BillingSettings,
     subject: &'a Subject,
+    timeline: &'a Timeline,
 }
 
 impl Rating<'_> {

@@ -48,11 +48,11 @@ fn request(plan: &str, quantity: u32) -> Request {
 }
 
 fn provisioned(plan: &str, quantity: u32) -> SubscriptionEvent {
-    SubscriptionEvent::Provisioned { plan: PlanKey::parse(plan).unwrap(), quantity, request: NAMES }
+    SubscriptionEvent::Provisioned { plan: PlanKey::parse(plan).unwrap(), quantity, request: NAMES, values: Values::new() }
 }
 
 fn changed(plan: &str, quantity: u32) -> SubscriptionEvent {
-    SubscriptionEvent::Changed { plan: PlanKey::parse(plan).unwrap(), quantity, request: NAMES }
+    SubscriptionEvent::Changed { plan: PlanKey::parse(plan).unwrap(), quantity, request: NAMES, values: Values::new() }
 }
 
 fn deprovisioned() -> SubscriptionEvent {
@@ -231,6 +231,7 @@ fn filling_in(name: &str) -> Request {
         hidden: false,
         key: PropertyKey::parse("Name").unwrap(),
         overridden_by: None,
+        priced: false,
         since: None,
         source: Some(Source::Input),
         value: name.to_owned(),
@@ -276,7 +277,7 @@ fn what_is_filled_in_is_so_from_its_day_whenever_it_was_recorded() {
         let plan = PlanKey::parse("a").unwrap();
         let state = state.evolve(&asked, november(day));
         let open = state.inputs_at(november(30)).to_vec();
-        let done = SubscriptionEvent::Changed { plan, quantity: 1, request: id };
+        let done = SubscriptionEvent::Changed { plan, quantity: 1, request: id, values: Values::new() };
         (state.evolve(&done, november(day)), open)
     };
     for (request, day) in [

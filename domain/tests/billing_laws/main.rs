@@ -6,11 +6,13 @@
 use chrono::{DateTime, Days, NaiveDate, TimeDelta, Utc};
 use domain::billing::component::{Charge, Interval, Rate, Tier, Timing};
 use domain::billing::{
-    BillingSettings, CalendarRule, Change, ComponentKey, ComponentRow, DayPolicy, Entry, Fact, Kind, Overridden, Override, Period,
-    PolicyRow, PriceOverride, PriceRow, Prices, RuleChange, Setting, Subject, Timeline, rate,
+    BillingSettings, CalendarRule, Change, ComponentKey, ComponentRow, DayPolicy, Entry, Fact, Kind,
+    Measure, Overridden, Override, Period, PolicyRow, PriceOverride, PriceRow, Prices, Rest,
+    RuleChange, Setting, Subject, Suspended, Timeline, Values, rate,
 };
 use domain::money::{Currency, Money, Percent, Ratio};
-use domain::{OrganizationId, PlanKey, ServiceKey, SubscriptionId};
+use domain::property::Unit;
+use domain::{OrganizationId, PlanKey, PropertyKey, ServiceKey, SubscriptionId};
 use proptest::prelude::*;
 use uuid::Uuid;
 
@@ -79,6 +81,7 @@ fn fact(position: u64, minute: i64, change: Change) -> Fact {
         position,
         reason: None,
         request: None,
+        values: Values::new(),
     }
 }
 
@@ -97,14 +100,41 @@ fn minute() -> impl Strategy<Value = i64> {
     prop_oneof![0..MINUTES, (0..150_i64).prop_map(|day| day * 24 * 60), 40_000..43_000_i64]
 }
 
+/// A value of the property that drives prices, or none.
+fn size() -> impl Strategy<Value = Values> {
+    prop::option::of(0..6_u32).prop_map(|size| {
+        let value = |size: u32| (PropertyKey::parse("Size").unwrap(), format!("{size} GB"));
+        size.map(value).into_iter().collect()
+    })
+}
+
+/// When what is held rests and goes on.
+fn rests() -> impl Strategy<Value = Vec<Rest>> {
+    prop::collection::btree_map(minute(), any::<bool>(), 0..5).prop_map(|drawn| {
+        let rest = |(position, (minute, suspended)): (u64, (i64, bool))| Rest {
+            actor: "Cyd".to_owned(),
+            effective_at: moment(minute),
+            position,
+            reason: None,
+            request: None,
+            suspended,
+        };
+        (200..).zip(drawn).map(rest).collect()
+    })
+}
+
 /// Facts at distinct moments, many of them within a day, in a random order of recording.
 fn facts() -> impl Strategy<Value = Vec<Fact>> {
-    prop::collection::btree_map(minute(), change(), 0..14)
+    prop::collection::btree_map(minute(), (change(), size()), 0..14)
         .prop_map(|drawn| drawn.into_iter().collect::<Vec<_>>())
         .prop_shuffle()
         .prop_map(|drawn| {
             let numbered = (1..).zip(drawn);
-            numbered.map(|(position, (minute, change))| fact(position, minute, change)).collect()
+            let sized = |(position, (minute, (change, values)))| Fact {
+                values,
+                ..fact(position, minute, change)
+            };
+            numbered.map(sized).collect()
         })
 }
 
@@ -148,6 +178,7 @@ fn components() -> impl Strategy<Value = Vec<ComponentRow>> {
     prop::collection::vec(row, 0..8).prop_map(|rows| {
         let row = |(position, (of, key, charge, from)): (u64, (usize, &str, Option<Charge>, _))| {
             ComponentRow {
+                measure: charge.as_ref().map(|_| measure()),
                 charge,
                 component: component(key),
                 from: Option::map(from, moment),
@@ -159,21 +190,35 @@ fn components() -> impl Strategy<Value = Vec<ComponentRow>> {
     })
 }
 
+fn measure() -> Measure {
+    let unit = |(name, factor): (&str, u64)| Unit { factor, name: name.to_owned() };
+    let units = [("MB", 1), ("GB", 1_000)].map(unit).to_vec();
+    Measure { units, value: Some("3 GB".to_owned()) }
+}
+
 fn charge() -> impl Strategy<Value = Charge> {
     let interval = prop::sample::select(vec![Interval::Month, Interval::Year]);
     let timing = prop::sample::select(vec![Timing::Advance, Timing::Arrears]);
     prop_oneof![
         1 => (0..5_000_i64).prop_map(|minor| Charge::OneOff { price: euro(minor) }),
+        1 => (0..4_u32, unit_rate()).prop_map(|(included, rate)| Charge::Property {
+            included: included.into(),
+            property: PropertyKey::parse("Size").unwrap(),
+            rate,
+            unit: Some("GB".to_owned()),
+        }),
         4 => (interval, unit_rate(), timing)
             .prop_map(|(interval, rate, timing)| Charge::Recurring { interval, rate, timing }),
     ]
 }
 
 fn unit_rate() -> impl Strategy<Value = Rate> {
-    let tiers = || (0..5_000_i64, 1..3_u32, 0..5_000_i64).prop_map(|(first, above, second)| {
-        let tier = |above: u32, minor| Tier { above: above.into(), price: euro(minor) };
-        vec![tier(0, first), tier(above, second)]
-    });
+    let tiers = || {
+        (0..5_000_i64, 1..3_u32, 0..5_000_i64).prop_map(|(first, above, second)| {
+            let tier = |above: u32, minor| Tier { above: above.into(), price: euro(minor) };
+            vec![tier(0, first), tier(above, second)]
+        })
+    };
     prop_oneof![
         3 => (0..120_000_i64).prop_map(|minor| Rate::Unit(euro(minor))),
         1 => tiers().prop_map(Rate::Graduated),
@@ -223,7 +268,8 @@ fn charging_policy() -> impl Strategy<Value = DayPolicy> {
 }
 
 fn policy_row((index, policy): (usize, DayPolicy)) -> PolicyRow {
-    PolicyRow { from: None, plan: plan(index), policy, position: 1 }
+    let suspended = if index == 1 { Suspended::Billed } else { Suspended::Free };
+    PolicyRow { from: None, plan: plan(index), policy, position: 1, suspended }
 }
 
 fn list_prices() -> Vec<PriceRow> {
@@ -248,7 +294,17 @@ fn rated(
     settings: &BillingSettings,
     period: &Period,
 ) -> Vec<Entry> {
-    let timeline = Timeline::new(facts.iter().cloned());
+    rested(facts, &[], prices, settings, period)
+}
+
+fn rested(
+    facts: &[Fact],
+    rests: &[Rest],
+    prices: &Prices,
+    settings: &BillingSettings,
+    period: &Period,
+) -> Vec<Entry> {
+    let timeline = Timeline::new(facts.iter().cloned()).resting(rests.iter().cloned());
     rate(&subject(), &timeline, prices, settings, period).unwrap()
 }
 
@@ -273,13 +329,15 @@ proptest! {
     #![proptest_config(histories())]
 
     #[test]
-    fn the_naive_model_agrees_to_the_cent(facts in facts(), prices in prices(), settings in settings()) {
+    fn the_naive_model_agrees_to_the_cent(
+        facts in facts(), rests in rests(), prices in prices(), settings in settings(),
+    ) {
         for period in periods(&settings) {
-            let entries = rated(&facts, &prices, &settings, &period);
+            let entries = rested(&facts, &rests, &prices, &settings, &period);
             let of = |key: &ComponentKey| {
                 entries.iter().filter(|it| it.component == *key).map(|it| it.amount.minor).sum::<i64>()
             };
-            let model = Model { facts: &facts, prices: &prices, settings: &settings };
+            let model = Model { rests: &rests, facts: &facts, prices: &prices, settings: &settings };
             for key in KEYS.map(component).into_iter().chain([ComponentKey::RECURRING]) {
                 let expected = model.booked(&key, &period);
                 prop_assert_eq!(i128::from(of(&key)), expected, "{}: {:?} {:#?}", key, period, entries);
@@ -292,10 +350,10 @@ proptest! {
     /// Law 4.
     #[test]
     fn segments_tile_and_days_never_exceed_the_period(
-        facts in facts(), prices in prices(), settings in settings(),
+        facts in facts(), rests in rests(), prices in prices(), settings in settings(),
     ) {
         for period in periods(&settings) {
-            let entries = rated(&facts, &prices, &settings, &period);
+            let entries = rested(&facts, &rests, &prices, &settings, &period);
             for key in KEYS.map(component).into_iter().chain([ComponentKey::RECURRING]) {
                 // What is charged by terms lies where its terms do, and is given back where it was charged.
                 let is_by_period = |entry: &&Entry| {
@@ -326,11 +384,11 @@ proptest! {
     /// than once.
     #[test]
     fn a_term_is_charged_once_for_each_of_its_dates(
-        facts in facts(), prices in prices(), settings in settings(),
+        facts in facts(), rests in rests(), prices in prices(), settings in settings(),
     ) {
         let mut charged = std::collections::BTreeMap::<_, i64>::new();
         for period in periods(&settings) {
-            for entry in rated(&facts, &prices, &settings, &period) {
+            for entry in rested(&facts, &rests, &prices, &settings, &period) {
                 let is_by_term = entry.kind == Kind::Recurring && is_by_term(&prices, &entry.component);
                 if !is_by_term || entry.exact == Ratio::ZERO {
                     continue;
@@ -389,11 +447,13 @@ proptest! {
 
     /// Law 7.
     #[test]
-    fn no_completion_no_money(facts in facts(), prices in prices(), settings in settings()) {
+    fn no_completion_no_money(
+        facts in facts(), rests in rests(), prices in prices(), settings in settings(),
+    ) {
         let never = |fact: &Fact| !matches!(fact.change, Change::Provisioned { .. });
         let facts: Vec<_> = facts.into_iter().filter(never).collect();
         for period in periods(&settings) {
-            prop_assert!(rated(&facts, &prices, &settings, &period).is_empty());
+            prop_assert!(rested(&facts, &rests, &prices, &settings, &period).is_empty());
         }
     }
 }

@@ -1,16 +1,39 @@
 //! A model that rates day by day, as naively as it can be said.
 
 use chrono::{DateTime, Days, Months, NaiveDate, Utc};
+use domain::PlanKey;
 use domain::billing::component::{Charge, Interval, Rate, Timing};
 use domain::billing::{
     BillingSettings, Change, ComponentKey, DayPolicy, Fact, Overridden, Override, Period,
-    PriceOverride, Prices, Setting,
+    PriceOverride, Prices, Rest, Setting, Suspended,
 };
-use domain::PlanKey;
 use domain::money::Percent;
+
+/// What is held, since when, and for which value of the property that drives a price.
+#[derive(Clone, Debug)]
+struct Held {
+    began: (DateTime<Utc>, u64),
+    plan: PlanKey,
+    size: Option<u32>,
+    units: u32,
+}
+
+impl Held {
+    fn of(fact: &Fact, began: (DateTime<Utc>, u64)) -> Option<Self> {
+        let (Change::Provisioned { plan, quantity } | Change::Changed { plan, quantity }) =
+            &fact.change
+        else {
+            return None;
+        };
+        let size = fact.values.values().next();
+        let size = size.map(|text| text.split_once(' ').unwrap().0.parse().unwrap());
+        Some(Self { began, plan: plan.clone(), size, units: *quantity })
+    }
+}
 
 /// What is known, and how it is billed.
 pub(crate) struct Model<'a> {
+    pub(crate) rests: &'a [Rest],
     pub(crate) facts: &'a [Fact],
     pub(crate) prices: &'a Prices,
     pub(crate) settings: &'a BillingSettings,
@@ -46,24 +69,23 @@ impl Fraction {
 
 /// What is billed on one date, day by day: what is held when the date ends; if nothing is, the last
 /// of those that came and went within it.
-fn billed_on(facts: &[Fact], begin: DateTime<Utc>, end: DateTime<Utc>) -> Option<(PlanKey, u32)> {
+fn billed_on(facts: &[Fact], begin: DateTime<Utc>, end: DateTime<Utc>) -> Option<Held> {
     let mut facts: Vec<_> = facts.iter().filter(|fact| fact.effective_at < end).collect();
     facts.sort_by_key(|fact| (fact.effective_at, fact.position));
-    let mut held = None;
+    let mut held: Option<Held> = None;
     let mut began_today = false;
     let mut came_and_went = None;
     for fact in facts {
         match &fact.change {
-            Change::Provisioned { plan, quantity } => {
+            Change::Provisioned { .. } => {
                 if held.is_none() {
                     began_today = fact.effective_at >= begin;
                 }
-                held = Some((plan.clone(), *quantity));
+                let began = held.map_or((fact.effective_at, fact.position), |it| it.began);
+                held = Held::of(fact, began);
             }
-            Change::Changed { plan, quantity } => {
-                if held.is_some() {
-                    held = Some((plan.clone(), *quantity));
-                }
+            Change::Changed { .. } => {
+                held = held.and_then(|it| Held::of(fact, it.began));
             }
             Change::Deprovisioned => {
                 if began_today && held.is_some() {
@@ -82,11 +104,12 @@ fn billed_on(facts: &[Fact], begin: DateTime<Utc>, end: DateTime<Utc>) -> Option
 fn cost(
     prices: &Prices,
     key: &ComponentKey,
-    plan: &PlanKey,
-    units: u32,
+    held: &Held,
     end: DateTime<Utc>,
     is_meant: impl Fn(&Charge) -> bool,
 ) -> Option<Fraction> {
+    let (plan, mut units) = (&held.plan, held.units);
+    let mut each = 1;
     let of_component = |it: &Override| match &it.overridden {
         Overridden::Price(setting) if *key == ComponentKey::RECURRING => Some(setting.clone()),
         Overridden::Component { key: of, setting } if of == key => Some(setting.clone()),
@@ -104,7 +127,15 @@ fn cost(
         if !is_meant(charge) {
             return None;
         }
-        base = base.or(Some(rated(charge, units)));
+        if let Charge::Property { included, .. } = charge {
+            // The plan has three where nobody says.
+            let included: u32 = included.to_string().parse().unwrap();
+            (each, units) = (units, held.size.unwrap_or(3).saturating_sub(included));
+            if units == 0 {
+                return None;
+            }
+        }
+        base = base.or(Some(rated(charge, units).times(each.into(), 1)));
     }
     let mut percents = Vec::new();
     for depth in (1..=4).rev() {
@@ -130,7 +161,7 @@ fn cost(
         }
         match best {
             Some((_, PriceOverride::Amount(minor))) => {
-                let amount = Fraction(minor.into(), 1).times(units.into(), 1);
+                let amount = Fraction(minor.into(), 1).times((units * each).into(), 1);
                 return Some(with_percents(amount, &percents));
             }
             Some((_, PriceOverride::Percent(percent))) => percents.push(percent),
@@ -151,7 +182,7 @@ fn with_percents(price: Fraction, percents: &[Percent]) -> Fraction {
 fn rated(charge: &Charge, units: u32) -> Fraction {
     let rate = match charge {
         Charge::OneOff { price } => return Fraction(price.minor.into(), 1),
-        Charge::Recurring { rate, .. } => rate,
+        Charge::Recurring { rate, .. } | Charge::Property { rate, .. } => rate,
     };
     let tier_of = |tiers: &[domain::billing::component::Tier], unit: u32| -> i128 {
         let begun = tiers.iter().filter(|tier| tier.above < unit.into());
@@ -174,7 +205,7 @@ fn rated(charge: &Charge, units: u32) -> Fraction {
 
 /// What a period costs, date by date: each date that is billed costs its part of the price.
 fn by_days(model: &Model<'_>, key: &ComponentKey, period: &Period) -> i128 {
-    let Model { facts, prices, settings } = model;
+    let Model { facts, prices, settings, .. } = model;
     let mut dates = Vec::new();
     let mut date = period.start;
     while date <= period.end {
@@ -187,13 +218,13 @@ fn by_days(model: &Model<'_>, key: &ComponentKey, period: &Period) -> i128 {
         row.map_or(DayPolicy::Daily, |row| row.policy)
     };
     let by_period =
-        |charge: &Charge| charge.term().is_none() && matches!(charge, Charge::Recurring { .. });
-    let costs = |plan: &PlanKey, units: u32, end: DateTime<Utc>| {
-        cost(prices, key, plan, units, end, by_period)
+        |charge: &Charge| charge.term().is_none() && !matches!(charge, Charge::OneOff { .. });
+    let costs = |held: &Held, end: DateTime<Utc>| {
+        cost(prices, key, held, end, by_period).filter(|_| !model.rests(held, end))
     };
-    let is_full = |(billed, end): &(Option<(PlanKey, u32)>, DateTime<Utc>)| {
-        billed.as_ref().is_some_and(|(plan, units)| {
-            policy_of(plan) == DayPolicy::Full && costs(plan, *units, *end).is_some()
+    let is_full = |(billed, end): &(Option<Held>, DateTime<Utc>)| {
+        billed.as_ref().is_some_and(|held| {
+            policy_of(&held.plan) == DayPolicy::Full && costs(held, *end).is_some()
         })
     };
     let last_full = dates.iter().rposition(is_full);
@@ -201,10 +232,10 @@ fn by_days(model: &Model<'_>, key: &ComponentKey, period: &Period) -> i128 {
     let full_days = i128::from(period.full_days());
     let mut total = Fraction(0, 1);
     for (index, (billed, end)) in dates.iter().enumerate() {
-        let Some((plan, quantity)) = billed else { continue };
+        let Some(held) = billed else { continue };
         let by_days = (1, full_days);
         let all = |all: bool| (i128::from(all), 1);
-        let (part, of) = match policy_of(plan) {
+        let (part, of) = match policy_of(&held.plan) {
             DayPolicy::None => continue,
             _ if period.nominal_days.is_some() => by_days,
             DayPolicy::Daily => by_days,
@@ -217,7 +248,7 @@ fn by_days(model: &Model<'_>, key: &ComponentKey, period: &Period) -> i128 {
             }
             DayPolicy::Snapshot => all(index + 1 == days && is_held_before(facts, *end)),
         };
-        let Some(price) = costs(plan, *quantity, *end) else { continue };
+        let Some(price) = costs(held, *end) else { continue };
         total = total.plus(price.times(part, of));
     }
     total.rounded()
@@ -233,7 +264,6 @@ fn is_held_before(facts: &[Fact], moment: DateTime<Utc>) -> bool {
         Change::Deprovisioned => false,
     })
 }
-
 
 /// An unbroken time of holding something.
 struct Stretch<'a> {
@@ -276,15 +306,20 @@ impl Model<'_> {
         self.settings.midnight(date + Days::new(1))
     }
 
-    fn held_on<'s>(&self, stretch: &Stretch<'s>, date: NaiveDate) -> Option<(&'s PlanKey, u32)> {
+    fn held_on(&self, stretch: &Stretch<'_>, date: NaiveDate) -> Option<Held> {
         let end = self.midnight_after(date);
         let last = stretch.facts.iter().rfind(|fact| fact.effective_at < end)?;
-        match &last.change {
-            Change::Provisioned { plan, quantity } | Change::Changed { plan, quantity } => {
-                Some((plan, *quantity))
-            }
-            Change::Deprovisioned => None,
-        }
+        let first = stretch.facts[0];
+        Held::of(last, (first.effective_at, first.position))
+    }
+
+    /// Whether what is held rests when the date ends, and that costs nothing.
+    fn rests(&self, held: &Held, end: DateTime<Utc>) -> bool {
+        let until = self.rests.iter().filter(|it| it.effective_at < end);
+        let last = until.max_by_key(|it| (it.effective_at, it.position));
+        let row = self.prices.policies.iter().find(|row| row.plan == held.plan);
+        last.is_some_and(|it| it.suspended && (it.effective_at, it.position) > held.began)
+            && row.is_some_and(|row| row.suspended == Suspended::Free)
     }
 
     fn once(&self, key: &ComponentKey, period: &Period) -> i128 {
@@ -298,10 +333,11 @@ impl Model<'_> {
             if goes_on || !period.contains(date) {
                 continue;
             }
-            let Some((plan, _)) = self.held_on(stretch, date) else { continue };
+            let Some(held) = self.held_on(stretch, date) else { continue };
+            let held = Held { units: 1, ..held };
             let is_meant = |charge: &Charge| matches!(charge, Charge::OneOff { .. });
             let end = self.midnight_after(date);
-            let price = cost(self.prices, key, plan, 1, end, is_meant);
+            let price = cost(self.prices, key, &held, end, is_meant);
             total += price.map_or(0, Fraction::rounded);
         }
         total
@@ -314,10 +350,11 @@ impl Model<'_> {
         for (index, stretch) in stretches.iter().enumerate() {
             let first = self.settings.local_date(stretch.facts[0].effective_at);
             let ended = stretch.ended.map(|it| self.settings.local_date(it.effective_at));
-            let goes_on = stretches[index + 1..].iter().any(|other| {
-                self.settings.local_date(other.facts[0].effective_at) == first
-            });
-            let after = ended.map(|it| if it == first && !goes_on { it + Days::new(1) } else { it });
+            let goes_on = stretches[index + 1..]
+                .iter()
+                .any(|other| self.settings.local_date(other.facts[0].effective_at) == first);
+            let after =
+                ended.map(|it| if it == first && !goes_on { it + Days::new(1) } else { it });
             if after == Some(first) {
                 continue;
             }
@@ -328,7 +365,8 @@ impl Model<'_> {
             ] {
                 let months = if interval == Interval::Month { 1 } else { 12 };
                 for nth in 0.. {
-                    let dates = first + Months::new(nth * months)..first + Months::new((nth + 1) * months);
+                    let dates =
+                        first + Months::new(nth * months)..first + Months::new((nth + 1) * months);
                     if dates.start > period.end || after.is_some_and(|after| dates.start >= after) {
                         break;
                     }
@@ -372,8 +410,8 @@ impl Model<'_> {
                     let date = date.min(known);
                     let held = self.held_on(stretch, date);
                     let end = self.midnight_after(date);
-                    held.and_then(|(plan, units)| {
-                        cost(self.prices, key, plan, units, end, |it| it.term() == Some(way))
+                    held.filter(|held| !self.rests(held, end)).and_then(|held| {
+                        cost(self.prices, key, &held, end, |it| it.term() == Some(way))
                     })
                 }
             };

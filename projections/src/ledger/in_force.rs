@@ -209,14 +209,14 @@ impl InForce {
         }
         let mut known = HashMap::<(&str, &TenantPath, PlanKey, u32), Vec<OfPlan>>::new();
         // The price of a unit may depend on how many there are, but not the plan's own.
-        let has_rates = page.iter().any(|view| {
-            matches!(view.overriding.overridden, Overridden::Component { .. })
-        });
+        let has_rates = page
+            .iter()
+            .any(|view| matches!(view.overriding.overridden, Overridden::Component { .. }));
         for view in views {
             let Some(service) = self.book.services.get(view.service.as_str()) else { continue };
             let Some(definition) = service.published.as_ref() else { continue };
-            let facts = long.remove(&view.stream()).unwrap_or_else(|| view.facts.clone());
-            let timeline = Timeline::new(facts);
+            let timeline = long.remove(&view.stream());
+            let timeline = timeline.unwrap_or_else(|| Timeline::new(view.facts.clone()));
             let Some(held) = timeline.state_at(self.moment) else { continue };
             let Some(plan) = definition.plan(held.plan) else { continue };
             let request = requests.get(&view.stream()).map(|(_, request)| request);

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use chrono::{DateTime, Utc};
 use domain::billing::component::{Charge, ComponentKey};
-use domain::billing::{ComponentRow, PolicyRow, PriceRow};
+use domain::billing::{ComponentRow, Measure, PolicyRow, PriceRow};
 use domain::event::{Actor, Event, Recorded};
 use domain::service::{Definition, Plan, ServiceEvent};
 use domain::{PlanKey, ServiceKey, TenantPath};
@@ -122,14 +122,24 @@ fn new_prices<'a>(
 /// The components that a publication changes, adds or ends. Those of a plan that had no price before hold since ever.
 fn new_components<'a>(
     view: &'a ServiceView,
-    plans: &'a [Plan],
+    Definition { plans, properties, .. }: &'a Definition,
     event: &'a Recorded,
 ) -> impl Iterator<Item = ComponentRow> + 'a {
     plans.iter().flat_map(move |plan| {
         let rows = || view.components.iter().filter(|row| row.plan == plan.key);
         let is_priced = rows().next().is_some() || view.prices.iter().any(|it| it.plan == plan.key);
         let last = move |key: &ComponentKey| rows().rfind(|row| row.component == *key);
+        let measure = move |charge: Option<&Charge>| match charge? {
+            Charge::Property { property, .. } => {
+                let property = properties.iter().find(|it| it.key == *property)?;
+                let value = plan.properties.get(&property.key).or(property.default.as_ref());
+                let units = property.value_type.units().to_vec();
+                Some(Measure { units, value: value.cloned() })
+            }
+            Charge::OneOff { .. } | Charge::Recurring { .. } => None,
+        };
         let row = move |component: &ComponentKey, charge: Option<&Charge>| ComponentRow {
+            measure: measure(charge),
             charge: charge.cloned(),
             component: component.clone(),
             from: is_priced.then_some(event.effective_at),
@@ -137,8 +147,10 @@ fn new_components<'a>(
             position: event.position,
         };
         let charged = plan.components.iter().filter_map(move |it| {
-            let before = last(&it.key).and_then(|row| row.charge.as_ref());
-            (before != Some(&it.charge)).then(|| row(&it.key, Some(&it.charge)))
+            let new = row(&it.key, Some(&it.charge));
+            let is_same = last(&it.key)
+                .is_some_and(|old| old.charge == new.charge && old.measure == new.measure);
+            (!is_same).then_some(new)
         });
         let known: BTreeSet<_> = rows().map(|row| &row.component).collect();
         let gone = known.into_iter().filter_map(move |key| {
@@ -159,13 +171,14 @@ fn new_policies<'a>(
 ) -> impl Iterator<Item = PolicyRow> + 'a {
     plans.iter().filter_map(move |plan| {
         let last = policies.iter().rfind(|row| row.plan == plan.key);
-        let before = last.map(|row| row.policy).unwrap_or_default();
+        let before = last.map(|row| (row.policy, row.suspended)).unwrap_or_default();
         let is_known = published.is_some_and(|published| published.plan(&plan.key).is_some());
-        (before != plan.day_policy).then(|| PolicyRow {
+        (before != (plan.day_policy, plan.suspended)).then(|| PolicyRow {
             from: is_known.then_some(event.effective_at),
             plan: plan.key.clone(),
             policy: plan.day_policy,
             position: event.position,
+            suspended: plan.suspended,
         })
     })
 }
@@ -204,10 +217,9 @@ impl View for ServiceView {
         match happened {
             ServiceEvent::Drafted { definition } => view.draft = Some(definition.clone()),
             ServiceEvent::Published { definition, version } => {
-                let prices =
-                    new_prices(&view.prices, &view.components, &definition.plans, event);
+                let prices = new_prices(&view.prices, &view.components, &definition.plans, event);
                 let prices: Vec<_> = prices.collect();
-                let components: Vec<_> = new_components(&view, &definition.plans, event).collect();
+                let components: Vec<_> = new_components(&view, definition, event).collect();
                 view.prices.extend(prices);
                 view.components.extend(components);
                 let new: Vec<_> = new_skus(&view.skus, &definition.plans, event).collect();

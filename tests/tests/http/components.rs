@@ -123,7 +123,7 @@ async fn the_rest_of_a_term_is_exchanged_with_the_plan_and_follows_to_another_se
         assert_eq!(bill(&app, "2020-03-31").await?, march);
 
         app.ambient.set("2020-05-01T00:00:00Z");
-        let moved = json!({ "sellerId": seller, "effectiveFrom": "2020-05-01", "reason": "Sold" });
+        let moved = json!({ "parentId": seller, "effectiveFrom": "2020-05-01", "reason": "Sold" });
         let path = format!("/api/v2/customers/{customer}/move");
         app.send(&app.token, Method::POST, &path, Some(moved)).await?.expect(200)?;
         // What the one has not delivered is the other's, whose year begins with him.
@@ -154,9 +154,11 @@ async fn case_10d_and_12a_seats_by_tiers_and_a_fee_that_is_charged_once() -> Res
     for engine in BOTH {
         let app = TestApp::new(engine, "2019-10-01T00:00:00Z").await?;
         let tiers = json!([{ "above": 0, "price": "5.00" }, { "above": "14", "price": "4.00" }]);
-        let seats = json!([{ "key": "seats", "kind": "recurring", "rate": "volume", "tiers": tiers }]);
+        let seats =
+            json!([{ "key": "seats", "kind": "recurring", "rate": "volume", "tiers": tiers }]);
         let setup = json!([{ "key": "setup", "kind": "oneOff", "price": "50.00" }]);
-        sell(&app, json!([plan("seats", None, seats), plan("BU001", Some("100.00"), setup)])).await?;
+        sell(&app, json!([plan("seats", None, seats), plan("BU001", Some("100.00"), setup)]))
+            .await?;
         let customer = app.customer("Aanimals Inc", None).await?;
         let backup = provision(&app, &customer, "BU001", 1).await?;
         let october = [line("recurring", "Added", "100.00"), line("setup", "Added", "50.00")];
@@ -204,7 +206,8 @@ async fn case_10d_and_12a_seats_by_tiers_and_a_fee_that_is_charged_once() -> Res
         let override_ = &told["data"]["overrides"]["nodes"][0];
         assert_eq!(*override_, json!({ "component": "seats", "percent": "-50" }));
         let plans = &told["data"]["services"]["nodes"][0]["plans"];
-        let tier = |above: &str, price: &str| json!({ "above": above, "price": { "amount": price } });
+        let tier =
+            |above: &str, price: &str| json!({ "above": above, "price": { "amount": price } });
         assert_eq!(
             plans[0]["components"],
             json!([{
@@ -296,7 +299,8 @@ async fn everything_that_is_wrong_with_a_component_is_told_at_once() -> Result<(
 
         sell(&app, json!([plan("a", Some("1.00"), json!([]))])).await?;
         let customer = app.customer("Aanimals Inc", None).await?;
-        let sent = json!({ "service": "desk", "component": "seats", "percent": "-50", "reason": "x" });
+        let sent =
+            json!({ "service": "desk", "component": "seats", "percent": "-50", "reason": "x" });
         let path = format!("/api/v2/organizations/{customer}/prices");
         let refused = app.send(&app.token, Method::PUT, &path, Some(sent)).await?;
         assert_eq!(refused.status, 422);

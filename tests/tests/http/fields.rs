@@ -52,7 +52,7 @@ const OPEN: &[(&str, &str)] = &[
         "entryId endDate action class component kind customerNumber customerCode customerName \
          customerAccountCode userName serviceKey serviceName planKey planName instance productSku \
          level billable nonBillableReason lineDescription summaryGrouping amount exactAmount \
-         unitPrice priceSources priceLosers propertyChange quantity countAfter countBefore days \
+         unitPrice priceSources priceLosers propertyChange quantity measured measuredUnit countAfter countBefore days \
          dayPolicy periodDays serviceFrom serviceTo effectiveAt actor actorName addedBy removedBy reason causes",
     ),
     ("Money", "amount minor currency"),
@@ -74,8 +74,8 @@ const OPEN: &[(&str, &str)] = &[
     ("PageInfo", "hasPreviousPage hasNextPage startCursor endCursor"),
     ("Permission", "key name description custom serviceKey"),
     ("PermissionWay", "chain service"),
-    ("Plan", "key name sku price components dayPolicy properties retired"),
-    ("PlanComponent", "key name kind interval timing rate price tiers packageSize"),
+    ("Plan", "key name sku price components dayPolicy suspended properties retired"),
+    ("PlanComponent", "key name kind property unit included interval timing rate price tiers packageSize"),
     ("PlanProperty", "key label value"),
     ("PriceSource", "kind position"),
     ("PropertyChange", "property value"),

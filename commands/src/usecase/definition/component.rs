@@ -1,12 +1,13 @@
 //! The components of a plan's price, as they are sent and shown.
 
-use domain::Faults;
 use domain::billing::BillingSettings;
 use domain::billing::component::{
     Charge, Component, ComponentKey, Interval, Rate, TIERS_MAX, Tier, Timing, units,
 };
 use domain::money::{Currency, Money};
 use domain::text::name;
+use domain::{Faults, PropertyKey};
+use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -24,6 +25,16 @@ pub struct ComponentDocument {
     pub name: Option<String>,
     /// What is charged.
     pub kind: ChargeText,
+    /// Of `property`: which one; what it is above what is included is charged for each unit held, by the month and in
+    /// arrears.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub property: Option<String>,
+    /// Of `property`: in which unit it is counted, such as `TB`, where its values have units.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unit: Option<String>,
+    /// Of `property`: so many units cost nothing; 0 where it is left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub included: Option<ValueDocument>,
     /// Of `recurring`: how often; `month` where it is left out.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub interval: Option<IntervalText>,
@@ -52,6 +63,8 @@ pub struct ComponentDocument {
 pub enum ChargeText {
     /// Once for each subscription, with its first day.
     OneOff,
+    /// By the month, for what a property is above what is included.
+    Property,
     /// Again and again, for each unit held.
     Recurring,
 }
@@ -122,6 +135,14 @@ impl ComponentDocument {
                 let price = self.price(at, settings.currency, faults);
                 price.map(|price| Charge::OneOff { price })
             }
+            ChargeText::Property => {
+                let rate = self.rate(at, settings.currency, faults);
+                let property = self.property(at, faults);
+                let included = self.included(at, faults);
+                rate.zip(property).zip(included).map(|((rate, property), included)| {
+                    Charge::Property { included, property, rate, unit: self.unit.clone() }
+                })
+            }
             ChargeText::Recurring => {
                 let rate = self.rate(at, settings.currency, faults);
                 rate.map(|rate| Charge::Recurring {
@@ -138,7 +159,12 @@ impl ComponentDocument {
     fn check_fields(&self, at: &str, faults: &mut Faults) {
         let here: &[&str] = match self.kind {
             ChargeText::OneOff => &["price"],
-            ChargeText::Recurring => &["interval", "timing", "price", "rate", "tiers", "packageSize"],
+            ChargeText::Property => {
+                &["property", "unit", "included", "price", "rate", "tiers", "packageSize"]
+            }
+            ChargeText::Recurring => {
+                &["interval", "timing", "price", "rate", "tiers", "packageSize"]
+            }
         };
         let of_rate: &[&str] = match self.rate {
             None | Some(RateText::Unit) => &["price"],
@@ -146,6 +172,9 @@ impl ComponentDocument {
             Some(RateText::Graduated | RateText::Volume) => &["tiers"],
         };
         for (field, given) in [
+            ("property", self.property.is_some()),
+            ("unit", self.unit.is_some()),
+            ("included", self.included.is_some()),
             ("interval", self.interval.is_some()),
             ("timing", self.timing.is_some()),
             ("price", self.price.is_some()),
@@ -153,8 +182,8 @@ impl ComponentDocument {
             ("tiers", !self.tiers.is_empty()),
             ("packageSize", self.package_size.is_some()),
         ] {
-            let is_priced_so = !["price", "tiers", "packageSize"].contains(&field)
-                || of_rate.contains(&field);
+            let is_priced_so =
+                !["price", "tiers", "packageSize"].contains(&field) || of_rate.contains(&field);
             faults.ensure(
                 !given || here.contains(&field) && is_priced_so,
                 &format!("{at}/{field}"),
@@ -162,6 +191,19 @@ impl ComponentDocument {
                 "A component of this kind and rate has no such field.",
             );
         }
+    }
+
+    fn property(&self, at: &str, faults: &mut Faults) -> Option<PropertyKey> {
+        let at = format!("{at}/property");
+        faults.ensure(self.property.is_some(), &at, "missing", "Say which property it is for.");
+        let key = PropertyKey::parse(self.property.as_deref()?);
+        faults.ensure(key.is_some(), &at, "not_a_key", KEY_RULE);
+        key
+    }
+
+    fn included(&self, at: &str, faults: &mut Faults) -> Option<Decimal> {
+        let Some(included) = &self.included else { return Some(Decimal::ZERO) };
+        faults.take(&format!("{at}/included"), units(&included.text()))
     }
 
     fn price(&self, at: &str, currency: Currency, faults: &mut Faults) -> Option<Money> {
@@ -195,8 +237,7 @@ impl ComponentDocument {
                     .enumerate()
                     .map(|(index, tier)| {
                         let at = format!("{at}/tiers/{index}");
-                        let above =
-                            faults.take(&format!("{at}/above"), units(&tier.above.text()));
+                        let above = faults.take(&format!("{at}/above"), units(&tier.above.text()));
                         let price = Money::parse(&tier.price, currency);
                         let price = faults.take(&format!("{at}/price"), price);
                         Some(Tier { above: above?, price: price? })
@@ -214,6 +255,9 @@ impl ComponentDocument {
             key: component.key.to_string(),
             name: Some(component.name.clone()),
             kind,
+            property: None,
+            unit: None,
+            included: None,
             interval: None,
             timing: None,
             price: None,
@@ -254,6 +298,16 @@ impl From<&Component> for ComponentDocument {
             Charge::OneOff { price } => {
                 let document = Self::of(component, ChargeText::OneOff);
                 Self { price: Some(price.to_string()), ..document }
+            }
+            Charge::Property { included, property, rate, unit } => {
+                let document = Self::of(component, ChargeText::Property).with_rate(rate);
+                let included = Some(*included).filter(|it| *it != Decimal::ZERO);
+                Self {
+                    property: Some(property.to_string()),
+                    unit: unit.clone(),
+                    included: included.map(|it| ValueDocument::Text(it.to_string())),
+                    ..document
+                }
             }
             Charge::Recurring { interval, rate, timing } => {
                 let document = Self::of(component, ChargeText::Recurring).with_rate(rate);

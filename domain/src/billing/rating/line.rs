@@ -10,7 +10,7 @@ use super::super::calendar::days_between;
 use super::super::component::{Interval, Timing};
 use super::super::policy::{Share, Stretch};
 use super::super::{
-    ComponentKey, DayPolicy, Fact, Holding, Override, Priced, Quarantine, QuarantineReason,
+    ComponentKey, DayPolicy, Fact, Holding, Override, Priced, Quarantine, QuarantineReason, Rest,
 };
 use super::{Action, Class, Entry, Kind, PropertyChange, Rating};
 use crate::money::{Money, Ratio, UnitPrice};
@@ -75,6 +75,17 @@ impl<'a> From<&'a Fact> for Cause<'a> {
             effective_at: fact.effective_at,
             position: fact.position,
             reason: fact.reason.as_deref(),
+        }
+    }
+}
+
+impl<'a> From<&'a Rest> for Cause<'a> {
+    fn from(rest: &'a Rest) -> Self {
+        Self {
+            actor: &rest.actor,
+            effective_at: rest.effective_at,
+            position: rest.position,
+            reason: rest.reason.as_deref(),
         }
     }
 }
@@ -155,7 +166,8 @@ impl Rating<'_> {
             if !line.is_booked() {
                 continue;
             }
-            let unit_minor = line.priced.as_ref().map_or(Ratio::ZERO, |priced| priced.minor);
+            let unit_minor = line.priced.as_ref().map_or(Some(Ratio::ZERO), Priced::of_unit);
+            let unit_minor = unit_minor.ok_or_else(too_large)?;
             let currency = self.settings.currency;
             let unit_price = UnitPrice::new(unit_minor, currency).ok_or_else(too_large)?;
             entries.push(self.entry(line, share, exact, Money::new(minor, currency), unit_price));
@@ -188,8 +200,10 @@ impl Rating<'_> {
         amount: Money,
         unit_price: UnitPrice,
     ) -> Entry {
-        let (price_sources, price_losers) =
-            line.priced.map(|priced| (priced.sources, priced.losers)).unwrap_or_default();
+        let (price_sources, price_losers, measured) = line
+            .priced
+            .map(|priced| (priced.sources, priced.losers, priced.measured))
+            .unwrap_or_default();
         let mut causes = vec![line.fact.position, line.cause.position];
         causes.extend(price_sources.iter().map(|source| source.position()));
         causes.sort_unstable();
@@ -210,6 +224,7 @@ impl Rating<'_> {
             entry_id: String::new(),
             exact,
             kind: line.kind,
+            measured,
             period_days: share.of,
             period_end: self.period.end,
             plan: line.held.plan.clone(),
@@ -274,6 +289,9 @@ fn entry_id(entry: &Entry) -> String {
     }
     if !entry.component.is_recurring() {
         let _ = write!(text, " {}", entry.component);
+    }
+    if let Some(measured) = &entry.measured {
+        let _ = write!(text, " {}", measured.amount);
     }
     let digits = |byte: u8| {
         [byte >> 4, byte & 15].map(|digit| char::from(b"0123456789abcdef"[usize::from(digit)]))

@@ -3,7 +3,7 @@
 
 use super::super::calendar::following;
 use super::super::component::Charge;
-use super::super::{ComponentKey, Quarantine, QuarantineReason, Timeline};
+use super::super::{ComponentKey, Quarantine, QuarantineReason};
 use super::line::{Line, Span};
 use super::{Action, Kind, Rating};
 use crate::money::Ratio;
@@ -12,15 +12,14 @@ impl<'a> Rating<'a> {
     /// Adds the set-up fees of the runs that began in the period.
     pub(super) fn add_one_off_lines(
         &self,
-        timeline: &'a Timeline,
         key: &ComponentKey,
         lines: &mut Vec<Line<'a>>,
     ) -> Result<(), Quarantine> {
         let mut ended = None;
-        for run in timeline.runs() {
+        for run in self.timeline.runs() {
             let began = run.began();
             let ended_before = std::mem::replace(&mut ended, run.ended);
-            if !(self.begin..self.end).contains(&began.effective_at) || timeline.took_over(began) {
+            if !(self.begin..self.end).contains(&began.effective_at) || self.timeline.took_over(began) {
                 continue;
             }
             let date = self.settings.local_date(began.effective_at);

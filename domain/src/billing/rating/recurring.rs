@@ -5,17 +5,18 @@ use std::ops::Range;
 
 use chrono::{DateTime, NaiveDate, Utc};
 
-use super::super::component::{Interval, Timing};
+use super::super::component::{Charge, Interval, Timing};
 use super::super::price::Tariff;
 use super::super::{
-    ComponentKey, DayPolicy, Fact, Holding, Overridden, Priced, Quarantine, QuarantineReason,
-    Setting,
+    ComponentKey, DayPolicy, Fact, Holding, Measured, Overridden, Priced, Quarantine,
+    QuarantineReason, Rest, Run, Setting,
 };
 use super::line::{Cause, Line, Span};
 use super::stay::Stay;
 use super::{Action, Kind, PropertyChange, Rating};
 use crate::PlanKey;
 use crate::money::Ratio;
+use crate::property::{amount_in, exact};
 
 /// Dates on which the same was held for the same price.
 struct Segment<'a> {
@@ -128,14 +129,12 @@ impl<'a> Rating<'a> {
 
     /// The dates in the stay on which what is held, or its price, may differ from the day before;
     /// in order.
-    fn cuts(
-        &self,
-        stay: &Stay<'a>,
-        prices: impl Iterator<Item = DateTime<Utc>>,
-    ) -> Vec<NaiveDate> {
+    fn cuts(&self, stay: &Stay<'a>, prices: impl Iterator<Item = DateTime<Utc>>) -> Vec<NaiveDate> {
         let facts = stay.run.facts.iter().map(|fact| fact.effective_at);
+        let rests = self.timeline.rests().iter().map(|rest| rest.effective_at);
         let mut cuts: Vec<_> = facts
             .chain(prices)
+            .chain(rests)
             .filter(|moment| (self.begin..self.end).contains(moment))
             .map(|moment| self.settings.local_date(moment))
             .filter(|date| stay.dates.contains(date))
@@ -158,13 +157,15 @@ impl<'a> Rating<'a> {
         let later = cuts.iter().copied().filter(|cut| *cut > stay.dates.start);
         for to in later.chain([stay.dates.end]).filter(|_| !stay.dates.is_empty()) {
             if let Some((fact, held)) = self.held_on(stay, from)
-                && let Some(priced) = self.charged(key, from, held, Option::is_none)?
+                && !self.rests_for_nothing(&stay.run, held.plan, self.day_end(from))
+                && let Some(priced) = self.charged(key, from, (fact, held), Option::is_none)?
             {
                 match segments.last_mut() {
                     Some(last)
                         if last.dates.end == from
                             && last.held == held
-                            && last.priced.minor == priced.minor =>
+                            && last.priced.minor == priced.minor
+                            && last.priced.measured == priced.measured =>
                     {
                         last.dates.end = to;
                     }
@@ -181,22 +182,55 @@ impl<'a> Rating<'a> {
         &self,
         key: &ComponentKey,
         date: NaiveDate,
-        held: Holding<'a>,
+        (fact, held): (&Fact, Holding<'a>),
         is_meant: impl Fn(&Option<(Interval, Timing)>) -> bool,
     ) -> Result<Option<Priced>, Quarantine> {
         if key.is_recurring() {
             return self.priced(date, held.plan).map(Some);
         }
         let tariff = self.prices.component_on(date, held.plan, key, self.settings);
-        let goes_by_days = |it: &Tariff<'_>| it.charge.goes_by_days() && is_meant(&it.charge.term());
+        let goes_by_days =
+            |it: &Tariff<'_>| it.charge.goes_by_days() && is_meant(&it.charge.term());
         let Some(tariff) = tariff.filter(goes_by_days) else { return Ok(None) };
-        let units = Ratio::whole(held.quantity.into());
-        let priced = tariff.price(units, held.quantity);
-        priced.map(Some).ok_or_else(|| Quarantine {
-            date,
-            plan: held.plan.clone(),
-            reason: QuarantineReason::TooLarge,
-        })
+        let quarantine = |reason| Quarantine { date, plan: held.plan.clone(), reason };
+        let too_large = || quarantine(QuarantineReason::TooLarge);
+        let Charge::Property { included, property, unit, .. } = tariff.charge else {
+            let units = Ratio::whole(held.quantity.into());
+            return tariff.price(units, held.quantity).map(Some).ok_or_else(too_large);
+        };
+        let of_plan = tariff.measure.and_then(|measure| measure.value.as_ref());
+        let Some(value) = fact.values.get(property).or(of_plan) else { return Ok(None) };
+        let units = tariff.measure.map_or(&[][..], |measure| &measure.units);
+        let amount = amount_in(value, units, unit.as_deref());
+        let amount = amount.ok_or_else(|| quarantine(QuarantineReason::NoPrice))?;
+        let more = exact(*included).and_then(|included| amount.checked_sub(included));
+        let more = more.ok_or_else(too_large)?;
+        if more <= Ratio::ZERO {
+            return Ok(None);
+        }
+        let measured = Some(Measured { amount: more, unit: unit.clone() });
+        let priced = tariff.price(more, 1).ok_or_else(too_large)?;
+        Ok(Some(Priced { measured, ..priced }))
+    }
+
+    /// Whether what a run holds rests on the day that ends at `day_end`, and that costs nothing.
+    pub(super) fn rests_for_nothing(
+        &self,
+        run: &Run<'_>,
+        plan: &PlanKey,
+        day_end: DateTime<Utc>,
+    ) -> bool {
+        !self.timeline.rests().is_empty()
+            && self.prices.rests_for_nothing(plan, self.period, self.settings)
+            && self.timeline.rests_before(day_end, run)
+    }
+
+    /// What let a plan rest, or go on, on a date, where that is charged otherwise.
+    pub(super) fn rest_on(&self, date: NaiveDate, plan: &PlanKey) -> Option<&'a Rest> {
+        let mut rests = self.timeline.rests().iter();
+        let rest = rests.rfind(|rest| self.settings.local_date(rest.effective_at) == date)?;
+        let is_free = self.prices.rests_for_nothing(plan, self.period, self.settings);
+        is_free.then_some(rest)
     }
 
     pub(super) fn policy(&self, plan: &PlanKey) -> DayPolicy {
@@ -228,14 +262,18 @@ impl<'a> Rating<'a> {
         key: &ComponentKey,
         cuts: &[NaiveDate],
     ) -> Option<(Holding<'a>, Option<Ratio>)> {
-        let held = stay.before?.holding()?;
+        let fact = stay.before?;
+        let held = fact.holding()?;
         let start = self.period.start;
+        if self.rests_for_nothing(&stay.run, held.plan, self.begin) {
+            return Some((held, None));
+        }
         // Where nothing happened on the first day, its price is yesterday's.
         let date = match cuts.first() {
             Some(first) if *first == start => start.pred_opt().unwrap_or(start),
             _ => start,
         };
-        let priced = self.charged(key, date, held, Option::is_none).ok().flatten();
+        let priced = self.charged(key, date, (fact, held), Option::is_none).ok().flatten();
         Some((held, priced.map(|it| it.minor)))
     }
 
@@ -248,9 +286,13 @@ impl<'a> Rating<'a> {
         previous: Option<&(Holding<'a>, Option<Ratio>)>,
     ) -> Cause<'a> {
         let Segment { dates, fact, held, priced } = segment;
+        let is_new_fact = self.settings.local_date(fact.effective_at) == dates.start;
+        if let Some(rest) = self.rest_on(dates.start, held.plan).filter(|_| !is_new_fact) {
+            return rest.into();
+        }
         let is_new_price = match previous {
             None if dates.start == stay.dates.start => return stay.run.began().into(),
-            None => self.settings.local_date(fact.effective_at) != dates.start,
+            None => !is_new_fact,
             Some((before, minor)) => before == held && *minor != Some(priced.minor),
         };
         if !is_new_price {
@@ -311,6 +353,10 @@ impl<'a> Rating<'a> {
             let Some((fact, held)) = self.held_on(stay, date) else {
                 continue;
             };
+            // What drives a price is on a line of its own.
+            if self.prices.is_priced(date, held.plan, key, self.settings) {
+                continue;
+            }
             let value = match setting {
                 Setting::Set { value, .. } if self.prices.in_force(it, self.day_end(date)) => {
                     Some(value.clone())

@@ -8,7 +8,7 @@ use chrono::{Months, NaiveDate};
 
 use super::super::calendar::{days_between, following};
 use super::super::component::{Interval, Timing};
-use super::super::{ComponentKey, Fact, Holding, Priced, Quarantine, Run, Timeline};
+use super::super::{ComponentKey, Fact, Holding, Priced, Quarantine, Run};
 use super::line::{Cause, Line, Span};
 use super::{Action, Kind, Rating};
 
@@ -58,14 +58,13 @@ impl<'a> Rating<'a> {
     /// Adds the lines of what is charged by terms.
     pub(super) fn add_term_lines(
         &self,
-        timeline: &'a Timeline,
         lines: &mut Vec<Line<'a>>,
     ) -> Result<(), Quarantine> {
         let courses = self.courses();
         if courses.is_empty() {
             return Ok(());
         }
-        let mut runs = timeline.runs().peekable();
+        let mut runs = self.timeline.runs().peekable();
         while let Some(run) = runs.next() {
             let Some(spell) = self.spell(run, runs.peek()) else { continue };
             for course in &courses {
@@ -136,7 +135,8 @@ impl<'a> Rating<'a> {
     /// The dates of a term that are known, each from which something else may be held or cost something else.
     fn cuts_of(&self, spell: &Spell<'a>, term: &Term<'_>) -> BTreeSet<NaiveDate> {
         let facts = spell.run.facts.iter().map(|fact| fact.effective_at);
-        let facts = facts.filter(|moment| *moment < self.end);
+        let rests = self.timeline.rests().iter().map(|rest| rest.effective_at);
+        let facts = facts.chain(rests).filter(|moment| *moment < self.end);
         let moments = facts.chain(self.prices.component_moments(&term.course.key));
         let dates = moments.map(|moment| self.settings.local_date(moment));
         let inside = dates.filter(|date| (term.dates.start..term.until).contains(date));
@@ -151,8 +151,11 @@ impl<'a> Rating<'a> {
     ) -> Result<Option<State<'a>>, Quarantine> {
         let Some(fact) = spell.run.last_before(self.day_end(date)) else { return Ok(None) };
         let Some(held) = fact.holding() else { return Ok(None) };
+        if self.rests_for_nothing(&spell.run, held.plan, self.day_end(date)) {
+            return Ok(None);
+        }
         let is_meant = |it: &Option<_>| *it == Some((course.interval, course.timing));
-        let priced = self.charged(&course.key, date, held, is_meant)?;
+        let priced = self.charged(&course.key, date, (fact, held), is_meant)?;
         Ok(priced.map(|priced| State { fact, held, priced }))
     }
 
@@ -169,13 +172,11 @@ impl<'a> Rating<'a> {
             (Some(before), Some(now)) => before.held != now.held,
             _ => self.settings.local_date(state.fact.effective_at) == date,
         };
-        let by = self.prices.cause_of(
-            &state.priced,
-            date,
-            state.held.plan,
-            &course.key,
-            self.settings,
-        );
+        if let Some(rest) = self.rest_on(date, state.held.plan).filter(|_| !is_held_anew) {
+            return Some(rest.into());
+        }
+        let by =
+            self.prices.cause_of(&state.priced, date, state.held.plan, &course.key, self.settings);
         Some(by.filter(|_| !is_held_anew).map_or_else(|| state.fact.into(), Cause::from))
     }
 
@@ -207,9 +208,9 @@ impl<'a> Rating<'a> {
                 _ => {
                     // What is gone is due to what is held instead.
                     let gone = now.is_none().then(|| spell.run.last_before(self.day_end(date)));
-                    let gone = gone.flatten().filter(|fact| {
-                        self.settings.local_date(fact.effective_at) == date
-                    });
+                    let gone = gone
+                        .flatten()
+                        .filter(|fact| self.settings.local_date(fact.effective_at) == date);
                     gone.map(Cause::from).or_else(|| {
                         self.turned_by(term.course, before.as_ref(), now.as_ref(), date)
                     })
@@ -219,7 +220,15 @@ impl<'a> Rating<'a> {
             let rest = date..term.dates.end;
             let line = |state: State<'a>, is_credit| {
                 let is_booked = self.period.contains(date);
-                self.of_term(spell, term, state, rest.clone(), (action, cause), is_credit, is_booked)
+                self.of_term(
+                    spell,
+                    term,
+                    state,
+                    rest.clone(),
+                    (action, cause),
+                    is_credit,
+                    is_booked,
+                )
             };
             lines.extend(before.take().map(|state| line(state, true)));
             lines.extend(now.clone().map(|state| line(state, false)));
@@ -282,7 +291,10 @@ impl<'a> Rating<'a> {
         Ok(())
     }
 
-    #[expect(clippy::too_many_arguments, reason = "each is of another kind, and it is called three times")]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "each is of another kind, and it is called three times"
+    )]
     fn of_term(
         &self,
         spell: &Spell<'a>,

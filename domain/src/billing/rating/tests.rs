@@ -2,7 +2,7 @@ use uuid::Uuid;
 
 use super::super::{
     CalendarRule, Change, Fact, Overridden, Override, PriceOverride, PriceRow, QuarantineReason,
-    Setting,
+    Setting, Values,
 };
 use super::*;
 use crate::decider::testing::november;
@@ -28,7 +28,7 @@ fn october() -> DateTime<Utc> {
 
 fn fact(position: u64, effective_at: DateTime<Utc>, change: Change) -> Fact {
     let (actor, reason) = (format!("Ann {position}"), Some(format!("because {position}")));
-    Fact { actor, change, effective_at, position, reason, request: None }
+    Fact { actor, change, effective_at, position, reason, request: None, values: Values::new() }
 }
 
 fn provisioned(key: &str, quantity: u32) -> Change {
