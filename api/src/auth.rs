@@ -299,6 +299,7 @@ impl Gate {
             | Event::Role(RoleEvent::Created { .. })
             | Event::Service(ServiceEvent::Drafted { .. })
             | Event::Approval(_)
+            | Event::Books(_)
             | Event::Bulk(_) => {}
         }
     }

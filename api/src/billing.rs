@@ -347,6 +347,7 @@ impl From<&Line> for DetailResource {
             entry_id: entry.entry_id.clone(),
             class: match entry.class {
                 Class::Normal => "normal",
+                Class::Correction => "correction",
             },
             component: entry.component.to_string(),
             measured: measured(entry),
@@ -357,7 +358,7 @@ impl From<&Line> for DetailResource {
                 Kind::Usage => "usage",
                 Kind::Minimum => "minimum",
             },
-            booked_period: entry.period_end,
+            booked_period: entry.booked_end(),
             service_period: entry.period_end,
         }
     }

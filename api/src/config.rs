@@ -23,7 +23,7 @@ const DATA: &str = "./atrium-data";
 const DUE_SECONDS_MAX: u32 = 3_600;
 
 /// Days in which what was deleted can be restored if nobody says otherwise.
-const RETENTION_DAYS: u32 = 90;
+pub(crate) const RETENTION_DAYS: u32 = 90;
 /// Most such days: a hundred years.
 const RETENTION_DAYS_MAX: u32 = 36_525;
 
@@ -347,7 +347,7 @@ mod tests {
             "commands_at",
             "due_seconds",
             "retention_days",
-            "7 faults",
+            "8 faults",
         ] {
             assert!(faults.contains(field), "{faults}");
         }

@@ -14,7 +14,6 @@ pub mod population;
 pub mod problem;
 pub mod rate;
 pub mod rest;
-pub mod retention;
 pub mod schema;
 pub mod server;
 pub mod setup;

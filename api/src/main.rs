@@ -176,6 +176,7 @@ async fn demo(arguments: DemoArguments) -> Result<()> {
     let mut installation =
         Installation::start(database, keys.clone(), ambient, settings.rate_limit).await?;
     installation.look_every = settings.look_every;
+    installation.retention_days = settings.retention_days;
     let checkpoints = Schedule::begin(&settings, &keys, installation.app.database());
     let tokens = setup::demo_tokens(&installation.app, arguments.empty).await?;
     let url = format!("http://{}", listener.local_addr()?);
@@ -240,6 +241,7 @@ async fn serve(arguments: &ServeArguments) -> Result<()> {
     let mut installation =
         Installation::start(database, keys.clone(), ambient, settings.rate_limit).await?;
     installation.look_every = settings.look_every;
+    installation.retention_days = settings.retention_days;
     let password = Password(hex(&random_bytes::<10>()));
     if let Some(login) = setup::first(&installation.app, &settings.billing, &password).await? {
         let Password(password) = password;

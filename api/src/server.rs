@@ -13,7 +13,7 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use commands::due::{self, LOOK_EVERY};
 use commands::{Ambient, Writer, WriterSettings};
 use eventstore::{Age, Database};
@@ -27,7 +27,7 @@ use tracing::Instrument;
 
 use crate::app::App;
 use crate::auth::{Gate, identify};
-use crate::config::Settings;
+use crate::config::{RETENTION_DAYS, Settings};
 use crate::keys::{CHECK, Keys, read_or_make_master_key};
 use crate::problem::Problem;
 use crate::{graphql, rest};
@@ -52,6 +52,8 @@ pub struct Installation {
     pub app: App,
     /// How often it looks for what is due.
     pub look_every: Duration,
+    /// Days in which who was deleted can be restored.
+    pub retention_days: u32,
     /// Up to when all is done that was due.
     done_until: watch::Sender<DateTime<Utc>>,
     /// None where there is no writer.
@@ -181,7 +183,8 @@ impl Installation {
 
     fn of(app: App, writer_thread: Option<std::thread::JoinHandle<()>>) -> Self {
         let done_until = watch::Sender::new(DateTime::UNIX_EPOCH);
-        Self { app, look_every: LOOK_EVERY, done_until, writer_thread }
+        let (look_every, retention_days) = (LOOK_EVERY, RETENTION_DAYS);
+        Self { app, look_every, retention_days, done_until, writer_thread }
     }
 
     /// Hears up to when all is done that was due.
@@ -194,11 +197,10 @@ impl Installation {
     fn look_for_due(&self) -> impl Future<Output = ()> + Send + use<> {
         let (database, writer) = (self.app.database().clone(), self.app.writer().clone());
         let (every, done_until) = (self.look_every, self.done_until.clone());
+        let sorts = due::sorts(TimeDelta::days(self.retention_days.into()));
         async move {
             match writer.takes_commands() {
-                Ok(()) => {
-                    due::Watch::new(database, writer, due::SORTS).run(every, done_until).await
-                }
+                Ok(()) => due::Watch::new(database, writer, sorts).run(every, done_until).await,
                 Err(_) => std::future::pending().await,
             }
         }

@@ -58,7 +58,7 @@ pub enum Command {
         /// The stream of the organisation or the user.
         stream: String,
         /// Only where it was deleted before this.
-        deleted_before: DateTime<Utc>,
+        deleted_by: DateTime<Utc>,
     },
     /// Take an organisation to its next status.
     TransitionOrganization {
@@ -436,9 +436,7 @@ impl Command {
             }
             Self::MoveCustomer { id, body } => moves::customer(unit, &id, body),
             Self::BillCustomer { id, body } => moves::billed_by(unit, &id, body),
-            Self::Purge { stream, deleted_before } => {
-                lifecycle::purge(unit, &stream, deleted_before)
-            }
+            Self::Purge { stream, deleted_by } => lifecycle::purge(unit, &stream, deleted_by),
             Self::TransitionOrganization { id, kind, step, body } => {
                 lifecycle::organization(unit, &id, kind, step, body)
             }
@@ -481,25 +479,25 @@ impl Command {
             Self::PublishService { key, body } => services::publish(unit, &key, body),
             Self::ProvisionToCustomer { customer, body } => {
                 let said = body.as_ref().ok().map(Into::into);
-                approvals::ask_first(unit, Asking::Provision, said, |unit| {
+                approvals::ask_first(unit, Asking::Provision, said, None, |unit| {
                     subscriptions::provision_to_customer(unit, &customer, body)
                 })
             }
             Self::ProvisionToUser { user, body } => {
                 let said = body.as_ref().ok().map(Into::into);
-                approvals::ask_first(unit, Asking::Provision, said, |unit| {
+                approvals::ask_first(unit, Asking::Provision, said, None, |unit| {
                     subscriptions::provision_to_user(unit, &user, body)
                 })
             }
             Self::ChangeSubscription { id, body } => {
                 let said = body.as_ref().ok().map(Into::into);
-                approvals::ask_first(unit, Asking::Change, said, |unit| {
+                approvals::ask_first(unit, Asking::Change, said, None, |unit| {
                     subscriptions::change(unit, &id, body)
                 })
             }
             Self::Deprovision { id, body } => {
                 let said = body.as_ref().ok().map(Into::into);
-                approvals::ask_first(unit, Asking::Deprovision, said, |unit| {
+                approvals::ask_first(unit, Asking::Deprovision, said, None, |unit| {
                     subscriptions::deprovision(unit, &id, body)
                 })
             }

@@ -6,11 +6,11 @@
 use std::pin::Pin;
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use eventstore::{Database, Error as StoreError};
 use projections::View;
 use projections::finder::{self, DueBehind};
-use projections::views::ApprovalView;
+use projections::views::{ApprovalView, RetentionView};
 use tokio::sync::watch;
 
 use crate::{Caller, Command, Committed, Error, Idempotency, Submission, Writer};
@@ -22,21 +22,46 @@ const BATCH_MAX: usize = 100;
 /// Most batches of one sort in one look; what is left waits for the next.
 const BATCHES_MAX: usize = 100;
 
-/// Everything that falls due.
-pub const SORTS: &[Sort] = &[Sort {
+/// Everything that falls due. Who was deleted can be restored for as long as `retention`.
+#[must_use]
+pub fn sorts(retention: TimeDelta) -> Vec<Sort> {
+    vec![APPROVALS, purges(retention)]
+}
+
+const APPROVALS: Sort = Sort {
     name: "approval",
+    after: TimeDelta::zero(),
     find: |database, question| {
         Box::pin(of_view::<ApprovalView>(database, ApprovalView::WAITING, question, |view| {
             Command::ApprovalDue { id: view.id }
         }))
     },
-}];
+};
+
+/// Purging who was deleted, once the time is over in which he could be restored.
+#[must_use]
+pub fn purges(retention: TimeDelta) -> Sort {
+    Sort {
+        name: "purge",
+        after: retention,
+        find: |database, question| {
+            Box::pin(of_view::<RetentionView>(
+                database,
+                RetentionView::DELETED,
+                question,
+                move |view| Command::Purge { stream: view.stream.clone(), deleted_by: question.by },
+            ))
+        },
+    }
+}
 
 /// One sort of things that fall due.
 #[derive(Clone, Copy)]
 pub struct Sort {
     /// Names it in idempotency keys. Stored, so never renamed.
     pub name: &'static str,
+    /// How long it is due after the moment that is noted in its view.
+    pub after: TimeDelta,
     /// Finds what is due by a moment, in one statement: mostly [`of_view`].
     pub find: for<'a> fn(&'a Database, Question<'a>) -> Found<'a>,
 }
@@ -93,14 +118,14 @@ pub async fn of_view<V: View>(
 pub struct Watch {
     database: Database,
     writer: Writer,
-    sorts: &'static [Sort],
+    sorts: Vec<Sort>,
 }
 
 impl Watch {
     /// Over a database that a writer writes to.
     #[must_use]
-    pub fn new(database: Database, writer: Writer, sorts: &'static [Sort]) -> Self {
-        Self { database, writer, sorts }
+    pub fn new(database: Database, writer: Writer, sorts: impl Into<Vec<Sort>>) -> Self {
+        Self { database, writer, sorts: sorts.into() }
     }
 
     /// Looks every so often, and at once when the clock jumps; tells up to when all is done. Never ends.
@@ -141,7 +166,8 @@ impl Watch {
     /// Where it cannot be looked for.
     pub async fn look(&self, by: DateTime<Utc>) -> Result<usize, StoreError> {
         let mut done = 0;
-        for sort in self.sorts {
+        for sort in &self.sorts {
+            let by = by - sort.after;
             let mut behind = None;
             for _ in 0..BATCHES_MAX {
                 let question = Question { by, behind: behind.as_ref(), limit: BATCH_MAX };

@@ -616,6 +616,10 @@ pub struct RequestResource {
     /// Its parts, in the order of asking. In the answers to commands, and in those who are parts themselves, empty.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub sub_requests: Vec<SubRequestResource>,
+    /// Of its parts, the ids of those that have to be approved first, whatever came of it:
+    /// `/api/v2/requests/{id}` shows it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub approvals: Vec<Uuid>,
     /// Everything it was built from; none where it says nothing about plans, and in the answers to commands. Its
     /// user's `person` is none if he was erased.
     #[schema(value_type = Option<Object>)]
@@ -679,6 +683,7 @@ impl RequestResource {
             waits: view.waits,
             parent_id: view.parent.map(|parent| parent.0),
             sub_requests: Vec::new(),
+            approvals: view.approvals.iter().map(|id| id.0).collect(),
             ingredients,
             requested_by: view.requested_by.to_string(),
             reason: view.reason.clone(),

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use domain::Decider;
 use domain::approval::Approval;
+use domain::billing::books::Books;
 use domain::billing_calendar::BillingCalendar;
 use domain::bulk::Bulk;
 use domain::event::{Event, Recorded};
@@ -101,6 +102,7 @@ macro_rules! deciders {
 deciders! {
     approvals: Approval,
     billing_calendars: BillingCalendar,
+    books: Books,
     bulks: Bulk,
     organizations: Organization,
     permissions: CustomPermission,

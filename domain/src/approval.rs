@@ -230,6 +230,9 @@ pub struct Asked {
     pub expires_at: DateTime<Utc>,
     /// Its id, which is also that of the request that it becomes.
     pub id: CommandId,
+    /// The request for many that it is a part of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub part_of: Option<CommandId>,
     /// How long it is between reminders.
     pub remind_after_hours: u32,
     /// Who asked.
@@ -599,6 +602,7 @@ mod tests {
         Asked {
             expires_at: november(8),
             id: ID,
+            part_of: None,
             remind_after_hours: 24,
             requester: Requester { impersonator: Some(user(70)), user: user(ASKS) },
             steps: steps.into(),

@@ -2,23 +2,27 @@
 //!
 //! [`rate`] is the one function that every preview, running total, close and replay calls.
 
+pub mod books;
 mod calendar;
 pub mod component;
+mod correction;
 pub mod description;
+pub mod merkle;
 mod policy;
 mod price;
 mod rating;
+pub mod seal;
 mod summary;
 mod timeline;
 
 pub use calendar::{BillingSettings, CalendarRule, Period, RuleChange};
 pub use component::ComponentKey;
+pub use correction::{Correction, correct};
 pub use policy::{DayPolicy, Suspended};
 pub use price::{
-    ComponentRow, Measure, Measured, Overridden, Override, PolicyRow, PriceOverride, PriceRow, PriceSource, Priced,
-    Prices, Quarantine, QuarantineReason, Setting,
+    ComponentRow, Measure, Measured, Overridden, Override, PolicyRow, PriceOverride, PriceRow,
+    PriceSource, Priced, Prices, Quarantine, QuarantineReason, Setting,
 };
 pub use rating::{Action, Class, Entry, Kind, PropertyChange, Subject, rate};
 pub use summary::{CustomerSummary, Detail, Overflow, SummaryRow, summarize, total_by_customer};
-pub use timeline::{Change, Fact, Holding, Rest, Run, Timeline, Turn, Values, begun_by, held_at,
-};
+pub use timeline::{Change, Fact, Holding, Rest, Run, Timeline, Turn, Values, begun_by, held_at};

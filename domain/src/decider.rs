@@ -61,6 +61,7 @@ events_of!(Role, crate::role::RoleEvent);
 events_of!(CustomPermission, crate::permission::PermissionEvent);
 events_of!(Subscription, crate::subscription::SubscriptionEvent);
 events_of!(Approval, crate::approval::ApprovalEvent);
+events_of!(Books, crate::billing::books::BooksEvent);
 events_of!(Bulk, crate::bulk::BulkEvent);
 events_of!(BillingCalendar, crate::billing_calendar::BillingCalendarEvent);
 

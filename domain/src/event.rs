@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use crate::approval::ApprovalEvent;
+use crate::billing::books::BooksEvent;
 use crate::billing_calendar::BillingCalendarEvent;
 use crate::bulk::BulkEvent;
 use crate::organization::{Contact, OrganizationEvent};
@@ -42,6 +43,8 @@ pub enum Event {
     CustomPermission(PermissionEvent),
     /// About a wish that has to be approved first.
     Approval(ApprovalEvent),
+    /// About a seller's books.
+    Books(BooksEvent),
 }
 
 /// A fact's stored name and content, apart from its envelope.
@@ -72,6 +75,7 @@ impl Event {
             Self::Role(event) => serde_json::to_string(event),
             Self::CustomPermission(event) => serde_json::to_string(event),
             Self::Approval(event) => serde_json::to_string(event),
+            Self::Books(event) => serde_json::to_string(event),
         }
         .expect("events have text keys only, so they have a JSON form");
         let (kind, payload) = tagged[2..tagged.len() - 1]
@@ -104,6 +108,7 @@ impl Event {
             "role" => tagged(kind, payload).map(Self::Role),
             "permission" => tagged(kind, payload).map(Self::CustomPermission),
             "approval" => tagged(kind, payload).map(Self::Approval),
+            "books" => tagged(kind, payload).map(Self::Books),
             _ => return Err(Undecodable::Kind(kind.to_owned())),
         }
         .map_err(unfit)
@@ -314,7 +319,8 @@ impl Recorded {
             | Event::Bulk(_)
             | Event::Role(_)
             | Event::CustomPermission(_)
-            | Event::Approval(_) => None,
+            | Event::Approval(_)
+            | Event::Books(_) => None,
         }
     }
 
@@ -418,6 +424,13 @@ pub const KINDS: &[&str] = &[
     "approval.withdrawn",
     "billing_calendar.rule_changed",
     "billing_calendar.set",
+    "books.close_approved",
+    "books.close_asked",
+    "books.entries_kept",
+    "books.instance_deferred",
+    "books.period_closed",
+    "books.rerate_approved",
+    "books.rerate_asked",
     "bulk.completed",
     "bulk.requested",
     "organization.approvals_cleared",

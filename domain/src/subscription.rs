@@ -284,7 +284,8 @@ impl Subscription {
         let process = self.built.get(&request).map_or(process, |built| built.service.process);
         let rest = match &open.wish {
             Some((plan, quantity)) => {
-                let done = done(open.verb, request, (plan.clone(), *quantity), self.values(request));
+                let done =
+                    done(open.verb, request, (plan.clone(), *quantity), self.values(request));
                 [E::ProvisionStarted { request }, done]
             }
             None => [E::DeprovisionStarted { request }, E::Deprovisioned { request }],
@@ -485,18 +486,13 @@ impl Decider for Subscription {
                     Some(_) => Process::Reported,
                     None => request.service.process,
                 };
-                let rest = [
-                    E::ProvisionStarted { request: id },
-                    outcome(Verb::Provision, &request),
-                ];
+                let rest =
+                    [E::ProvisionStarted { request: id }, outcome(Verb::Provision, &request)];
                 asked(process, E::ProvisionRequested { request: Box::new(request) }, rest)
             }
             C::Change(request) | C::TakeOver(request) => {
                 let (id, process) = (request.id, request.service.process);
-                let rest = [
-                    E::ChangeStarted { request: id },
-                    outcome(Verb::Change, &request),
-                ];
+                let rest = [E::ChangeStarted { request: id }, outcome(Verb::Change, &request)];
                 asked(process, E::ChangeRequested { request: Box::new(request) }, rest)
             }
             C::Deprovision(Asked { parent, process, request, waits, .. }) => asked(

@@ -187,9 +187,10 @@ impl Case {
 
     fn timelines(&self) -> Vec<Timeline> {
         let timeline = |facts: &Vec<CaseFact>| {
-            let (rests, facts): (Vec<_>, Vec<_>) = facts.iter().zip(10..).partition(|(fact, _)| {
-                matches!(fact.change.as_str(), "suspended" | "resumed")
-            });
+            let (rests, facts): (Vec<_>, Vec<_>) = facts
+                .iter()
+                .zip(10..)
+                .partition(|(fact, _)| matches!(fact.change.as_str(), "suspended" | "resumed"));
             let rests = rests.into_iter().map(|(fact, position)| Rest {
                 actor: fact.actor.clone(),
                 effective_at: instant(&fact.at, &self.settings()),

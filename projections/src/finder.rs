@@ -16,7 +16,7 @@ use crate::document::{Documents, View};
 use crate::tables;
 use crate::views::{
     ApprovalView, Asked, DELETED, FormerView, NameView, OfferView, OrganizationView, RequestView,
-    RetentionView, SubscriptionView, UserView, login_key,
+    SubscriptionView, UserView, login_key,
 };
 
 /// Most documents that a list gives at once.
@@ -194,25 +194,6 @@ pub async fn running(
     ];
     failpoint("projections::finder::running")?;
     let rows = source.rows(&sql, &values).await?;
-    rows.iter().map(|row| Ok(row.text(0)?.to_owned())).collect()
-}
-
-/// The streams of those who were deleted before a moment (in microseconds since 1970) and are not purged yet, the
-/// longest deleted first.
-///
-/// # Errors
-/// What the database says.
-pub async fn deleted_before(
-    database: &Database,
-    moment: i64,
-    limit: usize,
-) -> Result<Vec<String>, Error> {
-    let sql = format!(
-        "select key from {} where since < $1 order by since, key limit $2",
-        RetentionView::TABLE
-    );
-    failpoint("projections::finder::deleted_before")?;
-    let rows = database.fetch(&sql, &[Value::Int(moment), (limit as u64).into()]).await?;
     rows.iter().map(|row| Ok(row.text(0)?.to_owned())).collect()
 }
 

@@ -301,9 +301,9 @@ impl History {
             last.as_ref().map(|id| format!("organization-{id}")),
             ben.map(|id| format!("user-{id}")),
         ];
-        let deleted_before = self.now + Duration::days(400);
+        let deleted_by = self.now + Duration::days(400);
         let purges = streams.into_iter().flatten();
-        let purges = purges.map(|stream| Command::Purge { stream, deleted_before });
+        let purges = purges.map(|stream| Command::Purge { stream, deleted_by });
         let provider = self.organizations.first().map(|(id, _)| id.clone()).unwrap_or_default();
         let seller = self.organizations.iter().find(|(_, kind)| *kind == Kind::Reseller);
         let seller = seller.map(|(id, _)| id.clone()).unwrap_or_default();
@@ -1080,7 +1080,7 @@ impl History {
             _ => format!("organization-{}", self.organization().0),
         };
         let days = self.rng.random_range(-1..20);
-        Command::Purge { stream, deleted_before: self.now - Duration::days(days) }
+        Command::Purge { stream, deleted_by: self.now - Duration::days(days) }
     }
 
     fn override_property(&mut self) -> Command {

@@ -344,19 +344,6 @@ impl TestApp {
         Ok((served.url, served.stop, served.served))
     }
 
-    /// Purges who was deleted more than so many days ago, as another process does while the server goes on; gives how
-    /// many that were.
-    ///
-    /// # Errors
-    /// Where it fails.
-    pub async fn purge(&self, retention_days: u32) -> Result<u64> {
-        let (database, keys) = (self.place.open().await?, Keys::derive(&MASTER_KEY));
-        let other = Installation::start(database, keys, self.ambient.clone(), None).await?;
-        let purged = api::retention::purge(&other.app, retention_days).await;
-        other.close().await;
-        Ok(purged?)
-    }
-
     /// Stops the server gracefully and checks the laws.
     ///
     /// # Errors

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context, Result, bail, ensure};
-use domain::billing::{Fact, Timeline};
+use domain::billing::Timeline;
 use domain::event::{Event, Recorded};
 use domain::organization::OrganizationEvent;
 use domain::subscription::Progress;

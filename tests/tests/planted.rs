@@ -320,7 +320,15 @@ fn of_two_facts_at_one_moment_the_later_recorded_holds() {
     let plan = |key| PlanKey::parse(key).expect("a key");
     let fact = |position, change| {
         let actor = "Ann".to_owned();
-        Fact { actor, change, effective_at: moment, position, reason: None, request: None, values: Values::new() }
+        Fact {
+            actor,
+            change,
+            effective_at: moment,
+            position,
+            reason: None,
+            request: None,
+            values: Values::new(),
+        }
     };
     let facts = [
         fact(1, Change::Provisioned { plan: plan("basic"), quantity: 1 }),

@@ -16,6 +16,7 @@ use super::connection::{Slice, check, has_more};
 use super::id::GlobalId;
 use super::organization::Organization;
 use super::reading::{Reading, Resolved, reading};
+use super::subscription::Request;
 use super::user::User;
 use crate::problem::Problem;
 use crate::rest::approvals::{permit, shown_to};
@@ -138,6 +139,14 @@ impl Approval {
     /// How far it is.
     async fn status(&self) -> ApprovalStatus {
         self.view.progress.status.into()
+    }
+
+    /// The request for many that it is a part of.
+    async fn parent(&self, context: &Context<'_>) -> Resolved<Option<Request>> {
+        match self.shown.parent_id {
+            None => Ok(None),
+            Some(id) => Request::of(reading(context), CommandId(id)).await,
+        }
     }
 
     /// What is asked for.

@@ -43,6 +43,8 @@ pub(crate) enum LedgerAction {
 pub(crate) enum LedgerClass {
     /// It is.
     Normal,
+    /// It sets right what a closed period has.
+    Correction,
 }
 
 /// What sort of charge an entry is.

@@ -504,6 +504,21 @@ impl Request {
         Ok(found.into_iter().flatten().collect())
     }
 
+    /// Of its parts, those that have to be approved first, whatever came of it, in the order of asking: `first` (at
+    /// most 500) of them, behind so many that are skipped.
+    #[graphql(complexity = "first as usize * child_complexity")]
+    async fn approvals(
+        &self,
+        context: &Context<'_>,
+        #[graphql(default = 50, validator(maximum = 500))] first: u32,
+        #[graphql(default = 0)] skip: u32,
+    ) -> Resolved<Vec<Approval>> {
+        let wanted = self.0.approvals.iter().skip(skip as usize).take(first as usize);
+        let found = wanted.map(|id| Approval::of(reading(context), *id));
+        let found = futures_util::future::try_join_all(found).await?;
+        Ok(found.into_iter().flatten().collect())
+    }
+
     /// Of which subscription.
     async fn subscription(&self, context: &Context<'_>) -> Resolved<Option<Subscription>> {
         match self.0.subscription {
@@ -593,7 +608,7 @@ impl Request {
     }
 
     /// The request that something is about.
-    async fn of(reading: &Reading, id: CommandId) -> Resolved<Option<Self>> {
+    pub(super) async fn of(reading: &Reading, id: CommandId) -> Resolved<Option<Self>> {
         reading.require(Permission::ViewSubscriptions)?;
         Ok(reading.find::<RequestView>(id).await?.map(Self))
     }

@@ -75,6 +75,8 @@ pub struct ApprovalResource {
     /// `waiting`, `granted`, `rejected`, `expired`, `withdrawn` or `failed`.
     #[schema(value_type = String)]
     pub approval_status: Status,
+    /// The request for many that it is a part of.
+    pub parent_id: Option<Uuid>,
     /// `provision`, `change` or `deprovision`.
     #[schema(value_type = String)]
     pub verb: Asking,
@@ -192,6 +194,7 @@ impl ApprovalResource {
         Self {
             id: view.id.0,
             approval_status: progress.status,
+            parent_id: progress.asked.part_of.map(|id| id.0),
             verb: wish.asking,
             customer_id: wish.customer.0,
             user_id: wish.user.map(|id| id.0),

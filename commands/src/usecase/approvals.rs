@@ -20,12 +20,14 @@ use domain::{
     CommandId, Fault, OrganizationId, PropertyKey, Reason, Refusal, ServiceKey, SubscriptionId,
     TenantPath, UserId,
 };
-use projections::views::{AccessView, ApprovalView, AskedView};
+use projections::views::{AccessView, ApprovalView, AskedView, Holder};
 
 use super::definition::{InputDocument, ValueDocument};
 use super::organizations::Because;
-use super::subscriptions::{self, ChangeSubscription, Deprovision, Provision};
-use super::{lineage, take_reason};
+use super::subscriptions::{
+    self, ChangeSubscription, Deprovision, Part, Provision, provision_part,
+};
+use super::{lineage, requests, take_reason};
 use crate::error::Stop;
 use crate::resource::ApprovalResource;
 use crate::unit::{Mark, Unit};
@@ -116,7 +118,8 @@ fn properties_of(wish: &Wish) -> BTreeMap<String, InputDocument> {
 }
 
 /// Has the ordinary use case do what was wished.
-fn carry_out(unit: &mut Unit<'_>, wish: &Wish) -> Result<Reply, Stop> {
+fn carry_out(unit: &mut Unit<'_>, asked: &Asked) -> Result<Reply, Stop> {
+    let wish = &asked.wish;
     let (effective_at, reason) = (wish.effective_at.clone(), wish.reason.clone());
     let properties = properties_of(wish);
     let id = wish.subscription.to_string();
@@ -131,12 +134,12 @@ fn carry_out(unit: &mut Unit<'_>, wish: &Wish) -> Result<Reply, Stop> {
                 effective_at,
                 reason,
             });
-            match wish.user {
-                Some(user) => subscriptions::provision_to_user(unit, &user.to_string(), body),
-                None => {
-                    subscriptions::provision_to_customer(unit, &wish.customer.to_string(), body)
-                }
-            }
+            let holder = match wish.user {
+                Some(user) => Holder::User(user),
+                None => Holder::Customer(wish.customer),
+            };
+            let part = asked.part_of.map(|of| Part { id: asked.id, of });
+            provision_part(unit, holder, body, part)
         }
         Asking::Change => {
             let (plan, quantity) = (wish.plan.clone(), wish.quantity);
@@ -175,11 +178,13 @@ impl About {
 
 /// Has a wish granted, or sends it to those who have to approve it first.
 ///
-/// It is granted on trial before anybody is asked: what is refused, or true already, needs nobody's approval.
+/// It is granted on trial before anybody is asked: what is refused, or true already, needs nobody's approval. A part
+/// of a request for many is asked by itself.
 pub(crate) fn ask_first(
     unit: &mut Unit<'_>,
     asking: Asking,
     said: Option<Said>,
+    part: Option<Part>,
     grant: impl FnOnce(&mut Unit<'_>) -> Result<Reply, Stop>,
 ) -> Result<Reply, Stop> {
     let before = unit.mark();
@@ -218,7 +223,8 @@ pub(crate) fn ask_first(
     };
     let asked = Asked {
         expires_at: unit.now() + Duration::hours(i64::from(least(|it| it.expires_after_hours))),
-        id: unit.command_id(),
+        id: part.map_or_else(|| unit.command_id(), |part| part.id),
+        part_of: part.map(|part| part.of),
         remind_after_hours: least(|it| it.remind_after_hours),
         requester,
         steps,
@@ -302,7 +308,7 @@ pub(crate) fn approve(unit: &mut Unit<'_>, id: &str, body: Input<Because>) -> Re
     if progress.status == Status::Waiting && progress.step().is_none() {
         let asked = &progress.asked;
         let as_asked = caller(asked.requester);
-        let done = unit.on_behalf(as_asked, id, |unit| carry_out(unit, &asked.wish));
+        let done = unit.on_behalf(as_asked, id, |unit| carry_out(unit, asked));
         let outcome = match done {
             Ok(_) => ApprovalCommand::Grant,
             Err(stop) => ApprovalCommand::Fail(failure(stop)),
@@ -310,7 +316,7 @@ pub(crate) fn approve(unit: &mut Unit<'_>, id: &str, body: Input<Because>) -> Re
         unit.because(None, reason);
         unit.execute::<Approval>(id, &path, outcome)?;
     }
-    done(unit, id)
+    done(unit, id, progress.asked.part_of)
 }
 
 /// Why it cannot be done any more, in the words of the refusal.
@@ -343,7 +349,7 @@ pub(crate) fn reject(unit: &mut Unit<'_>, id: &str, body: Input<Because>) -> Res
     let reason = take_reason(unit, body)?;
     unit.because(None, reason);
     unit.execute::<Approval>(id, &path, ApprovalCommand::Reject(answering))?;
-    done(unit, id)
+    done(unit, id, progress.asked.part_of)
 }
 
 pub(crate) fn withdraw(unit: &mut Unit<'_>, id: &str, body: Input<Because>) -> Result<Reply, Stop> {
@@ -353,7 +359,7 @@ pub(crate) fn withdraw(unit: &mut Unit<'_>, id: &str, body: Input<Because>) -> R
     let reason = take_reason(unit, body)?;
     unit.because(None, reason);
     unit.execute::<Approval>(id, &path, ApprovalCommand::Withdraw(by))?;
-    done(unit, id)
+    done(unit, id, progress.asked.part_of)
 }
 
 /// Does what is due about something that waits: reminds, or rejects what nobody has answered.
@@ -361,9 +367,12 @@ pub(crate) fn due(unit: &mut Unit<'_>, id: CommandId) -> Result<Reply, Stop> {
     if unit.caller().actor != Actor::System {
         return Err(Refusal::forbidden("Only Atrium itself does what is due.").into());
     }
-    let (id, _, path) = find(unit, &id.to_string())?;
+    let (id, progress, path) = find(unit, &id.to_string())?;
     unit.because(None, None);
     unit.execute::<Approval>(id, &path, ApprovalCommand::Due)?;
+    if let Some(many) = progress.asked.part_of {
+        requests::settle(unit, many)?;
+    }
     Ok(Reply::nothing())
 }
 
@@ -381,7 +390,11 @@ fn accepted(unit: &mut Unit<'_>, id: CommandId) -> Result<Reply, Stop> {
     Ok(Reply::accepted(format!("/requests/{id}"), &resource))
 }
 
-fn done(unit: &mut Unit<'_>, id: CommandId) -> Result<Reply, Stop> {
+/// Shows what came of it. A request for many may have waited for just that.
+fn done(unit: &mut Unit<'_>, id: CommandId, part_of: Option<CommandId>) -> Result<Reply, Stop> {
+    if let Some(many) = part_of {
+        requests::settle(unit, many)?;
+    }
     let resource = resource(unit, id)?;
     Ok(Reply::done(&resource, resource.version))
 }

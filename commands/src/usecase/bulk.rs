@@ -2,19 +2,20 @@
 
 use std::collections::BTreeMap;
 
+use domain::approval::Asking;
 use domain::bulk::{Bulk, BulkCommand};
 use domain::organization::{Kind, Organization};
 use domain::permission::Permission;
 use domain::text::Address;
 use domain::user::User;
-use domain::{Faults, Invalid, OrganizationId, Refusal, UserId};
+use domain::{CommandId, Faults, Invalid, OrganizationId, Refusal, UserId};
 use projections::views::{Holder, RequestStatus, RequestView};
 use serde::Deserialize;
 use utoipa::ToSchema;
 
 use super::definition::InputDocument;
-use super::subscriptions::{Provision, provision_part};
-use super::{optional_reason, requests, users};
+use super::subscriptions::{Part, Provision, provision_part};
+use super::{approvals, optional_reason, requests, users};
 use crate::error::Stop;
 use crate::resource::RequestResource;
 use crate::unit::Unit;
@@ -128,7 +129,12 @@ pub(crate) fn provision(
     unit.execute::<Bulk>(request, &path, BulkCommand::Ask(request))?;
     for (item, holder) in items.into_iter().zip(holders) {
         let Some(holder) = holder else { continue };
-        match provision_part(unit, Holder::User(holder), Ok(item.wish.clone()), Some(request)) {
+        let part = Part { id: CommandId(unit.id()), of: request };
+        let (wish, said) = (Ok(item.wish.clone()), Some((&item.wish).into()));
+        let outcome = approvals::ask_first(unit, Asking::Provision, said, Some(part), |unit| {
+            provision_part(unit, Holder::User(holder), wish, Some(part))
+        });
+        match outcome {
             // Who has it already has no part in it.
             Ok(_) => {}
             Err(Stop::Refused(refusal)) => item.note(&refusal, &mut faults),

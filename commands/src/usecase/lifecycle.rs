@@ -104,18 +104,18 @@ pub(crate) fn user(
     users::done(unit, id)
 }
 
-/// Hides for good who was deleted before a moment and was not restored since; what is personal is forgotten
+/// Hides for good who was deleted by a moment and was not restored since; what is personal is forgotten
 /// with that. Done by Atrium itself, and by nobody else. Whoever was restored meanwhile stays.
 pub(crate) fn purge(
     unit: &mut Unit<'_>,
     stream: &str,
-    deleted_before: DateTime<Utc>,
+    deleted_by: DateTime<Utc>,
 ) -> Result<Reply, Stop> {
     if unit.caller().acts_as().is_some() {
         return Err(Refusal::not_found().into());
     }
     let retained = unit.view::<RetentionView>(stream);
-    let is_due = |view: &Arc<RetentionView>| view.deleted_at.is_some_and(|at| at < deleted_before);
+    let is_due = |view: &Arc<RetentionView>| view.deleted_at.is_some_and(|at| at <= deleted_by);
     let Some(retained) = retained.filter(is_due) else { return Ok(Reply::nothing()) };
     let step = Transition::Purge;
     unit.because(None, Some("The days to restore it are over.".to_owned()));

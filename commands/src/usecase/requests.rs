@@ -1,12 +1,13 @@
 //! Going on with what was asked: retry, cancel, reset; and reporting what came of it.
 
+use domain::approval::Status;
 use domain::bulk::{Bulk, BulkCommand};
 use domain::permission::Permission;
 use domain::service::Level;
 use domain::subscription::{Act, Open, Progress, Subscription, SubscriptionCommand, Verb};
 use domain::text::note;
 use domain::{CommandId, Faults, Refusal, SubscriptionId, TenantPath};
-use projections::views::{Holder, RequestStatus, RequestView, SubscriptionView};
+use projections::views::{ApprovalView, Holder, RequestStatus, RequestView, SubscriptionView};
 use serde::Deserialize;
 use utoipa::ToSchema;
 
@@ -296,6 +297,10 @@ pub(super) fn settle(unit: &mut Unit<'_>, request: CommandId) -> Result<(), Stop
     }
     let mut is_done = true;
     let mut is_given_up = false;
+    for part in &view.approvals {
+        let part = unit.view::<ApprovalView>(&part.to_string());
+        is_done &= part.is_none_or(|part| part.progress.status != Status::Waiting);
+    }
     for part in &view.sub_requests {
         let Some(part) = unit.view::<RequestView>(&part.to_string()) else { continue };
         let is_cancelled = part.status == RequestStatus::Cancelled;

@@ -542,12 +542,21 @@ fn provision(unit: &mut Unit<'_>, holder: Holder, body: Input<Provision>) -> Res
     provision_part(unit, holder, body, None)
 }
 
+/// A part of a request for many.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Part {
+    /// Names it; it is a request of its own.
+    pub id: CommandId,
+    /// The request for many.
+    pub of: CommandId,
+}
+
 /// Provisions, as a part of a request for many where one is named.
 pub(super) fn provision_part(
     unit: &mut Unit<'_>,
     holder: Holder,
     body: Input<Provision>,
-    parent: Option<CommandId>,
+    part: Option<Part>,
 ) -> Result<Reply, Stop> {
     let recipient = Recipient::new(unit, holder)?;
     unit.permit(recipient.permission(Verb::Provision), &recipient.path)?;
@@ -594,8 +603,8 @@ pub(super) fn provision_part(
     let wish = Wish { sold: &sold, plan: &plan, instance, quantity, inputs, wished, dated };
     let mut request = recipient.request(unit, wish, &mut faults)?;
     faults.check()?;
-    if parent.is_some() {
-        (request.id, request.parent) = (CommandId(unit.id()), parent);
+    if let Some(Part { id, of }) = part {
+        (request.id, request.parent) = (id, Some(of));
     }
     recipient.ensure_can_hold(unit)?;
     if !is_held && let Some(customers) = recipient.customers_request(unit, &sold)? {

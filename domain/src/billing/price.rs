@@ -377,9 +377,9 @@ impl Prices {
     ) -> bool {
         self.component_keys().iter().any(|key| {
             let tariff = self.component_on(date, plan, key, settings);
-            tariff.is_some_and(|it| {
-                matches!(it.charge, Charge::Property { property: of, .. } if of == property)
-            })
+            tariff.is_some_and(
+                |it| matches!(it.charge, Charge::Property { property: of, .. } if of == property),
+            )
         })
     }
 

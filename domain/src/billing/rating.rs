@@ -4,6 +4,7 @@
 use chrono::{DateTime, NaiveDate, Utc};
 use serde::{Deserialize, Serialize};
 
+use super::Correction;
 use super::calendar::following;
 use super::price::PriceSource;
 use super::{
@@ -53,6 +54,9 @@ pub struct Entry {
     /// Which part of what the plan costs.
     #[serde(default, skip_serializing_if = "ComponentKey::is_recurring")]
     pub component: ComponentKey,
+    /// What it corrects, where it does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub correction: Option<Correction>,
     /// What the line adds to its plan's count at the period's end.
     pub count_after: u32,
     /// What the line adds to its plan's count at the previous period's end.
@@ -146,6 +150,8 @@ pub enum Kind {
 pub enum Class {
     /// It is.
     Normal,
+    /// It sets right what a closed period has.
+    Correction,
 }
 
 /// What a property was overridden with.

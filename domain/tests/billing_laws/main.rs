@@ -6,8 +6,8 @@
 use chrono::{DateTime, Days, NaiveDate, TimeDelta, Utc};
 use domain::billing::component::{Charge, Interval, Rate, Tier, Timing};
 use domain::billing::{
-    BillingSettings, CalendarRule, Change, ComponentKey, ComponentRow, DayPolicy, Entry, Fact, Kind,
-    Measure, Overridden, Override, Period, PolicyRow, PriceOverride, PriceRow, Prices, Rest,
+    BillingSettings, CalendarRule, Change, ComponentKey, ComponentRow, DayPolicy, Entry, Fact,
+    Kind, Measure, Overridden, Override, Period, PolicyRow, PriceOverride, PriceRow, Prices, Rest,
     RuleChange, Setting, Subject, Suspended, Timeline, Values, rate,
 };
 use domain::money::{Currency, Money, Percent, Ratio};

@@ -82,7 +82,8 @@ impl View for NameView {
             | Event::Bulk(_)
             | Event::Role(RoleEvent::Deleted { .. })
             | Event::CustomPermission(_)
-            | Event::Approval(_) => vec![],
+            | Event::Approval(_)
+            | Event::Books(_) => vec![],
         }
     }
 

@@ -134,7 +134,8 @@ impl View for OrganizationView {
             | Event::Bulk(_)
             | Event::Role(_)
             | Event::CustomPermission(_)
-            | Event::Approval(_) => vec![],
+            | Event::Approval(_)
+            | Event::Books(_) => vec![],
         }
     }
 
@@ -224,7 +225,8 @@ impl View for OrganizationView {
             | Event::Bulk(_)
             | Event::Role(_)
             | Event::CustomPermission(_)
-            | Event::Approval(_) => {}
+            | Event::Approval(_)
+            | Event::Books(_) => {}
         }
         Some(view)
     }

@@ -1,6 +1,7 @@
 //! Requests: what came of asking.
 
 use chrono::{DateTime, Utc};
+use domain::approval::ApprovalEvent;
 use domain::bulk::{Bulk, BulkEvent};
 use domain::event::{Actor, Event, Recorded};
 use domain::subscription::{Phase, Subscription, Verb};
@@ -45,6 +46,9 @@ pub struct RequestView {
     /// Its parts, in the order of asking.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub sub_requests: Vec<CommandId>,
+    /// Of its parts, those that have to be approved first, in the order of asking: whatever came of it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub approvals: Vec<CommandId>,
     /// Whether it waits for another request.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub waits: bool,
@@ -99,6 +103,7 @@ impl RequestView {
             detail: None,
             parent: None,
             sub_requests: Vec::new(),
+            approvals: Vec::new(),
             waits: false,
             subscription: None,
             path: event.path.clone(),
@@ -126,6 +131,9 @@ impl View for RequestView {
             Event::Subscription(happened) => happened,
             Event::Bulk(BulkEvent::Requested { request }) => return vec![Touch::fresh(request)],
             Event::Bulk(BulkEvent::Completed { request }) => return vec![Touch::existing(request)],
+            Event::Approval(ApprovalEvent::Asked(asked)) => {
+                return asked.part_of.map(Touch::existing).into_iter().collect();
+            }
             _ => return vec![],
         };
         match happened.phase() {
@@ -150,6 +158,11 @@ impl View for RequestView {
                     ..view
                 });
             }
+            (Event::Approval(ApprovalEvent::Asked(asked)), true) => {
+                let mut many = before?;
+                many.approvals.push(asked.id);
+                return Some(many);
+            }
             _ => return before,
         };
         let view = match (happened.phase(), before) {
@@ -166,6 +179,7 @@ impl View for RequestView {
                     detail: None,
                     parent,
                     sub_requests: Vec::new(),
+                    approvals: Vec::new(),
                     waits,
                     subscription: Some(event.stream.split_once('-')?.1.parse().ok()?),
                     path: event.path.clone(),

@@ -34,9 +34,14 @@ fn hides(event: &Event) -> Option<bool> {
     }
 }
 
+impl RetentionView {
+    /// The kind of those that can still be restored.
+    pub const DELETED: &'static str = "deleted";
+}
+
 impl View for RetentionView {
     const TABLE: &'static str = "view_retention";
-    const INDEXES: &'static [&'static str] = &["since, key"];
+    const INDEXES: &'static [&'static str] = &["kind, since, key"];
     const MOVES: bool = true;
     held_in!(retained);
 
@@ -57,6 +62,7 @@ impl View for RetentionView {
     fn index(&self) -> Index {
         Index {
             path: self.path.to_string(),
+            kind: self.deleted_at.map_or("", |_| Self::DELETED).to_owned(),
             sort: self.stream.clone(),
             since: self.deleted_at.map_or(i64::MAX, |moment| moment.timestamp_micros()),
             ..Index::default()

@@ -801,3 +801,32 @@ async fn what_is_hidden_stays_hidden_while_it_waits_and_is_set_when_it_is_grante
     }
     Ok(())
 }
+
+#[tokio::test]
+async fn what_waits_goes_along_with_a_customer_who_is_sold_and_those_who_are_left_answer_it_no_more()
+-> Result<()> {
+    for engine in BOTH {
+        let shop = Shop::new(engine).await?;
+        shop.policy_at(&shop.reseller, "mailbox", named(&[&shop.rita], 1)).await?;
+        let asked = shop.waits(&shop.ann, &shop.ben).await?;
+        let west = shop.app.reseller("West").await?;
+        let sold = json!({ "parentId": west, "reason": "sold" });
+        shop.app.post(&format!("/api/v2/customers/{}/move", shop.customer), sold).await?;
+
+        assert_eq!(shop.see(&shop.rita, &asked).await?.problem(404)?, "not_found");
+        let answer = shop.answer(&shop.rita, &asked, "approve").await?;
+        assert_eq!(answer.problem(404)?, "not_found");
+        assert_eq!(shop.held(&shop.ben).await?, 0);
+        let (_, will) =
+            shop.app.user(&west, "will@example.com", &["Reseller Administrator"]).await?;
+        let will = Person { id: String::new(), token: will, login: String::new() };
+        assert_eq!(shop.see(&will, &asked).await?.expect(200)?["approvalStatus"], "waiting");
+        let withdrawn = shop.answer(&shop.ann, &asked, "withdraw").await?.expect(200)?;
+        assert_eq!(withdrawn["approvalStatus"], "withdrawn");
+        // The policy was the reseller's whom he left.
+        shop.mailbox(&shop.ann, &shop.ben).await?.expect(201)?;
+        assert_eq!(shop.held(&shop.ben).await?, 1);
+        shop.app.finish().await?;
+    }
+    Ok(())
+}

@@ -185,3 +185,75 @@ async fn a_table_says_what_each_is_to_have_and_the_whole_is_done_when_all_are() 
     }
     Ok(())
 }
+
+#[tokio::test]
+async fn of_many_each_who_has_to_be_approved_waits_and_the_whole_is_done_once_all_were_answered()
+-> Result<()> {
+    for engine in BOTH {
+        let shop = Shop::new(engine, "immediate").await?;
+        shop.app
+            .post(
+                &format!("/api/v2/customers/{}/subscriptions", shop.customer),
+                json!({ "service": "mail", "plan": "small" }),
+            )
+            .await
+            .ok();
+        let (eve, by_eve) = shop.app.user(&shop.customer, "eve@example.com", &[]).await?;
+        let policy = format!("/api/v2/organizations/{}/approval-policies/mail", shop.customer);
+        shop.app.put(&policy, json!({ "users": [eve], "needed": 1 })).await?;
+        let (ann, by_ann) =
+            shop.app.user(&shop.customer, "boss@example.com", &["Customer Administrator"]).await?;
+        let sent = json!({ "users": [shop.users[0], shop.users[1], ann], "service": "mail", "plan": "small" });
+        let many = async |by: &str| {
+            shop.app.send(by, Method::POST, &shop.path(), Some(sent.clone())).await
+        };
+        let asked = many(&by_ann).await?.expect(202)?;
+        assert_eq!(asked["status"], "InProgress", "{asked}");
+        let approvals: Vec<_> = asked["approvals"].as_array().context("a list")?.clone();
+        assert_eq!(approvals.len(), 3);
+        for user in 0..2 {
+            assert!(shop.held(user).await?.is_empty(), "nobody has anything before it is approved");
+        }
+
+        let answer = async |place: usize, verb: &str| -> Result<Value> {
+            let id = approvals[place].as_str().context("an id")?;
+            let path = format!("/api/v2/requests/{id}/{verb}");
+            shop.app.send(&by_eve, Method::POST, &path, Some(json!({}))).await?.expect(200)
+        };
+        let at = format!("/api/v2/requests/{}", asked["id"].as_str().context("an id")?);
+        let granted = answer(0, "approve").await?;
+        assert_eq!(
+            (&granted["approvalStatus"], &granted["parentId"]),
+            (&json!("granted"), &asked["id"])
+        );
+        assert_eq!(shop.held(0).await?[0]["status"], "Provisioned");
+        let whole = shop.app.get(&at).await?;
+        assert_eq!(
+            (&whole["status"], whole["subRequests"].as_array().map(Vec::len)),
+            (&json!("InProgress"), Some(1))
+        );
+        assert_eq!(whole["subRequests"][0]["id"], granted["id"]);
+        answer(1, "reject").await?;
+        assert_eq!(shop.app.get(&at).await?["status"], "InProgress");
+        shop.app.turn("2019-12-01T08:00:00Z").await?;
+        let whole = shop.app.get(&at).await?;
+        assert_eq!(whole["status"], "Completed", "what nobody answers is rejected: {whole}");
+        assert!(shop.held(1).await?.is_empty());
+        let query = format!(
+            "{{ requests {{ nodes {{ uuid approvals {{ status parent {{ uuid }} }} }} }} }}"
+        );
+        let shown = shop.app.post("/graphql", json!({ "query": query })).await?;
+        let nodes = shown["data"]["requests"]["nodes"].as_array().context("requests")?;
+        let node = nodes.iter().find(|it| it["uuid"] == asked["id"]).context("the whole")?;
+        let statuses: Vec<_> = node["approvals"]
+            .as_array()
+            .context("approvals")?
+            .iter()
+            .map(|it| it["status"].as_str().unwrap_or_default())
+            .collect();
+        assert_eq!(statuses, ["GRANTED", "REJECTED", "EXPIRED"]);
+        assert_eq!(node["approvals"][0]["parent"]["uuid"], asked["id"]);
+        shop.app.finish().await?;
+    }
+    Ok(())
+}

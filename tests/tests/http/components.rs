@@ -309,3 +309,170 @@ async fn everything_that_is_wrong_with_a_component_is_told_at_once() -> Result<(
     }
     Ok(())
 }
+
+/// A service whose storage drives a price, above what each plan includes.
+fn vault(extra: &str) -> Value {
+    let storage = |included: &str| {
+        json!([{
+            "key": "storage", "name": "More storage", "kind": "property", "property": "Storage",
+            "unit": "TB", "included": included, "price": extra,
+        }])
+    };
+    let plan = |key: &str, price: &str, storage_of: &str, components: Value| {
+        json!({
+            "key": key, "name": key, "price": price, "components": components,
+            "suspended": "free", "properties": { "Storage": storage_of },
+        })
+    };
+    json!({
+        "name": "Vault", "level": "customer", "instancing": "single",
+        "properties": [
+            { "key": "Storage", "type": "quantity", "priced": true },
+            { "key": "Users", "scope": "customer", "kind": "input", "type": "integer", "min": 0,
+              "priced": true },
+            { "key": "Support" , "default": "mail" },
+        ],
+        "plans": [
+            plan("small", "100.00", "1 TB", storage("1")),
+            plan("large", "180.00", "2 TB", storage("2")),
+            plan("crowd", "0.00", "1 TB", json!([{
+                "key": "users", "kind": "property", "property": "Users", "rate": "graduated",
+                "tiers": [{ "above": 0, "price": "3.00" }, { "above": 10, "price": "2.00" }],
+            }])),
+        ],
+    })
+}
+
+async fn publish_vault(app: &TestApp, extra: &str) -> Result<()> {
+    app.put("/api/v2/services/vault/draft", vault(extra)).await?;
+    let path = "/api/v2/services/vault/publish";
+    let rolled_out = Some(json!({ "rollOut": true }));
+    app.send(&app.token, Method::POST, path, rolled_out).await?.expect(200)?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn case_4b_what_a_property_is_above_what_is_included_is_charged() -> Result<()> {
+    for engine in BOTH {
+        let app = TestApp::new(engine, "2019-12-01T00:00:00Z").await?;
+        publish_vault(&app, "12.00").await?;
+        let customer = app.customer("Aanimals Inc", None).await?;
+        let sent = json!({ "service": "vault", "plan": "small" });
+        let subscriptions = format!("/api/v2/customers/{customer}/subscriptions");
+        let made = app.post(&subscriptions, sent).await?;
+        let id = made["id"].as_str().context("an id")?.to_owned();
+        assert_eq!(bill(&app, "2019-12-31").await?, [line("recurring", "Added", "100.00")]);
+
+        app.ambient.set("2020-01-16T09:00:00Z");
+        let overrides = format!("/api/v2/organizations/{customer}/overrides/vault");
+        let more = json!({
+            "property": "Storage", "value": "3 TB", "effectiveFrom": "2020-01-16", "reason": "Grows",
+        });
+        app.put(&overrides, more).await?;
+        // One that drives no price is a line of nothing, as ever.
+        let support = json!({ "property": "Support", "value": "phone", "apply": "later", "reason": "Goodwill" });
+        app.put(&overrides, support).await?;
+        let january = [
+            line("recurring", "Carried", "100.00"),
+            line("recurring", "Changed", "0.00"),
+            line("storage", "Changed", "12.39"),
+        ];
+        assert_eq!(bill(&app, "2020-01-31").await?, january);
+        let detail = app.get("/api/Billing/2020-01-31/detail").await?;
+        let storage = &detail["data"][2];
+        assert_eq!((&storage["measured"], &storage["measuredUnit"]), (&json!("2"), &json!("TB")));
+        assert_eq!((&storage["days"], &storage["unitPrice"]), (&json!(16), &json!("12.00")));
+        let query = "{ ledgerEntries(endDate: \"2020-01-31\", last: 1) { nodes { component measured \
+            measuredUnit reason } } services { nodes { plans { suspended components { kind property \
+            unit included } } } } }";
+        let told = app.post("/graphql", json!({ "query": query })).await?;
+        assert_eq!(
+            told["data"]["ledgerEntries"]["nodes"][0],
+            json!({ "component": "storage", "measured": "2", "measuredUnit": "TB", "reason": "Grows" })
+        );
+        assert_eq!(
+            told["data"]["services"]["nodes"][0]["plans"][1],
+            json!({ "suspended": "FREE", "components": [
+                { "kind": "PROPERTY", "property": "Storage", "unit": "TB", "included": "2" }
+            ] })
+        );
+
+        // Another plan includes more. The override is as it was.
+        app.ambient.set("2020-02-01T00:00:00Z");
+        app.post(&format!("/api/v2/subscriptions/{id}/change"), json!({ "plan": "large" })).await?;
+        let february = bill(&app, "2020-02-29").await?;
+        assert_eq!(february.last(), Some(&line("storage", "Changed", "12.00")));
+        // A discount on it, for this customer.
+        let sent = json!({
+            "service": "vault", "component": "storage", "price": "10.00",
+            "effectiveFrom": "2020-03-01", "reason": "Much of it",
+        });
+        app.put(&format!("/api/v2/organizations/{customer}/prices"), sent).await?;
+        app.ambient.set("2020-03-02T00:00:00Z");
+        let march = [line("recurring", "Carried", "180.00"), line("storage", "Changed", "10.00")];
+        assert_eq!(bill(&app, "2020-03-31").await?, march);
+        // As it was known before.
+        let path = "/api/Billing/2020-01-31/detail?knownAt=2020-01-15T00:00:00Z";
+        assert_eq!(app.get(path).await?["data"].as_array().map(Vec::len), Some(1));
+
+        // What is filled in drives a price as well.
+        let other = app.customer("Abacus", None).await?;
+        let sent = json!({ "service": "vault", "plan": "crowd", "quantity": 2, "effectiveAt": "2020-03-01",
+            "properties": { "Users": 12 } });
+        app.post(&format!("/api/v2/customers/{other}/subscriptions"), sent).await?;
+        let march = bill(&app, "2020-03-31").await?;
+        // Twice: ten by 3.00 and two by 2.00.
+        assert_eq!(march.last(), Some(&line("users", "Added", "68.00")));
+        app.finish().await?;
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn case_20_what_is_suspended_is_not_billed_where_the_plan_says_so() -> Result<()> {
+    for engine in BOTH {
+        let app = TestApp::new(engine, "2019-10-01T00:00:00Z").await?;
+        publish_vault(&app, "12.00").await?;
+        let customer = app.customer("Aanimals Inc", None).await?;
+        let sent = json!({ "service": "vault", "plan": "small" });
+        let made = app.post(&format!("/api/v2/customers/{customer}/subscriptions"), sent).await?;
+        let id = made["id"].as_str().context("an id")?.to_owned();
+        let rest = async |verb: &str, at: &str| {
+            app.ambient.set(&format!("{at}T09:00:00Z"));
+            app.post(&format!("/api/v2/subscriptions/{id}/{verb}"), json!({ "reason": verb })).await
+        };
+        rest("suspend", "2019-11-11").await?;
+        let before = app.database.fetch("select position from head", &[]).await?[0].unsigned(0)?;
+        rest("resume", "2019-11-21").await?;
+        let november =
+            [line("recurring", "Changed", "33.33"), line("recurring", "Changed", "33.34")];
+        assert_eq!(bill(&app, "2019-11-30").await?, november);
+        let detail = app.get("/api/Billing/2019-11-30/detail").await?;
+        assert_eq!(detail["data"][1]["actionedDate"], "2019-11-21T09:00:00Z");
+        let path = format!("/api/Billing/2019-11-30/detail?knownAt={before}");
+        let known = app.get(&path).await?;
+        assert_eq!(
+            (&known["data"][0]["amount"], &known["data"][1]),
+            (&json!("33.33"), &Value::Null)
+        );
+
+        // Taken back before its day, it never was; and more often than documents keep, the log says it.
+        app.ambient.set("2019-12-01T00:00:00Z");
+        let later = json!({ "effectiveAt": "2019-12-10" });
+        app.post(&format!("/api/v2/subscriptions/{id}/suspend"), later).await?;
+        assert_eq!(bill(&app, "2019-12-31").await?, [line("recurring", "Changed", "29.03")]);
+        app.post(&format!("/api/v2/subscriptions/{id}/cancel"), json!({})).await?;
+        assert_eq!(bill(&app, "2019-12-31").await?, [line("recurring", "Carried", "100.00")]);
+        for day in 1..=20 {
+            rest("suspend", &format!("2020-01-{day:02}")).await?;
+            app.ambient.set(&format!("2020-01-{day:02}T20:00:00Z"));
+            app.post(&format!("/api/v2/subscriptions/{id}/resume"), json!({})).await?;
+        }
+        rest("suspend", "2020-01-31").await?;
+        let january = bill(&app, "2020-01-31").await?;
+        assert_eq!(january, [line("recurring", "Changed", "96.77")]);
+        assert_eq!(bill(&app, "2019-11-30").await?, november, "by the log");
+        app.finish().await?;
+    }
+    Ok(())
+}

@@ -75,7 +75,10 @@ const OPEN: &[(&str, &str)] = &[
     ("Permission", "key name description custom serviceKey"),
     ("PermissionWay", "chain service"),
     ("Plan", "key name sku price components dayPolicy suspended properties retired"),
-    ("PlanComponent", "key name kind property unit included interval timing rate price tiers packageSize"),
+    (
+        "PlanComponent",
+        "key name kind property unit included interval timing rate price tiers packageSize",
+    ),
     ("PlanProperty", "key label value"),
     ("PriceSource", "kind position"),
     ("PropertyChange", "property value"),
@@ -416,6 +419,20 @@ const GUARDED: &[Row] = &[
         "Request.approval",
         "node(id: $request) { ... on Request { approval { uuid } } }",
         "/node/approval",
+        NONE,
+    ),
+    row(
+        "Request.approvals",
+        "node(id: $request) { ... on Request { approvals { uuid } } }",
+        "/node/approvals/*/uuid",
+        // It is not for many.
+        NONE,
+    ),
+    row(
+        "Approval.parent",
+        "approval(id: $approval) { parent { id } }",
+        "/approval/parent",
+        // It is not one of many.
         NONE,
     ),
     row(

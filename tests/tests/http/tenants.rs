@@ -124,7 +124,7 @@ impl Tenants {
         {
             ["resellers", ..] => &self.own.reseller,
             ["subscriptions", ..] => &self.own.mailbox,
-            ["requests", _, _] => &self.own.approval,
+            ["requests", _, "approve" | "reject" | "withdraw"] => &self.own.approval,
             ["requests", ..] => &self.own.request,
             ["roles", ..] => &self.own.role,
             // Tokens are their owner's affair.

@@ -16,6 +16,7 @@ use super::setting::{BOTH, another_writer, create, events, id, provider, sell};
 /// fact each time. So only the keys keep it from being done again.
 static CUSTOMERS: &[Sort] = &[Sort {
     name: "customer",
+    after: chrono::TimeDelta::zero(),
     find: |database, question| {
         Box::pin(due::of_view::<OrganizationView>(database, "customer", question, |view| {
             let sent = json!({

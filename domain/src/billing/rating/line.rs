@@ -216,6 +216,7 @@ impl Rating<'_> {
             causes,
             class: Class::Normal,
             component: line.component,
+            correction: None,
             count_after: line.count_after,
             count_before: line.count_before,
             customer: self.subject.customer,

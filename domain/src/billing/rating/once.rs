@@ -19,7 +19,9 @@ impl<'a> Rating<'a> {
         for run in self.timeline.runs() {
             let began = run.began();
             let ended_before = std::mem::replace(&mut ended, run.ended);
-            if !(self.begin..self.end).contains(&began.effective_at) || self.timeline.took_over(began) {
+            if !(self.begin..self.end).contains(&began.effective_at)
+                || self.timeline.took_over(began)
+            {
                 continue;
             }
             let date = self.settings.local_date(began.effective_at);

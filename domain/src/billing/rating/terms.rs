@@ -56,10 +56,7 @@ impl State<'_> {
 
 impl<'a> Rating<'a> {
     /// Adds the lines of what is charged by terms.
-    pub(super) fn add_term_lines(
-        &self,
-        lines: &mut Vec<Line<'a>>,
-    ) -> Result<(), Quarantine> {
+    pub(super) fn add_term_lines(&self, lines: &mut Vec<Line<'a>>) -> Result<(), Quarantine> {
         let courses = self.courses();
         if courses.is_empty() {
             return Ok(());

@@ -1,0 +1,136 @@
+//! Corrections: what is booked in an open period because more is known now of a closed one (billing.md, section 7).
+
+use std::collections::HashSet;
+
+use chrono::NaiveDate;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use super::merkle::Hash;
+use super::{Class, Entry, Period};
+use crate::money::{Money, Ratio};
+
+/// What a correction corrects, and where it is booked.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Correction {
+    /// What all corrections of one slot have in common that are booked in one period.
+    pub adjustment_id: String,
+    /// The period that it is booked in: its last date.
+    pub booked_end: NaiveDate,
+    /// On a rebooking: the entry in whose place it is, where there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rebooks: Option<String>,
+    /// On a reversal: the entry that it takes back.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reverses: Option<String>,
+}
+
+impl Entry {
+    /// The period that the entry is booked in: its last date. Of a correction it is another one than the service period.
+    #[must_use]
+    pub fn booked_end(&self) -> NaiveDate {
+        self.correction.as_ref().map_or(self.period_end, |correction| correction.booked_end)
+    }
+
+    /// Whether it takes another one back.
+    #[must_use]
+    pub fn is_reversal(&self) -> bool {
+        self.correction.as_ref().is_some_and(|correction| correction.reverses.is_some())
+    }
+
+    /// Whether it is about money: it charges days, or an amount. Others tell of a count or of a property.
+    fn charges(&self) -> bool {
+        self.days > 0 || self.amount.minor != 0
+    }
+
+    /// Whether what another entry charges is just the same.
+    fn agrees_with(&self, other: &Self) -> bool {
+        self.component == other.component
+            && self.kind == other.kind
+            && self.amount == other.amount
+            && self.plan == other.plan
+            && self.quantity == other.quantity
+            && self.days == other.days
+            && self.unit_price.exact == other.unit_price.exact
+            && self.property_change == other.property_change
+    }
+}
+
+/// What is to be booked in the period `into`, so that what is booked for one service period of a slot on one edge is what
+/// it should be: of the entries in force that differ from those rated `now`, the reversals; of what is rated now and is
+/// not booked, the rebookings. Entries that agree are left alone.
+///
+/// `booked` is all that closed periods have of the service period, corrections too.
+#[must_use]
+pub fn correct(booked: &[Entry], now: &[Entry], into: &Period) -> Vec<Entry> {
+    let reversed: HashSet<_> =
+        booked.iter().filter_map(|entry| entry.correction.as_ref()?.reverses.as_deref()).collect();
+    let is_in_force =
+        |entry: &&Entry| !entry.is_reversal() && !reversed.contains(entry.entry_id.as_str());
+    let mut wrong: Vec<_> =
+        booked.iter().filter(is_in_force).filter(|entry| entry.charges()).collect();
+    let mut missing = Vec::new();
+    for entry in now.iter().filter(|entry| entry.charges()) {
+        match wrong.iter().position(|booked| booked.agrees_with(entry)) {
+            Some(place) => drop(wrong.remove(place)),
+            None => missing.push(entry),
+        }
+    }
+    let reversals = wrong.iter().map(|entry| reversal(entry, into));
+    let rebookings = missing.iter().enumerate().map(|(place, entry)| {
+        let replaced = wrong.get(place).or(wrong.last());
+        rebooking(entry, replaced.map(|entry| entry.entry_id.clone()), into)
+    });
+    reversals.chain(rebookings).collect()
+}
+
+/// An entry taken back: all of it, to the cent that was booked.
+fn reversal(entry: &Entry, into: &Period) -> Entry {
+    let negated = Ratio::ZERO.checked_sub(entry.exact);
+    Entry {
+        amount: Money::new(entry.amount.minor.saturating_neg(), entry.amount.currency),
+        exact: negated.expect("what is held exactly has a negative"),
+        ..corrected(entry, "reversal", into, |correction| {
+            correction.reverses = Some(entry.entry_id.clone());
+        })
+    }
+}
+
+/// An entry as it should have been.
+fn rebooking(entry: &Entry, rebooks: Option<String>, into: &Period) -> Entry {
+    corrected(entry, "rebooking", into, |correction| correction.rebooks = rebooks)
+}
+
+fn corrected(
+    entry: &Entry,
+    what: &str,
+    into: &Period,
+    link: impl FnOnce(&mut Correction),
+) -> Entry {
+    let mut correction = Correction {
+        adjustment_id: adjustment_id(entry, into),
+        booked_end: into.end,
+        rebooks: None,
+        reverses: None,
+    };
+    link(&mut correction);
+    Entry {
+        class: Class::Correction,
+        correction: Some(correction),
+        // What there is at the period's end, its own lines tell.
+        count_after: 0,
+        count_before: 0,
+        entry_id: id(&format!("{what} {} {}", entry.entry_id, into.end)),
+        ..entry.clone()
+    }
+}
+
+fn adjustment_id(entry: &Entry, into: &Period) -> String {
+    let Entry { seller, customer, subscription, .. } = entry;
+    id(&format!("adjustment {seller} {customer} {subscription} {}", into.end))
+}
+
+fn id(text: &str) -> String {
+    Hash(Sha256::digest(text).into()).to_string()
+}
