@@ -475,6 +475,9 @@ pub struct SubscriptionResource {
     pub scheduled: Vec<ScheduledResource>,
     /// The latest request.
     pub request_id: Uuid,
+    /// Whether something that was asked for here waits for approval. Left out in the answers to commands.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub approval_pending: Option<bool>,
     /// What the caller may do with it now, and why not the rest. Left out in the answers to commands.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub possible_actions: Option<Vec<PossibleAction>>,
@@ -587,6 +590,7 @@ impl SubscriptionResource {
             quantity: held.map(|held| held.quantity),
             scheduled: scheduled.collect(),
             request_id: view.request.0,
+            approval_pending: None,
             possible_actions: None,
             version: view.version,
         }

@@ -190,6 +190,21 @@ impl Property {
             "input_is_shown",
             "What is filled in cannot be hidden from those who do; make it a configuration.",
         );
+        let is_listed = matches!(self.value_type, ValueType::ChoiceOf { .. });
+        let is_of_holder = matches!(self.scope, Scope::Customer | Scope::User);
+        faults.ensure(
+            !is_listed || self.kind == Kind::Input && is_of_holder,
+            &format!("{at}/optionsFrom"),
+            "options_of_holder",
+            "What can be chosen differs from customer to customer, so it is filled in for one: make it an input of \
+             the scope customer or user.",
+        );
+        faults.ensure(
+            !is_listed || self.default.is_none(),
+            &format!("{at}/default"),
+            "options_of_holder",
+            "What can be chosen differs from customer to customer, so nothing can be the default.",
+        );
         faults.ensure(
             !self.priced || self.value_type.is_counted(),
             &format!("{at}/priced"),

@@ -83,6 +83,9 @@ pub(crate) struct ServiceProperty {
     max: Option<String>,
     /// What there is to choose from, where its values are chosen.
     options: Vec<PropertyOption>,
+    /// Of a choice whose options are the instances that the customer holds: the key of their service. `subscriptions`,
+    /// filtered by customer and service, lists them.
+    options_from_instances_of: Option<String>,
     /// Of a list: at least so many items.
     min_items: Option<u32>,
     /// Of a list: at most so many items.
@@ -148,6 +151,7 @@ impl ServiceProperty {
             min: document.min.as_ref().map(ValueDocument::text),
             max: document.max.as_ref().map(ValueDocument::text),
             options: document.options.into_iter().map(option).collect(),
+            options_from_instances_of: document.options_from.map(|from| from.instances_of),
             min_items: document.min_items,
             max_items: document.max_items,
             units: document.units.into_iter().map(|unit| unit.name).collect(),

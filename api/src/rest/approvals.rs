@@ -1,15 +1,18 @@
 //! Approvals: policies, and answers to what waits.
 
+use std::collections::HashSet;
+
 use axum::extract::State;
 use axum::http::StatusCode;
 use commands::Command;
 use commands::resource::{ApprovalPolicyResource, ApprovalResource};
 use commands::usecase::approvals::policies::SetApprovalPolicy;
 use commands::usecase::organizations::Because;
-use domain::approval::Answering;
+use domain::SubscriptionId;
+use domain::approval::{Answering, Status};
 use domain::permission::Permission;
 use projections::finder::{self, Query};
-use projections::views::{ApprovalPolicyView, ApprovalView, OrganizationView};
+use projections::views::{ApprovalPolicyView, ApprovalView, AskedView, OrganizationView};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -19,6 +22,21 @@ use super::subscriptions::RequestOrApproval;
 use crate::app::App;
 use crate::auth::Principal;
 use crate::problem::Problem;
+
+/// Those of some subscriptions where something waits for approval.
+pub(super) async fn waiting(
+    app: &App,
+    reader: &Reader,
+    subscriptions: impl IntoIterator<Item = SubscriptionId>,
+) -> Result<HashSet<SubscriptionId>, Problem> {
+    let scope = reader.0.scope();
+    let ids = subscriptions.into_iter().map(|id| id.to_string()).collect();
+    let asked = finder::find_many::<AskedView>(app.database(), &scope, ids).await?;
+    let approvals = asked.values().map(|asked| asked.approval.to_string()).collect();
+    let approvals = finder::find_many::<ApprovalView>(app.database(), &scope, approvals).await?;
+    let waiting = approvals.values().filter(|it| it.progress.status == Status::Waiting);
+    Ok(waiting.map(|it| it.progress.asked.wish.subscription).collect())
+}
 
 /// What has to be approved at an organisation.
 #[derive(Debug, Serialize, ToSchema)]

@@ -18,6 +18,7 @@ use projections::views::{Holder, OrganizationView, RequestView, SubscriptionView
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::approvals::waiting;
 use super::call::{Answer, Call, CommandParameters, Reader, resource};
 use super::events::shown_request;
 use super::list::{ListParameters, ListResource, page};
@@ -45,8 +46,10 @@ async fn list(
     for (_, view) in &found.items {
         possible.insert(view.id, actions::possible(&reader.0, view, unfit.as_ref()).await?);
     }
+    let waiting = waiting(app, reader, found.items.iter().map(|(_, view)| view.id)).await?;
     let now = app.now();
     Ok(page(&found, |view| SubscriptionResource {
+        approval_pending: Some(waiting.contains(&view.id)),
         possible_actions: possible.get(&view.id).cloned(),
         ..SubscriptionResource::new(view, now)
     }))
@@ -181,7 +184,9 @@ pub async fn get_subscription(
     }
     let unfit = unfit(&app, &reader, &view).await?;
     let possible = actions::possible(&reader.0, &view, unfit.as_ref()).await?;
+    let waiting = waiting(&app, &reader, [view.id]).await?;
     let shown = SubscriptionResource {
+        approval_pending: Some(waiting.contains(&view.id)),
         possible_actions: Some(possible),
         ..SubscriptionResource::new(&view, app.now())
     };

@@ -180,6 +180,9 @@ pub struct PropertyDocument {
     /// Of a choice or a list: what there is to choose from.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub options: Vec<OptionDocument>,
+    /// Of a choice, instead of options: the query that lists them for the holder when it is filled in.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub options_from: Option<OptionsFromDocument>,
     /// Of a list: at least so many items.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub min_items: Option<u32>,
@@ -329,6 +332,14 @@ impl InputDocument {
             Self::Nothing => None,
         }
     }
+}
+
+/// Where the options of a choice come from.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct OptionsFromDocument {
+    /// A service's key: the options are the names of the instances of it that the customer holds.
+    pub instances_of: String,
 }
 
 /// One of the values that can be chosen.
@@ -691,6 +702,7 @@ impl PropertyDocument {
             TypeText::Text => &["minLength", "maxLength", "pattern"],
             TypeText::Integer | TypeText::Number | TypeText::Date => &["min", "max"],
             TypeText::Quantity => &["min", "max", "units", "unlimited"],
+            TypeText::Choice if self.options_from.is_some() => &["optionsFrom"],
             TypeText::Choice => &["options"],
             TypeText::List => &["options", "minItems", "maxItems"],
             TypeText::Url => &["schemes"],
@@ -707,6 +719,7 @@ impl PropertyDocument {
             ("min", self.min.is_some()),
             ("max", self.max.is_some()),
             ("options", !self.options.is_empty()),
+            ("optionsFrom", self.options_from.is_some()),
             ("minItems", self.min_items.is_some()),
             ("maxItems", self.max_items.is_some()),
             ("units", !self.units.is_empty()),
@@ -725,7 +738,15 @@ impl PropertyDocument {
         let mut bounds = Bounds { at, faults };
         Some(match value_type {
             TypeText::Boolean => ValueType::Boolean,
-            TypeText::Choice => ValueType::Choice { options: options() },
+            TypeText::Choice => match &self.options_from {
+                Some(OptionsFromDocument { instances_of }) => {
+                    let service = ServiceKey::parse(instances_of);
+                    let at = format!("{}/optionsFrom/instancesOf", bounds.at);
+                    bounds.faults.ensure(service.is_some(), &at, "not_a_key", KEY_RULE);
+                    ValueType::ChoiceOf { instances_of: service? }
+                }
+                None => ValueType::Choice { options: options() },
+            },
             TypeText::Date => {
                 ValueType::Date { max: bounds.read("max", max)?, min: bounds.read("min", min)? }
             }
@@ -963,6 +984,7 @@ impl From<&Property> for PropertyDocument {
             min: None,
             max: None,
             options: Vec::new(),
+            options_from: None,
             min_items: None,
             max_items: None,
             units: Vec::new(),
@@ -983,6 +1005,11 @@ impl From<&Property> for PropertyDocument {
             ValueType::Boolean => TypeText::Boolean,
             ValueType::Choice { options } => {
                 document.options = options.iter().map(OptionDocument::from).collect();
+                TypeText::Choice
+            }
+            ValueType::ChoiceOf { instances_of } => {
+                let instances_of = instances_of.to_string();
+                document.options_from = Some(OptionsFromDocument { instances_of });
                 TypeText::Choice
             }
             ValueType::Date { max, min } => {

@@ -9,7 +9,7 @@ use domain::money::{Money, Percent};
 use domain::organization::{self, Organization, OrganizationCommand};
 use domain::overrides::Overriding;
 use domain::permission::Permission;
-use domain::property::{Given, Kind, Property, Scope};
+use domain::property::{Given, Kind, Property, Scope, ValueType};
 use domain::service::Definition;
 use domain::{Faults, OrganizationId, PlanKey, Refusal, ServiceKey};
 use serde::{Deserialize, Serialize};
@@ -263,6 +263,12 @@ fn ensure_settable(
         "/property",
         "read_only",
         "This property is set by provisioning, and by nobody else.",
+    );
+    faults.ensure(
+        !matches!(property.value_type, ValueType::ChoiceOf { .. }),
+        "/property",
+        "options_of_holder",
+        "What can be chosen here differs from holder to holder, so it is filled in for each.",
     );
     // What a plan says can be overridden by whoever may override; what is configured elsewhere is the provider's.
     let is_configured = property.kind == Kind::Configuration && property.scope != Scope::Plan;

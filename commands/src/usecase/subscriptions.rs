@@ -10,7 +10,7 @@ use domain::effective::{self, Effective, resolve};
 use domain::organization::{Kind, Organization};
 use domain::overrides::ResolvedProperty;
 use domain::permission::Permission;
-use domain::property::{self, Given, Property, Scope, Validation};
+use domain::property::{self, Given, Property, Scope, Validation, ValueType};
 use domain::service::{Definition, Instancing, Level, Plan, Process};
 use domain::subscription::{
     Asked, Progress, QUANTITY_MAX, Request, RequestCustomer, RequestPlan, RequestService,
@@ -362,6 +362,7 @@ impl Recipient {
     /// What is filled in: what was before, but for what is wished otherwise.
     fn fill_in(
         &self,
+        unit: &mut Unit<'_>,
         definition: &Definition,
         before: &[ResolvedProperty],
         wished: &Wishes,
@@ -395,6 +396,13 @@ impl Recipient {
             let Some(value) = faults.take(&at, parsed) else { continue };
             let is_new = inputs.get(&property.key).is_none_or(|input| input.value != value);
             if is_new {
+                if let ValueType::ChoiceOf { instances_of } = &property.value_type {
+                    let slot = SubscriptionId::of_slot(self.customer.0, instances_of, Some(&value));
+                    let is_there = unit.load::<Subscription>(slot).held_at(moment).is_some();
+                    let detail =
+                        format!("The customer holds no instance {value} of {instances_of}.");
+                    faults.ensure(is_there, &at, "not_a_choice", &detail);
+                }
                 inputs.insert(property.key.clone(), FilledIn { since: Some(moment), value });
             }
         }
@@ -593,7 +601,8 @@ pub(super) fn provision_part(
         recipient.ensure_offered(unit, &sold, plan.as_ref(), &mut faults)?;
     }
     let is_held = held.is_some();
-    let inputs = recipient.fill_in(&sold.definition, &[], &body.properties, moment, &mut faults);
+    let inputs =
+        recipient.fill_in(unit, &sold.definition, &[], &body.properties, moment, &mut faults);
     let Some(plan) = plan else {
         faults.check()?;
         unreachable!("an unknown plan is a fault")
@@ -664,7 +673,8 @@ pub(crate) fn change(
         recipient.ensure_offered(unit, &sold, plan.as_ref(), &mut faults)?;
     }
     let before = subscription.inputs_at(moment);
-    let inputs = recipient.fill_in(&sold.definition, before, &body.properties, moment, &mut faults);
+    let inputs =
+        recipient.fill_in(unit, &sold.definition, before, &body.properties, moment, &mut faults);
     let Some(plan) = plan else {
         faults.check()?;
         return Err(Refusal::not_found().into());

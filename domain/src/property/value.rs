@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::{VALUE_MAX_CHARS, is_default, is_false};
 use crate::money::Ratio;
 use crate::text::{Address, line};
-use crate::{Faults, Invalid, PropertyKey};
+use crate::{Faults, Invalid, PropertyKey, ServiceKey};
 
 /// Most items of a list, and most options of a choice.
 pub const ITEMS_MAX: usize = 200;
@@ -34,6 +34,11 @@ pub enum ValueType {
     Choice {
         /// In the order in which they are offered.
         options: Vec<Choice>,
+    },
+    /// One of what a query lists for the holder when it is filled in.
+    ChoiceOf {
+        /// The customer's instances of this service, by name: those that are held then.
+        instances_of: ServiceKey,
     },
     /// A day, such as `2019-11-30`.
     Date {
@@ -274,6 +279,8 @@ impl ValueType {
                 _ => Err(Invalid::new("not_a_boolean", "This must be true or false.")),
             },
             Self::Choice { options } => chosen(text, options),
+            // Whether it is listed is looked up where it is filled in.
+            Self::ChoiceOf { .. } => line(text, VALUE_MAX_CHARS),
             Self::Date { max, min } => {
                 let date = NaiveDate::from_str(text).map_err(|_| {
                     Invalid::new("not_a_date", "This must be a date such as 2019-11-30.")
@@ -351,7 +358,12 @@ impl ValueType {
     pub(super) fn problems(&self, at: &str, faults: &mut Faults) {
         let at = |field: &str| format!("{at}/{field}");
         let (bound, fits) = match self {
-            Self::Boolean | Self::Email | Self::Hostname | Self::Ip | Self::SecretRef => return,
+            Self::Boolean
+            | Self::ChoiceOf { .. }
+            | Self::Email
+            | Self::Hostname
+            | Self::Ip
+            | Self::SecretRef => return,
             Self::Choice { options } => {
                 check_options(options, &at("options"), faults);
                 faults.ensure(

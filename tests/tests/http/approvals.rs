@@ -121,6 +121,18 @@ impl Shop {
         Ok(all.filter(|it| it["status"] == "Provisioned").count())
     }
 
+    /// Whether something waits about a subscription.
+    async fn is_pending(&self, subscription: &Value) -> Result<bool> {
+        let id = text(&subscription["id"]);
+        let one = self.app.get(&format!("/api/v2/subscriptions/{id}")).await?;
+        let user = text(&one["userId"]);
+        let listed = self.app.get(&format!("/api/v2/users/{user}/subscriptions")).await?;
+        let all = listed["data"].as_array().context("a list")?;
+        let same = all.iter().find(|it| it["id"] == id).context("it is listed")?;
+        assert_eq!(one["approvalPending"], same["approvalPending"]);
+        one["approvalPending"].as_bool().context("a flag")
+    }
+
     async fn manager(&self, of: &Person, manager: &Person) -> Result<()> {
         let sent = json!({ "managerId": manager.id });
         let path = format!("/api/v2/users/{}", of.id);
@@ -566,10 +578,12 @@ async fn changes_and_the_end_are_approved_where_the_policy_says_so() -> Result<(
                 "answers": [] }],
         });
         assert_eq!(pending["approval"], expected, "{pending}");
+        assert!(shop.is_pending(&held).await?);
         // Something else about it has to wait.
         let refused = shop.ask(&shop.ann, &format!("{path}/deprovision"), json!({})).await?;
         assert_eq!(refused.problem(409)?, "approval_pending");
         shop.approve(&shop.eve, &asked).await?;
+        assert!(!shop.is_pending(&held).await?);
         let changed = shown().await?;
         assert_eq!(
             (&changed["approvalPending"], &changed["approval"]),

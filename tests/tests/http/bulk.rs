@@ -239,9 +239,7 @@ async fn of_many_each_who_has_to_be_approved_waits_and_the_whole_is_done_once_al
         let whole = shop.app.get(&at).await?;
         assert_eq!(whole["status"], "Completed", "what nobody answers is rejected: {whole}");
         assert!(shop.held(1).await?.is_empty());
-        let query = format!(
-            "{{ requests {{ nodes {{ uuid approvals {{ status parent {{ uuid }} }} }} }} }}"
-        );
+        let query = "{ requests { nodes { uuid approvals { status parent { uuid } } } } }";
         let shown = shop.app.post("/graphql", json!({ "query": query })).await?;
         let nodes = shown["data"]["requests"]["nodes"].as_array().context("requests")?;
         let node = nodes.iter().find(|it| it["uuid"] == asked["id"]).context("the whole")?;

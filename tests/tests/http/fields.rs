@@ -110,7 +110,7 @@ const OPEN: &[(&str, &str)] = &[
     ),
     (
         "ServiceProperty",
-        "key label help category sort scope kind type minLength maxLength pattern min max options \
+        "key label help category sort scope kind type minLength maxLength pattern min max options optionsFromInstancesOf \
          minItems maxItems units unlimited schemes validation default required hidden readOnly priced",
     ),
     ("ServicePermission", "key name"),

@@ -294,3 +294,55 @@ async fn what_is_overridden_reaches_what_runs_by_a_change_request_that_changes_n
     }
     Ok(())
 }
+
+#[tokio::test]
+async fn an_override_is_a_change_request_that_somebody_has_to_report_where_the_service_is_made_outside()
+-> Result<()> {
+    for engine in BOTH {
+        let app = TestApp::new(engine, "2019-11-05T08:00:00Z").await?;
+        let definition = json!({
+            "name": "Rack", "level": "customer", "instancing": "multi", "process": "reported",
+            "properties": [{ "key": "Power", "type": "quantity", "priced": false }],
+            "plans": [{ "key": "half", "name": "Half", "price": "30.00", "properties": { "Power": "1 GB" } }],
+        });
+        app.put("/api/v2/services/rack/draft", definition).await?;
+        app.post("/api/v2/services/rack/publish", json!({ "rollOut": true })).await?;
+        let customer = app.customer("Aanimals Inc", None).await?;
+        let report = async |request: &Value, what: &str| -> Result<Value> {
+            let id = request["id"].as_str().context("an id")?;
+            app.post(&format!("/api/v2/requests/{id}/{what}"), json!({})).await
+        };
+        let path = format!("/api/v2/customers/{customer}/subscriptions");
+        let mut held = Vec::new();
+        for instance in ["done", "waits"] {
+            let wish = json!({ "service": "rack", "plan": "half", "instance": instance });
+            let asked = app.post(&path, wish).await?;
+            if instance == "done" {
+                report(&asked, "start").await?;
+                report(&asked, "complete").await?;
+            }
+            held.push(asked["subscriptionId"].as_str().context("an id")?.to_owned());
+        }
+        let overrides = format!("/api/v2/organizations/{customer}/overrides/rack");
+        let sent = json!({ "property": "Power", "value": "2 GB", "reason": "A good year" });
+        let made = app.put(&overrides, sent).await?;
+        // What is still being made takes it over when somebody asks for it afterwards.
+        assert_eq!(made["changeRequests"], 1, "{made}");
+        let subscription = async |id: &str| app.get(&format!("/api/v2/subscriptions/{id}")).await;
+        let pending = subscription(&held[0]).await?;
+        assert_eq!(pending["status"], "Pending", "{pending}");
+        assert_eq!(subscription(&held[1]).await?["status"], "Requested");
+        let request = json!({ "id": pending["requestId"] });
+        let asked = app
+            .get(&format!("/api/v2/requests/{}", request["id"].as_str().context("an id")?))
+            .await?;
+        assert_eq!((&asked["verb"], &asked["status"]), (&json!("change"), &json!("Requested")));
+        let power = &asked["ingredients"]["plan"]["properties"][0]["value"];
+        assert_eq!(power, "2 GB", "{asked}");
+        report(&request, "start").await?;
+        report(&request, "complete").await?;
+        assert_eq!(subscription(&held[0]).await?["status"], "Provisioned");
+        app.finish().await?;
+    }
+    Ok(())
+}

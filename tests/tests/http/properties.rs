@@ -592,3 +592,91 @@ async fn what_is_not_acceptable_any_more_has_to_be_said_anew_before_anything_els
     }
     Ok(())
 }
+
+#[tokio::test]
+async fn a_choice_can_be_among_the_instances_that_the_customer_holds() -> Result<()> {
+    for engine in BOTH {
+        let (app, customer, path) = shop(engine).await?;
+        let licence = |more: Value| {
+            let mut property = json!({ "key": "Vault", "scope": "user", "kind": "input", "type": "choice",
+                "optionsFrom": { "instancesOf": "vault" } });
+            for (key, value) in more.as_object().into_iter().flatten() {
+                property[key] = value.clone();
+            }
+            json!({ "name": "Licence", "level": "user", "instancing": "single", "properties": [property],
+                "plans": [{ "key": "seat", "name": "Seat", "price": "2.00" }] })
+        };
+        let draft = "/api/v2/services/licence/draft";
+        let put =
+            async |more: Value| app.send(&app.token, Method::PUT, draft, Some(licence(more))).await;
+        for (more, pointer, code) in [
+            (json!({ "options": [{ "value": "a" }] }), "/properties/0/options", "other_type"),
+            (json!({ "type": "text" }), "/properties/0/optionsFrom", "other_type"),
+            (
+                json!({ "optionsFrom": { "instancesOf": "no key" } }),
+                "/properties/0/optionsFrom/instancesOf",
+                "not_a_key",
+            ),
+        ] {
+            assert_eq!(faults(&put(more).await?), pairs(&[(pointer, code)]));
+        }
+        put(json!({ "kind": "configuration", "default": "a" })).await?.expect(200)?;
+        let publish = "/api/v2/services/licence/publish";
+        let refused = app.send(&app.token, Method::POST, publish, Some(json!({}))).await?;
+        let expected = [
+            ("/properties/0/optionsFrom", "options_of_holder"),
+            ("/properties/0/default", "options_of_holder"),
+        ];
+        assert_eq!(faults(&refused), pairs(&expected));
+        put(json!({})).await?.expect(200)?;
+        app.post(publish, json!({ "rollOut": true })).await?;
+
+        let held = |instance: &str| {
+            json!({ "service": "vault", "plan": "small", "instance": instance,
+            "properties": { "Account": "harbour" } })
+        };
+        let first = app.post(&path, held("first")).await?;
+        app.post(&path, held("second")).await?;
+        let other = app.customer("Abacus", None).await?;
+        app.post(&format!("/api/v2/customers/{other}/subscriptions"), held("third")).await?;
+        app.post(&path, json!({ "service": "licence", "plan": "seat" })).await.ok();
+        let (ann, _) = app.user(&customer, "ann@example.com", &[]).await?;
+        let at = format!("/api/v2/users/{ann}/subscriptions");
+        let ask = async |vault: &str| {
+            let sent =
+                json!({ "service": "licence", "plan": "seat", "properties": { "Vault": vault } });
+            app.send(&app.token, Method::POST, &at, Some(sent)).await
+        };
+        for none in ["third", "First", "vault"] {
+            let refused = ask(none).await?;
+            assert_eq!(faults(&refused), pairs(&[("/properties/Vault", "not_a_choice")]), "{none}");
+        }
+        let seat = ask("first").await?.expect(201)?;
+        let query = format!(
+            "{{ services {{ nodes {{ key published {{ properties {{ optionsFromInstancesOf }} }} }} }} \
+             customer: organization(id: \"{customer}\") {{ subscriptions {{ nodes {{ instance service {{ key }} }} }} }} }}"
+        );
+        let shown = app.post("/graphql", json!({ "query": query })).await?;
+        let services = shown["data"]["services"]["nodes"].as_array().context("services")?;
+        let licence = services.iter().find(|it| it["key"] == "licence").context("the licence")?;
+        assert_eq!(licence["published"]["properties"][0]["optionsFromInstancesOf"], "vault");
+
+        // What was chosen stays when the instance is gone; it cannot be chosen anew.
+        let gone =
+            format!("/api/v2/subscriptions/{}/deprovision", first["id"].as_str().context("an id")?);
+        app.post(&gone, json!({})).await?;
+        let change =
+            format!("/api/v2/subscriptions/{}/change", seat["id"].as_str().context("an id")?);
+        app.post(&change, json!({ "quantity": 2 })).await?;
+        app.post(&change, json!({ "properties": { "Vault": "second" } })).await?;
+        let back = json!({ "properties": { "Vault": "first" } });
+        let refused = app.send(&app.token, Method::POST, &change, Some(back)).await?;
+        assert_eq!(faults(&refused), pairs(&[("/properties/Vault", "not_a_choice")]));
+        let property = json!({ "property": "Vault", "value": "second", "reason": "all" });
+        let overridden = format!("/api/v2/organizations/{customer}/overrides/licence");
+        let refused = app.send(&app.token, Method::PUT, &overridden, Some(property)).await?;
+        assert_eq!(faults(&refused), pairs(&[("/property", "options_of_holder")]));
+        app.finish().await?;
+    }
+    Ok(())
+}
