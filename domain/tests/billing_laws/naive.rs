@@ -185,8 +185,8 @@ fn rated(charge: &Charge, units: u32) -> Fraction {
         Charge::Recurring { rate, .. } | Charge::Property { rate, .. } => rate,
     };
     let tier_of = |tiers: &[domain::billing::component::Tier], unit: u32| -> i128 {
-        let begun = tiers.iter().filter(|tier| tier.above < unit.into());
-        begun.map(|tier| i128::from(tier.price.minor)).last().unwrap()
+        let mut begun = tiers.iter().filter(|tier| tier.above < unit.into());
+        i128::from(begun.next_back().unwrap().price.minor)
     };
     let sum = match rate {
         Rate::Unit(price) => i128::from(price.minor) * i128::from(units),
