@@ -11,6 +11,7 @@ mod http {
     mod bulk;
     mod contract;
     mod credentials;
+    mod exports;
     mod feeds;
     mod fields;
     mod hostile;
