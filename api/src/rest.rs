@@ -144,6 +144,7 @@ fn routes() -> OpenApiRouter<App> {
         .routes(routes!(crate::billing::parameters))
         .routes(routes!(crate::billing::summary))
         .routes(routes!(crate::billing::detail))
+        .routes(routes!(crate::billing::entries))
 }
 
 /// The routes, for serving.

@@ -12,6 +12,7 @@ mod http {
     mod components;
     mod contract;
     mod credentials;
+    mod exports;
     mod feeds;
     mod fields;
     mod hostile;
