@@ -45,8 +45,11 @@ async fn file(app: &TestApp, path: &str, accept: Option<&str>) -> Result<(Header
     Ok((headers, body))
 }
 
+/// A row of a table: each cell by its column.
+type Line = BTreeMap<String, String>;
+
 /// The rows of a table, and its last line.
-fn table(body: &[u8]) -> Result<(Vec<BTreeMap<String, String>>, Vec<String>)> {
+fn table(body: &[u8]) -> Result<(Vec<Line>, Vec<String>)> {
     let mut reader = csv::Reader::from_reader(body);
     let names = reader.headers()?.clone();
     let mut records = reader.records().collect::<Result<Vec<_>, _>>()?;
