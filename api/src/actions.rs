@@ -15,9 +15,11 @@ use crate::problem::Problem;
 /// the caller sees them (those above the caller are in use, or he would not be here).
 #[must_use]
 pub fn unfit(above: &[Arc<OrganizationView>], user: Option<&UserView>) -> Option<WhyNot> {
+    // Nobody is left to be asked about; the commands say that first, too.
+    let erased = user.filter(|user| user.erased_at.is_some()).map(|_| domain::user::erased());
     let organizations = above.iter().rev().map(|view| organizations::not_in_use(view.status));
     let user = user.map(|user| users::not_in_use(user.status));
-    let why_not = organizations.chain(user).flatten().next()?;
+    let why_not = erased.into_iter().chain(organizations.chain(user).flatten()).next()?;
     Some(WhyNot::new(why_not.code, &why_not.detail))
 }
 

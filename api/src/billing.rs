@@ -1,19 +1,24 @@
 //! The billing API (api.md, section 2): compatible with existing integrations, flat and unpaged.
 
-use std::collections::HashMap;
+mod entries;
+mod export;
+mod format;
+mod workbook;
+
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use axum::body::Body;
 use axum::extract::State;
-use axum::http::{HeaderValue, StatusCode, header};
-use axum::response::{IntoResponse as _, Response};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::Response;
 use chrono::{DateTime, NaiveDate, Utc};
+use domain::OrganizationId;
 use domain::billing::{
-    Action, BillingSettings, Class, Detail, Kind, Period, summarize, total_by_customer,
+    Action, BillingSettings, Class, Detail, Entry, Kind, Period, summarize, total_by_customer,
 };
 use domain::permission::Permission;
 use domain::service::Level;
-use futures_util::stream;
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use projections::finder::{self, Query, Scope};
 use projections::ledger::{self, Line, Parts, Question, Statement};
 use projections::views::OrganizationView;
@@ -21,6 +26,10 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
+pub use self::entries::EntryResource;
+use self::entries::{ENTRIES, FOCUS, FocusResource};
+use self::export::{Column, Row, Rows, Table, control_headers};
+use self::format::Format;
 use crate::app::App;
 use crate::auth::Principal;
 use crate::problem::Problem;
@@ -75,7 +84,8 @@ pub struct BillParameters {
     known_at: Option<String>,
     /// Only customers below this seller, by its number or its id.
     seller_id: Option<String>,
-    /// `json`.
+    /// `json`, `csv`, `xlsx`, `jsonl`, or for entries `focus`; or else what is accepted. An address may end in it, too:
+    /// `.csv`, `.xlsx` or `.jsonl`.
     format: Option<String>,
     /// At most so many rows; all where it is left out.
     #[param(value_type = Option<u32>)]
@@ -142,11 +152,74 @@ pub struct DetailResource {
     class: &'static str,
     /// Which part of what the plan costs: `recurring` is the plan's own price.
     component: String,
+    /// How much of a property, or how much that was used, is charged for each of what is held; none where it is what is
+    /// held itself.
+    measured: Option<String>,
+    /// The unit of that.
+    measured_unit: Option<String>,
     /// `recurring`, `oneOff`, `usage` or `minimum`.
     kind: &'static str,
     booked_period: NaiveDate,
     service_period: NaiveDate,
 }
+
+/// The summary as a table.
+const SUMMARY: Table = Table {
+    name: "summary",
+    columns: &[
+        ("customerId", Column::Number),
+        ("customerCode", Column::Text),
+        ("customerName", Column::Text),
+        ("customerAccountCode", Column::Text),
+        ("productSku", Column::Text),
+        ("billable", Column::Text),
+        ("summaryGrouping", Column::Text),
+        ("lastMonthCount", Column::Number),
+        ("difference", Column::Number),
+        ("thisMonthCount", Column::Number),
+        ("currency", Column::Text),
+        ("amount", Column::Number),
+        ("lastMonthAmount", Column::Number),
+        ("resultCount", Column::Number),
+    ],
+};
+
+/// The detail as a table.
+const DETAIL: Table = Table {
+    name: "detail",
+    columns: &[
+        ("customerId", Column::Number),
+        ("customerCode", Column::Text),
+        ("customerName", Column::Text),
+        ("customerAccountCode", Column::Text),
+        ("userId", Column::Text),
+        ("userName", Column::Text),
+        ("serviceName", Column::Text),
+        ("planName", Column::Text),
+        ("instanceName", Column::Text),
+        ("productSku", Column::Text),
+        ("skuType", Column::Text),
+        ("billable", Column::Text),
+        ("nonBillableReason", Column::Text),
+        ("lineDescription", Column::Text),
+        ("summaryGrouping", Column::Text),
+        ("action", Column::Text),
+        ("actionedDate", Column::Time),
+        ("actionedBy", Column::Text),
+        ("quantity", Column::Number),
+        ("days", Column::Number),
+        ("periodDays", Column::Number),
+        ("unitPrice", Column::Number),
+        ("currency", Column::Text),
+        ("amount", Column::Number),
+        ("entryId", Column::Text),
+        ("class", Column::Text),
+        ("component", Column::Text),
+        ("kind", Column::Text),
+        ("bookedPeriod", Column::Date),
+        ("servicePeriod", Column::Date),
+    ],
+};
 
 /// Lists the billing periods and the customers that the caller may see.
 #[utoipa::path(get, path = "/api/Billing/parameters", tag = "Billing",
@@ -183,9 +256,13 @@ pub async fn summary(
     State(app): State<App>,
     reader: Reader,
     Path(end_date): Path<String>,
+    headers: HeaderMap,
     parameters: Parameters<BillParameters>,
 ) -> Answer {
-    let wanted = Wanted::parse(&app, &reader.0, &end_date, parameters).await?;
+    let wanted =
+        Wanted::parse(&app, &reader.0, &end_date, parameters, (&headers, Format::OF_TABLES))
+            .await?;
+    let period = wanted.period.label();
     let bill = Bill::load(&app, wanted).await?;
     let (this, last) = (bill.details(1), bill.details(0));
     let too_large = |_| Problem::internal();
@@ -194,44 +271,57 @@ pub async fn summary(
     let customer = |number: u32| customers[&number];
     let rows: Vec<_> = if bill.filter.aggregate_by_customer {
         let rows = total_by_customer(&rows).map_err(too_large)?.into_iter();
-        rows.map(|row| SummaryResource {
-            customer_id: row.customer_number,
-            customer_code: customer(row.customer_number).details.code.as_str().to_owned(),
-            customer_account_code: customer(row.customer_number).details.billing_identifier.clone(),
-            customer_name: row.customer_name,
-            product_sku: None,
-            billable: bill.filter.billable.unwrap_or(true),
-            summary_grouping: None,
-            last_month_count: row.last_count,
-            difference: row.difference,
-            this_month_count: row.count,
-            currency: row.amount.currency.code().to_owned(),
-            amount: row.amount.to_string(),
-            last_month_amount: row.last_amount.to_string(),
-            result_count: row.result_count,
+        rows.map(|row| Row {
+            amount: row.amount,
+            resource: SummaryResource {
+                customer_id: row.customer_number,
+                customer_code: customer(row.customer_number).details.code.as_str().to_owned(),
+                customer_account_code: customer(row.customer_number)
+                    .details
+                    .billing_identifier
+                    .clone(),
+                customer_name: row.customer_name,
+                product_sku: None,
+                billable: bill.filter.billable.unwrap_or(true),
+                summary_grouping: None,
+                last_month_count: row.last_count,
+                difference: row.difference,
+                this_month_count: row.count,
+                currency: row.amount.currency.code().to_owned(),
+                amount: row.amount.to_string(),
+                last_month_amount: row.last_amount.to_string(),
+                result_count: row.result_count,
+            },
         })
         .collect()
     } else {
         let rows = rows.into_iter();
-        rows.map(|row| SummaryResource {
-            customer_id: row.customer_number,
-            customer_code: customer(row.customer_number).details.code.as_str().to_owned(),
-            customer_account_code: customer(row.customer_number).details.billing_identifier.clone(),
-            customer_name: row.customer_name,
-            product_sku: Some(row.sku),
-            billable: row.billable,
-            summary_grouping: Some(row.summary),
-            last_month_count: row.last_count,
-            difference: row.difference,
-            this_month_count: row.count,
-            currency: row.amount.currency.code().to_owned(),
-            amount: row.amount.to_string(),
-            last_month_amount: row.last_amount.to_string(),
-            result_count: row.result_count,
+        rows.map(|row| Row {
+            amount: row.amount,
+            resource: SummaryResource {
+                customer_id: row.customer_number,
+                customer_code: customer(row.customer_number).details.code.as_str().to_owned(),
+                customer_account_code: customer(row.customer_number)
+                    .details
+                    .billing_identifier
+                    .clone(),
+                customer_name: row.customer_name,
+                product_sku: Some(row.sku),
+                billable: row.billable,
+                summary_grouping: Some(row.summary),
+                last_month_count: row.last_count,
+                difference: row.difference,
+                this_month_count: row.count,
+                currency: row.amount.currency.code().to_owned(),
+                amount: row.amount.to_string(),
+                last_month_amount: row.last_amount.to_string(),
+                result_count: row.result_count,
+            },
         })
         .collect()
     };
-    bill.filter.page(rows)
+    let filter = bill.filter.clone();
+    filter.give(&SUMMARY, &period, stream::iter([Ok(rows)]).boxed()).await
 }
 
 /// The detail of a billing period: a row for each billable element.
@@ -242,70 +332,95 @@ pub async fn detail(
     State(app): State<App>,
     reader: Reader,
     Path(end_date): Path<String>,
+    headers: HeaderMap,
     parameters: Parameters<BillParameters>,
 ) -> Answer {
-    let Wanted { filter, period, question, settings } =
-        Wanted::parse(&app, &reader.0, &end_date, parameters).await?;
-    let mut parts =
-        Parts::begin(app.database(), app.persons(), &question, &settings, &[period]).await?;
-    // One more than is given, so that it is known whether there are more.
-    let most = filter.limit.map(|limit| filter.after.saturating_add(limit + 1));
-    let mut rows: Vec<DetailResource> = Vec::new();
-    // What cannot be read is told while there is still somebody who has not been told anything.
-    while let Some(part) = next_rows(&mut parts, &filter).await? {
-        rows.extend(part);
-        match most {
-            Some(most) if rows.len() < most => {}
-            Some(_) => break,
-            None => return Ok(streamed(rows, parts, filter)),
-        }
-    }
-    filter.page(rows)
+    let wanted =
+        Wanted::parse(&app, &reader.0, &end_date, parameters, (&headers, Format::OF_TABLES))
+            .await?;
+    let (filter, period) = (wanted.filter.clone(), wanted.period.label());
+    let rows = rows(&app, &wanted, |line: &Line| DetailResource::from(line)).await?;
+    filter.give(&DETAIL, &period, rows).await
 }
 
-/// The rows of the next customers; none where everybody has been.
-async fn next_rows(
-    parts: &mut Parts,
-    filter: &Filter,
-) -> Result<Option<Vec<DetailResource>>, eventstore::Error> {
-    let Some(part) = parts.next().await? else { return Ok(None) };
-    let lines = part.iter().flat_map(|statement| &statement.lines);
-    Ok(Some(lines.filter(|_| filter.wants_billable()).map(DetailResource::from).collect()))
+/// The entries of a billing period as the ledger has them: with all that they were computed from, and why. As `focus`, by
+/// the FinOps Open Cost and Usage Specification 1.2; that has no place for what it comes to, which stands in the headers
+/// `atrium-rows`, `atrium-totals` and `atrium-sha256`.
+#[utoipa::path(get, path = "/api/Billing/{endDate}/entries", tag = "Billing",
+    params(("endDate" = String, Path), BillParameters),
+    responses((status = 200, body = Data<Vec<EntryResource>>)))]
+pub async fn entries(
+    State(app): State<App>,
+    reader: Reader,
+    Path(end_date): Path<String>,
+    headers: HeaderMap,
+    parameters: Parameters<BillParameters>,
+) -> Answer {
+    let mut wanted =
+        Wanted::parse(&app, &reader.0, &end_date, parameters, (&headers, Format::OF_ENTRIES))
+            .await?;
+    let (filter, period, settings) =
+        (wanted.filter.clone(), wanted.period, wanted.settings.clone());
+    if filter.format != Format::Focus {
+        let entry = move |line: &Line| EntryResource::new(line, &settings);
+        let rows = rows(&app, &wanted, entry).await?;
+        return filter.give(&ENTRIES, &period.label(), rows).await;
+    }
+    // What it comes to is told before it is sent, so it is read twice: both times as it is known now.
+    if wanted.question.known_at.is_none() {
+        wanted.question.known_at = Some(app.log().head().await?.position);
+    }
+    let sellers = Arc::new(sellers(&app, &reader.0).await?);
+    let focus = || {
+        let (settings, sellers) = (settings.clone(), sellers.clone());
+        move |line: &Line| FocusResource::new(line, &settings, &period, &sellers)
+    };
+    let (first, again) = (rows(&app, &wanted, focus()).await?, rows(&app, &wanted, focus()).await?);
+    let mut answer = filter.give(&FOCUS, &period.label(), again).await?;
+    control_headers(&mut answer, &FOCUS, filter.narrow(first)).await?;
+    Ok(answer)
 }
 
-/// All rows behind the first ones that are skipped: `first` and what the parts still have. They are written down
-/// while they are sent: however many there are, those of few customers are in memory. What cannot be read breaks
-/// the answer off, so that it is no JSON and nobody takes it for all.
-fn streamed(first: Vec<DetailResource>, parts: Parts, filter: Filter) -> Response {
-    struct Sending {
-        rows: Option<Vec<DetailResource>>,
-        parts: Parts,
-        filter: Filter,
-        skip: usize,
-        is_first: bool,
-    }
-    let sending = Sending { rows: Some(first), parts, skip: filter.after, filter, is_first: true };
-    let chunks = stream::try_unfold(Some(sending), async |sending| {
-        let Some(mut sending) = sending else { return Ok(None) };
-        let Some(rows) = sending.rows.take() else {
-            let end = if sending.is_first { "{\"data\":[]}" } else { "]}" };
-            return Ok(Some((end.to_owned(), None)));
-        };
-        let mut chunk = String::new();
-        let skipped = rows.len().min(sending.skip);
-        sending.skip -= skipped;
-        for row in &rows[skipped..] {
-            chunk.push_str(if sending.is_first { "{\"data\":[" } else { "," });
-            chunk += &serde_json::to_string(row).expect("resources have text keys only");
-            sending.is_first = false;
+/// Those that bill, by name, as far as the reader sees them.
+async fn sellers(
+    app: &App,
+    principal: &Principal,
+) -> Result<BTreeMap<OrganizationId, String>, Problem> {
+    let mut sellers = BTreeMap::new();
+    for kind in ["provider", "reseller"] {
+        let kind = Some(kind.to_owned());
+        let mut query = Query { kind, limit: finder::LIST_MAX, ..Query::default() };
+        loop {
+            let page = finder::list::<OrganizationView>(app.database(), &principal.scope(), &query)
+                .await?;
+            query.after = page.items.last().map(|(cursor, _)| cursor.clone());
+            let named = page.items.into_iter().map(|(_, it)| (it.id, it.details.name.clone()));
+            sellers.extend(named);
+            if !page.more {
+                break;
+            }
         }
-        sending.rows = next_rows(&mut sending.parts, &sending.filter).await?;
-        Ok::<_, eventstore::Error>(Some((chunk, Some(sending))))
+    }
+    Ok(sellers)
+}
+
+/// The lines that are wanted, some customers' at a time: however many there are, those of few customers are in memory.
+async fn rows<T: Send + 'static>(
+    app: &App,
+    wanted: &Wanted,
+    resource: impl Fn(&Line) -> T + Send + 'static,
+) -> Result<Rows<T>, Problem> {
+    let Wanted { filter, period, question, settings } = wanted;
+    let parts = Parts::begin(app.database(), app.persons(), question, settings, &[*period]).await?;
+    let wants = filter.wants_billable();
+    let chunks = stream::try_unfold((parts, resource), move |(mut parts, resource)| async move {
+        let Some(part) = parts.next().await? else { return Ok(None) };
+        let lines = part.iter().flat_map(|statement| &statement.lines).filter(|_| wants);
+        let rows: Vec<_> =
+            lines.map(|line| Row { resource: resource(line), amount: line.entry.amount }).collect();
+        Ok(Some((rows, (parts, resource))))
     });
-    let mut response = Body::from_stream(chunks).into_response();
-    let json = HeaderValue::from_static("application/json");
-    response.headers_mut().insert(header::CONTENT_TYPE, json);
-    response
+    Ok(chunks.boxed())
 }
 
 impl From<&Line> for DetailResource {
@@ -322,10 +437,7 @@ impl From<&Line> for DetailResource {
             plan_name: line.plan_name.clone(),
             instance_name: line.instance.clone(),
             product_sku: line.sku.clone(),
-            sku_type: match line.level {
-                Level::Customer => "Customer",
-                Level::User => "User",
-            },
+            sku_type: level_name(line.level),
             billable: true,
             non_billable_reason: None,
             line_description: line.line_description.clone(),
@@ -340,15 +452,31 @@ impl From<&Line> for DetailResource {
             currency: entry.amount.currency.code().to_owned(),
             amount: entry.amount.to_string(),
             entry_id: entry.entry_id.clone(),
-            class: match entry.class {
-                Class::Normal => "normal",
-                Class::Correction => "correction",
-            },
+            class: class_name(entry.class),
             component: entry.component.to_string(),
+            measured: measured(entry),
+            measured_unit: entry.measured.as_ref().and_then(|it| it.unit.clone()),
             kind: kind_name(entry.kind),
             booked_period: entry.booked_end(),
             service_period: entry.period_end,
         }
+    }
+}
+
+/// Digits that are shown of what is measured.
+const MEASURED_DIGITS: u32 = 9;
+
+/// How much was measured, as it is written in answers.
+#[must_use]
+pub fn measured(entry: &Entry) -> Option<String> {
+    let amount = entry.measured.as_ref()?.amount;
+    Some(amount.decimal(MEASURED_DIGITS).unwrap_or_else(|| amount.to_string()))
+}
+
+fn level_name(level: Level) -> &'static str {
+    match level {
+        Level::Customer => "Customer",
+        Level::User => "User",
     }
 }
 
@@ -360,6 +488,13 @@ pub fn kind_name(kind: Kind) -> &'static str {
         Kind::OneOff => "oneOff",
         Kind::Usage => "usage",
         Kind::Minimum => "minimum",
+    }
+}
+
+fn class_name(class: Class) -> &'static str {
+    match class {
+        Class::Normal => "normal",
+        Class::Correction => "correction",
     }
 }
 
@@ -375,8 +510,9 @@ pub fn action_name(action: Action) -> &'static str {
 }
 
 /// The parameters, understood.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Filter {
+    format: Format,
     billable: Option<bool>,
     aggregate_by_customer: bool,
     limit: Option<usize>,
@@ -384,24 +520,20 @@ struct Filter {
 }
 
 impl Filter {
-    fn parse(parameters: &BillParameters) -> Result<Self, Problem> {
+    fn parse(parameters: &BillParameters, format: Format) -> Result<Self, Problem> {
         let boolean = |name: &str, text: Option<&str>| match text {
             None => Ok(None),
             Some(text) if text.eq_ignore_ascii_case("true") => Ok(Some(true)),
             Some(text) if text.eq_ignore_ascii_case("false") => Ok(Some(false)),
             Some(_) => Err(Problem::bad_parameter(name, "This is true or false.")),
         };
-        match parameters.format.as_deref() {
-            None => {}
-            Some(format) if format.eq_ignore_ascii_case("json") => {}
-            Some(_) => return Err(Problem::bad_parameter("format", "The format is json.")),
-        }
         let limit = parameters.limit.as_deref().map(|text| limit(Some(text))).transpose()?;
         let after = parameters.after.as_deref().map(|text| {
             text.parse().map_err(|_| Problem::bad_parameter("after", "This is a number of rows."))
         });
         let aggregate = parameters.aggregate_by_customer.as_deref();
         Ok(Self {
+            format,
             billable: boolean("billable", parameters.billable.as_deref())?,
             aggregate_by_customer: boolean("aggregateByCustomer", aggregate)?.unwrap_or(false),
             limit,
@@ -414,14 +546,53 @@ impl Filter {
         self.billable != Some(false)
     }
 
+    /// The rows in the form that was asked for.
+    async fn give<T: Serialize + Send + 'static>(
+        &self,
+        table: &'static Table,
+        period: &str,
+        rows: Rows<T>,
+    ) -> Answer {
+        match (self.format, self.limit) {
+            (Format::Json, Some(limit)) => self.page(limit, rows).await,
+            _ => export::answer(self.format, table, period, self.narrow(rows)).await,
+        }
+    }
+
     /// All rows, or the part that was asked for.
-    fn page<T: Serialize>(&self, rows: Vec<T>) -> Answer {
-        let Some(limit) = self.limit else {
-            return Ok(data(&rows.into_iter().skip(self.after).collect::<Vec<_>>()));
-        };
-        let next = Some(self.after.saturating_add(limit)).filter(|next| *next < rows.len());
-        let rows: Vec<_> = rows.into_iter().skip(self.after).take(limit).collect();
-        let body = serde_json::json!({ "data": rows, "next": next.map(|next| next.to_string()) });
+    fn narrow<T: Send + 'static>(&self, rows: Rows<T>) -> Rows<T> {
+        let wanted = (rows, self.after, self.limit.unwrap_or(usize::MAX));
+        let chunks = stream::try_unfold(wanted, async |(mut rows, skip, left)| {
+            if left == 0 {
+                return Ok(None);
+            }
+            let Some(mut some) = rows.try_next().await? else { return Ok(None) };
+            let skipped = some.len().min(skip);
+            some.drain(..skipped);
+            some.truncate(left);
+            let left = left - some.len();
+            Ok(Some((some, (rows, skip - skipped, left))))
+        });
+        chunks.boxed()
+    }
+
+    /// The part that was asked for, with where the next begins.
+    async fn page<T: Serialize>(&self, limit: usize, mut rows: Rows<T>) -> Answer {
+        let until = self.after.saturating_add(limit);
+        let mut page = Vec::new();
+        let mut seen = 0_usize;
+        // One more than is given, so that it is known whether there are more.
+        while seen <= until {
+            let Some(some) = rows.try_next().await? else { break };
+            for row in some {
+                if (self.after..until).contains(&seen) {
+                    page.push(row.resource);
+                }
+                seen += 1;
+            }
+        }
+        let next = (seen > until).then(|| until.to_string());
+        let body = serde_json::json!({ "data": page, "next": next });
         Ok(json_response(StatusCode::OK, body.to_string()))
     }
 }
@@ -440,10 +611,12 @@ impl Wanted {
         principal: &Principal,
         end_date: &str,
         parameters: Parameters<BillParameters>,
+        (headers, offered): (&HeaderMap, &[Format]),
     ) -> Result<Self, Problem> {
         principal.require(Permission::ViewBilling)?;
         let parameters = parameters.take()?;
-        let filter = Filter::parse(&parameters)?;
+        let format = Format::wanted(parameters.format.as_deref(), headers, offered)?;
+        let filter = Filter::parse(&parameters, format)?;
         let settings = app.billing_settings().await?;
         let period = find_period(app, &principal.scope(), &settings, end_date).await?;
         let scope = narrowed(app, principal, &parameters).await?;

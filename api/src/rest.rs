@@ -151,6 +151,7 @@ fn routes() -> OpenApiRouter<App> {
         .routes(routes!(crate::billing::parameters))
         .routes(routes!(crate::billing::summary))
         .routes(routes!(crate::billing::detail))
+        .routes(routes!(crate::billing::entries))
         .routes(routes!(crate::seals::seal))
         .routes(routes!(crate::seals::proof))
         .routes(routes!(crate::seals::export))

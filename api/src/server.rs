@@ -301,7 +301,7 @@ pub fn service(app: App) -> Router {
         .layer(CatchPanicLayer::custom(panicked));
     Router::new()
         .fallback_service(routes)
-        .layer(middleware::from_fn(billing_in_any_case))
+        .layer(middleware::from_fn(billing_as_written))
         .layer(CompressionLayer::new())
         .layer(SetResponseHeaderLayer::if_not_present(
             header::X_CONTENT_TYPE_OPTIONS,
@@ -432,15 +432,24 @@ fn as_problem(response: Response, id: &str) -> Response {
 /// Where the billing API is, as it is documented.
 const BILLING: &str = "/api/Billing";
 
-/// Existing integrations write the billing paths in any case (api.md, section 2).
-async fn billing_in_any_case(mut request: Request, next: Next) -> Response {
+/// What addresses of the billing API may end with to say in which form the answer is wanted.
+const FORMS: [&str; 3] = [".csv", ".xlsx", ".jsonl"];
+
+/// Existing integrations write the billing paths in any case, and spreadsheets like addresses that end like files (api.md,
+/// section 2).
+async fn billing_as_written(mut request: Request, next: Next) -> Response {
     let path = request.uri().path();
     let (head, rest) = path.split_at_checked(BILLING.len()).unwrap_or((path, ""));
     if head.eq_ignore_ascii_case(BILLING) {
-        let mut address = format!("{BILLING}{}", rest.to_ascii_lowercase());
-        if let Some(query) = request.uri().query() {
-            address.push('?');
-            address.push_str(query);
+        let rest = rest.to_ascii_lowercase();
+        let form = FORMS.iter().find_map(|form| Some((rest.strip_suffix(form)?, &form[1..])));
+        let (rest, form) = form.map_or((rest.as_str(), None), |(rest, form)| (rest, Some(form)));
+        let mut address = format!("{BILLING}{rest}");
+        let form = form.map(|form| format!("format={form}"));
+        let parameters = [request.uri().query(), form.as_deref()];
+        for (parameter, sign) in parameters.into_iter().flatten().zip(['?', '&']) {
+            address.push(sign);
+            address.push_str(parameter);
         }
         if let Ok(uri) = address.parse::<Uri>() {
             *request.uri_mut() = uri;

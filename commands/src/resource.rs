@@ -800,7 +800,9 @@ pub struct OverrideResource {
     pub service: String,
     /// Of which plan; none: of every plan.
     pub plan: Option<String>,
-    /// The property; none: the price.
+    /// The component whose price it is; none: the plan's own price, or a property.
+    pub component: Option<String>,
+    /// The property; none: a price.
     pub property: Option<String>,
     /// The property's value.
     pub value: Option<String>,
@@ -832,6 +834,19 @@ impl From<&OverrideView> for OverrideResource {
 }
 
 impl OverrideResource {
+    fn set_price(&mut self, setting: &Setting<PriceOverride>) {
+        match setting {
+            Setting::Cleared => self.cleared = true,
+            Setting::Set { to, value } => {
+                self.effective_to = *to;
+                match value {
+                    PriceOverride::Amount(minor) => self.price_minor = Some(*minor),
+                    PriceOverride::Percent(percent) => self.percent = Some(percent.to_string()),
+                }
+            }
+        }
+    }
+
     /// The resource of an override.
     #[must_use]
     pub fn new(
@@ -845,6 +860,7 @@ impl OverrideResource {
             organization_id: organization.0,
             service: overriding.service.to_string(),
             plan: overriding.plan.as_ref().map(ToString::to_string),
+            component: None,
             property: None,
             value: None,
             price_minor: None,
@@ -858,15 +874,10 @@ impl OverrideResource {
             actor: actor.to_string(),
         };
         match &overriding.overridden {
-            Overridden::Price(Setting::Cleared) => resource.cleared = true,
-            Overridden::Price(Setting::Set { to, value }) => {
-                resource.effective_to = *to;
-                match value {
-                    PriceOverride::Amount(minor) => resource.price_minor = Some(*minor),
-                    PriceOverride::Percent(percent) => {
-                        resource.percent = Some(percent.to_string());
-                    }
-                }
+            Overridden::Price(setting) => resource.set_price(setting),
+            Overridden::Component { key, setting } => {
+                resource.component = Some(key.to_string());
+                resource.set_price(setting);
             }
             Overridden::Property { hidden, key, locked, setting } => {
                 resource.hidden = *hidden;

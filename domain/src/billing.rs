@@ -4,7 +4,7 @@
 
 pub mod books;
 mod calendar;
-mod component;
+pub mod component;
 mod correction;
 pub mod description;
 pub mod merkle;
@@ -18,11 +18,11 @@ mod timeline;
 pub use calendar::{BillingSettings, CalendarRule, Period, RuleChange};
 pub use component::ComponentKey;
 pub use correction::{Correction, correct};
-pub use policy::DayPolicy;
+pub use policy::{DayPolicy, Suspended};
 pub use price::{
-    Overridden, Override, PolicyRow, PriceOverride, PriceRow, PriceSource, Priced, Prices,
-    Quarantine, QuarantineReason, Setting,
+    ComponentRow, Measure, Measured, Overridden, Override, PolicyRow, PriceOverride, PriceRow,
+    PriceSource, Priced, Prices, Quarantine, QuarantineReason, Setting,
 };
 pub use rating::{Action, Class, Entry, Kind, PropertyChange, Subject, rate};
 pub use summary::{CustomerSummary, Detail, Overflow, SummaryRow, summarize, total_by_customer};
-pub use timeline::{Change, Fact, Holding, Run, Timeline, Turn, begun_by, held_at};
+pub use timeline::{Change, Fact, Holding, Rest, Run, Timeline, Turn, Values, begun_by, held_at};

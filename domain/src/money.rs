@@ -210,6 +210,23 @@ impl Ratio {
         )
     }
 
+    /// As a plain decimal, rounded to `digits` after the point where it has more, without zeros at its end; none beyond what
+    /// can be held.
+    #[must_use]
+    pub fn decimal(self, digits: u32) -> Option<String> {
+        let shift = Self::new(10_i128.checked_pow(digits)?, 1)?;
+        let rounded = self.checked_mul(shift)?.round_half_away()?;
+        Some(without_trailing_zeros(decimal(rounded.into(), digits), digits, 0))
+    }
+
+    /// The least whole number that is not below; none beyond what can be held.
+    #[must_use]
+    pub fn checked_ceil(self) -> Option<Self> {
+        let whole = self.numerator.div_euclid(self.denominator);
+        let more = i128::from(self.numerator.rem_euclid(self.denominator) != 0);
+        Some(Self { numerator: whole.checked_add(more)?, denominator: 1 })
+    }
+
     /// The nearest whole number, halves away from zero; none beyond `i64`.
     #[must_use]
     pub fn round_half_away(self) -> Option<i64> {
@@ -521,6 +538,23 @@ mod tests {
         {
             let ratio = Ratio::new(numerator, denominator).unwrap();
             assert_eq!(ratio.round_half_away(), Some(rounded), "{ratio}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_whole_is_raised_to_the_next_whole_number() {
+        for (numerator, denominator, whole) in [(4, 2, 2), (5, 2, 3), (-5, 2, -2), (0, 3, 0)] {
+            let raised = Ratio::new(numerator, denominator).unwrap().checked_ceil();
+            assert_eq!(raised, Some(Ratio::whole(whole)));
+        }
+    }
+
+    #[test]
+    fn a_ratio_is_shown_as_a_plain_decimal() {
+        for (numerator, denominator, shown) in
+            [(2, 1, "2"), (3, 2, "1.5"), (-1, 8, "-0.125"), (1, 3, "0.333333"), (0, 1, "0")]
+        {
+            assert_eq!(Ratio::new(numerator, denominator).unwrap().decimal(6).unwrap(), shown);
         }
     }
 

@@ -42,6 +42,9 @@ pub struct ResolvedProperty {
     /// The organisation that set it; none: it is the plan's own value, or see `source`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub overridden_by: Option<OrganizationId>,
+    /// Whether it drives a price component.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub priced: bool,
     /// Since when, where somebody set it.
     #[serde(
         default,
@@ -65,6 +68,7 @@ impl ResolvedProperty {
             hidden: effective.property.hidden,
             key: effective.property.key.clone(),
             overridden_by: None,
+            priced: effective.property.priced,
             since: input.since,
             source: Some(Source::Input),
             value: input.value.to_owned(),
@@ -85,6 +89,7 @@ impl ResolvedProperty {
             hidden: effective.property.hidden,
             key: effective.property.key.clone(),
             overridden_by,
+            priced: effective.property.priced,
             since: winner.since,
             source,
             value: winner.value.to_owned(),

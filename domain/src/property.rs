@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::text::line;
 use crate::{Faults, Invalid, PropertyKey};
 
-pub use value::{Choice, Given, ITEMS_MAX, Pattern, Unit, ValueType, items_of};
+pub use value::{Choice, Given, ITEMS_MAX, Pattern, Unit, ValueType, amount_in, exact, items_of};
 
 /// Longest value of a property, in characters.
 pub const VALUE_MAX_CHARS: usize = 2_000;

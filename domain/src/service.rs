@@ -6,7 +6,8 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-use crate::billing::{DayPolicy, description};
+use crate::billing::component::{Component, ComponentKey};
+use crate::billing::{DayPolicy, Suspended, description};
 use crate::decider::Decider;
 use crate::money::Money;
 use crate::property::{Given, Kind, Property, Scope, Validation};
@@ -66,6 +67,9 @@ impl Process {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Plan {
+    /// What it costs beside its own price.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub components: Vec<Component>,
     /// How the days are charged on which it is held.
     #[serde(default, skip_serializing_if = "DayPolicy::is_default")]
     pub day_policy: DayPolicy,
@@ -77,7 +81,8 @@ pub struct Plan {
     pub level: Option<Level>,
     /// As people read it.
     pub name: String,
-    /// Per month and unit, in arrears. None: what is provisioned goes to quarantine until priced.
+    /// Per month and unit, in arrears. None, where there is no component either: what is provisioned goes to quarantine
+    /// until priced.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub price: Option<Money>,
     /// Values of the properties that are the plan's, in their canonical form.
@@ -86,6 +91,17 @@ pub struct Plan {
     pub retired: bool,
     /// Stock code: free text, may change without splitting history.
     pub sku: String,
+    /// What the days cost on which it rests.
+    #[serde(default, skip_serializing_if = "Suspended::is_default")]
+    pub suspended: Suspended,
+}
+
+impl Plan {
+    /// The component of that key.
+    #[must_use]
+    pub fn component(&self, key: &ComponentKey) -> Option<&Component> {
+        self.components.iter().find(|component| component.key == *key)
+    }
 }
 
 /// The document that defines a service.
@@ -273,7 +289,28 @@ impl Definition {
                 "counted_only",
                 "A plan whose days are not charged has no price.",
             );
+            self.check_components(plan, &at, faults);
             self.check_values(plan, &at, faults);
+        }
+    }
+
+    fn check_components(&self, plan: &Plan, at: &str, faults: &mut Faults) {
+        let mut keys = BTreeSet::new();
+        for (index, component) in plan.components.iter().enumerate() {
+            let at = format!("{at}/components/{index}");
+            faults.ensure(
+                keys.insert(&component.key),
+                &format!("{at}/key"),
+                "duplicate",
+                "Another component of the plan has this key.",
+            );
+            faults.ensure(
+                plan.day_policy != DayPolicy::None || !component.charge.goes_by_days(),
+                &at,
+                "counted_only",
+                "A plan whose days are not charged has no component that goes by days.",
+            );
+            component.problems(&self.properties, &at, faults);
         }
     }
 
@@ -440,6 +477,7 @@ mod tests {
             name: "Backup".to_owned(),
             permissions: vec![],
             plans: vec![Plan {
+                components: vec![],
                 day_policy: DayPolicy::Daily,
                 key: PlanKey::parse("BU001").unwrap(),
                 level: None,
@@ -448,6 +486,7 @@ mod tests {
                 properties: BTreeMap::from([(bandwidth.clone(), "100 GB".to_owned())]),
                 retired: false,
                 sku: "BU001".to_owned(),
+                suspended: Suspended::Billed,
             }],
             process: Process::Immediate,
             properties: vec![Property::of_plan(bandwidth, "Bandwidth")],

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 
-use crate::billing::{Change, Fact, Holding, Timeline};
+use crate::billing::{Change, Fact, Holding, Timeline, Values};
 use crate::decider::Decider;
 use crate::overrides::ResolvedProperty;
 use crate::service::Process;
@@ -284,7 +284,9 @@ impl Subscription {
         let process = self.built.get(&request).map_or(process, |built| built.service.process);
         let rest = match &open.wish {
             Some((plan, quantity)) => {
-                [E::ProvisionStarted { request }, done(open.verb, request, plan.clone(), *quantity)]
+                let done =
+                    done(open.verb, request, (plan.clone(), *quantity), self.values(request));
+                [E::ProvisionStarted { request }, done]
             }
             None => [E::DeprovisionStarted { request }, E::Deprovisioned { request }],
         };
@@ -332,6 +334,11 @@ impl Subscription {
         }])
     }
 
+    /// What an open request says of the properties that drive a price.
+    fn values(&self, request: CommandId) -> Values {
+        self.built.get(&request).map(Request::priced_values).unwrap_or_default()
+    }
+
     /// The outcome of a request that was started.
     fn complete(
         &self,
@@ -357,7 +364,9 @@ impl Subscription {
             }
         }
         Ok(vec![match (open.verb, &open.wish) {
-            (verb, Some((plan, quantity))) => done(verb, request, plan.clone(), *quantity),
+            (verb, Some((plan, quantity))) => {
+                done(verb, request, (plan.clone(), *quantity), self.values(request))
+            }
             (Verb::Suspend, None) => SubscriptionEvent::Suspended { request },
             (Verb::Resume, None) => SubscriptionEvent::Resumed { request },
             (Verb::Provision | Verb::Change | Verb::Deprovision, None) => {
@@ -377,11 +386,22 @@ fn failed() -> Refusal {
 }
 
 /// The fact that something is held as it was asked for.
-fn done(verb: Verb, request: CommandId, plan: PlanKey, quantity: u32) -> SubscriptionEvent {
+fn done(
+    verb: Verb,
+    request: CommandId,
+    (plan, quantity): (PlanKey, u32),
+    values: Values,
+) -> SubscriptionEvent {
     match verb {
-        Verb::Change => SubscriptionEvent::Changed { plan, quantity, request },
-        _ => SubscriptionEvent::Provisioned { plan, quantity, request },
+        Verb::Change => SubscriptionEvent::Changed { plan, quantity, request, values },
+        _ => SubscriptionEvent::Provisioned { plan, quantity, request, values },
     }
+}
+
+/// The fact that a request that was just asked is done.
+fn outcome(verb: Verb, request: &Request) -> SubscriptionEvent {
+    let held = (request.plan.key.clone(), request.quantity);
+    done(verb, request.id, held, request.priced_values())
 }
 
 /// What follows from asking: a request, and where the work is no work, also that it is done.
@@ -466,18 +486,13 @@ impl Decider for Subscription {
                     Some(_) => Process::Reported,
                     None => request.service.process,
                 };
-                let rest = [
-                    E::ProvisionStarted { request: id },
-                    done(Verb::Provision, id, request.plan.key.clone(), request.quantity),
-                ];
+                let rest =
+                    [E::ProvisionStarted { request: id }, outcome(Verb::Provision, &request)];
                 asked(process, E::ProvisionRequested { request: Box::new(request) }, rest)
             }
             C::Change(request) | C::TakeOver(request) => {
                 let (id, process) = (request.id, request.service.process);
-                let rest = [
-                    E::ChangeStarted { request: id },
-                    done(Verb::Change, id, request.plan.key.clone(), request.quantity),
-                ];
+                let rest = [E::ChangeStarted { request: id }, outcome(Verb::Change, &request)];
                 asked(process, E::ChangeRequested { request: Box::new(request) }, rest)
             }
             C::Deprovision(Asked { parent, process, request, waits, .. }) => asked(
@@ -542,6 +557,7 @@ impl Decider for Subscription {
                 position,
                 reason: None,
                 request,
+                values: event.values(),
             });
         }
         self

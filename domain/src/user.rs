@@ -330,7 +330,9 @@ impl User {
     }
 }
 
-fn erased() -> Refusal {
+/// Nothing is done with who was erased.
+#[must_use]
+pub fn erased() -> Refusal {
     Refusal::conflict("erased", "This user was erased; nothing can be done with him any more.")
 }
 

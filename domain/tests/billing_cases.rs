@@ -8,11 +8,12 @@
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, NaiveDate, Utc};
+use domain::billing::component::Component;
 use domain::billing::description::{self, Variables};
 use domain::billing::{
-    Action, BillingSettings, CalendarRule, Change, DayPolicy, Detail, Entry, Fact, Overridden,
-    Override, Period, PolicyRow, PriceOverride, PriceRow, Prices, RuleChange, Setting, Subject,
-    Timeline, rate, summarize,
+    Action, BillingSettings, CalendarRule, Change, ComponentKey, ComponentRow, DayPolicy, Detail,
+    Entry, Fact, Measure, Overridden, Override, Period, PolicyRow, PriceOverride, PriceRow, Prices,
+    Rest, RuleChange, Setting, Subject, Suspended, Timeline, Values, rate, summarize,
 };
 use domain::money::{Currency, Money, Percent};
 use domain::{OrganizationId, PlanKey, PropertyKey, ServiceKey, SubscriptionId};
@@ -25,7 +26,13 @@ struct Case {
     /// `calendar_month` where it is left out.
     calendar: Option<CalendarRule>,
     case: String,
+    /// What plans cost beside their own prices.
+    #[serde(default)]
+    components: BTreeMap<String, Vec<Component>>,
     currency: Currency,
+    /// How the properties are counted that drive components.
+    #[serde(default)]
+    measures: BTreeMap<ComponentKey, Measure>,
     overrides: Vec<CaseOverride>,
     periods: Vec<CasePeriod>,
     /// `daily` for plans that are left out.
@@ -35,6 +42,9 @@ struct Case {
     #[serde(default)]
     rule_changes: Vec<RuleChange>,
     slots: Vec<Vec<CaseFact>>,
+    /// What the days cost on which a plan rests, where that is not as if it did not.
+    #[serde(default)]
+    suspended: BTreeMap<String, Suspended>,
     summary: Option<CaseSummary>,
     title: String,
     zone: chrono_tz::Tz,
@@ -49,6 +59,8 @@ struct CaseFact {
     plan: Option<String>,
     quantity: Option<u32>,
     reason: Option<String>,
+    #[serde(default)]
+    values: Values,
 }
 
 #[derive(Deserialize)]
@@ -78,10 +90,14 @@ struct CaseEntry {
     action: Action,
     actor: Option<String>,
     amount: String,
+    /// The plan's own price where it is left out.
+    #[serde(default)]
+    component: ComponentKey,
     count_after: u32,
     count_before: u32,
     days: u32,
     from: NaiveDate,
+    measured: Option<String>,
     plan: String,
     property: Option<String>,
     reason: Option<String>,
@@ -122,11 +138,13 @@ impl Case {
             plan: PlanKey::parse(plan).unwrap(),
             position: 1,
         });
-        let policies = self.policies.iter().map(|(plan, policy)| PolicyRow {
+        let plans = self.policies.keys().chain(self.suspended.keys());
+        let policies = plans.map(|plan| PolicyRow {
             from: None,
             plan: PlanKey::parse(plan).unwrap(),
-            policy: *policy,
+            policy: self.policies.get(plan).copied().unwrap_or_default(),
             position: 1,
+            suspended: self.suspended.get(plan).copied().unwrap_or_default(),
         });
         let overrides = self.overrides.iter().zip(100..).map(|(it, position)| Override {
             actor: it.actor.clone(),
@@ -149,7 +167,18 @@ impl Case {
             position,
             reason: it.reason.clone(),
         });
+        let components = self.components.iter().flat_map(|(plan, components)| {
+            components.iter().map(|component| ComponentRow {
+                charge: Some(component.charge.clone()),
+                component: component.key.clone(),
+                from: None,
+                measure: self.measures.get(&component.key).cloned(),
+                plan: PlanKey::parse(plan).unwrap(),
+                position: 1,
+            })
+        });
         Prices {
+            components: components.collect(),
             overrides: overrides.collect(),
             policies: policies.collect(),
             rows: rows.collect(),
@@ -158,7 +187,19 @@ impl Case {
 
     fn timelines(&self) -> Vec<Timeline> {
         let timeline = |facts: &Vec<CaseFact>| {
-            Timeline::new(facts.iter().zip(10..).map(|(fact, position)| {
+            let (rests, facts): (Vec<_>, Vec<_>) = facts
+                .iter()
+                .zip(10..)
+                .partition(|(fact, _)| matches!(fact.change.as_str(), "suspended" | "resumed"));
+            let rests = rests.into_iter().map(|(fact, position)| Rest {
+                actor: fact.actor.clone(),
+                effective_at: instant(&fact.at, &self.settings()),
+                position,
+                reason: fact.reason.clone(),
+                request: None,
+                suspended: fact.change == "suspended",
+            });
+            Timeline::new(facts.into_iter().map(|(fact, position)| {
                 let plan = || PlanKey::parse(fact.plan.as_deref().unwrap()).unwrap();
                 let quantity = || fact.quantity.unwrap();
                 Fact {
@@ -173,8 +214,10 @@ impl Case {
                     position,
                     reason: fact.reason.clone(),
                     request: None,
+                    values: fact.values.clone(),
                 }
             }))
+            .resting(rests)
         };
         self.slots.iter().map(timeline).collect()
     }
@@ -224,11 +267,14 @@ fn instant(text: &str, settings: &BillingSettings) -> DateTime<Utc> {
 }
 
 fn assert_entry(entry: &Entry, expected: &CaseEntry, at: &str) {
+    assert_eq!(entry.component, expected.component, "{at}: component");
     assert_eq!(entry.plan.as_str(), expected.plan, "{at}: plan");
     assert_eq!(entry.amount.to_string(), expected.amount, "{at}: amount");
     assert_eq!(entry.action, expected.action, "{at}: action");
     assert_eq!(entry.days, expected.days, "{at}: days");
     assert_eq!((entry.service_from, entry.service_to), (expected.from, expected.to), "{at}: dates");
+    let measured = entry.measured.as_ref().and_then(|it| it.amount.decimal(6));
+    assert_eq!(measured, expected.measured, "{at}: measured");
     let counts = (entry.count_before, entry.count_after);
     assert_eq!(counts, (expected.count_before, expected.count_after), "{at}: counts");
     let change = entry.property_change.as_ref();
@@ -303,11 +349,15 @@ fn the_cases_are_those_of_the_first_cut() {
             "2",
             "3",
             "4a",
+            "4b",
             "4c",
             "6a",
             "6b",
+            "6c",
             "7",
             "10a",
+            "10b",
+            "10d",
             "11a",
             "12a",
             "12b",
@@ -316,6 +366,7 @@ fn the_cases_are_those_of_the_first_cut() {
             "14",
             "15",
             "18",
+            "20",
             "23",
             "fixed_30",
             "full",

@@ -10,7 +10,7 @@ use chrono::{DateTime, Days, NaiveDate, TimeDelta, Utc};
 use domain::billing::seal::{self, Seal, Sealing};
 use domain::billing::{
     BillingSettings, CalendarRule, Change, Class, Entry, Fact, Period, PriceRow, Prices, Subject,
-    Timeline, correct, rate,
+    Timeline, Values, correct, rate,
 };
 use domain::money::{Currency, Money};
 use domain::{OrganizationId, PlanKey, ServiceKey, SubscriptionId};
@@ -102,6 +102,8 @@ impl Ledger {
                     position,
                     reason: None,
                     request: None,
+                    values: Default::default(),
+                    values: Values::new(),
                 }),
                 Step::Withdraw(moment) => facts.retain(|fact| fact.effective_at != *moment),
                 Step::Price(_) | Step::Close | Step::Rerate(..) => {}

@@ -2,7 +2,7 @@
 //! resolving takes is measured by a benchmark, not here.
 
 use chrono::{DateTime, TimeDelta, Utc};
-use domain::billing::{DayPolicy, Overridden, Setting};
+use domain::billing::{DayPolicy, Overridden, Setting, Suspended};
 use domain::effective::{Input, Level, OverrideAt, resolve};
 use domain::overrides::Overriding;
 use domain::property::{Property, Scope};
@@ -40,6 +40,7 @@ fn definition() -> Definition {
         ..Property::of_plan(key(text), text)
     };
     let plan = |text: &str| Plan {
+        components: vec![],
         day_policy: DayPolicy::Daily,
         key: plan_key(text),
         level: None,
@@ -48,6 +49,7 @@ fn definition() -> Definition {
         properties: [(key("Quota"), format!("plan {text}"))].into(),
         retired: false,
         sku: text.to_owned(),
+        suspended: Suspended::Billed,
     };
     Definition {
         category: String::new(),

@@ -16,11 +16,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
-use domain::billing::{BillingSettings, Entry, Fact, Overflow, Period, Quarantine};
+use domain::billing::{BillingSettings, Entry, Fact, Overflow, Period, Quarantine, Rest, Timeline};
 use domain::event::{Event, Recorded};
 use domain::money::{Currency, Money};
 use domain::service::Level;
-use domain::subscription::Phase;
+use domain::subscription::{Phase, SubscriptionEvent};
 use domain::{OrganizationId, ServiceKey, SubscriptionId, TenantPath};
 use eventstore::{Database, Error, Value, failpoint};
 use tokio::task::JoinSet;
@@ -50,21 +50,46 @@ pub fn fact(event: &Recorded) -> Option<Fact> {
         position: event.position,
         reason: event.reason.clone(),
         request: Some(happened.request()),
+        values: happened.values(),
     })
 }
 
-/// The facts that some events of one slot say, in the order of recording, without those that were taken back.
-pub fn facts<'a>(events: impl IntoIterator<Item = &'a Recorded>) -> Vec<Fact> {
+/// What an event says about resting, if anything: only outcomes count.
+#[must_use]
+pub fn rest(event: &Recorded) -> Option<Rest> {
+    let Event::Subscription(happened) = &event.event else {
+        return None;
+    };
+    let suspended = match happened {
+        SubscriptionEvent::Suspended { .. } => true,
+        SubscriptionEvent::Resumed { .. } => false,
+        _ => return None,
+    };
+    Some(Rest {
+        actor: event.actor.to_string(),
+        effective_at: event.effective_at,
+        position: event.position,
+        reason: event.reason.clone(),
+        request: Some(happened.request()),
+        suspended,
+    })
+}
+
+/// The timeline that some events of one slot make, without what was taken back.
+pub fn timeline<'a>(events: impl IntoIterator<Item = &'a Recorded>) -> Timeline {
     let mut facts: Vec<Fact> = Vec::new();
+    let mut rests: Vec<Rest> = Vec::new();
     for event in events {
         if let Event::Subscription(happened) = &event.event
             && happened.phase() == Phase::Withdrawn
         {
             facts.retain(|fact| fact.request != Some(happened.request()));
+            rests.retain(|rest| rest.request != Some(happened.request()));
         }
         facts.extend(fact(event));
+        rests.extend(rest(event));
     }
-    facts
+    Timeline::new(facts).resting(rests)
 }
 
 /// Which lines.

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context, Result, bail, ensure};
-use domain::billing::{Fact, Timeline};
+use domain::billing::Timeline;
 use domain::event::{Event, Recorded};
 use domain::organization::OrganizationEvent;
 use domain::subscription::Progress;
@@ -100,11 +100,14 @@ async fn timelines_are_the_logs(database: &Database, events: &[Recorded]) -> Res
     for event in events {
         streams.entry(event.stream.clone()).or_default().push(event);
     }
-    let said = streams.into_iter().map(|(stream, events)| (stream, ledger::facts(events)));
-    let mut said: BTreeMap<String, Vec<Fact>> = said.collect();
+    let said = streams.into_iter().map(|(stream, events)| (stream, ledger::timeline(events)));
+    let mut said: BTreeMap<String, Timeline> = said.collect();
     for row in database.fetch("select document from view_subscription", &[]).await? {
         let view: SubscriptionView = serde_json::from_slice(row.bytes(0)?)?;
-        let said = Timeline::new(said.remove(&view.stream()).unwrap_or_default());
+        let said = said.remove(&view.stream()).unwrap_or_default();
+        let kept = Timeline::default().resting(view.rests_known_at(u64::MAX).cloned());
+        let same = view.has_more_rests || kept.rests() == said.rests();
+        ensure!(same, "subscription {} rested {kept:?}, the log says {said:?}", view.id);
         let (said, kept) = (said.facts(), view.facts.as_slice());
         let same = if view.is_abridged {
             kept.len() < said.len() && kept.iter().all(|fact| said.contains(fact))
@@ -113,7 +116,7 @@ async fn timelines_are_the_logs(database: &Database, events: &[Recorded]) -> Res
         };
         ensure!(same, "subscription {} has the facts {kept:?}, the log {said:?}", view.id);
     }
-    said.retain(|stream, facts| stream.starts_with("subscription-") && !facts.is_empty());
+    said.retain(|stream, it| stream.starts_with("subscription-") && !it.facts().is_empty());
     ensure!(said.is_empty(), "slots without a view: {said:?}");
     Ok(())
 }

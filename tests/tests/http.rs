@@ -10,8 +10,10 @@ mod http {
     mod bills;
     mod bulk;
     mod closing;
+    mod components;
     mod contract;
     mod credentials;
+    mod exports;
     mod feeds;
     mod fields;
     mod hostile;

@@ -16,7 +16,7 @@ use atrium_tests::world::{Place, TestDatabase, World, at_once, body, vault};
 use chrono::DateTime;
 use commands::{Caller, Command, Error, Idempotency, Submission, Writer, WriterSettings};
 use domain::authority::{self, Authority, Begin, Known};
-use domain::billing::{Change, Fact, Timeline};
+use domain::billing::{Change, Fact, Timeline, Values};
 use domain::lifecycle::Transition;
 use domain::money::Ratio;
 use domain::organization::Kind;
@@ -320,7 +320,15 @@ fn of_two_facts_at_one_moment_the_later_recorded_holds() {
     let plan = |key| PlanKey::parse(key).expect("a key");
     let fact = |position, change| {
         let actor = "Ann".to_owned();
-        Fact { actor, change, effective_at: moment, position, reason: None, request: None }
+        Fact {
+            actor,
+            change,
+            effective_at: moment,
+            position,
+            reason: None,
+            request: None,
+            values: Values::new(),
+        }
     };
     let facts = [
         fact(1, Change::Provisioned { plan: plan("basic"), quantity: 1 }),

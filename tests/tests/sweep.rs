@@ -116,6 +116,8 @@ const FAR: &str = "projections::compare_apart::advance";
 
 /// Belongs to the making of the demo, and is tried apart.
 const DEMO: &str = "api::setup::demo";
+/// Workbooks are written for who asks for them, and tried apart.
+const WORKBOOK: &str = "api::billing::workbook";
 /// Follows what other processes write, a moment later.
 const FOLLOWING: &str = "api::gate::catch_up";
 
@@ -750,7 +752,7 @@ async fn sweep(engine: Engine, fault: Fault) -> Result<()> {
     let began = std::time::Instant::now();
     let points = failpoints();
     let points = points.iter().filter(|(point, _)| {
-        let elsewhere = [DEMO, FAR].contains(&point.as_str())
+        let elsewhere = [DEMO, FAR, WORKBOOK].contains(&point.as_str())
             || OF_OPERATORS.contains(&point.as_str())
             || engine == Engine::Postgres && ON_SQLITE_ONLY.contains(&point.as_str());
         !elsewhere && wished.as_ref().is_none_or(|wished| point.contains(wished))
@@ -1045,6 +1047,30 @@ async fn a_server_whose_writer_has_ended_is_not_ready_and_ends() -> Result<()> {
     }
     scenario.teardown();
     Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_workbook_that_cannot_be_written_is_a_problem_and_the_next_one_is_there() -> Result<()> {
+    hush_asked_panics();
+    let scenario = FailScenario::setup();
+    let app = TestApp::new(Engine::Sqlite, "2019-11-01T00:00:00Z").await?;
+    let workbook = async || {
+        let path = "/api/Billing/2019-11-30/detail.xlsx";
+        let request = app.request(&app.token, reqwest::Method::GET, path);
+        anyhow::Ok(request.send().await?.status().as_u16())
+    };
+    for fault in [Fault::Error, Fault::Panic, Fault::Delay] {
+        fail::cfg(WORKBOOK, fault.action()).map_err(|error| anyhow!(error))?;
+        let expected = match fault {
+            Fault::Error => 503,
+            Fault::Panic => 500,
+            Fault::Delay => 200,
+        };
+        assert_eq!(workbook().await?, expected, "{fault:?}");
+        assert_eq!(workbook().await?, 200, "{fault:?}: the next one");
+    }
+    scenario.teardown();
+    app.finish().await
 }
 
 // What the sources say.

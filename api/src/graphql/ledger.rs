@@ -23,7 +23,7 @@ use super::scalar::{Date, KnownAt, Money, Position, UnitPrice};
 use super::service::{Level, Service};
 use super::subscription::Subscription;
 use super::user::User;
-use crate::billing::summary_detail;
+use crate::billing::{measured, summary_detail};
 use crate::problem::Problem;
 use crate::rest::closing::SellerPeriod;
 
@@ -312,6 +312,17 @@ impl LedgerEntry {
     /// How many are held.
     async fn quantity(&self) -> u32 {
         self.line().entry.quantity
+    }
+
+    /// How much of a property, or how much that was used, is charged for each of what is held, as a decimal; none where it
+    /// is what is held itself.
+    async fn measured(&self) -> Option<String> {
+        measured(&self.line().entry)
+    }
+
+    /// The unit of that.
+    async fn measured_unit(&self) -> Option<&str> {
+        self.line().entry.measured.as_ref()?.unit.as_deref()
     }
 
     /// What the line adds to its plan's count at the period's end.

@@ -67,7 +67,12 @@ impl Override {
         self.resource.plan.as_deref()
     }
 
-    /// The key of the property; none: the price.
+    /// The key of the component whose price it is; none: the plan's own price, or a property.
+    async fn component(&self) -> Option<&str> {
+        self.resource.component.as_deref()
+    }
+
+    /// The key of the property; none: a price.
     async fn property(&self, context: &Context<'_>) -> Option<&str> {
         self.resource.property.as_deref().filter(|_| self.is_shown(reading(context)))
     }
@@ -82,7 +87,7 @@ impl Override {
         self.resource.hidden
     }
 
-    /// What the price is set to, per month and unit.
+    /// What the price is set to, per month and unit, or as the component says.
     async fn price(&self, context: &Context<'_>) -> Resolved<Option<Money>> {
         let Some(minor) = self.resource.price_minor else { return Ok(None) };
         let currency = reading(context).settings().await?.currency;

@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use async_graphql::{Context, Enum, ID, Object, SimpleObject};
 use commands::usecase::definition::{OptionDocument, PropertyDocument, TypeText, ValueDocument};
+use domain::billing;
+use domain::billing::component::{self, Charge, Component, Rate, Tier};
 use domain::permission::Permission;
 use domain::property::{Property, Validation};
 use domain::service::{self, Definition};
@@ -177,6 +179,142 @@ pub(crate) struct PlanProperty {
     label: String,
     /// Its value.
     value: String,
+}
+
+/// A part of what a plan costs, beside its own price.
+#[derive(Clone, Debug, SimpleObject)]
+pub(crate) struct PlanComponent {
+    /// Names it.
+    key: String,
+    /// As people read it.
+    name: String,
+    /// What is charged.
+    kind: ComponentKind,
+    /// The property whose value is charged, above what is included.
+    property: Option<String>,
+    /// In which unit it is counted.
+    unit: Option<String>,
+    /// So many units cost nothing.
+    included: Option<String>,
+    /// How often, where it is charged again and again.
+    interval: Option<ComponentInterval>,
+    /// At which end, where it is charged again and again.
+    timing: Option<ComponentTiming>,
+    /// How units are priced.
+    rate: ComponentRate,
+    /// What a unit costs, or a package; none where that is said by tiers.
+    price: Option<Money>,
+    /// From how many units on each costs what; empty where they are not priced so.
+    tiers: Vec<ComponentTier>,
+    /// How many units a package has, where they are priced by packages.
+    package_size: Option<String>,
+}
+
+/// What is charged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Enum)]
+pub(crate) enum ComponentKind {
+    /// Once for each subscription, with its first day.
+    OneOff,
+    /// By the month, for what a property is above what is included.
+    Property,
+    /// Again and again, for each unit held.
+    Recurring,
+}
+
+/// What the days cost on which a subscription is suspended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Enum)]
+#[graphql(remote = "billing::Suspended")]
+pub(crate) enum SuspendedDays {
+    /// As if it were not.
+    Billed,
+    /// Nothing.
+    Free,
+}
+
+/// How often something is charged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Enum)]
+#[graphql(remote = "component::Interval")]
+pub(crate) enum ComponentInterval {
+    /// By the month.
+    Month,
+    /// By the year.
+    Year,
+}
+
+/// At which end something is charged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Enum)]
+#[graphql(remote = "component::Timing")]
+pub(crate) enum ComponentTiming {
+    /// When it begins.
+    Advance,
+    /// When it is over.
+    Arrears,
+}
+
+/// How units are priced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Enum)]
+pub(crate) enum ComponentRate {
+    /// Each by the price of the tier that it lies in.
+    Graduated,
+    /// By packages; one that is begun costs all of it.
+    Package,
+    /// Each the same.
+    Unit,
+    /// All by the price of the tier that their number lies in.
+    Volume,
+}
+
+/// A price from a number of units on.
+#[derive(Clone, Debug, SimpleObject)]
+pub(crate) struct ComponentTier {
+    /// It begins above so many units.
+    above: String,
+    /// What a unit costs.
+    price: Money,
+}
+
+impl From<&Component> for PlanComponent {
+    fn from(component: &Component) -> Self {
+        let charge = &component.charge;
+        let (kind, again) = match charge {
+            Charge::OneOff { .. } => (ComponentKind::OneOff, None),
+            Charge::Property { .. } => (ComponentKind::Property, None),
+            Charge::Recurring { interval, timing, .. } => {
+                (ComponentKind::Recurring, Some((*interval, *timing)))
+            }
+        };
+        let rate = charge.rate();
+        let (rate, price, tiers, package_size) = match rate.as_ref() {
+            Rate::Unit(price) => (ComponentRate::Unit, Some(*price), &[][..], None),
+            Rate::Package { price, size } => {
+                (ComponentRate::Package, Some(*price), &[][..], Some(size.to_string()))
+            }
+            Rate::Graduated(tiers) => (ComponentRate::Graduated, None, &tiers[..], None),
+            Rate::Volume(tiers) => (ComponentRate::Volume, None, &tiers[..], None),
+        };
+        let (property, unit, included) = match charge {
+            Charge::Property { included, property, unit, .. } => {
+                (Some(property.to_string()), unit.clone(), Some(included.to_string()))
+            }
+            Charge::OneOff { .. } | Charge::Recurring { .. } => (None, None, None),
+        };
+        let tier =
+            |tier: &Tier| ComponentTier { above: tier.above.to_string(), price: tier.price.into() };
+        Self {
+            key: component.key.to_string(),
+            name: component.name.clone(),
+            kind,
+            property,
+            unit,
+            included,
+            interval: again.map(|(interval, _)| interval.into()),
+            timing: again.map(|(_, timing)| timing.into()),
+            rate,
+            price: price.map(Money::from),
+            tiers: tiers.iter().map(tier).collect(),
+            package_size,
+        }
+    }
 }
 
 /// A custom permission that a service declares: `export` of the service `crm` is called `crm:export`.
@@ -369,9 +507,19 @@ impl Plan {
         self.plan().price.map(Money::from)
     }
 
+    /// What it costs beside that price.
+    async fn components(&self) -> Vec<PlanComponent> {
+        self.plan().components.iter().map(PlanComponent::from).collect()
+    }
+
     /// How the days of a period are charged on which it is held.
     async fn day_policy(&self) -> DayPolicy {
         self.plan().day_policy.into()
+    }
+
+    /// What the days cost on which it is suspended.
+    async fn suspended(&self) -> SuspendedDays {
+        self.plan().suspended.into()
     }
 
     /// Its values of the properties that are the plan's; hidden ones only for those who publish services.

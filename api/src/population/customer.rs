@@ -443,6 +443,7 @@ impl Story {
         let is_first = !std::mem::replace(&mut customer.has_terms, true);
         let command = if is_first {
             let body = OverridePrice {
+                component: None,
                 service: "backup".to_owned(),
                 plan: None,
                 price: None,

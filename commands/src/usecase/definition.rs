@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::str::FromStr;
 
-use domain::billing::{BillingSettings, DayPolicy};
+use domain::billing::component::COMPONENTS_MAX;
+use domain::billing::{BillingSettings, DayPolicy, Suspended};
 use domain::money::Money;
 use domain::permission::AnyPermission;
 use domain::property::{
@@ -22,6 +23,29 @@ use domain::{
 };
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
+
+/// Declares how a word of a document stands for one of the domain.
+macro_rules! words {
+    ($($text:ident => $meaning:ident { $($word:ident),* })*) => {
+        $(impl From<$text> for $meaning {
+            fn from(text: $text) -> Self {
+                match text { $($text::$word => Self::$word),* }
+            }
+        }
+
+        impl From<$meaning> for $text {
+            fn from(meaning: $meaning) -> Self {
+                match meaning { $($meaning::$word => Self::$word),* }
+            }
+        })*
+    };
+}
+
+mod component;
+
+pub use component::{
+    ChargeText, ComponentDocument, IntervalText, RateText, TierDocument, TimingText,
+};
 
 /// Longest SKU, in characters.
 const SKU_MAX_CHARS: usize = 500;
@@ -368,8 +392,14 @@ pub struct PlanDocument {
     pub sku: Option<String>,
     /// Per month and unit, as a decimal text such as `100.00`, in the provider's currency.
     pub price: Option<String>,
+    /// What it costs beside that price: set-up fees, other prices by the month or the year, and so on.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub components: Vec<ComponentDocument>,
     /// How the days of a period are charged; `daily` where it is left out.
     pub day_policy: Option<DayPolicyText>,
+    /// What the days cost on which it is suspended; `billed` where it is left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub suspended: Option<SuspendedText>,
     /// A value for each property whose scope is the plan.
     #[serde(default)]
     pub properties: BTreeMap<String, ValueDocument>,
@@ -395,6 +425,16 @@ pub enum DayPolicyText {
     Snapshot,
     /// Nothing: it is only counted.
     None,
+}
+
+/// What the days cost on which a subscription is suspended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum SuspendedText {
+    /// As if it were not.
+    Billed,
+    /// Nothing.
+    Free,
 }
 
 impl From<DayPolicyText> for DayPolicy {
@@ -449,29 +489,13 @@ pub struct ServiceRoleDocument {
     pub includes: Vec<String>,
 }
 
-/// Declares how a word of a document stands for one of the domain.
-macro_rules! words {
-    ($($text:ident => $meaning:ident { $($word:ident),* })*) => {
-        $(impl From<$text> for $meaning {
-            fn from(text: $text) -> Self {
-                match text { $($text::$word => Self::$word),* }
-            }
-        }
-
-        impl From<$meaning> for $text {
-            fn from(meaning: $meaning) -> Self {
-                match meaning { $($meaning::$word => Self::$word),* }
-            }
-        })*
-    };
-}
-
 words! {
     LevelText => Level { Customer, User }
     InstancingText => Instancing { Single, Multi }
     ProcessText => Process { Immediate, Reported }
     ScopeText => Scope { Service, Reseller, Customer, User, Plan }
     KindText => Kind { Configuration, Input }
+    SuspendedText => Suspended { Billed, Free }
 }
 
 impl From<&ValueDocument> for Given {
@@ -818,7 +842,18 @@ impl PlanDocument {
             values.insert(key, value);
         }
         let properties = values;
+        let components = self.components.iter().enumerate().filter_map(|(index, component)| {
+            component.parse(&format!("{at}/components/{index}"), settings, faults)
+        });
+        let components = components.collect();
+        faults.ensure(
+            self.components.len() <= COMPONENTS_MAX,
+            &format!("{at}/components"),
+            "too_many",
+            &format!("A plan has at most {COMPONENTS_MAX} components."),
+        );
         Some(Plan {
+            components,
             day_policy: self.day_policy.map(DayPolicy::from).unwrap_or_default(),
             key: key?,
             level: self.level.map(Level::from),
@@ -827,6 +862,7 @@ impl PlanDocument {
             properties,
             retired: self.retired,
             sku: sku?,
+            suspended: self.suspended.map(Suspended::from).unwrap_or_default(),
         })
     }
 }
@@ -916,7 +952,9 @@ impl From<&Plan> for PlanDocument {
             level: plan.level.map(LevelText::from),
             sku: Some(plan.sku.clone()),
             price: plan.price.map(|price| price.to_string()),
+            components: plan.components.iter().map(ComponentDocument::from).collect(),
             day_policy: Some(plan.day_policy).filter(|it| !it.is_default()).map(Into::into),
+            suspended: Some(plan.suspended).filter(|it| !it.is_default()).map(Into::into),
             properties: plan.properties.iter().map(value).collect(),
             retired: plan.retired,
         }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
-use domain::billing::{Overridden, PriceOverride, Setting};
+use domain::billing::{ComponentKey, Overridden, PriceOverride, Setting};
 use domain::effective::{Level, OverrideAt, resolve};
 use domain::money::{Money, Percent};
 use domain::organization::{self, Organization, OrganizationCommand};
@@ -92,7 +92,9 @@ pub struct OverridePrice {
     pub service: String,
     /// Of which plan; of every plan where it is left out.
     pub plan: Option<String>,
-    /// Per month and unit, such as `80.00`. One of this, `percent` and `clear`.
+    /// Of which component: its key; the plan's own price where it is left out.
+    pub component: Option<String>,
+    /// Per month and unit, or as the component says, such as `80.00`. One of this, `percent` and `clear`.
     pub price: Option<String>,
     /// On the price without this override, such as `-20`. One of this, `price` and `clear`.
     pub percent: Option<String>,
@@ -339,6 +341,16 @@ pub(crate) fn price(
             None
         }
     };
+    let component = body.component.as_deref().and_then(ComponentKey::parse);
+    let component = component.filter(|key| !key.is_recurring());
+    let is_known = |key: &ComponentKey| sold.plans.iter().any(|plan| plan.component(key).is_some());
+    let names_own = body.component.as_deref() == Some(ComponentKey::RECURRING.as_str());
+    faults.ensure(
+        body.component.is_none() || names_own || component.as_ref().is_some_and(is_known),
+        "/component",
+        "unknown_component",
+        "No plan of the service has such a component.",
+    );
     let common = Common {
         organization,
         service: &body.service,
@@ -348,7 +360,11 @@ pub(crate) fn price(
         reason: &body.reason,
     };
     let (what, version) = record(unit, &common, &sold, faults, |_, _, to| {
-        Ok(Overridden::Price(value.map_or(Setting::Cleared, |value| Setting::Set { to, value })))
+        let setting = value.map_or(Setting::Cleared, |value| Setting::Set { to, value });
+        Ok(match component {
+            Some(key) => Overridden::Component { key, setting },
+            None => Overridden::Price(setting),
+        })
     })?;
     Ok(Reply::done(&what, version))
 }

@@ -184,13 +184,15 @@ impl Recipient {
         plan: Option<&Plan>,
         faults: &mut Faults,
     ) -> Result<(), Stop> {
+        let is_retired = plan.is_some_and(|plan| plan.retired);
+        faults.ensure(!is_retired, "/plan", "plan_retired", "This plan is not sold any more.");
         match offers::plans_reaching(unit, &self.lineage, &sold.definition.key)? {
             None => {
                 let detail =
                     "This service is not offered here: each organisation above has to offer it on.";
                 faults.add("/service", "not_offered", detail);
             }
-            Some(plans) if plan.is_some_and(|plan| !plans.contain(&plan.key)) => {
+            Some(plans) if plan.is_some_and(|plan| !plan.retired && !plans.contain(&plan.key)) => {
                 let offered = sold.on_sale().filter(|plan| plans.contain(&plan.key));
                 let offered: Vec<_> = offered.map(|plan| plan.key.as_str()).collect();
                 let detail = match &offered[..] {
@@ -478,8 +480,6 @@ impl Sold {
                 }
             };
             faults.add("/plan", "other_level", detail);
-        } else if plan.is_some_and(|plan| plan.retired) {
-            faults.add("/plan", "plan_retired", "This plan is not sold any more.");
         }
         plan
     }

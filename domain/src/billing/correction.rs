@@ -58,6 +58,7 @@ impl Entry {
             && self.plan == other.plan
             && self.quantity == other.quantity
             && self.days == other.days
+            && self.measured == other.measured
             && self.unit_price.exact == other.unit_price.exact
             && self.property_change == other.property_change
     }
@@ -68,9 +69,11 @@ impl Prices {
     #[must_use]
     pub fn positions_after(&self, position: u64) -> Vec<u64> {
         let rows = self.rows.iter().map(|row| row.position);
+        let components = self.components.iter().map(|row| row.position);
         let policies = self.policies.iter().map(|row| row.position);
         let overrides = self.overrides.iter().map(|it| it.position);
-        let later = rows.chain(policies).chain(overrides).filter(|it| *it > position);
+        let later =
+            rows.chain(components).chain(policies).chain(overrides).filter(|it| *it > position);
         later.collect::<BTreeSet<_>>().into_iter().collect()
     }
 }

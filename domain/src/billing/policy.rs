@@ -29,6 +29,25 @@ pub enum DayPolicy {
     None,
 }
 
+/// What the days cost on which what is held rests.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Suspended {
+    /// As if it did not.
+    #[default]
+    Billed,
+    /// Nothing.
+    Free,
+}
+
+impl Suspended {
+    /// Whether it is what holds where nothing is said.
+    #[must_use]
+    pub fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
 /// Days that are charged, of those that a full period has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Share {

@@ -2,13 +2,16 @@
 //! (billing.md, section 4, Price).
 
 use std::cmp::Reverse;
+use std::collections::BTreeSet;
 
 use chrono::{DateTime, NaiveDate, Utc};
 use serde::{Deserialize, Serialize};
 
 use super::calendar::following;
-use super::{BillingSettings, DayPolicy, Period};
+use super::component::{Charge, ComponentKey};
+use super::{BillingSettings, DayPolicy, Period, Suspended};
 use crate::money::{Percent, Ratio};
+use crate::property::Unit;
 use crate::{PlanKey, PropertyKey};
 
 /// A dated price of one of the service's plans.
@@ -26,6 +29,39 @@ pub struct PriceRow {
     pub position: u64,
 }
 
+/// A dated component of one of the service's plans.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ComponentRow {
+    /// What is charged; none: nothing any more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub charge: Option<Charge>,
+    /// Which.
+    pub component: ComponentKey,
+    /// From when on; none: ever since.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<DateTime<Utc>>,
+    /// How the property is counted that drives it, where one does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub measure: Option<Measure>,
+    /// The plan that it is a part of.
+    pub plan: PlanKey,
+    /// The event's place in the log.
+    pub position: u64,
+}
+
+/// How a property is counted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Measure {
+    /// The units of its values, where they have any.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub units: Vec<Unit>,
+    /// What it is in the plan, for those who had it before the property drove a price.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub value: Option<String>,
+}
+
 /// A dated day policy of one of the service's plans.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -39,6 +75,9 @@ pub struct PolicyRow {
     pub policy: DayPolicy,
     /// The event's place in the log.
     pub position: u64,
+    /// What the days cost on which it rests.
+    #[serde(default, skip_serializing_if = "Suspended::is_default")]
+    pub suspended: Suspended,
 }
 
 /// What an organisation on the buyer's path has set otherwise, or cleared again.
@@ -68,9 +107,16 @@ pub struct Override {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Overridden {
-    /// The price per unit and month.
+    /// What a component costs, beside the plan's own price.
+    Component {
+        /// Which.
+        key: ComponentKey,
+        /// What it costs.
+        setting: Setting<PriceOverride>,
+    },
+    /// The plan's own price, per unit and month.
     Price(Setting<PriceOverride>),
-    /// A property that has no price.
+    /// A property.
     Property {
         /// Whether only those who publish services see it.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -83,6 +129,18 @@ pub enum Overridden {
         /// Its value.
         setting: Setting<String>,
     },
+}
+
+impl Overridden {
+    /// The component whose price it is about; none where it is about a property.
+    #[must_use]
+    pub fn component(&self) -> Option<&ComponentKey> {
+        match self {
+            Self::Price(_) => Some(ComponentKey::recurring()),
+            Self::Component { key, .. } => Some(key),
+            Self::Property { .. } => None,
+        }
+    }
 }
 
 /// An override, or the end of those recorded before it: at the same level, for the same subject
@@ -118,7 +176,7 @@ pub enum PriceOverride {
 pub enum PriceSource {
     /// An [`Override`].
     Override(u64),
-    /// A [`PriceRow`].
+    /// A [`PriceRow`] or [`ComponentRow`].
     Row(u64),
 }
 
@@ -135,6 +193,8 @@ impl PriceSource {
 /// Everything that says what a service's plans cost one buyer.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Prices {
+    /// What the plans cost beside their own prices.
+    pub components: Vec<ComponentRow>,
     /// What the organisations on the buyer's path have set otherwise: prices and properties.
     pub overrides: Vec<Override>,
     /// How the days of the plans are charged that are not charged day by day.
@@ -148,10 +208,35 @@ pub struct Prices {
 pub struct Priced {
     /// What was in force as well, and lost; sorted.
     pub losers: Vec<PriceSource>,
-    /// Per unit and month, in minor units.
+    /// How many of something else than what is held are charged, where that is so.
+    pub measured: Option<Measured>,
+    /// Per unit and month, or term, in minor units.
     pub minor: Ratio,
     /// What won; after a percentage, what it was taken of.
     pub sources: Vec<PriceSource>,
+}
+
+impl Priced {
+    /// What one of what is measured costs, or of what is held where nothing else is measured; none beyond what can be held.
+    pub(super) fn of_unit(&self) -> Option<Ratio> {
+        match &self.measured {
+            Some(measured) if measured.amount != Ratio::ZERO => {
+                self.minor.checked_div(measured.amount)
+            }
+            _ => Some(self.minor),
+        }
+    }
+}
+
+/// So much of a property, or so much that was used.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Measured {
+    /// How many.
+    pub amount: Ratio,
+    /// Of which unit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unit: Option<String>,
 }
 
 /// Why an instance cannot be rated. It is reported, never zero by silence, and holds up no other
@@ -208,24 +293,7 @@ impl Prices {
     ) -> Result<Priced, Quarantine> {
         let quarantine = |reason| Quarantine { date, plan: plan.clone(), reason };
         let day_end = settings.midnight(following(date));
-        let mut sources = Vec::new();
-        let mut losers = Vec::new();
-        let mut percents: Vec<Percent> = Vec::new();
-        let mut amount = None;
-        let mut level = None;
-        for (price_override, it) in self.price_overrides_in_force(day_end, plan) {
-            let source = PriceSource::Override(it.position);
-            if amount.is_some() || level == Some(it.depth) {
-                losers.push(source);
-                continue;
-            }
-            level = Some(it.depth);
-            sources.push(source);
-            match price_override {
-                PriceOverride::Amount(minor) => amount = Some(minor),
-                PriceOverride::Percent(percent) => percents.push(percent),
-            }
-        }
+        let mut said = self.overriding(day_end, plan, &ComponentKey::RECURRING);
         let mut rows: Vec<_> = self
             .rows
             .iter()
@@ -234,20 +302,116 @@ impl Prices {
         rows.sort_unstable_by_key(|row| Reverse((row.from, row.position)));
         for row in rows {
             let source = PriceSource::Row(row.position);
-            if amount.is_some() {
-                losers.push(source);
+            if said.amount.is_some() {
+                said.losers.push(source);
             } else {
-                amount = Some(row.minor);
-                sources.push(source);
+                said.amount = Some(row.minor);
+                said.sources.push(source);
             }
         }
-        losers.sort_unstable();
-        let base = amount.ok_or_else(|| quarantine(QuarantineReason::NoPrice))?;
-        let minor = percents
-            .iter()
-            .try_fold(Ratio::whole(base), |price, percent| percent.apply(price))
-            .ok_or_else(|| quarantine(QuarantineReason::TooLarge))?;
-        Ok(Priced { losers, minor, sources })
+        let base = said.amount.ok_or_else(|| quarantine(QuarantineReason::NoPrice))?;
+        let minor = said.raised(Ratio::whole(base));
+        let minor = minor.ok_or_else(|| quarantine(QuarantineReason::TooLarge))?;
+        Ok(said.priced(minor))
+    }
+
+    /// What is charged for a component of `plan` on the seller's local `date`; none where it is no part of the plan then.
+    ///
+    /// Overrides win as they do for the plan's own price: an amount takes the place of the rate, a percentage is on all
+    /// that it comes to.
+    pub(super) fn component_on(
+        &self,
+        date: NaiveDate,
+        plan: &PlanKey,
+        key: &ComponentKey,
+        settings: &BillingSettings,
+    ) -> Option<Tariff<'_>> {
+        let day_end = settings.midnight(following(date));
+        let is_its = |row: &&ComponentRow| row.plan == *plan && row.component == *key;
+        let rows = self.components.iter().filter(is_its);
+        let mut rows: Vec<_> =
+            rows.filter(|row| row.from.is_none_or(|from| from < day_end)).collect();
+        rows.sort_unstable_by_key(|row| Reverse((row.from, row.position)));
+        let (row, older) = rows.split_first()?;
+        let charge = row.charge.as_ref()?;
+        let mut said = self.overriding(day_end, plan, key);
+        let list = if said.amount.is_none() { &mut said.sources } else { &mut said.losers };
+        list.push(PriceSource::Row(row.position));
+        said.losers.extend(older.iter().map(|row| PriceSource::Row(row.position)));
+        Some(Tariff { charge, measure: row.measure.as_ref(), said })
+    }
+
+    /// What there is beside the plans' own prices, in order.
+    pub(super) fn component_keys(&self) -> BTreeSet<ComponentKey> {
+        self.components.iter().map(|row| row.component.clone()).collect()
+    }
+
+    /// Whether a plan has components on a date, so that it needs no price of its own.
+    pub(super) fn has_components(
+        &self,
+        date: NaiveDate,
+        plan: &PlanKey,
+        settings: &BillingSettings,
+    ) -> bool {
+        let mut keys = self.components.iter().filter(|row| row.plan == *plan);
+        keys.any(|row| self.component_on(date, plan, &row.component, settings).is_some())
+    }
+
+    /// What each of so many units of a component costs in a month on a date, where it is charged by months or years; of a
+    /// year, a twelfth.
+    #[must_use]
+    pub fn monthly(
+        &self,
+        date: NaiveDate,
+        plan: &PlanKey,
+        key: &ComponentKey,
+        quantity: u32,
+        settings: &BillingSettings,
+    ) -> Option<Priced> {
+        if key.is_recurring() {
+            return self.on(date, plan, settings).ok();
+        }
+        let tariff = self.component_on(date, plan, key, settings)?;
+        let Charge::Recurring { interval, .. } = tariff.charge else { return None };
+        let months = Ratio::whole(interval.months().into());
+        let priced = tariff.price(Ratio::whole(quantity.into()), quantity)?;
+        Some(Priced { minor: priced.minor.checked_div(months)?, ..priced })
+    }
+
+    /// Whether a property drives a price of a plan on a date.
+    pub(super) fn is_priced(
+        &self,
+        date: NaiveDate,
+        plan: &PlanKey,
+        property: &PropertyKey,
+        settings: &BillingSettings,
+    ) -> bool {
+        self.component_keys().iter().any(|key| {
+            let tariff = self.component_on(date, plan, key, settings);
+            tariff.is_some_and(
+                |it| matches!(it.charge, Charge::Property { property: of, .. } if of == property),
+            )
+        })
+    }
+
+    /// What overrides say of a component's price on the day that ends at `day_end`.
+    fn overriding(&self, day_end: DateTime<Utc>, plan: &PlanKey, key: &ComponentKey) -> Said {
+        let mut said = Said::default();
+        let mut level = None;
+        for (price_override, it) in self.price_overrides_in_force(day_end, plan, key) {
+            let source = PriceSource::Override(it.position);
+            if said.amount.is_some() || level == Some(it.depth) {
+                said.losers.push(source);
+                continue;
+            }
+            level = Some(it.depth);
+            said.sources.push(source);
+            match price_override {
+                PriceOverride::Amount(minor) => said.amount = Some(minor),
+                PriceOverride::Percent(percent) => said.percents.push(percent),
+            }
+        }
+        said
     }
 
     /// How a plan's days are charged in a period: by the policy in force when it ends, so that no period is
@@ -258,11 +422,33 @@ impl Prices {
         period: &Period,
         settings: &BillingSettings,
     ) -> DayPolicy {
+        self.policy_row(plan, period, settings).map(|row| row.policy).unwrap_or_default()
+    }
+
+    /// Whether the days of a period cost nothing on which a plan rests.
+    pub(super) fn rests_for_nothing(
+        &self,
+        plan: &PlanKey,
+        period: &Period,
+        settings: &BillingSettings,
+    ) -> bool {
+        let row = self.policy_row(plan, period, settings);
+        row.is_some_and(|row| row.suspended == Suspended::Free)
+    }
+
+    fn policy_row(
+        &self,
+        plan: &PlanKey,
+        period: &Period,
+        settings: &BillingSettings,
+    ) -> Option<&PolicyRow> {
+        if self.policies.is_empty() {
+            return None;
+        }
         let (_, end) = settings.instants(period);
         let rows = self.policies.iter().filter(|row| row.plan == *plan);
         let in_force = rows.filter(|row| row.from.is_none_or(|from| from < end));
-        let last = in_force.max_by_key(|row| (row.from, row.position));
-        last.map(|row| row.policy).unwrap_or_default()
+        in_force.max_by_key(|row| (row.from, row.position))
     }
 
     /// The price overrides in force on the day that ends at `day_end`, the first to win first.
@@ -270,14 +456,16 @@ impl Prices {
         &self,
         day_end: DateTime<Utc>,
         plan: &PlanKey,
+        key: &ComponentKey,
     ) -> Vec<(PriceOverride, &Override)> {
         let mut in_force: Vec<_> = self
             .overrides
             .iter()
-            .filter(|it| it.is_for(plan) && self.in_force(it, day_end))
-            .filter_map(|it| match &it.overridden {
-                Overridden::Price(Setting::Set { value, .. }) => Some((*value, it)),
-                Overridden::Price(Setting::Cleared) | Overridden::Property { .. } => None,
+            .filter(|it| it.price_of(key).is_some() && it.is_for(plan))
+            .filter(|it| self.in_force(it, day_end))
+            .filter_map(|it| match it.price_of(key)? {
+                Setting::Set { value, .. } => Some((*value, it)),
+                Setting::Cleared => None,
             })
             .collect();
         in_force.sort_unstable_by_key(|(_, it)| {
@@ -303,38 +491,93 @@ impl Prices {
                 && by.from < day_end
                 && by.depth == it.depth
                 && by.plan == it.plan
-                && by.property() == it.property()
+                && by.subject() == it.subject()
         };
         it.from < day_end && !has_ended && !self.overrides.iter().any(cleared)
     }
 
-    /// The moments within `[from, to)` at which a price may change.
+    /// The moments within `[from, to)` at which a plan's own price may change.
     pub(super) fn moments(
         &self,
         from: DateTime<Utc>,
         to: DateTime<Utc>,
     ) -> impl Iterator<Item = DateTime<Utc>> + '_ {
-        let priced = self.overrides.iter().filter(|it| it.property().is_none());
-        let overridden = priced.flat_map(|it| [Some(it.from), it.to()]);
+        let overridden = self.override_moments(&ComponentKey::RECURRING);
         let moments = self.rows.iter().map(|row| row.from).chain(overridden);
         moments.flatten().filter(move |moment| (from..to).contains(moment))
     }
 
-    /// The override to which a price new on `date` is due: one that it comes from, or a clear.
+    /// The moments at which what a component costs may change.
+    pub(super) fn component_moments(
+        &self,
+        key: &ComponentKey,
+    ) -> impl Iterator<Item = DateTime<Utc>> {
+        let rows = self.components.iter().filter(|row| row.component == *key);
+        rows.map(|row| row.from).chain(self.override_moments(key)).flatten()
+    }
+
+    fn override_moments(&self, key: &ComponentKey) -> impl Iterator<Item = Option<DateTime<Utc>>> {
+        let priced = self.overrides.iter().filter(|it| it.price_of(key).is_some());
+        priced.flat_map(|it| [Some(it.from), it.to()])
+    }
+
+    /// The override to which a price of a component new on `date` is due: one that it comes from, or a clear.
     pub(super) fn cause_of(
         &self,
         priced: &Priced,
         date: NaiveDate,
         plan: &PlanKey,
+        key: &ComponentKey,
         settings: &BillingSettings,
     ) -> Option<&Override> {
         let source = |it: &Override| priced.sources.contains(&PriceSource::Override(it.position));
         self.overrides
             .iter()
-            .filter(|it| it.property().is_none() && it.is_for(plan))
+            .filter(|it| it.price_of(key).is_some() && it.is_for(plan))
             .filter(|it| source(it) || it.is_clear())
             .filter(|it| settings.local_date(it.from) == date)
             .max_by_key(|it| (source(it), it.depth, it.position))
+    }
+}
+
+/// What says a price, gathered.
+#[derive(Clone, Debug, Default)]
+struct Said {
+    /// Of a unit, in minor units.
+    amount: Option<i64>,
+    losers: Vec<PriceSource>,
+    percents: Vec<Percent>,
+    sources: Vec<PriceSource>,
+}
+
+impl Said {
+    fn raised(&self, base: Ratio) -> Option<Ratio> {
+        self.percents.iter().try_fold(base, |price, percent| percent.apply(price))
+    }
+
+    fn priced(mut self, minor: Ratio) -> Priced {
+        self.losers.sort_unstable();
+        Priced { losers: self.losers, measured: None, minor, sources: self.sources }
+    }
+}
+
+/// What is charged for a component on a date, and why it costs what it does.
+#[derive(Clone, Debug)]
+pub(super) struct Tariff<'a> {
+    pub charge: &'a Charge,
+    pub measure: Option<&'a Measure>,
+    said: Said,
+}
+
+impl Tariff<'_> {
+    /// What `units` cost together, told as the price of each of `of`; none beyond what can be held.
+    pub(super) fn price(self, units: Ratio, of: u32) -> Option<Priced> {
+        let cost = match self.said.amount {
+            Some(minor) => units.checked_mul(Ratio::whole(minor))?,
+            None => self.charge.rate().cost(units)?,
+        };
+        let minor = self.said.raised(cost)?.checked_div(Ratio::whole(of.into()))?;
+        Some(self.said.priced(minor))
     }
 }
 
@@ -344,11 +587,23 @@ impl Override {
         self.plan.as_ref().is_none_or(|of| of == plan)
     }
 
-    /// The property it is about; none where it is about the price.
-    fn property(&self) -> Option<&PropertyKey> {
+    /// What it says of the price of a component; none where it is about something else.
+    fn price_of(&self, component: &ComponentKey) -> Option<&Setting<PriceOverride>> {
         match &self.overridden {
-            Overridden::Price(_) => None,
-            Overridden::Property { key, .. } => Some(key),
+            Overridden::Price(setting) if component.is_recurring() => Some(setting),
+            Overridden::Component { key, setting } if key == component => Some(setting),
+            Overridden::Price(_) | Overridden::Component { .. } | Overridden::Property { .. } => {
+                None
+            }
+        }
+    }
+
+    /// What it is about: a component's price, or a property.
+    fn subject(&self) -> (bool, &str) {
+        match &self.overridden {
+            Overridden::Price(_) => (true, ComponentKey::OWN),
+            Overridden::Component { key, .. } => (true, key.as_str()),
+            Overridden::Property { key, .. } => (false, key.as_str()),
         }
     }
 
@@ -356,8 +611,10 @@ impl Override {
     fn to(&self) -> Option<DateTime<Utc>> {
         match &self.overridden {
             Overridden::Price(Setting::Set { to, .. })
+            | Overridden::Component { setting: Setting::Set { to, .. }, .. }
             | Overridden::Property { setting: Setting::Set { to, .. }, .. } => *to,
             Overridden::Price(Setting::Cleared)
+            | Overridden::Component { setting: Setting::Cleared, .. }
             | Overridden::Property { setting: Setting::Cleared, .. } => None,
         }
     }
@@ -366,6 +623,7 @@ impl Override {
         matches!(
             self.overridden,
             Overridden::Price(Setting::Cleared)
+                | Overridden::Component { setting: Setting::Cleared, .. }
                 | Overridden::Property { setting: Setting::Cleared, .. }
         )
     }
@@ -446,15 +704,15 @@ mod tests {
     fn with(overrides: impl IntoIterator<Item = Override>) -> Prices {
         Prices {
             overrides: overrides.into_iter().collect(),
-            policies: vec![],
             rows: vec![row(1, None, 100)],
+            ..Prices::default()
         }
     }
 
     #[test]
     fn the_latest_row_that_has_begun_is_the_price_and_the_others_lose() {
         let rows = vec![row(1, None, 100), row(3, Some(11), 300), row(2, Some(10), 200)];
-        let prices = Prices { overrides: vec![], policies: vec![], rows };
+        let prices = Prices { rows, ..Prices::default() };
         assert_eq!([9, 10, 11].map(|day| minor(&prices, day)), [100, 200, 300]);
         let priced = prices.on(date(11), &plan("a"), &settings()).unwrap();
         assert_eq!(priced.sources, [PriceSource::Row(3)]);
@@ -464,7 +722,7 @@ mod tests {
     #[test]
     fn of_two_rows_from_one_moment_the_later_recorded_is_the_price() {
         let rows = vec![row(3, Some(10), 300), row(2, Some(10), 200)];
-        assert_eq!(minor(&Prices { overrides: vec![], policies: vec![], rows }, 10), 300);
+        assert_eq!(minor(&Prices { rows, ..Prices::default() }, 10), 300);
     }
 
     #[test]
@@ -473,8 +731,7 @@ mod tests {
         let refused = prices.on(date(9), &plan("b"), &settings()).unwrap_err();
         assert_eq!((refused.date, &refused.plan), (date(9), &plan("b")));
         assert_eq!(refused.reason, QuarantineReason::NoPrice);
-        let later =
-            Prices { overrides: vec![], policies: vec![], rows: vec![row(1, Some(10), 100)] };
+        let later = Prices { rows: vec![row(1, Some(10), 100)], ..Prices::default() };
         assert!(later.on(date(9), &plan("a"), &settings()).is_err());
     }
 
@@ -553,7 +810,8 @@ mod tests {
     fn due_to(overrides: impl IntoIterator<Item = Override>) -> Option<u64> {
         let prices = with(overrides);
         let priced = prices.on(date(10), &plan("a"), &settings()).unwrap();
-        let by = prices.cause_of(&priced, date(10), &plan("a"), &settings());
+        let by =
+            prices.cause_of(&priced, date(10), &plan("a"), &ComponentKey::RECURRING, &settings());
         by.map(|it| it.position)
     }
 
@@ -579,6 +837,7 @@ mod tests {
     #[test]
     fn prices_may_change_where_rows_and_overrides_of_prices_begin_or_end() {
         let prices = Prices {
+            components: vec![],
             policies: vec![],
             overrides: vec![
                 Override { from: november(3), ..set_until(5, 80, november(4)) },

@@ -1,27 +1,25 @@
 //! Rating: one slot, one period, one edge; the entries that follow from the facts (billing.md,
 //! sections 4 to 6).
 
-use std::fmt::Write as _;
-use std::ops::Range;
-
 use chrono::{DateTime, NaiveDate, Utc};
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
 use super::Correction;
 use super::calendar::following;
-use super::policy::Share;
 use super::price::PriceSource;
 use super::{
-    BillingSettings, ComponentKey, DayPolicy, Fact, Holding, Override, Period, Priced, Prices,
-    Quarantine, Timeline,
+    BillingSettings, ComponentKey, DayPolicy, Measured, Period, Prices, Quarantine, Timeline,
 };
 use crate::money::{Money, Ratio, UnitPrice};
 use crate::{OrganizationId, PlanKey, PropertyKey, ServiceKey, SubscriptionId};
 
+mod line;
+mod once;
 mod recurring;
 mod stay;
+mod terms;
 
+use line::Line;
 use stay::Stay;
 
 /// Whose charges are rated, and between whom.
@@ -65,7 +63,7 @@ pub struct Entry {
     pub count_before: u32,
     /// Who buys.
     pub customer: OrganizationId,
-    /// How many days are charged; of months of 30 days where the policy says so.
+    /// How many days are charged, or given back; of months of 30 days where the policy says so.
     pub days: u32,
     /// When what caused the line became true.
     pub effective_at: DateTime<Utc>,
@@ -76,9 +74,12 @@ pub struct Entry {
     pub exact: Ratio,
     /// What sort of charge it is.
     pub kind: Kind,
-    /// How many days a full period has.
+    /// How much of a property, or how much that was used, is charged: for each of what is held.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub measured: Option<Measured>,
+    /// How many days a full period has, or the term.
     pub period_days: u32,
-    /// The service period's name: its last date.
+    /// The service period's name: its last date. Of what is charged by terms, the period that it is booked in.
     pub period_end: NaiveDate,
     /// The plan held.
     pub plan: PlanKey,
@@ -111,7 +112,7 @@ pub struct Entry {
     pub service_to: NaiveDate,
     /// The slot.
     pub subscription: SubscriptionId,
-    /// Per unit and full period.
+    /// Per unit and full period, or term.
     pub unit_price: UnitPrice,
 }
 
@@ -130,7 +131,7 @@ pub enum Action {
 }
 
 /// What sort of charge an entry is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Kind {
     /// Again and again, for holding the plan.
@@ -181,18 +182,37 @@ pub fn rate(
     period: &Period,
 ) -> Result<Vec<Entry>, Quarantine> {
     let (begin, end) = settings.instants(period);
-    let rating = Rating { begin, end, period, prices, settings, subject };
+    let rating = Rating { begin, end, period, prices, settings, subject, timeline };
     let mut lines = Vec::new();
     let mut runs = timeline.runs().peekable();
     let mut before: Option<Stay<'_>> = None;
+    let keys = prices.component_keys();
     while let Some(run) = runs.next() {
         if let Some(stay) = rating.stay(run, runs.peek(), before.as_ref()) {
-            rating.add_lines(&stay, &mut lines)?;
+            rating.add_recurring_lines(&stay, &mut lines)?;
+            for key in &keys {
+                rating.add_component_lines(&stay, key, &mut lines)?;
+            }
             before = Some(stay);
         }
     }
-    lines.sort_by_key(|line| line.dates.start);
-    rating.entries(lines)
+    if keys.is_empty() {
+        lines.sort_by_key(|line| line.dates.start);
+        return rating.entries(lines);
+    }
+    for key in &keys {
+        rating.add_one_off_lines(key, &mut lines)?;
+    }
+    rating.add_term_lines(&mut lines)?;
+    lines.sort_by(|a, b| {
+        let place = |line: &Line<'_>| (line.whole(), line.dates.start);
+        a.component.cmp(&b.component).then_with(|| place(a).cmp(&place(b)))
+    });
+    let mut entries = rating.entries(lines)?;
+    entries.sort_by(|a, b| {
+        a.component.cmp(&b.component).then_with(|| a.service_from.cmp(&b.service_from))
+    });
+    Ok(entries)
 }
 
 /// What every step of rating looks at.
@@ -205,155 +225,14 @@ struct Rating<'a> {
     prices: &'a Prices,
     settings: &'a BillingSettings,
     subject: &'a Subject,
-}
-
-/// An entry before its amount.
-struct Line<'a> {
-    action: Action,
-    added_by: &'a Fact,
-    cause: Cause<'a>,
-    component: ComponentKey,
-    count_after: u32,
-    count_before: u32,
-    dates: Range<NaiveDate>,
-    fact: &'a Fact,
-    held: Holding<'a>,
-    is_first_partial: bool,
-    kind: Kind,
-    policy: DayPolicy,
-    priced: Option<Priced>,
-    property_change: Option<PropertyChange>,
-    removal: Option<&'a Fact>,
-}
-
-/// Who did what caused a line, when and why.
-#[derive(Clone, Copy)]
-struct Cause<'a> {
-    actor: &'a str,
-    effective_at: DateTime<Utc>,
-    position: u64,
-    reason: Option<&'a str>,
-}
-
-impl<'a> From<&'a Fact> for Cause<'a> {
-    fn from(fact: &'a Fact) -> Self {
-        Self {
-            actor: &fact.actor,
-            effective_at: fact.effective_at,
-            position: fact.position,
-            reason: fact.reason.as_deref(),
-        }
-    }
-}
-
-impl<'a> From<&'a Override> for Cause<'a> {
-    fn from(it: &'a Override) -> Self {
-        Self {
-            actor: &it.actor,
-            effective_at: it.from,
-            position: it.position,
-            reason: it.reason.as_deref(),
-        }
-    }
+    timeline: &'a Timeline,
 }
 
 impl Rating<'_> {
-    fn entry(
-        &self,
-        line: Line<'_>,
-        share: Share,
-        exact: Ratio,
-        amount: Money,
-        unit_price: UnitPrice,
-    ) -> Entry {
-        let (price_sources, price_losers) =
-            line.priced.map(|priced| (priced.sources, priced.losers)).unwrap_or_default();
-        let mut causes = vec![line.fact.position, line.cause.position];
-        causes.extend(price_sources.iter().map(|source| source.position()));
-        causes.sort_unstable();
-        causes.dedup();
-        let mut entry = Entry {
-            action: line.action,
-            actor: line.cause.actor.to_owned(),
-            added_by: line.added_by.actor.clone(),
-            amount,
-            causes,
-            class: Class::Normal,
-            component: line.component,
-            correction: None,
-            count_after: line.count_after,
-            count_before: line.count_before,
-            customer: self.subject.customer,
-            days: share.days,
-            effective_at: line.cause.effective_at,
-            entry_id: String::new(),
-            exact,
-            kind: line.kind,
-            period_days: share.of,
-            period_end: self.period.end,
-            plan: line.held.plan.clone(),
-            policy: line.policy,
-            price_losers,
-            price_sources,
-            property_change: line.property_change,
-            quantity: line.held.quantity,
-            reason: line.cause.reason.map(str::to_owned),
-            removed_by: line.removal.map(|removal| removal.actor.clone()),
-            seller: self.subject.seller,
-            service: self.subject.service.clone(),
-            service_from: line.dates.start,
-            service_to: line.dates.end,
-            subscription: self.subject.subscription,
-            unit_price,
-        };
-        entry.entry_id = entry_id(&entry);
-        entry
-    }
-
     /// The first instant after the local `date`.
     fn day_end(&self, date: NaiveDate) -> DateTime<Utc> {
         self.settings.midnight(following(date))
     }
-}
-
-/// The id of an entry: what it is of, and what it was computed from. Texts that people wrote are
-/// not in it; the positions name the events that hold them.
-fn entry_id(entry: &Entry) -> String {
-    let mut text = String::with_capacity(512);
-    let property = entry.property_change.as_ref().map_or("", |change| change.property.as_str());
-    // Writing to a `String` cannot fail. No field holds a space.
-    let _ = write!(
-        text,
-        "{} {} {} {} {:?} {:?} {:?} {} {} {} {} {} {} {} {} {} {:?} {:?}",
-        entry.seller,
-        entry.customer,
-        entry.subscription,
-        entry.service,
-        entry.kind,
-        entry.class,
-        entry.action,
-        entry.period_end,
-        entry.service_from,
-        entry.service_to,
-        entry.plan,
-        entry.quantity,
-        entry.period_days,
-        entry.unit_price.exact,
-        entry.amount.currency,
-        entry.amount.minor,
-        property,
-        entry.causes,
-    );
-    if !entry.policy.is_default() {
-        let _ = write!(text, " {}", entry.policy.name());
-    }
-    if !entry.component.is_recurring() {
-        let _ = write!(text, " {}", entry.component);
-    }
-    let digits = |byte: u8| {
-        [byte >> 4, byte & 15].map(|digit| char::from(b"0123456789abcdef"[usize::from(digit)]))
-    };
-    Sha256::digest(text).into_iter().flat_map(digits).collect()
 }
 
 #[cfg(test)]

@@ -1,12 +1,13 @@
 //! A slot's timeline: its facts in business order, and the runs that they make (billing.md,
 //! section 2).
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 
-use crate::{Bug, CommandId, PlanKey, planted};
+use crate::{Bug, CommandId, PlanKey, PropertyKey, planted};
 
 /// One dated fact about a slot.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,6 +27,32 @@ pub struct Fact {
     /// The request that it came of, where that is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request: Option<CommandId>,
+    /// What the properties are that drive a price, where it says what is held.
+    #[serde(default, skip_serializing_if = "Values::is_empty")]
+    pub values: Values,
+}
+
+/// The values of properties that drive a price.
+pub type Values = BTreeMap<PropertyKey, String>;
+
+/// What is held rests from some moment on, or goes on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Rest {
+    /// Who caused it, as people read it.
+    pub actor: String,
+    /// When it became true in the business.
+    pub effective_at: DateTime<Utc>,
+    /// The event's place in the log.
+    pub position: u64,
+    /// Why, where somebody said so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// The request that it came of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request: Option<CommandId>,
+    /// Whether it rests from then on.
+    pub suspended: bool,
 }
 
 /// What a fact does to the slot.
@@ -88,8 +115,12 @@ pub struct Run<'a> {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Timeline {
     facts: Vec<Fact>,
+    /// When what is held rests, in the same order.
+    rests: Vec<Rest>,
     /// Of each run, the facts that say what was held; the one after them ended it.
     runs: Vec<Range<usize>>,
+    /// The moment and the fact that made another the seller of what is held at its beginning, if it begins so.
+    taken_over: Option<(DateTime<Utc>, u64)>,
 }
 
 impl Timeline {
@@ -103,13 +134,37 @@ impl Timeline {
         timeline
     }
 
+    /// With when what is held rests and goes on, however that arrived.
+    #[must_use]
+    pub fn resting(mut self, rests: impl IntoIterator<Item = Rest>) -> Self {
+        self.rests = rests.into_iter().collect();
+        self.rests.sort_by_key(|rest| (rest.effective_at, rest.position));
+        self
+    }
+
+    /// When what is held rests and goes on, in order.
+    #[must_use]
+    pub fn rests(&self) -> &[Rest] {
+        &self.rests
+    }
+
+    /// Whether what a run holds rests right before `instant`.
+    #[must_use]
+    pub(super) fn rests_before(&self, instant: DateTime<Utc>, run: &Run<'_>) -> bool {
+        let until = self.rests.partition_point(|rest| rest.effective_at < instant);
+        self.rests[..until].last().is_some_and(|rest| {
+            rest.suspended && (rest.effective_at, rest.position) > run.began().order()
+        })
+    }
+
     /// Takes in one more fact. Cheap where it is the latest, as it mostly is.
     pub fn record(&mut self, fact: Fact) {
         if self.facts.last().is_none_or(|last| last.order() <= fact.order()) {
             self.push(fact);
         } else {
             let facts = std::mem::take(&mut self.facts);
-            *self = Self::new(facts.into_iter().chain([fact]));
+            let rests = std::mem::take(&mut self.rests);
+            *self = Self::new(facts.into_iter().chain([fact])).resting(rests);
         }
     }
 
@@ -117,7 +172,9 @@ impl Timeline {
     pub fn withdraw(&mut self, request: CommandId) {
         if self.facts.iter().any(|fact| fact.request == Some(request)) {
             let facts = std::mem::take(&mut self.facts);
-            *self = Self::new(facts.into_iter().filter(|fact| fact.request != Some(request)));
+            let rests = std::mem::take(&mut self.rests);
+            let facts = facts.into_iter().filter(|fact| fact.request != Some(request));
+            *self = Self::new(facts).resting(rests);
         }
     }
 
@@ -149,21 +206,47 @@ impl Timeline {
             position: turn.position,
             reason: turn.reason.clone(),
             request: None,
+            values: Values::new(),
         };
-        let before = |turn: &Turn| self.state_at(turn.at - TimeDelta::microseconds(1));
+        let before = |turn: &Turn| self.run_at(turn.at - TimeDelta::microseconds(1));
         let own: Vec<_> = self.facts.iter().filter(is_inside).cloned().collect();
         let begins = from.and_then(|turn| {
-            let Holding { plan, quantity } = before(turn)?;
+            let held = before(turn)?.last_before(turn.at)?;
+            let Holding { plan, quantity } = held.holding()?;
             let change = Change::Provisioned { plan: plan.clone(), quantity };
             // Before all that happens at that moment.
             let then = own.first().filter(|first| first.effective_at == turn.at);
             let position = then.map_or(turn.position, |first| first.position.min(turn.position));
-            Some(Fact { position, ..turned(turn, change) })
+            Some(Fact { position, values: held.values.clone(), ..turned(turn, change) })
         });
         let ends = until
             .filter(|turn| before(turn).is_some())
             .map(|turn| turned(turn, Change::Deprovisioned));
-        Self::new(begins.into_iter().chain(own).chain(ends))
+        let taken_over = begins.as_ref().map(Fact::order);
+        // What rested goes on resting with another seller.
+        let rests = self.rests.iter().filter(|rest| {
+            until.is_none_or(|turn| rest.effective_at < turn.at)
+                && from.is_none_or(|turn| rest.effective_at >= turn.at)
+        });
+        let resting = from.and_then(|turn| {
+            let until = self.rests.partition_point(|rest| rest.effective_at < turn.at);
+            let last = self.rests[..until].last().filter(|rest| rest.suspended)?;
+            let run = before(turn)?;
+            let is_its = (last.effective_at, last.position) > run.began().order();
+            // Right behind the fact that begins it.
+            is_its.then(|| Rest {
+                effective_at: turn.at,
+                position: begins.as_ref().map_or(last.position, |it| it.position + 1),
+                ..last.clone()
+            })
+        });
+        let rests: Vec<_> = resting.into_iter().chain(rests.cloned()).collect();
+        Self { taken_over, ..Self::new(begins.into_iter().chain(own).chain(ends)).resting(rests) }
+    }
+
+    /// Whether a fact is that another became the seller of what was held before.
+    pub(super) fn took_over(&self, fact: &Fact) -> bool {
+        self.taken_over == Some(fact.order())
     }
 
     /// The facts in order.
@@ -280,6 +363,7 @@ mod tests {
             position,
             reason: None,
             request: None,
+            values: Values::new(),
         }
     }
 

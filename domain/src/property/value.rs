@@ -11,6 +11,7 @@ use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
 
 use super::{VALUE_MAX_CHARS, is_default, is_false};
+use crate::money::Ratio;
 use crate::text::{Address, line};
 use crate::{Faults, Invalid, PropertyKey, ServiceKey};
 
@@ -344,6 +345,15 @@ impl ValueType {
         )
     }
 
+    /// The units of its values, where they have any.
+    #[must_use]
+    pub fn units(&self) -> &[Unit] {
+        match self {
+            Self::Quantity { units, .. } => units,
+            _ => &[],
+        }
+    }
+
     /// Notes what is wrong with its bounds; `at` points to the property, which has them as fields.
     pub(super) fn problems(&self, at: &str, faults: &mut Faults) {
         let at = |field: &str| format!("{at}/{field}");
@@ -533,6 +543,22 @@ impl Size {
         let smallest = number.checked_mul(Decimal::from(unit.factor)).ok_or_else(wanted)?;
         Ok(Self { text: format!("{number} {}", unit.name), smallest })
     }
+}
+
+/// How many of `unit` a value is, of a property whose values have these units; of a plain number, that. None where it is
+/// no such number.
+#[must_use]
+pub fn amount_in(value: &str, units: &[Unit], unit: Option<&str>) -> Option<Ratio> {
+    let Some(unit) = unit else { return exact(decimal(value).ok()?) };
+    let factor = units.iter().find(|known| known.name == unit)?.factor;
+    let size = Size::parse(value, units).ok()?;
+    exact(size.smallest)?.checked_div(Ratio::new(factor.into(), 1)?)
+}
+
+/// A decimal as a fraction.
+#[must_use]
+pub fn exact(number: Decimal) -> Option<Ratio> {
+    Ratio::new(number.mantissa(), 10_i128.checked_pow(number.scale())?)
 }
 
 fn quantity(

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{Phase, Request, Verb};
-use crate::billing::Change;
+use crate::billing::{Change, Values};
 use crate::{CommandId, PlanKey};
 
 /// A fact about a subscription. Outcomes bill; requests and their starts do not, but for taking a service away: that
@@ -32,6 +32,9 @@ pub enum SubscriptionEvent {
         quantity: u32,
         /// Which request is done.
         request: CommandId,
+        /// What the properties are that drive a price.
+        #[serde(default, skip_serializing_if = "Values::is_empty")]
+        values: Values,
     },
     /// Another plan or quantity was asked for.
     #[serde(rename = "subscription.change_requested")]
@@ -54,6 +57,9 @@ pub enum SubscriptionEvent {
         quantity: u32,
         /// Which request is done.
         request: CommandId,
+        /// What the properties are that drive a price.
+        #[serde(default, skip_serializing_if = "Values::is_empty")]
+        values: Values,
     },
     /// The service was asked to be taken away.
     #[serde(rename = "subscription.deprovision_requested")]
@@ -184,6 +190,15 @@ impl SubscriptionEvent {
             | Self::RequestRetried { .. }
             | Self::RequestCancelled { .. }
             | Self::RequestReset { .. } => None,
+        }
+    }
+
+    /// What the properties are that drive a price, where it says what is held.
+    #[must_use]
+    pub fn values(&self) -> Values {
+        match self {
+            Self::Provisioned { values, .. } | Self::Changed { values, .. } => values.clone(),
+            _ => Values::new(),
         }
     }
 

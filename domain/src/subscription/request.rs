@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::{Phase, Verb};
-use crate::billing::Holding;
+use crate::billing::{Holding, Values};
 use crate::effective::{Candidate, Effective, Level as At};
 use crate::overrides::{ResolvedProperty, Source};
 use crate::property::Scope;
@@ -130,6 +130,14 @@ impl Request {
     pub(super) fn values(&self) -> BTreeMap<&PropertyKey, &str> {
         let all = self.plan.properties.iter().chain(&self.properties);
         all.map(|it| (&it.key, it.value.as_str())).collect()
+    }
+
+    /// The values of the properties that drive a price.
+    #[must_use]
+    pub fn priced_values(&self) -> Values {
+        let all = self.plan.properties.iter().chain(&self.properties);
+        let priced = all.filter(|it| it.priced && !it.hidden);
+        priced.map(|it| (it.key.clone(), it.value.clone())).collect()
     }
 
     /// The same request with what organisations above set otherwise by now: of `resolved`, what one of them says, and

@@ -48,11 +48,21 @@ fn request(plan: &str, quantity: u32) -> Request {
 }
 
 fn provisioned(plan: &str, quantity: u32) -> SubscriptionEvent {
-    SubscriptionEvent::Provisioned { plan: PlanKey::parse(plan).unwrap(), quantity, request: NAMES }
+    SubscriptionEvent::Provisioned {
+        plan: PlanKey::parse(plan).unwrap(),
+        quantity,
+        request: NAMES,
+        values: Values::new(),
+    }
 }
 
 fn changed(plan: &str, quantity: u32) -> SubscriptionEvent {
-    SubscriptionEvent::Changed { plan: PlanKey::parse(plan).unwrap(), quantity, request: NAMES }
+    SubscriptionEvent::Changed {
+        plan: PlanKey::parse(plan).unwrap(),
+        quantity,
+        request: NAMES,
+        values: Values::new(),
+    }
 }
 
 fn deprovisioned() -> SubscriptionEvent {
@@ -225,12 +235,52 @@ fn only_outcomes_bill() {
     }
 }
 
+#[test]
+fn what_drives_a_price_is_said_by_the_fact_that_it_holds() {
+    let property = |key: &str, value: &str, priced, hidden| ResolvedProperty {
+        hidden,
+        key: PropertyKey::parse(key).unwrap(),
+        overridden_by: None,
+        priced,
+        since: None,
+        source: None,
+        value: value.to_owned(),
+    };
+    let mut request = request("a", 1);
+    request.plan.properties = vec![property("Storage", "3 TB", true, false)];
+    request.properties = vec![
+        property("Region", "de", false, false),
+        property("Secret", "5", true, true),
+        property("Users", "12", true, false),
+    ];
+    let said = [("Storage", "3 TB"), ("Users", "12")];
+    let values: Values =
+        said.map(|(key, value)| (PropertyKey::parse(key).unwrap(), value.to_owned())).into();
+    let (plan, id) = (request.plan.key.clone(), request.id);
+    let done = SubscriptionEvent::Provisioned { plan, quantity: 1, request: id, values };
+    let started = SubscriptionEvent::ProvisionStarted { request: id };
+    let asked = |request: &Request| SubscriptionEvent::ProvisionRequested {
+        request: Box::new(request.clone()),
+    };
+    given::<Subscription>([]).when(1, SubscriptionCommand::Provision(request.clone())).then([
+        asked(&request),
+        started.clone(),
+        done.clone(),
+    ]);
+    // Also where somebody reports that it is done.
+    request.service.process = Process::Reported;
+    given::<Subscription>([(1, asked(&request)), (2, started)])
+        .when(3, SubscriptionCommand::Complete(id))
+        .then([done]);
+}
+
 /// A request with something filled in.
 fn filling_in(name: &str) -> Request {
     let input = ResolvedProperty {
         hidden: false,
         key: PropertyKey::parse("Name").unwrap(),
         overridden_by: None,
+        priced: false,
         since: None,
         source: Some(Source::Input),
         value: name.to_owned(),
@@ -276,7 +326,8 @@ fn what_is_filled_in_is_so_from_its_day_whenever_it_was_recorded() {
         let plan = PlanKey::parse("a").unwrap();
         let state = state.evolve(&asked, november(day));
         let open = state.inputs_at(november(30)).to_vec();
-        let done = SubscriptionEvent::Changed { plan, quantity: 1, request: id };
+        let done =
+            SubscriptionEvent::Changed { plan, quantity: 1, request: id, values: Values::new() };
         (state.evolve(&done, november(day)), open)
     };
     for (request, day) in [

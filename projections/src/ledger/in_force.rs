@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use chrono::{DateTime, NaiveDate, Utc};
-use domain::billing::{BillingSettings, Overridden, PriceSource, Prices, Timeline};
+use domain::billing::{BillingSettings, ComponentKey, Overridden, PriceSource, Prices, Timeline};
 use domain::effective::{self, Level, OverrideAt, resolve};
 use domain::event::Event;
 use domain::money::{Money, Ratio};
@@ -114,7 +114,7 @@ impl InForce {
         }
         let effects = page.iter().map(|view| {
             let felt = felt.remove(&view.position).unwrap_or_default();
-            let is_price = matches!(view.overriding.overridden, Overridden::Price(_));
+            let is_price = view.overriding.overridden.component().is_some();
             let monthly = is_price.then(|| Money::new(felt.minor, self.settings.currency));
             let organization = organizations.get(&view.organization.to_string()).cloned();
             let without = self.without(view);
@@ -207,24 +207,31 @@ impl InForce {
                 requests.insert(event.stream, (place, *request));
             }
         }
-        let mut known = HashMap::<(&str, &TenantPath, PlanKey), Vec<OfPlan>>::new();
+        let mut known = HashMap::<(&str, &TenantPath, PlanKey, u32), Vec<OfPlan>>::new();
+        // The price of a unit may depend on how many there are, but not the plan's own.
+        let has_rates = page
+            .iter()
+            .any(|view| matches!(view.overriding.overridden, Overridden::Component { .. }));
         for view in views {
             let Some(service) = self.book.services.get(view.service.as_str()) else { continue };
             let Some(definition) = service.published.as_ref() else { continue };
-            let facts = long.remove(&view.stream()).unwrap_or_else(|| view.facts.clone());
-            let timeline = Timeline::new(facts);
+            let timeline = long.remove(&view.stream());
+            let timeline = timeline.unwrap_or_else(|| Timeline::new(view.facts.clone()));
             let Some(held) = timeline.state_at(self.moment) else { continue };
             let Some(plan) = definition.plan(held.plan) else { continue };
             let request = requests.get(&view.stream()).map(|(_, request)| request);
             // What nobody filled in is the same for all of one customer and plan.
             let own;
             let felt_here = if request.is_some_and(|request| request.inputs().next().is_some()) {
-                own = self.of_plan(page, service, definition, plan, &view.path, request);
+                let units = held.quantity;
+                own = self.of_plan(page, service, (definition, plan, units), &view.path, request);
                 &own
             } else {
-                known.entry((view.service.as_str(), &view.path, held.plan.clone())).or_insert_with(
-                    || self.of_plan(page, service, definition, plan, &view.path, None),
-                )
+                let units = if has_rates { held.quantity } else { 1 };
+                let of = (view.service.as_str(), &view.path, held.plan.clone(), units);
+                known.entry(of).or_insert_with(|| {
+                    self.of_plan(page, service, (definition, plan, units), &view.path, None)
+                })
             };
             for OfPlan { position, prices } in felt_here {
                 let Some(felt) = felt.get_mut(position) else { continue };
@@ -265,7 +272,7 @@ impl InForce {
     /// The property that an override is of; none where it is of the price.
     fn property(&self, view: &OverrideView) -> Option<&Property> {
         match &view.overriding.overridden {
-            Overridden::Price(_) => None,
+            Overridden::Price(_) | Overridden::Component { .. } => None,
             Overridden::Property { key, .. } => self.definition(view)?.1.property(key),
         }
     }
@@ -275,13 +282,11 @@ impl InForce {
         &self,
         page: &[Arc<OverrideView>],
         service: &ServiceView,
-        definition: &Definition,
-        plan: &Plan,
+        (definition, plan, units): (&Definition, &Plan, u32),
         path: &TenantPath,
         request: Option<&Request>,
     ) -> Vec<OfPlan> {
         let prices = self.book.of(service, path);
-        let priced = self.cost(&prices, &plan.key);
         let above = self.above(service, path);
         let inputs: Vec<_> =
             request.into_iter().flat_map(Request::inputs).map(effective::Input::from).collect();
@@ -299,27 +304,45 @@ impl InForce {
             Overridden::Property { .. } => winners
                 .contains(&view.position)
                 .then_some(OfPlan { position: view.position, prices: None }),
-            Overridden::Price(_) => {
-                let priced = priced.as_ref()?;
+            of_price @ (Overridden::Price(_) | Overridden::Component { .. }) => {
+                let key = of_price.component()?;
+                let priced = self.cost(&prices, &plan.key, key, units)?;
                 let source = PriceSource::Override(view.position);
                 priced.sources.contains(&source).then(|| OfPlan {
                     position: view.position,
-                    prices: Some((priced.minor, self.cost_without(&prices, view, &plan.key))),
+                    prices: Some((
+                        priced.minor,
+                        self.cost_without(&prices, view, &plan.key, key, units),
+                    )),
                 })
             }
         });
         felt.collect()
     }
 
-    fn cost(&self, prices: &Prices, plan: &PlanKey) -> Option<domain::billing::Priced> {
-        prices.on(self.date, plan, &self.settings).ok()
+    /// What each of some units costs in a month.
+    fn cost(
+        &self,
+        prices: &Prices,
+        plan: &PlanKey,
+        key: &ComponentKey,
+        units: u32,
+    ) -> Option<domain::billing::Priced> {
+        prices.monthly(self.date, plan, key, units, &self.settings)
     }
 
-    /// What a unit of a plan would cost without an override. Where nothing else says a price, nothing.
-    fn cost_without(&self, prices: &Prices, view: &OverrideView, plan: &PlanKey) -> Ratio {
+    /// What a unit would cost without an override. Where nothing else says a price, nothing.
+    fn cost_without(
+        &self,
+        prices: &Prices,
+        view: &OverrideView,
+        plan: &PlanKey,
+        key: &ComponentKey,
+        units: u32,
+    ) -> Ratio {
         let mut others = prices.clone();
         others.overrides.retain(|it| it.position != view.position);
-        self.cost(&others, plan).map_or(Ratio::ZERO, |priced| priced.minor)
+        self.cost(&others, plan, key, units).map_or(Ratio::ZERO, |priced| priced.minor)
     }
 
     /// What is set for a service on the way down to somebody.
@@ -348,12 +371,13 @@ impl InForce {
         };
         let plans: Vec<_> = definition.plans.iter().filter(is_meant).collect();
         let values: BTreeSet<_> = match &view.overriding.overridden {
-            Overridden::Price(_) => {
+            of_price @ (Overridden::Price(_) | Overridden::Component { .. }) => {
+                let key = of_price.component()?;
                 let prices = self.book.of(service, &view.path);
                 let cost = |plan: &&Plan| {
                     let mut others = prices.clone();
                     others.overrides.retain(|it| it.position != view.position);
-                    let minor = self.cost(&others, &plan.key)?.minor.round_half_away()?;
+                    let minor = self.cost(&others, &plan.key, key, 1)?.minor.round_half_away()?;
                     Some(Money::new(minor, self.settings.currency).to_string())
                 };
                 plans.iter().map(cost).collect()

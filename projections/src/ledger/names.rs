@@ -110,8 +110,14 @@ impl Names {
         };
         let line = definition.and_then(|it| it.line_description.as_deref());
         let summary = definition.and_then(|it| it.summary_description.as_deref());
+        let component = plan.and_then(|plan| plan.component(&entry.component));
+        let mut line_description = description::render(line.unwrap_or(defaults.line), &variables);
+        if !entry.component.is_recurring() {
+            let name = component.map_or(entry.component.as_str(), |it| &it.name);
+            line_description = format!("{line_description}: {name}");
+        }
         Line {
-            line_description: description::render(line.unwrap_or(defaults.line), &variables),
+            line_description,
             summary_description: description::render(
                 summary.unwrap_or(defaults.summary),
                 &variables,

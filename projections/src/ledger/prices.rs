@@ -85,8 +85,10 @@ impl PriceBook {
             views.map(move |it| Override { depth, ..it.for_rating() })
         });
         let rows = service.prices.iter().filter(|row| row.position <= known_at);
+        let components = service.components.iter().filter(|row| row.position <= known_at);
         let policies = service.policies.iter().filter(|row| row.position <= known_at);
         Prices {
+            components: components.cloned().collect(),
             overrides: overrides.collect(),
             policies: policies.cloned().collect(),
             rows: rows.cloned().collect(),

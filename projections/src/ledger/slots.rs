@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use domain::SubscriptionId;
-use domain::billing::{Fact, Timeline};
+use domain::billing::Timeline;
 use eventstore::{Database, Error, Value, failpoint};
 
-use super::{SLOTS_OF_CUSTOMER_MAX, facts};
+use super::{SLOTS_OF_CUSTOMER_MAX, timeline};
 use crate::finder::{self, Scope};
 use crate::tables;
 use crate::views::{OrganizationView, SubscriptionView};
@@ -78,26 +78,30 @@ async fn with_facts(
 ) -> Result<Vec<Slot>, Error> {
     let mut histories = histories(database, &views, known_at).await?;
     let slots = views.into_iter().map(|view| {
-        let facts = histories.remove(&view.stream());
-        let facts = facts.unwrap_or_else(|| view.facts_known_at(known_at).cloned().collect());
-        Slot { timeline: Timeline::new(facts), view }
+        let known = || {
+            let facts = view.facts_known_at(known_at).cloned();
+            Timeline::new(facts).resting(view.rests_known_at(known_at).cloned())
+        };
+        let timeline = histories.remove(&view.stream()).unwrap_or_else(known);
+        Slot { timeline, view }
     });
     Ok(slots.collect())
 }
 
-/// All facts of those slots that have more than their documents keep, from the log, as they were known at a position:
+/// The timelines of those slots that have more than their documents keep, from the log, as they were known at a position:
 /// by stream.
 pub(super) async fn histories(
     mut database: &Database,
     views: &[Arc<SubscriptionView>],
     known_at: u64,
-) -> Result<HashMap<String, Vec<Fact>>, Error> {
-    let long = views.iter().filter(|view| view.is_abridged).map(|view| view.stream()).collect();
+) -> Result<HashMap<String, Timeline>, Error> {
+    let is_long = |view: &&Arc<SubscriptionView>| view.is_abridged || view.has_more_rests;
+    let long = views.iter().filter(is_long).map(|view| view.stream()).collect();
     let mut histories = HashMap::<_, Vec<_>>::new();
     for event in eventstore::streams(&mut database, long).await? {
         if event.position <= known_at {
             histories.entry(event.stream.clone()).or_default().push(event);
         }
     }
-    Ok(histories.into_iter().map(|(stream, events)| (stream, facts(&events))).collect())
+    Ok(histories.into_iter().map(|(stream, events)| (stream, timeline(&events))).collect())
 }

@@ -42,8 +42,10 @@ fn said(event: &Recorded) -> Option<BackdatedView> {
             (None, &event.path, true)
         }
         Event::Subscription(happened) => {
-            happened.change()?;
-            (Some(backdated?), &event.path, true)
+            let from = backdated?;
+            let is_about_money =
+                crate::ledger::fact(event).is_some() || crate::ledger::rest(event).is_some();
+            (Some(is_about_money.then_some(from)?), &event.path, true)
         }
         Event::Organization(OrganizationEvent::Moved { path, .. }) => {
             (Some(backdated?), path, false)

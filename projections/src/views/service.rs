@@ -1,7 +1,10 @@
 //! Services as people see them, and what their plans cost.
 
+use std::collections::BTreeSet;
+
 use chrono::{DateTime, Utc};
-use domain::billing::{PolicyRow, PriceRow};
+use domain::billing::component::{Charge, ComponentKey};
+use domain::billing::{ComponentRow, Measure, PolicyRow, PriceRow};
 use domain::event::{Actor, Event, Recorded};
 use domain::service::{Definition, Plan, ServiceEvent};
 use domain::{PlanKey, ServiceKey, TenantPath};
@@ -24,6 +27,9 @@ pub struct ServiceView {
     pub publications: Vec<Publication>,
     /// What is being edited.
     pub draft: Option<Definition>,
+    /// Dated components of the plans.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub components: Vec<ComponentRow>,
     /// How the days of plans are charged that are, or were, not charged day by day; dated.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub policies: Vec<PolicyRow>,
@@ -93,9 +99,10 @@ fn new_skus<'a>(
     })
 }
 
-/// The prices that a publication changes. A plan's first price holds since ever.
+/// The prices that a publication changes. A plan's first price holds since ever, unless it had components before.
 fn new_prices<'a>(
     prices: &'a [PriceRow],
+    components: &'a [ComponentRow],
     plans: &'a [Plan],
     event: &'a Recorded,
 ) -> impl Iterator<Item = PriceRow> + 'a {
@@ -103,11 +110,55 @@ fn new_prices<'a>(
         let minor = plan.price?.minor;
         let last = prices.iter().rfind(|row| row.plan == plan.key);
         (last.map(|row| row.minor) != Some(minor)).then(|| PriceRow {
-            from: last.map(|_| event.effective_at),
+            from: (last.is_some() || components.iter().any(|row| row.plan == plan.key))
+                .then_some(event.effective_at),
             minor,
             plan: plan.key.clone(),
             position: event.position,
         })
+    })
+}
+
+/// The components that a publication changes, adds or ends. Those of a plan that had no price before hold since ever.
+fn new_components<'a>(
+    view: &'a ServiceView,
+    Definition { plans, properties, .. }: &'a Definition,
+    event: &'a Recorded,
+) -> impl Iterator<Item = ComponentRow> + 'a {
+    plans.iter().flat_map(move |plan| {
+        let rows = || view.components.iter().filter(|row| row.plan == plan.key);
+        let is_priced = rows().next().is_some() || view.prices.iter().any(|it| it.plan == plan.key);
+        let last = move |key: &ComponentKey| rows().rfind(|row| row.component == *key);
+        let measure = move |charge: Option<&Charge>| match charge? {
+            Charge::Property { property, .. } => {
+                let property = properties.iter().find(|it| it.key == *property)?;
+                let value = plan.properties.get(&property.key).or(property.default.as_ref());
+                let units = property.value_type.units().to_vec();
+                Some(Measure { units, value: value.cloned() })
+            }
+            Charge::OneOff { .. } | Charge::Recurring { .. } => None,
+        };
+        let row = move |component: &ComponentKey, charge: Option<&Charge>| ComponentRow {
+            measure: measure(charge),
+            charge: charge.cloned(),
+            component: component.clone(),
+            from: is_priced.then_some(event.effective_at),
+            plan: plan.key.clone(),
+            position: event.position,
+        };
+        let charged = plan.components.iter().filter_map(move |it| {
+            let new = row(&it.key, Some(&it.charge));
+            let is_same = last(&it.key)
+                .is_some_and(|old| old.charge == new.charge && old.measure == new.measure);
+            (!is_same).then_some(new)
+        });
+        let known: BTreeSet<_> = rows().map(|row| &row.component).collect();
+        let gone = known.into_iter().filter_map(move |key| {
+            let is_there = plan.components.iter().any(|it| it.key == *key);
+            let was_there = last(key).is_some_and(|row| row.charge.is_some());
+            (was_there && !is_there).then(|| row(key, None))
+        });
+        charged.chain(gone)
     })
 }
 
@@ -120,13 +171,14 @@ fn new_policies<'a>(
 ) -> impl Iterator<Item = PolicyRow> + 'a {
     plans.iter().filter_map(move |plan| {
         let last = policies.iter().rfind(|row| row.plan == plan.key);
-        let before = last.map(|row| row.policy).unwrap_or_default();
+        let before = last.map(|row| (row.policy, row.suspended)).unwrap_or_default();
         let is_known = published.is_some_and(|published| published.plan(&plan.key).is_some());
-        (before != plan.day_policy).then(|| PolicyRow {
+        (before != (plan.day_policy, plan.suspended)).then(|| PolicyRow {
             from: is_known.then_some(event.effective_at),
             plan: plan.key.clone(),
             policy: plan.day_policy,
             position: event.position,
+            suspended: plan.suspended,
         })
     })
 }
@@ -155,6 +207,7 @@ impl View for ServiceView {
             published_version: 0,
             publications: Vec::new(),
             draft: None,
+            components: Vec::new(),
             policies: Vec::new(),
             prices: Vec::new(),
             skus: Vec::new(),
@@ -164,8 +217,11 @@ impl View for ServiceView {
         match happened {
             ServiceEvent::Drafted { definition } => view.draft = Some(definition.clone()),
             ServiceEvent::Published { definition, version } => {
-                let new: Vec<_> = new_prices(&view.prices, &definition.plans, event).collect();
-                view.prices.extend(new);
+                let prices = new_prices(&view.prices, &view.components, &definition.plans, event);
+                let prices: Vec<_> = prices.collect();
+                let components: Vec<_> = new_components(&view, definition, event).collect();
+                view.prices.extend(prices);
+                view.components.extend(components);
                 let new: Vec<_> = new_skus(&view.skus, &definition.plans, event).collect();
                 view.skus.extend(new);
                 let published = view.published.as_ref();

@@ -1,7 +1,7 @@
 //! Subscriptions as people see them.
 
 use chrono::{DateTime, Utc};
-use domain::billing::{Change, Fact, Holding, begun_by, held_at};
+use domain::billing::{Change, Fact, Holding, Rest, begun_by, held_at};
 use domain::event::{Event, Recorded};
 use domain::service::Level;
 use domain::subscription::{
@@ -21,6 +21,9 @@ use crate::document::{Index, Touch, View};
 const FACTS_KEPT: usize = 32;
 /// Latest facts kept that were taken back.
 const WITHDRAWN_KEPT: usize = 16;
+
+/// Latest times of resting kept. All are in the log.
+const RESTS_KEPT: usize = 32;
 
 /// A change that is still to come.
 #[derive(Clone, Debug, PartialEq)]
@@ -92,6 +95,17 @@ pub struct Withdrawn {
     pub fact: Fact,
 }
 
+/// It rested from some moment on, or went on.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Rested {
+    /// It.
+    pub rest: Rest,
+    /// The place in the log of what took it back, if anything did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub withdrawn_at: Option<u64>,
+}
+
 /// A service held by a customer or a user.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -123,6 +137,12 @@ pub struct SubscriptionView {
     /// Facts that were taken back, in the order of that.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub withdrawn: Vec<Withdrawn>,
+    /// When it rested and went on: the latest, in the order of recording.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rests: Vec<Rested>,
+    /// Whether there are more of these, which only the log has.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub has_more_rests: bool,
     /// Whether there are more facts, which only the log has.
     pub is_abridged: bool,
     /// The first moment at which anything was held.
@@ -222,6 +242,8 @@ impl SubscriptionView {
             suspensions: Suspensions::default(),
             facts: Vec::new(),
             withdrawn: Vec::new(),
+            rests: Vec::new(),
+            has_more_rests: false,
             is_abridged: false,
             since: None,
             earliest: None,
@@ -290,6 +312,14 @@ impl SubscriptionView {
         facts.filter(move |fact| fact.position <= position)
     }
 
+    /// When it rested and went on, as that was known at a position of the log, where it has all of that.
+    pub fn rests_known_at(&self, position: u64) -> impl Iterator<Item = &Rest> {
+        let is_known = move |it: &&Rested| {
+            it.rest.position <= position && it.withdrawn_at.is_none_or(|at| at > position)
+        };
+        self.rests.iter().filter(is_known).map(|it| &it.rest)
+    }
+
     /// The stream that its facts come from.
     #[must_use]
     pub fn stream(&self) -> String {
@@ -326,7 +356,11 @@ impl View for SubscriptionView {
         let request = happened.request();
         match happened.phase() {
             Phase::Asked { verb, .. } => (view.request, view.verb) = (request, verb),
-            Phase::Withdrawn => view.withdraw(request, event.position),
+            Phase::Withdrawn => {
+                view.withdraw(request, event.position);
+                let its = view.rests.iter_mut().filter(|it| it.rest.request == Some(request));
+                its.for_each(|it| it.withdrawn_at = Some(event.position));
+            }
             Phase::Released | Phase::Started | Phase::Done | Phase::Failed | Phase::Retried => {}
         }
         view.desk.take_in(happened, event.effective_at, event.position);
@@ -334,6 +368,13 @@ impl View for SubscriptionView {
         view.suspensions.forget_before(event.recorded_at);
         if let Some(fact) = crate::ledger::fact(event) {
             view.record(fact, event.recorded_at);
+        }
+        if let Some(rest) = crate::ledger::rest(event) {
+            view.rests.push(Rested { rest, withdrawn_at: None });
+            if view.rests.len() > RESTS_KEPT {
+                view.rests.remove(0);
+                view.has_more_rests = true;
+            }
         }
         Some(view)
     }

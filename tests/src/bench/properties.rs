@@ -6,7 +6,7 @@ use std::time::Instant;
 use anyhow::{Context, Result, ensure};
 use chrono::{DateTime, TimeDelta, Utc};
 use commands::Command;
-use domain::billing::{DayPolicy, Overridden, Setting};
+use domain::billing::{DayPolicy, Overridden, Setting, Suspended};
 use domain::effective::{OverrideAt, resolve};
 use domain::organization::Kind;
 use domain::overrides::Overriding;
@@ -108,6 +108,7 @@ fn definition(properties: usize) -> Definition {
         ..Property::of_plan(key(number), "A property")
     };
     let plan = Plan {
+        components: vec![],
         day_policy: DayPolicy::Daily,
         key: PlanKey::parse("plan").expect("letters"),
         level: None,
@@ -116,6 +117,7 @@ fn definition(properties: usize) -> Definition {
         properties: (0..properties).step_by(2).map(|it| (key(it), "plan".to_owned())).collect(),
         retired: false,
         sku: "plan".to_owned(),
+        suspended: Suspended::Billed,
     };
     Definition {
         category: String::new(),

@@ -52,10 +52,11 @@ const OPEN: &[(&str, &str)] = &[
         "entryId endDate action class component kind customerNumber customerCode customerName \
          customerAccountCode userName serviceKey serviceName planKey planName instance productSku \
          level billable nonBillableReason lineDescription summaryGrouping amount exactAmount \
-         unitPrice priceSources priceLosers propertyChange quantity countAfter countBefore days \
+         unitPrice priceSources priceLosers propertyChange quantity measured measuredUnit countAfter countBefore days \
          dayPolicy periodDays serviceFrom serviceTo effectiveAt actor actorName addedBy removedBy reason causes",
     ),
     ("Money", "amount minor currency"),
+    ("ComponentTier", "above price"),
     (
         "Organization",
         "id uuid kind number code name status type billingIdentifier contact customFields createdAt \
@@ -64,7 +65,7 @@ const OPEN: &[(&str, &str)] = &[
     ("Offer", "serviceKey planKeys isOwn isWithdrawn isRolledOut"),
     (
         "Override",
-        "id position serviceKey planKey property value price percent hidden locked cleared \
+        "id position serviceKey planKey component property value price percent hidden locked cleared \
          effectiveFrom effectiveTo reason actor",
     ),
     ("PossibleAction", "action possible reasons"),
@@ -73,7 +74,11 @@ const OPEN: &[(&str, &str)] = &[
     ("PageInfo", "hasPreviousPage hasNextPage startCursor endCursor"),
     ("Permission", "key name description custom serviceKey"),
     ("PermissionWay", "chain service"),
-    ("Plan", "key name sku price dayPolicy properties retired"),
+    ("Plan", "key name sku price components dayPolicy suspended properties retired"),
+    (
+        "PlanComponent",
+        "key name kind property unit included interval timing rate price tiers packageSize",
+    ),
     ("PlanProperty", "key label value"),
     ("PriceSource", "kind position"),
     ("PropertyChange", "property value"),

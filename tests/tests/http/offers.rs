@@ -167,3 +167,63 @@ async fn one_command_rolls_a_service_or_a_plan_out_to_all_below() -> Result<()> 
     }
     Ok(())
 }
+
+#[tokio::test]
+async fn a_retired_plan_goes_on_where_it_is_held_and_is_sold_no_more() -> Result<()> {
+    for engine in BOTH {
+        let app = TestApp::new(engine, NOW).await?;
+        let definition = |retired: bool, sku: &str| {
+            json!({ "name": "Disk", "level": "customer", "instancing": "single", "plans": [
+                { "key": "old", "name": "Old", "sku": sku, "price": "30.00", "retired": retired },
+                { "key": "new", "name": "New", "sku": "N", "price": "60.00" },
+            ] })
+        };
+        let publish = async |definition: Value| -> Result<Value> {
+            app.put("/api/v2/services/disk/draft", definition).await?;
+            app.post("/api/v2/services/disk/publish", json!({ "rollOut": true })).await
+        };
+        publish(definition(false, "O")).await?;
+        let (holder, late) =
+            (app.customer("Aanimals Inc", None).await?, app.customer("Abacus", None).await?);
+        let provision = async |customer: &str, plan: &str| {
+            let path = format!("/api/v2/customers/{customer}/subscriptions");
+            app.send(
+                &app.token,
+                Method::POST,
+                &path,
+                Some(json!({ "service": "disk", "plan": plan })),
+            )
+            .await
+        };
+        let held = provision(&holder, "old").await?.expect(201)?;
+        publish(definition(true, "O2")).await?;
+
+        let refused = provision(&late, "old").await?;
+        assert_eq!(refused.body["errors"][0]["code"], "plan_retired", "{}", refused.body);
+        refused.problem(422)?;
+        let offers = app.get(&format!("/api/v2/organizations/{late}/offers")).await?;
+        assert_eq!(offers["data"][0]["plans"], json!(["new"]), "{offers}");
+        // What runs goes on: more of it, and a bill that names it by its new stock code.
+        let change =
+            format!("/api/v2/subscriptions/{}/change", held["id"].as_str().context("an id")?);
+        app.post(&change, json!({ "quantity": 2 })).await?;
+        app.post(&change, json!({ "plan": "old", "quantity": 3 })).await?;
+        assert_eq!(
+            provision(&holder, "old").await?.status,
+            409,
+            "with another quantity it is a change"
+        );
+        let bill = app.get("/api/Billing/2019-11-30").await?;
+        let row = &bill["data"][0];
+        assert_eq!((&row["productSku"], &row["amount"]), (&json!("O2"), &json!("90.00")), "{bill}");
+        // Whoever leaves it cannot come back.
+        app.post(&change, json!({ "plan": "new" })).await?;
+        let back =
+            app.send(&app.token, Method::POST, &change, Some(json!({ "plan": "old" }))).await?;
+        assert_eq!(back.body["errors"][0]["code"], "plan_retired", "{}", back.body);
+        publish(definition(false, "O2")).await?;
+        app.post(&change, json!({ "plan": "old" })).await?;
+        app.finish().await?;
+    }
+    Ok(())
+}

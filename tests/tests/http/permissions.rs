@@ -94,6 +94,12 @@ const ROUTES: &[Row] = &[
         [200, 200, 200, 403, 403],
     ),
     row(
+        "GET /api/Billing/{endDate}/entries",
+        About::Nothing,
+        "billing.view",
+        [200, 200, 200, 403, 403],
+    ),
+    row(
         "POST /api/v2/billing/{endDate}/close",
         About::Nothing,
         "billing.close",

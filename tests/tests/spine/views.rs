@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use chrono::{DateTime, Duration, Utc};
-use domain::billing::{Change, Timeline};
+use domain::billing::{Change, Timeline, Values};
 use domain::custom_fields::CustomFields;
 use domain::event::{Actor, Event, Recorded};
 use domain::lifecycle::Status;
@@ -120,11 +120,14 @@ impl Events {
     fn slot_fact(&mut self, at: DateTime<Utc>, change: Change) {
         let id = CommandId(Uuid::from_u128(1_000 + self.0.len() as u128));
         let event = match change {
-            Change::Provisioned { plan, quantity } => {
-                SubscriptionEvent::Provisioned { plan, quantity, request: id }
-            }
+            Change::Provisioned { plan, quantity } => SubscriptionEvent::Provisioned {
+                plan,
+                quantity,
+                request: id,
+                values: Values::new(),
+            },
             Change::Changed { plan, quantity } => {
-                SubscriptionEvent::Changed { plan, quantity, request: id }
+                SubscriptionEvent::Changed { plan, quantity, request: id, values: Values::new() }
             }
             Change::Deprovisioned => {
                 let requested = removal_requested(id);
@@ -182,7 +185,12 @@ fn a_request_goes_from_asked_for_to_completed() {
     let started = SubscriptionEvent::ProvisionStarted { request: id };
     events.record(&slot(), day(3), started.into());
     assert_eq!(status(&events), (RequestStatus::InProgress, 1, S::InProgress, S::InProgress));
-    let done = SubscriptionEvent::Provisioned { plan: plan("basic"), quantity: 1, request: id };
+    let done = SubscriptionEvent::Provisioned {
+        plan: plan("basic"),
+        quantity: 1,
+        request: id,
+        values: Values::new(),
+    };
     events.record(&slot(), day(3), done.into());
     let now = (RequestStatus::Completed, 0, S::NotProvisioned, S::Provisioned);
     assert_eq!(status(&events), now);
@@ -319,10 +327,18 @@ fn a_holding_counts_who_holds_whatever_the_order_of_arrival() {
                 _ if number < 3 => {
                     SubscriptionEvent::ProvisionRequested { request: request(5, "basic", 1) }
                 }
-                0..3 => {
-                    SubscriptionEvent::Provisioned { plan: plan("basic"), quantity: 1, request: id }
-                }
-                3 => SubscriptionEvent::Changed { plan: plan("plus"), quantity: 2, request: id },
+                0..3 => SubscriptionEvent::Provisioned {
+                    plan: plan("basic"),
+                    quantity: 1,
+                    request: id,
+                    values: Values::new(),
+                },
+                3 => SubscriptionEvent::Changed {
+                    plan: plan("plus"),
+                    quantity: 2,
+                    request: id,
+                    values: Values::new(),
+                },
                 4 => {
                     let last = events.0.iter().rev().find(|event| event.stream == *stream);
                     let Some(Event::Subscription(last)) = last.map(|it| &it.event) else {

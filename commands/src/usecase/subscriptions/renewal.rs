@@ -73,7 +73,7 @@ fn boundaries(overrides: &[OverrideAt<'_>]) -> impl Iterator<Item = DateTime<Utc
     overrides
         .iter()
         .flat_map(|it| match &it.overriding.overridden {
-            Overridden::Price(_) => [None, None],
+            Overridden::Price(_) | Overridden::Component { .. } => [None, None],
             Overridden::Property { setting: Setting::Cleared, .. } => [Some(it.from), None],
             Overridden::Property { setting: Setting::Set { to, .. }, .. } => [Some(it.from), *to],
         })

@@ -3,17 +3,20 @@
 
 use std::ops::Range;
 
-use chrono::NaiveDate;
+use chrono::{DateTime, NaiveDate, Utc};
 
-use super::super::policy::{Share, Stretch};
+use super::super::component::{Charge, Interval, Timing};
+use super::super::price::Tariff;
 use super::super::{
-    ComponentKey, DayPolicy, Fact, Holding, Overridden, Priced, Quarantine, QuarantineReason,
-    Setting,
+    ComponentKey, DayPolicy, Fact, Holding, Measured, Overridden, Priced, Quarantine,
+    QuarantineReason, Rest, Run, Setting,
 };
+use super::line::{Cause, Line, Span};
 use super::stay::Stay;
-use super::{Action, Cause, Entry, Kind, Line, PropertyChange, Rating};
+use super::{Action, Kind, PropertyChange, Rating};
 use crate::PlanKey;
-use crate::money::{Money, Ratio, UnitPrice};
+use crate::money::Ratio;
+use crate::property::{amount_in, exact};
 
 /// Dates on which the same was held for the same price.
 struct Segment<'a> {
@@ -25,81 +28,114 @@ struct Segment<'a> {
 }
 
 impl<'a> Rating<'a> {
-    pub(super) fn add_lines(
+    /// Adds the lines of the plan's own price, which have the counts.
+    pub(super) fn add_recurring_lines(
         &self,
         stay: &Stay<'a>,
         lines: &mut Vec<Line<'a>>,
     ) -> Result<(), Quarantine> {
-        let cuts = self.cuts(stay);
-        let segments = self.segments(stay, &cuts)?;
-        let before = self.day_before(stay, &cuts);
+        let key = ComponentKey::RECURRING;
+        let cuts = self.cuts(stay, self.prices.moments(self.begin, self.end));
+        let (action, mut own) = self.lines_of(stay, &key, &cuts)?;
+        if let Some(fact) = self.uncharged(stay, &own)
+            && let Some(held) = fact.holding()
+        {
+            let date = stay.dates.start;
+            let cause = match (own.first(), stay.removal) {
+                (_, Some(removal)) => removal.into(),
+                (Some(first), None) => first.cause,
+                (None, None) => fact.into(),
+            };
+            let priced = self.priced(date, held.plan)?;
+            let line = self.line(stay, &key, Segment { dates: date..date, fact, held, priced });
+            own.insert(0, Line { action, cause, ..line });
+        }
+        self.count(stay, &mut own);
+        lines.append(&mut own);
+        self.add_property_lines(stay, lines);
+        Ok(())
+    }
+
+    /// Adds the lines of another component that is charged by the days of the period.
+    pub(super) fn add_component_lines(
+        &self,
+        stay: &Stay<'a>,
+        key: &ComponentKey,
+        lines: &mut Vec<Line<'a>>,
+    ) -> Result<(), Quarantine> {
+        let cuts = self.cuts(stay, self.prices.component_moments(key));
+        lines.append(&mut self.lines_of(stay, key, &cuts)?.1);
+        Ok(())
+    }
+
+    /// What is charged for a component, by dates, and what happened to it.
+    fn lines_of(
+        &self,
+        stay: &Stay<'a>,
+        key: &ComponentKey,
+        cuts: &[NaiveDate],
+    ) -> Result<(Action, Vec<Line<'a>>), Quarantine> {
+        let segments = self.segments(stay, key, cuts)?;
+        let before = self.day_before(stay, key, cuts);
         let changed_first = match (&before, segments.first()) {
             (Some((held, minor)), Some(first)) => {
                 *held != first.held || *minor != Some(first.priced.minor)
             }
             _ => false,
         };
+        let reaches_end = segments.last().is_none_or(|last| last.dates.end == stay.dates.end);
         let action = if stay.removal.is_some() {
             Action::Removed
         } else if stay.before.is_none() {
             Action::Added
-        } else if changed_first || segments.len() > 1 {
+        } else if changed_first || segments.len() > 1 || !reaches_end {
             Action::Changed
         } else {
             Action::Carried
         };
-        let line = |dates, fact, held, priced, cause| Line {
-            action,
+        let mut lines = Vec::with_capacity(segments.len());
+        let mut previous = before;
+        for segment in segments {
+            let cause = match stay.removal {
+                Some(removal) => removal.into(),
+                None => self.cause(stay, key, &segment, previous.as_ref()),
+            };
+            previous = Some((segment.held, Some(segment.priced.minor)));
+            lines.push(Line { action, cause, ..self.line(stay, key, segment) });
+        }
+        Ok((action, lines))
+    }
+
+    fn line(&self, stay: &Stay<'a>, key: &ComponentKey, segment: Segment<'a>) -> Line<'a> {
+        let Segment { dates, fact, held, priced } = segment;
+        Line {
+            action: Action::Carried,
             added_by: stay.run.began(),
-            cause,
-            component: ComponentKey::RECURRING,
+            cause: fact.into(),
+            component: key.clone(),
             count_after: 0,
             count_before: 0,
             dates,
             fact,
             held,
-            is_first_partial: stay.is_first_partial,
             kind: Kind::Recurring,
             policy: self.policy(held.plan),
             priced: Some(priced),
             property_change: None,
             removal: stay.removal,
-        };
-        let own = lines.len();
-        let mut previous = before;
-        for segment in segments {
-            let Segment { dates, fact, held, priced } = segment;
-            let cause = match stay.removal {
-                Some(removal) => removal.into(),
-                None => self.cause(stay, &dates, fact, held, &priced, previous.as_ref()),
-            };
-            previous = Some((held, Some(priced.minor)));
-            lines.push(line(dates, fact, held, priced, cause));
+            span: Span::Days { is_first_partial: stay.is_first_partial },
         }
-        if let Some(fact) = self.uncharged(stay, &lines[own..])
-            && let Some(held) = fact.holding()
-        {
-            let date = stay.dates.start;
-            let cause = match (lines.get(own), stay.removal) {
-                (_, Some(removal)) => removal.into(),
-                (Some(first), None) => first.cause,
-                (None, None) => fact.into(),
-            };
-            let priced = self.priced(date, held.plan)?;
-            lines.insert(own, line(date..date, fact, held, priced, cause));
-        }
-        self.count(stay, &mut lines[own..]);
-        self.add_property_lines(stay, lines);
-        Ok(())
     }
 
     /// The dates in the stay on which what is held, or its price, may differ from the day before;
     /// in order.
-    fn cuts(&self, stay: &Stay<'a>) -> Vec<NaiveDate> {
+    fn cuts(&self, stay: &Stay<'a>, prices: impl Iterator<Item = DateTime<Utc>>) -> Vec<NaiveDate> {
         let facts = stay.run.facts.iter().map(|fact| fact.effective_at);
-        let facts = facts.filter(|moment| (self.begin..self.end).contains(moment));
+        let rests = self.timeline.rests().iter().map(|rest| rest.effective_at);
         let mut cuts: Vec<_> = facts
-            .chain(self.prices.moments(self.begin, self.end))
+            .chain(prices)
+            .chain(rests)
+            .filter(|moment| (self.begin..self.end).contains(moment))
             .map(|moment| self.settings.local_date(moment))
             .filter(|date| stay.dates.contains(date))
             .collect();
@@ -108,20 +144,29 @@ impl<'a> Rating<'a> {
         cuts
     }
 
-    /// The stay, split only where plan, quantity or price changes (days 8).
+    /// The stay, split only where plan, quantity or price changes (days 8), and without the dates on which the component
+    /// is not charged.
     fn segments(
         &self,
         stay: &Stay<'a>,
+        key: &ComponentKey,
         cuts: &[NaiveDate],
     ) -> Result<Vec<Segment<'a>>, Quarantine> {
         let mut segments: Vec<Segment<'a>> = Vec::new();
         let mut from = stay.dates.start;
         let later = cuts.iter().copied().filter(|cut| *cut > stay.dates.start);
         for to in later.chain([stay.dates.end]).filter(|_| !stay.dates.is_empty()) {
-            if let Some((fact, held)) = self.held_on(stay, from) {
-                let priced = self.priced(from, held.plan)?;
+            if let Some((fact, held)) = self.held_on(stay, from)
+                && !self.rests_for_nothing(&stay.run, held.plan, self.day_end(from))
+                && let Some(priced) = self.charged(key, from, (fact, held), Option::is_none)?
+            {
                 match segments.last_mut() {
-                    Some(last) if last.held == held && last.priced.minor == priced.minor => {
+                    Some(last)
+                        if last.dates.end == from
+                            && last.held == held
+                            && last.priced.minor == priced.minor
+                            && last.priced.measured == priced.measured =>
+                    {
                         last.dates.end = to;
                     }
                     _ => segments.push(Segment { dates: from..to, fact, held, priced }),
@@ -132,54 +177,129 @@ impl<'a> Rating<'a> {
         Ok(segments)
     }
 
+    /// What one unit costs on a date for a component, by a period or a term that `is_meant`; none where it is not charged.
+    pub(super) fn charged(
+        &self,
+        key: &ComponentKey,
+        date: NaiveDate,
+        (fact, held): (&Fact, Holding<'a>),
+        is_meant: impl Fn(&Option<(Interval, Timing)>) -> bool,
+    ) -> Result<Option<Priced>, Quarantine> {
+        if key.is_recurring() {
+            return self.priced(date, held.plan).map(Some);
+        }
+        let tariff = self.prices.component_on(date, held.plan, key, self.settings);
+        let goes_by_days =
+            |it: &Tariff<'_>| it.charge.goes_by_days() && is_meant(&it.charge.term());
+        let Some(tariff) = tariff.filter(goes_by_days) else { return Ok(None) };
+        let quarantine = |reason| Quarantine { date, plan: held.plan.clone(), reason };
+        let too_large = || quarantine(QuarantineReason::TooLarge);
+        let Charge::Property { included, property, unit, .. } = tariff.charge else {
+            let units = Ratio::whole(held.quantity.into());
+            return tariff.price(units, held.quantity).map(Some).ok_or_else(too_large);
+        };
+        let of_plan = tariff.measure.and_then(|measure| measure.value.as_ref());
+        let Some(value) = fact.values.get(property).or(of_plan) else { return Ok(None) };
+        let units = tariff.measure.map_or(&[][..], |measure| &measure.units);
+        let amount = amount_in(value, units, unit.as_deref());
+        let amount = amount.ok_or_else(|| quarantine(QuarantineReason::NoPrice))?;
+        let more = exact(*included).and_then(|included| amount.checked_sub(included));
+        let more = more.ok_or_else(too_large)?;
+        if more <= Ratio::ZERO {
+            return Ok(None);
+        }
+        let measured = Some(Measured { amount: more, unit: unit.clone() });
+        let priced = tariff.price(more, 1).ok_or_else(too_large)?;
+        Ok(Some(Priced { measured, ..priced }))
+    }
+
+    /// Whether what a run holds rests on the day that ends at `day_end`, and that costs nothing.
+    pub(super) fn rests_for_nothing(
+        &self,
+        run: &Run<'_>,
+        plan: &PlanKey,
+        day_end: DateTime<Utc>,
+    ) -> bool {
+        !self.timeline.rests().is_empty()
+            && self.prices.rests_for_nothing(plan, self.period, self.settings)
+            && self.timeline.rests_before(day_end, run)
+    }
+
+    /// What let a plan rest, or go on, on a date, where that is charged otherwise.
+    pub(super) fn rest_on(&self, date: NaiveDate, plan: &PlanKey) -> Option<&'a Rest> {
+        let mut rests = self.timeline.rests().iter();
+        let rest = rests.rfind(|rest| self.settings.local_date(rest.effective_at) == date)?;
+        let is_free = self.prices.rests_for_nothing(plan, self.period, self.settings);
+        is_free.then_some(rest)
+    }
+
     pub(super) fn policy(&self, plan: &PlanKey) -> DayPolicy {
         self.prices.policy(plan, self.period, self.settings)
     }
 
-    /// What one unit of a plan costs on a date; nothing where it is only counted.
+    /// What one unit of a plan costs on a date by its own price; nothing where it is only counted, or has only other
+    /// components.
     fn priced(&self, date: NaiveDate, plan: &PlanKey) -> Result<Priced, Quarantine> {
-        match self.policy(plan) {
-            DayPolicy::None => Ok(Priced::default()),
-            _ => self.prices.on(date, plan, self.settings),
+        if self.policy(plan) == DayPolicy::None {
+            return Ok(Priced::default());
+        }
+        let priced = self.prices.on(date, plan, self.settings);
+        match priced {
+            Err(Quarantine { reason: QuarantineReason::NoPrice, .. })
+                if self.prices.has_components(date, plan, self.settings) =>
+            {
+                Ok(Priced::default())
+            }
+            priced => priced,
         }
     }
 
-    /// What was held on the day before the period, and its price if there was one; none where the
+    /// What was held on the day before the period, and what it cost if anything; none where the
     /// run began in the period.
     fn day_before(
         &self,
         stay: &Stay<'a>,
+        key: &ComponentKey,
         cuts: &[NaiveDate],
     ) -> Option<(Holding<'a>, Option<Ratio>)> {
-        let held = stay.before?.holding()?;
+        let fact = stay.before?;
+        let held = fact.holding()?;
         let start = self.period.start;
+        if self.rests_for_nothing(&stay.run, held.plan, self.begin) {
+            return Some((held, None));
+        }
         // Where nothing happened on the first day, its price is yesterday's.
         let date = match cuts.first() {
             Some(first) if *first == start => start.pred_opt().unwrap_or(start),
             _ => start,
         };
-        let minor = self.priced(date, held.plan).ok().map(|it| it.minor);
-        Some((held, minor))
+        let priced = self.charged(key, date, (fact, held), Option::is_none).ok().flatten();
+        Some((held, priced.map(|it| it.minor)))
     }
 
     /// Who made a segment what it is: who provisioned, or who changed what is held or its price.
     fn cause(
         &self,
         stay: &Stay<'a>,
-        dates: &Range<NaiveDate>,
-        fact: &'a Fact,
-        held: Holding<'a>,
-        priced: &Priced,
+        key: &ComponentKey,
+        segment: &Segment<'a>,
         previous: Option<&(Holding<'a>, Option<Ratio>)>,
     ) -> Cause<'a> {
-        match previous {
-            None => stay.run.began().into(),
-            Some((before, minor)) if *before == held && *minor != Some(priced.minor) => {
-                let by = self.prices.cause_of(priced, dates.start, held.plan, self.settings);
-                by.map_or_else(|| fact.into(), Cause::from)
-            }
-            Some(_) => fact.into(),
+        let Segment { dates, fact, held, priced } = segment;
+        let is_new_fact = self.settings.local_date(fact.effective_at) == dates.start;
+        if let Some(rest) = self.rest_on(dates.start, held.plan).filter(|_| !is_new_fact) {
+            return rest.into();
         }
+        let is_new_price = match previous {
+            None if dates.start == stay.dates.start => return stay.run.began().into(),
+            None => !is_new_fact,
+            Some((before, minor)) => before == held && *minor != Some(priced.minor),
+        };
+        if !is_new_price {
+            return (*fact).into();
+        }
+        let by = self.prices.cause_of(priced, dates.start, held.plan, key, self.settings);
+        by.map_or_else(|| (*fact).into(), Cause::from)
     }
 
     /// What has to be shown without being charged: what was held when the last period ended, and
@@ -233,6 +353,10 @@ impl<'a> Rating<'a> {
             let Some((fact, held)) = self.held_on(stay, date) else {
                 continue;
             };
+            // What drives a price is on a line of its own.
+            if self.prices.is_priced(date, held.plan, key, self.settings) {
+                continue;
+            }
             let value = match setting {
                 Setting::Set { value, .. } if self.prices.in_force(it, self.day_end(date)) => {
                     Some(value.clone())
@@ -241,75 +365,16 @@ impl<'a> Rating<'a> {
                 Setting::Cleared => None,
             };
             if it.is_for(held.plan) {
+                let priced = Priced::default();
+                let segment = Segment { dates: date..date, fact, held, priced };
                 lines.push(Line {
                     action: Action::Changed,
-                    added_by: stay.run.began(),
                     cause: it.into(),
-                    component: ComponentKey::RECURRING,
-                    count_after: 0,
-                    count_before: 0,
-                    dates: date..date,
-                    fact,
-                    held,
-                    is_first_partial: stay.is_first_partial,
-                    kind: Kind::Recurring,
-                    policy: self.policy(held.plan),
                     priced: None,
                     property_change: Some(PropertyChange { property: key.clone(), value }),
-                    removal: stay.removal,
+                    ..self.line(stay, &ComponentKey::RECURRING, segment)
                 });
             }
         }
     }
-
-    /// Prices the lines, in order: each is the rounded sum up to it less the rounded sum before it,
-    /// so that the parts of an unchanged period add up to the price (billing.md, Rounding).
-    pub(super) fn entries(&self, lines: Vec<Line<'a>>) -> Result<Vec<Entry>, Quarantine> {
-        let mut exact_sum = Ratio::ZERO;
-        let mut rounded_sum = 0_i64;
-        let is_by_touch = |line: &Line<'_>| {
-            line.policy == DayPolicy::Full && line.priced.is_some() && !line.dates.is_empty()
-        };
-        let last = lines.iter().rposition(is_by_touch);
-        lines
-            .into_iter()
-            .enumerate()
-            .map(|(index, line)| {
-                let too_large = || Quarantine {
-                    date: line.dates.start,
-                    plan: line.held.plan.clone(),
-                    reason: QuarantineReason::TooLarge,
-                };
-                let share = self.share(&line, last == Some(index));
-                let exact = exact(&line, share).ok_or_else(too_large)?;
-                exact_sum = exact_sum.checked_add(exact).ok_or_else(too_large)?;
-                let rounded = exact_sum.round_half_away().ok_or_else(too_large)?;
-                let minor = rounded.checked_sub(rounded_sum).ok_or_else(too_large)?;
-                rounded_sum = rounded;
-                let unit_minor = line.priced.as_ref().map_or(Ratio::ZERO, |priced| priced.minor);
-                let currency = self.settings.currency;
-                let unit_price = UnitPrice::new(unit_minor, currency).ok_or_else(too_large)?;
-                Ok(self.entry(line, share, exact, Money::new(minor, currency), unit_price))
-            })
-            .collect()
-    }
-
-    /// What part of the period's price a line is.
-    fn share(&self, line: &Line<'a>, is_last: bool) -> Share {
-        let stretch = Stretch {
-            is_first_partial: line.is_first_partial,
-            is_held_at_end: line.removal.is_none(),
-            is_last,
-        };
-        line.policy.share(&line.dates, self.period, stretch)
-    }
-}
-
-/// Price x quantity x part of the period (days 2 and 7), in minor units.
-fn exact(line: &Line<'_>, share: Share) -> Option<Ratio> {
-    let Some(priced) = &line.priced else {
-        return Some(Ratio::ZERO);
-    };
-    let units = Ratio::whole(line.held.quantity.into());
-    priced.minor.checked_mul(units)?.checked_mul(share.part?)
 }

@@ -1,7 +1,8 @@
 use uuid::Uuid;
 
 use super::super::{
-    CalendarRule, Change, Overridden, PriceOverride, PriceRow, QuarantineReason, Setting,
+    CalendarRule, Change, Fact, Overridden, Override, PriceOverride, PriceRow, QuarantineReason,
+    Setting, Values,
 };
 use super::*;
 use crate::decider::testing::november;
@@ -27,7 +28,7 @@ fn october() -> DateTime<Utc> {
 
 fn fact(position: u64, effective_at: DateTime<Utc>, change: Change) -> Fact {
     let (actor, reason) = (format!("Ann {position}"), Some(format!("because {position}")));
-    Fact { actor, change, effective_at, position, reason, request: None }
+    Fact { actor, change, effective_at, position, reason, request: None, values: Values::new() }
 }
 
 fn provisioned(key: &str, quantity: u32) -> Change {
@@ -88,7 +89,7 @@ fn november_rated(facts: Vec<Fact>, prices: &Prices) -> Result<Vec<Entry>, Quara
 fn rated(facts: impl Into<Vec<Fact>>, overrides: impl Into<Vec<Override>>) -> Vec<Entry> {
     november_rated(
         facts.into(),
-        &Prices { overrides: overrides.into(), policies: vec![], rows: rows() },
+        &Prices { overrides: overrides.into(), rows: rows(), ..Prices::default() },
     )
     .unwrap()
 }
@@ -237,7 +238,7 @@ fn a_new_price_of_a_new_plan_is_due_to_who_changed_the_plan() {
 
 #[test]
 fn a_new_price_without_an_override_is_due_to_who_provisioned() {
-    let mut prices = Prices { overrides: vec![], policies: vec![], rows: rows() };
+    let mut prices = Prices { rows: rows(), ..Prices::default() };
     prices.rows.push(PriceRow {
         from: Some(november(11)),
         minor: 6_000,
@@ -370,7 +371,7 @@ fn an_id_never_changes() {
 
 #[test]
 fn what_has_no_price_or_one_too_large_is_quarantined() {
-    let prices = Prices { overrides: vec![], policies: vec![], rows: rows() };
+    let prices = Prices { rows: rows(), ..Prices::default() };
     let refused =
         november_rated(vec![fact(10, november(7), provisioned("d", 1))], &prices).unwrap_err();
     assert_eq!((refused.date, refused.plan), (date(7), plan("d")));

@@ -1,0 +1,319 @@
+//! The components of a plan's price, as they are sent and shown.
+
+use domain::billing::BillingSettings;
+use domain::billing::component::{
+    Charge, Component, ComponentKey, Interval, Rate, TIERS_MAX, Tier, Timing, units,
+};
+use domain::money::{Currency, Money};
+use domain::text::name;
+use domain::{Faults, PropertyKey};
+use rust_decimal::Decimal;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::{KEY_RULE, ValueDocument};
+
+/// A part of what a plan costs, beside its own price.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ComponentDocument {
+    /// Names it; never changes. Plans that have a component of the same key exchange it when one is changed for the
+    /// other.
+    pub key: String,
+    /// As people read it; the key where it is left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// What is charged.
+    pub kind: ChargeText,
+    /// Of `property`: which one; what it is above what is included is charged for each unit held, by the month and in
+    /// arrears.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub property: Option<String>,
+    /// Of `property`: in which unit it is counted, such as `TB`, where its values have units.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unit: Option<String>,
+    /// Of `property`: so many units cost nothing; 0 where it is left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub included: Option<ValueDocument>,
+    /// Of `recurring`: how often; `month` where it is left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub interval: Option<IntervalText>,
+    /// Of `recurring`: at which end; `arrears` where it is left out. By the month in arrears it goes by billing periods, all
+    /// else by terms that begin with what is held.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub timing: Option<TimingText>,
+    /// What a unit costs, as a decimal text such as `12.00`, in the provider's currency; of `package` a package; of
+    /// `oneOff` all of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub price: Option<String>,
+    /// How units are priced; `unit` where it is left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rate: Option<RateText>,
+    /// Of `graduated` and `volume`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tiers: Vec<TierDocument>,
+    /// Of `package`: how many units one has.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub package_size: Option<ValueDocument>,
+}
+
+/// What is charged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum ChargeText {
+    /// Once for each subscription, with its first day.
+    OneOff,
+    /// By the month, for what a property is above what is included.
+    Property,
+    /// Again and again, for each unit held.
+    Recurring,
+}
+
+/// How often something is charged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum IntervalText {
+    /// By the month.
+    Month,
+    /// By the year.
+    Year,
+}
+
+/// At which end something is charged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum TimingText {
+    /// When it begins.
+    Advance,
+    /// When it is over.
+    Arrears,
+}
+
+/// How units are priced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum RateText {
+    /// Each by the price of the tier that it lies in.
+    Graduated,
+    /// By packages; one that is begun costs all of it.
+    Package,
+    /// Each the same.
+    Unit,
+    /// All by the price of the tier that their number lies in.
+    Volume,
+}
+
+/// A price from a number of units on.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct TierDocument {
+    /// It begins above so many units; the first above 0.
+    pub above: ValueDocument,
+    /// What a unit costs.
+    pub price: String,
+}
+
+words! {
+    IntervalText => Interval { Month, Year }
+    TimingText => Timing { Advance, Arrears }
+}
+
+impl ComponentDocument {
+    pub(super) fn parse(
+        &self,
+        at: &str,
+        settings: &BillingSettings,
+        faults: &mut Faults,
+    ) -> Option<Component> {
+        let key = ComponentKey::parse(&self.key);
+        faults.ensure(key.is_some(), &format!("{at}/key"), "not_a_key", KEY_RULE);
+        let name = self.name.as_deref().unwrap_or(&self.key);
+        let name = faults.take(&format!("{at}/name"), self::name(name));
+        self.check_fields(at, faults);
+        let charge = match self.kind {
+            ChargeText::OneOff => {
+                let price = self.price(at, settings.currency, faults);
+                price.map(|price| Charge::OneOff { price })
+            }
+            ChargeText::Property => {
+                let rate = self.rate(at, settings.currency, faults);
+                let property = self.property(at, faults);
+                let included = self.included(at, faults);
+                rate.zip(property).zip(included).map(|((rate, property), included)| {
+                    Charge::Property { included, property, rate, unit: self.unit.clone() }
+                })
+            }
+            ChargeText::Recurring => {
+                let rate = self.rate(at, settings.currency, faults);
+                rate.map(|rate| Charge::Recurring {
+                    interval: self.interval.map_or(Interval::Month, Interval::from),
+                    rate,
+                    timing: self.timing.map_or(Timing::Arrears, Timing::from),
+                })
+            }
+        };
+        Some(Component { charge: charge?, key: key?, name: name? })
+    }
+
+    /// What its kind does not have is a fault.
+    fn check_fields(&self, at: &str, faults: &mut Faults) {
+        let here: &[&str] = match self.kind {
+            ChargeText::OneOff => &["price"],
+            ChargeText::Property => {
+                &["property", "unit", "included", "price", "rate", "tiers", "packageSize"]
+            }
+            ChargeText::Recurring => {
+                &["interval", "timing", "price", "rate", "tiers", "packageSize"]
+            }
+        };
+        let of_rate: &[&str] = match self.rate {
+            None | Some(RateText::Unit) => &["price"],
+            Some(RateText::Package) => &["price", "packageSize"],
+            Some(RateText::Graduated | RateText::Volume) => &["tiers"],
+        };
+        for (field, given) in [
+            ("property", self.property.is_some()),
+            ("unit", self.unit.is_some()),
+            ("included", self.included.is_some()),
+            ("interval", self.interval.is_some()),
+            ("timing", self.timing.is_some()),
+            ("price", self.price.is_some()),
+            ("rate", self.rate.is_some()),
+            ("tiers", !self.tiers.is_empty()),
+            ("packageSize", self.package_size.is_some()),
+        ] {
+            let is_priced_so =
+                !["price", "tiers", "packageSize"].contains(&field) || of_rate.contains(&field);
+            faults.ensure(
+                !given || here.contains(&field) && is_priced_so,
+                &format!("{at}/{field}"),
+                "other_kind",
+                "A component of this kind and rate has no such field.",
+            );
+        }
+    }
+
+    fn property(&self, at: &str, faults: &mut Faults) -> Option<PropertyKey> {
+        let at = format!("{at}/property");
+        faults.ensure(self.property.is_some(), &at, "missing", "Say which property it is for.");
+        let key = PropertyKey::parse(self.property.as_deref()?);
+        faults.ensure(key.is_some(), &at, "not_a_key", KEY_RULE);
+        key
+    }
+
+    fn included(&self, at: &str, faults: &mut Faults) -> Option<Decimal> {
+        let Some(included) = &self.included else { return Some(Decimal::ZERO) };
+        faults.take(&format!("{at}/included"), units(&included.text()))
+    }
+
+    fn price(&self, at: &str, currency: Currency, faults: &mut Faults) -> Option<Money> {
+        let at = format!("{at}/price");
+        faults.ensure(self.price.is_some(), &at, "missing", "Say what it costs.");
+        faults.take(&at, Money::parse(self.price.as_deref()?, currency))
+    }
+
+    fn rate(&self, at: &str, currency: Currency, faults: &mut Faults) -> Option<Rate> {
+        let rate = self.rate.unwrap_or(RateText::Unit);
+        match rate {
+            RateText::Unit => self.price(at, currency, faults).map(Rate::Unit),
+            RateText::Package => {
+                let price = self.price(at, currency, faults);
+                let at = format!("{at}/packageSize");
+                let size = self.package_size.as_ref();
+                faults.ensure(size.is_some(), &at, "missing", "Say how many units a package has.");
+                let size = size.and_then(|size| faults.take(&at, units(&size.text())));
+                Some(Rate::Package { price: price?, size: size? })
+            }
+            RateText::Graduated | RateText::Volume => {
+                faults.ensure(
+                    self.tiers.len() <= TIERS_MAX,
+                    &format!("{at}/tiers"),
+                    "too_many",
+                    &format!("A price has at most {TIERS_MAX} tiers."),
+                );
+                let tiers: Vec<_> = self
+                    .tiers
+                    .iter()
+                    .enumerate()
+                    .map(|(index, tier)| {
+                        let at = format!("{at}/tiers/{index}");
+                        let above = faults.take(&format!("{at}/above"), units(&tier.above.text()));
+                        let price = Money::parse(&tier.price, currency);
+                        let price = faults.take(&format!("{at}/price"), price);
+                        Some(Tier { above: above?, price: price? })
+                    })
+                    .collect();
+                let tiers = tiers.into_iter().collect::<Option<Vec<_>>>()?;
+                let is_volume = rate == RateText::Volume;
+                Some(if is_volume { Rate::Volume(tiers) } else { Rate::Graduated(tiers) })
+            }
+        }
+    }
+
+    fn of(component: &Component, kind: ChargeText) -> Self {
+        Self {
+            key: component.key.to_string(),
+            name: Some(component.name.clone()),
+            kind,
+            property: None,
+            unit: None,
+            included: None,
+            interval: None,
+            timing: None,
+            price: None,
+            rate: None,
+            tiers: Vec::new(),
+            package_size: None,
+        }
+    }
+
+    fn with_rate(self, rate: &Rate) -> Self {
+        let number = |number: &dyn ToString| ValueDocument::Text(number.to_string());
+        let tiers = |tiers: &[Tier]| {
+            let tier = |tier: &Tier| TierDocument {
+                above: number(&tier.above),
+                price: tier.price.to_string(),
+            };
+            tiers.iter().map(tier).collect()
+        };
+        match rate {
+            Rate::Unit(price) => Self { price: Some(price.to_string()), ..self },
+            Rate::Package { price, size } => Self {
+                price: Some(price.to_string()),
+                rate: Some(RateText::Package),
+                package_size: Some(number(size)),
+                ..self
+            },
+            Rate::Graduated(list) => {
+                Self { rate: Some(RateText::Graduated), tiers: tiers(list), ..self }
+            }
+            Rate::Volume(list) => Self { rate: Some(RateText::Volume), tiers: tiers(list), ..self },
+        }
+    }
+}
+
+impl From<&Component> for ComponentDocument {
+    fn from(component: &Component) -> Self {
+        match &component.charge {
+            Charge::OneOff { price } => {
+                let document = Self::of(component, ChargeText::OneOff);
+                Self { price: Some(price.to_string()), ..document }
+            }
+            Charge::Property { included, property, rate, unit } => {
+                let document = Self::of(component, ChargeText::Property).with_rate(rate);
+                let included = Some(*included).filter(|it| *it != Decimal::ZERO);
+                Self {
+                    property: Some(property.to_string()),
+                    unit: unit.clone(),
+                    included: included.map(|it| ValueDocument::Text(it.to_string())),
+                    ..document
+                }
+            }
+            Charge::Recurring { interval, rate, timing } => {
+                let document = Self::of(component, ChargeText::Recurring).with_rate(rate);
+                let (interval, timing) = (Some((*interval).into()), Some((*timing).into()));
+                Self { interval, timing, ..document }
+            }
+        }
+    }
+}
