@@ -102,7 +102,6 @@ impl Ledger {
                     position,
                     reason: None,
                     request: None,
-                    values: Default::default(),
                     values: Values::new(),
                 }),
                 Step::Withdraw(moment) => facts.retain(|fact| fact.effective_at != *moment),

@@ -41,7 +41,7 @@ fn said(event: &Recorded) -> Option<BackdatedView> {
         Event::Subscription(happened) if happened.phase() == Phase::Withdrawn => {
             (None, &event.path, true)
         }
-        Event::Subscription(happened) => {
+        Event::Subscription(_) => {
             let from = backdated?;
             let is_about_money =
                 crate::ledger::fact(event).is_some() || crate::ledger::rest(event).is_some();

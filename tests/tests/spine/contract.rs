@@ -18,10 +18,10 @@ use domain::user::UserEvent;
 use domain::{SubjectId, TenantPath};
 use eventstore::{Chain, Database, Engine, Log};
 use projections::views::{
-    AccessView, ActivityView, ApprovalPolicyView, ApprovalView, AskedView, CalendarView,
-    FormerView, HoldingView, NameView, NumberView, OfferView, OrganizationView, OverrideView,
-    PermissionView, RequestView, RetentionView, RoleView, ServiceView, SubscriptionView, TABLES,
-    UserView,
+    AccessView, ActivityView, ApprovalPolicyView, ApprovalView, AskedView, BackdatedView,
+    BooksView, CalendarView, FormerView, HoldingView, NameView, NumberView, OfferView,
+    OrganizationView, OverrideView, PermissionView, RequestView, RetentionView, RoleView,
+    ServiceView, SubscriptionView, TABLES, UserView,
 };
 use projections::{Below, View, Views, Wants};
 use serde::de::DeserializeOwned;
@@ -268,12 +268,14 @@ impl Below for Nothing {
 
 /// Every table that queries read has exactly the rows that its pure fold gives.
 async fn views_are_folded_from(database: &Database, events: &[Recorded]) -> Result<()> {
-    let folds: [(&str, BTreeSet<Line>); 20] = [
+    let folds: [(&str, BTreeSet<Line>); 22] = [
         (AccessView::TABLE, fold::<AccessView>(events)),
         (ActivityView::TABLE, fold::<ActivityView>(events)),
         (ApprovalPolicyView::TABLE, fold::<ApprovalPolicyView>(events)),
         (ApprovalView::TABLE, fold::<ApprovalView>(events)),
         (AskedView::TABLE, fold::<AskedView>(events)),
+        (BackdatedView::TABLE, fold::<BackdatedView>(events)),
+        (BooksView::TABLE, fold::<BooksView>(events)),
         (CalendarView::TABLE, fold::<CalendarView>(events)),
         (FormerView::TABLE, fold::<FormerView>(events)),
         (HoldingView::TABLE, holdings(events)),
@@ -408,8 +410,10 @@ fn the_histories_have_facts_of_every_kind_and_refusals_of_many() {
     let mut refusals = BTreeSet::new();
     let (mut granted, mut asked, mut replayed) = (0, 0, 0);
     // The in-memory writer is quick: more of them than are run on databases, and as many as what is rare takes.
+    // A period is closed by rating what a database has: `spine/closing.rs`.
+    let drawn = || KINDS.iter().filter(|kind| !kind.starts_with("books."));
     for seed in 1..=60 * SEEDS {
-        if seed > 12 * SEEDS && KINDS.iter().all(|kind| kinds.contains(*kind)) {
+        if seed > 12 * SEEDS && drawn().all(|kind| kinds.contains(*kind)) {
             break;
         }
         let (_, events, answers) = in_memory(seed);
@@ -431,7 +435,7 @@ fn the_histories_have_facts_of_every_kind_and_refusals_of_many() {
             }
         }
     }
-    let missing: Vec<_> = KINDS.iter().filter(|kind| !kinds.contains(**kind)).collect();
+    let missing: Vec<_> = drawn().filter(|kind| !kinds.contains(**kind)).collect();
     assert!(missing.is_empty(), "no history has {missing:?}");
     for error in [Error::Unauthenticated, Error::KeyReused, Error::Panicked] {
         assert!(refusals.contains(&error.to_string()), "nobody was told: {error}");
