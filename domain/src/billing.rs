@@ -3,6 +3,7 @@
 //! [`rate`] is the one function that every preview, running total, close and replay calls.
 
 pub mod books;
+mod bridge;
 mod calendar;
 pub mod component;
 mod correction;
@@ -15,6 +16,7 @@ pub mod seal;
 mod summary;
 mod timeline;
 
+pub use bridge::{Cause, Difference, differences};
 pub use calendar::{BillingSettings, CalendarRule, Period, RuleChange};
 pub use component::ComponentKey;
 pub use correction::{Correction, correct};

@@ -602,7 +602,7 @@ pub(crate) struct BillingFilter {
 
 impl BillingFilter {
     /// The part of the caller's scope that is meant: both, where both are said.
-    async fn scope(&self, reading: &Reading) -> Resolved<Scope> {
+    pub(super) async fn scope(&self, reading: &Reading) -> Resolved<Scope> {
         let seller = narrowed(reading, self.seller_id.as_ref()).await?;
         let Some(customer) = &self.customer_id else { return Ok(seller) };
         let customer = narrowed(reading, Some(customer)).await?;
@@ -791,7 +791,7 @@ const NO_SUCH_PERIOD: &str = "no_such_period";
 const NEAREST: usize = 3;
 
 /// The period of the caller's scope that ends on a date.
-async fn find_period(reading: &Reading, end: NaiveDate) -> Resolved<Period> {
+pub(super) async fn find_period(reading: &Reading, end: NaiveDate) -> Resolved<Period> {
     let settings = reading.settings().await?;
     let scope = reading.scope();
     let periods = ledger::periods(reading.app.database(), &scope, &settings, reading.now).await?;
@@ -812,7 +812,10 @@ async fn open_period(reading: &Reading) -> Resolved<Period> {
     Ok(settings.period_containing(settings.local_date(reading.now)))
 }
 
-async fn position(reading: &Reading, known_at: Option<KnownAt>) -> Resolved<Option<u64>> {
+pub(super) async fn position(
+    reading: &Reading,
+    known_at: Option<KnownAt>,
+) -> Resolved<Option<u64>> {
     match known_at {
         None => Ok(None),
         Some(known_at) => Ok(Some(known_at.position(reading).await?)),

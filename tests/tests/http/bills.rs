@@ -457,3 +457,65 @@ async fn a_stock_code_that_is_renamed_labels_its_periods_and_splits_nothing() ->
     }
     Ok(())
 }
+
+#[tokio::test]
+async fn the_way_from_one_bill_to_the_next_sums_up_by_cause() -> Result<()> {
+    for engine in BOTH {
+        let (app, customer) = with_backup(engine, "2019-11-01T00:00:00Z").await?;
+        let other = app.customer("Abacus", None).await?;
+        let of = |id: &str, verb: &str| format!("/api/v2/subscriptions/{id}/{verb}");
+        let changed = provision(&app, &customer, "BU001", "2019-11-01").await?;
+        let begun = provision(&app, &other, "BU001", "2019-11-21").await?;
+        app.ambient.set("2019-12-20T00:00:00Z");
+        app.post(&of(&changed, "change"), json!({ "plan": "BU010", "effectiveAt": "2019-12-11" }))
+            .await?;
+        let steps = async |query: &str| -> Result<Vec<(String, String, Value)>> {
+            let answer = app.get(&format!("/api/Billing/2019-12-31/bridge{query}")).await?;
+            let rows = answer["data"].as_array().context("rows")?;
+            let text = |row: &Value, name: &str| row[name].as_str().unwrap_or_default().to_owned();
+            Ok(rows
+                .iter()
+                .map(|row| (text(row, "step"), text(row, "amount"), row["subscriptions"].clone()))
+                .collect())
+        };
+        let row =
+            |step: &str, amount: &str, count: Value| (step.to_owned(), amount.to_owned(), count);
+        // 100.00 and ten days of 100.00; then 154.19 and 100.00.
+        assert_eq!(
+            steps("").await?,
+            [
+                row("lastPeriod", "133.33", Value::Null),
+                row("new", "66.67", json!(1)),
+                row("plan", "54.19", json!(1)),
+                row("thisPeriod", "254.19", Value::Null),
+            ]
+        );
+        assert_eq!(
+            steps("?aggregateByCustomer=true").await?,
+            [
+                row("lastPeriod", "100.00", Value::Null),
+                row("plan", "54.19", json!(1)),
+                row("thisPeriod", "154.19", Value::Null),
+                row("lastPeriod", "33.33", Value::Null),
+                row("new", "66.67", json!(1)),
+                row("thisPeriod", "100.00", Value::Null),
+            ]
+        );
+        app.post(&of(&begun, "deprovision"), json!({ "effectiveAt": "2019-12-16" })).await?;
+        let query = json!({ "query": "{ billingBridge(endDate: \"2019-12-31\") { lastAmount { amount } amount { amount } \
+            steps { cause subscriptions amount { amount } } } }" });
+        let shown = app.post("/graphql", query).await?["data"]["billingBridge"].clone();
+        assert_eq!(
+            shown,
+            json!([{
+                "lastAmount": { "amount": "133.33" }, "amount": { "amount": "202.58" },
+                "steps": [
+                    { "cause": "REMOVED", "subscriptions": 1, "amount": { "amount": "15.06" } },
+                    { "cause": "PLAN", "subscriptions": 1, "amount": { "amount": "54.19" } },
+                ],
+            }])
+        );
+        app.finish().await?;
+    }
+    Ok(())
+}

@@ -39,6 +39,8 @@ const OPEN: &[(&str, &str)] = &[
     ("ApprovalFailure", "code detail"),
     ("ApprovalStep", "needed role userUuids answers"),
     ("BillingPeriod", "id endDate startDate state totals entryCount quarantinedCount quarantined"),
+    ("Bridge", "lastAmount steps amount"),
+    ("BridgeStep", "cause amount subscriptions"),
     ("Contact", "email name phone"),
     ("CustomField", "name value"),
     ("EffectiveProperty", "key label scope kind value values set losers"),
@@ -228,6 +230,12 @@ const GUARDED: &[Row] = &[
         ADMINISTRATORS,
     ),
     row("Query.billingPeriods", "billingPeriods { totalCount }", "/billingPeriods", ADMINISTRATORS),
+    row(
+        "Query.billingBridge",
+        "billingBridge(endDate: \"2019-11-30\") { amount { amount } }",
+        "/billingBridge",
+        ADMINISTRATORS,
+    ),
     row(
         "Query.billingSummary",
         "billingSummary(endDate: \"2019-11-30\") { totalCount }",
@@ -577,6 +585,7 @@ fn takes(row: &Row) -> &'static str {
         "Query.overrides"
         | "Query.overridesInForce"
         | "Query.billingPeriods"
+        | "Query.billingBridge"
         | "Query.billingSummary"
         | "Query.ledgerEntries"
         | "Organization.overrides" => "billing.view",

@@ -74,6 +74,12 @@ const ROUTES: &[Row] = &[
         "billing.view",
         [200, 200, 200, 403, 403],
     ),
+    row(
+        "GET /api/Billing/{endDate}/bridge",
+        About::Nothing,
+        "billing.view",
+        [200, 200, 200, 403, 403],
+    ),
     row("GET /api/v2/customers", About::Nothing, "organizations.view", [200, 200, 200, 403, 403]),
     row("POST /api/v2/customers", About::Nothing, "customers.manage", [400, 400, 403, 403, 403]),
     row(
