@@ -15,7 +15,8 @@ use axum::response::Response;
 use chrono::{DateTime, NaiveDate, Utc};
 use domain::OrganizationId;
 use domain::billing::{
-    Action, BillingSettings, Class, Detail, Entry, Kind, Period, summarize, total_by_customer,
+    Action, BillingSettings, Class, Detail, Entry, Kind, Period, Reason, explain, sentence,
+    summarize, total_by_customer,
 };
 use domain::permission::Permission;
 use domain::service::Level;
@@ -425,6 +426,50 @@ pub async fn bridge(
     };
     let filter = bill.filter.clone();
     filter.give(&BRIDGE, &period, stream::iter([Ok(rows)]).boxed()).await
+}
+
+/// Why an entry is what it is.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ExplanationResource {
+    /// It.
+    entry: EntryResource,
+    /// For the customer.
+    sentence: String,
+    /// From the amount to days, prices and those that lost, facts and people: of each `what` it is, its `value`, and
+    /// `because`, what it follows from.
+    #[schema(value_type = Object)]
+    reason: Reason,
+}
+
+/// Explains an entry of a billing period.
+#[utoipa::path(get, path = "/api/Billing/{endDate}/entries/{entryId}", tag = "Billing",
+    params(("endDate" = String, Path), ("entryId" = String, Path), BillParameters),
+    responses((status = 200, body = Data<ExplanationResource>)))]
+pub async fn explanation(
+    State(app): State<App>,
+    reader: Reader,
+    Path((end_date, entry_id)): Path<(String, String)>,
+    headers: HeaderMap,
+    parameters: Parameters<BillParameters>,
+) -> Answer {
+    let offered = &[Format::Json];
+    let wanted = Wanted::parse(&app, &reader.0, &end_date, parameters, (&headers, offered)).await?;
+    let settings = wanted.settings.clone();
+    let explained = move |line: &Line| {
+        (line.entry.entry_id == entry_id).then(|| ExplanationResource {
+            entry: EntryResource::new(line, &settings),
+            sentence: sentence(&line.entry, &line.line_description, &line.actor_name),
+            reason: explain(&line.entry),
+        })
+    };
+    let mut rows = rows(&app, &wanted, explained).await?;
+    while let Some(some) = rows.try_next().await? {
+        if let Some(found) = some.into_iter().find_map(|row| row.resource) {
+            return Ok(data(&found));
+        }
+    }
+    Err(Problem::not_found())
 }
 
 /// Those that bill, by name, as far as the reader sees them.

@@ -145,6 +145,7 @@ fn routes() -> OpenApiRouter<App> {
         .routes(routes!(crate::billing::summary))
         .routes(routes!(crate::billing::detail))
         .routes(routes!(crate::billing::entries))
+        .routes(routes!(crate::billing::explanation))
         .routes(routes!(crate::billing::bridge))
 }
 

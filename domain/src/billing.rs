@@ -8,6 +8,7 @@ mod calendar;
 pub mod component;
 mod correction;
 pub mod description;
+mod explain;
 pub mod merkle;
 mod policy;
 mod price;
@@ -20,6 +21,7 @@ pub use bridge::{Cause, Difference, differences};
 pub use calendar::{BillingSettings, CalendarRule, Period, RuleChange};
 pub use component::ComponentKey;
 pub use correction::{Correction, correct};
+pub use explain::{Reason, explain, sentence};
 pub use policy::{DayPolicy, Suspended};
 pub use price::{
     ComponentRow, Measure, Measured, Overridden, Override, PolicyRow, PriceOverride, PriceRow,

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use async_graphql::connection::{Connection, OpaqueCursor};
-use async_graphql::{Context, Enum, ID, InputObject, Object, SimpleObject};
+use async_graphql::{Context, Enum, ID, InputObject, Json, Object, SimpleObject};
 use chrono::{DateTime, NaiveDate, Utc};
 use domain::billing::{self, Period, PriceSource as Source, summarize, total_by_customer};
 use domain::permission::Permission;
@@ -115,6 +115,16 @@ pub(crate) struct PropertyChange {
     property: String,
     /// Its value; none: the override was cleared.
     value: Option<String>,
+}
+
+/// Why an entry is what it is.
+#[derive(Clone, SimpleObject)]
+pub(crate) struct EntryExplanation {
+    /// For the customer, in a sentence.
+    sentence: String,
+    /// A tree from the amount to days, prices and those that lost, facts and people: of each `what` it is, its `value`, and
+    /// `because`, what it follows from.
+    reason: Json<serde_json::Value>,
 }
 
 /// A line of the ledger: what is charged, and why.
@@ -384,6 +394,17 @@ impl LedgerEntry {
     /// Why, where who caused the line said so.
     async fn reason(&self) -> Option<&str> {
         self.line().entry.reason.as_deref()
+    }
+
+    /// Why it is what it is.
+    async fn explain(&self) -> EntryExplanation {
+        let line = self.line();
+        EntryExplanation {
+            sentence: billing::sentence(&line.entry, &line.line_description, &line.actor_name),
+            reason: Json(
+                serde_json::to_value(billing::explain(&line.entry)).expect("it has text keys only"),
+            ),
+        }
     }
 
     /// The positions of the events that the line follows from, in order.

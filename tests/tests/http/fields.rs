@@ -44,6 +44,7 @@ const OPEN: &[(&str, &str)] = &[
     ("Contact", "email name phone"),
     ("CustomField", "name value"),
     ("EffectiveProperty", "key label scope kind value values set losers"),
+    ("EntryExplanation", "sentence reason"),
     (
         "Event",
         "id position kind stream effectiveAt recordedAt actor onBehalfOf reason commandId payload",
@@ -55,7 +56,7 @@ const OPEN: &[(&str, &str)] = &[
          customerAccountCode userName serviceKey serviceName planKey planName instance productSku \
          level billable nonBillableReason lineDescription summaryGrouping amount exactAmount \
          unitPrice priceSources priceLosers propertyChange quantity measured measuredUnit countAfter countBefore days \
-         dayPolicy periodDays serviceFrom serviceTo effectiveAt actor actorName addedBy removedBy reason causes",
+         dayPolicy periodDays serviceFrom serviceTo effectiveAt actor actorName addedBy removedBy reason causes explain",
     ),
     ("Money", "amount minor currency"),
     ("ComponentTier", "above price"),

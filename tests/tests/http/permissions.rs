@@ -75,6 +75,13 @@ const ROUTES: &[Row] = &[
         [200, 200, 200, 403, 403],
     ),
     row(
+        "GET /api/Billing/{endDate}/entries/{entryId}",
+        About::Nothing,
+        "billing.view",
+        // It is of nobody.
+        [404, 404, 404, 403, 403],
+    ),
+    row(
         "GET /api/Billing/{endDate}/bridge",
         About::Nothing,
         "billing.view",
@@ -616,6 +623,7 @@ async fn call(tenants: &Tenants, row: &Row, token: &str, id: &str) -> Result<Ans
         .replace("{service}", "backup")
         .replace("{role}", &tenants.role)
         .replace("{endDate}", "2019-11-30")
+        .replace("{entryId}", "none")
         .replace("{token}", NO_ID);
     let takes_body = !matches!(method, "GET" | "DELETE");
     let body = takes_body.then(|| json!({ "nonsense": true }));
