@@ -1,5 +1,6 @@
 //! The billing API (api.md, section 2): compatible with existing integrations, flat and unpaged.
 
+pub mod bridge;
 mod entries;
 mod export;
 mod format;
@@ -14,7 +15,8 @@ use axum::response::Response;
 use chrono::{DateTime, NaiveDate, Utc};
 use domain::OrganizationId;
 use domain::billing::{
-    Action, BillingSettings, Class, Detail, Entry, Kind, Period, summarize, total_by_customer,
+    Action, BillingSettings, Class, Detail, Entry, Kind, Period, Reason, explain, sentence,
+    summarize, total_by_customer,
 };
 use domain::permission::Permission;
 use domain::service::Level;
@@ -26,6 +28,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
+use self::bridge::{BRIDGE, BridgeResource};
 pub use self::entries::EntryResource;
 use self::entries::{ENTRIES, FOCUS, FocusResource};
 use self::export::{Column, Row, Rows, Table, control_headers};
@@ -218,6 +221,8 @@ const DETAIL: Table = Table {
         ("kind", Column::Text),
         ("bookedPeriod", Column::Date),
         ("servicePeriod", Column::Date),
+        ("measured", Column::Number),
+        ("measuredUnit", Column::Text),
     ],
 };
 
@@ -379,6 +384,92 @@ pub async fn entries(
     let mut answer = filter.give(&FOCUS, &period.label(), again).await?;
     control_headers(&mut answer, &FOCUS, filter.narrow(first)).await?;
     Ok(answer)
+}
+
+/// The way from the last period's total to this one's, by cause: what is new, removed, of another plan, quantity or price,
+/// on other days, or set right. It sums up exactly. With `aggregateByCustomer=true` one for each customer.
+#[utoipa::path(get, path = "/api/Billing/{endDate}/bridge", tag = "Billing",
+    params(("endDate" = String, Path), BillParameters),
+    responses((status = 200, body = Data<Vec<BridgeResource>>)))]
+pub async fn bridge(
+    State(app): State<App>,
+    reader: Reader,
+    Path(end_date): Path<String>,
+    headers: HeaderMap,
+    parameters: Parameters<BillParameters>,
+) -> Answer {
+    let wanted =
+        Wanted::parse(&app, &reader.0, &end_date, parameters, (&headers, Format::OF_TABLES))
+            .await?;
+    let period = wanted.period.label();
+    let bill = Bill::load(&app, wanted).await?;
+    let too_large = |_| Problem::internal();
+    let [last, this] = [0, 1].map(|place| bill.lines(&bill.statements[place]).collect::<Vec<_>>());
+    let rows = if bill.filter.aggregate_by_customer {
+        let mut customers: Vec<_> = bill.customers().into_values().collect();
+        customers.sort_by_cached_key(|it| (it.details.name.to_lowercase(), it.number));
+        let mut parts = HashMap::<u32, [Vec<&Line>; 2]>::new();
+        for (place, lines) in [&last, &this].into_iter().enumerate() {
+            for line in lines {
+                parts.entry(line.customer.number).or_default()[place].push(line);
+            }
+        }
+        let mut rows = Vec::new();
+        for customer in customers {
+            let Some([last, this]) = parts.remove(&customer.number) else { continue };
+            let ways = bridge::ways(last, this).map_err(too_large)?;
+            rows.extend(bridge::rows(Some(customer), ways));
+        }
+        rows
+    } else {
+        bridge::rows(None, bridge::ways(last, this).map_err(too_large)?)
+    };
+    let filter = bill.filter.clone();
+    filter.give(&BRIDGE, &period, stream::iter([Ok(rows)]).boxed()).await
+}
+
+/// Why an entry is what it is.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ExplanationResource {
+    /// It.
+    entry: EntryResource,
+    /// For the customer.
+    sentence: String,
+    /// From the amount to days, prices and those that lost, facts and people: of each `what` it is, its `value`, and
+    /// `because`, what it follows from.
+    #[schema(value_type = Object)]
+    reason: Reason,
+}
+
+/// Explains an entry of a billing period.
+#[utoipa::path(get, path = "/api/Billing/{endDate}/entries/{entryId}", tag = "Billing",
+    params(("endDate" = String, Path), ("entryId" = String, Path), BillParameters),
+    responses((status = 200, body = Data<ExplanationResource>)))]
+pub async fn explanation(
+    State(app): State<App>,
+    reader: Reader,
+    Path((end_date, entry_id)): Path<(String, String)>,
+    headers: HeaderMap,
+    parameters: Parameters<BillParameters>,
+) -> Answer {
+    let offered = &[Format::Json];
+    let wanted = Wanted::parse(&app, &reader.0, &end_date, parameters, (&headers, offered)).await?;
+    let settings = wanted.settings.clone();
+    let explained = move |line: &Line| {
+        (line.entry.entry_id == entry_id).then(|| ExplanationResource {
+            entry: EntryResource::new(line, &settings),
+            sentence: sentence(&line.entry, &line.line_description, &line.actor_name),
+            reason: explain(&line.entry),
+        })
+    };
+    let mut rows = rows(&app, &wanted, explained).await?;
+    while let Some(some) = rows.try_next().await? {
+        if let Some(found) = some.into_iter().find_map(|row| row.resource) {
+            return Ok(data(&found));
+        }
+    }
+    Err(Problem::not_found())
 }
 
 /// Those that bill, by name, as far as the reader sees them.

@@ -2,6 +2,7 @@
 
 mod activity;
 mod approval;
+mod bridge;
 mod connection;
 mod effective;
 mod event;

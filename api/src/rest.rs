@@ -152,6 +152,8 @@ fn routes() -> OpenApiRouter<App> {
         .routes(routes!(crate::billing::summary))
         .routes(routes!(crate::billing::detail))
         .routes(routes!(crate::billing::entries))
+        .routes(routes!(crate::billing::explanation))
+        .routes(routes!(crate::billing::bridge))
         .routes(routes!(crate::seals::seal))
         .routes(routes!(crate::seals::proof))
         .routes(routes!(crate::seals::export))

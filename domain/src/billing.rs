@@ -3,10 +3,12 @@
 //! [`rate`] is the one function that every preview, running total, close and replay calls.
 
 pub mod books;
+mod bridge;
 mod calendar;
 pub mod component;
 mod correction;
 pub mod description;
+mod explain;
 pub mod merkle;
 mod policy;
 mod price;
@@ -15,9 +17,11 @@ pub mod seal;
 mod summary;
 mod timeline;
 
+pub use bridge::{Cause, Difference, differences};
 pub use calendar::{BillingSettings, CalendarRule, Period, RuleChange};
 pub use component::ComponentKey;
 pub use correction::{Correction, correct};
+pub use explain::{Reason, explain, sentence};
 pub use policy::{DayPolicy, Suspended};
 pub use price::{
     ComponentRow, Measure, Measured, Overridden, Override, PolicyRow, PriceOverride, PriceRow,

@@ -11,7 +11,7 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::export::{Column, Table};
-use super::{action_name, class_name, kind_name, level_name};
+use super::{action_name, class_name, kind_name, level_name, measured};
 
 /// How somebody is called who is out of the reader's sight.
 const OUTSIDER: &str = "Service provider";
@@ -55,6 +55,9 @@ pub struct EntryResource {
     /// The seller's zone, in which dates are.
     time_zone: &'static str,
     quantity: u32,
+    /// How much of a property, or how much that was used, is charged for each of them.
+    measured: Option<String>,
+    measured_unit: Option<String>,
     days: u32,
     period_days: u32,
     day_policy: &'static str,
@@ -69,6 +72,12 @@ pub struct EntryResource {
     /// The property whose override it shows, where it is about one.
     property: Option<String>,
     property_value: Option<String>,
+    /// Of a reversal: the entry that it takes back.
+    reverses: Option<String>,
+    /// Of what is booked in the place of another: that one.
+    rebooks: Option<String>,
+    /// What all corrections of one subscription have in common that are booked in one period.
+    adjustment_id: Option<String>,
     /// Positions of the events that it follows from.
     causes: Vec<u64>,
     /// Positions of the events that said the price.
@@ -110,6 +119,8 @@ pub(super) const ENTRIES: Table = Table {
         ("effectiveAt", Column::Time),
         ("timeZone", Column::Text),
         ("quantity", Column::Number),
+        ("measured", Column::Number),
+        ("measuredUnit", Column::Text),
         ("days", Column::Number),
         ("periodDays", Column::Number),
         ("dayPolicy", Column::Text),
@@ -122,6 +133,9 @@ pub(super) const ENTRIES: Table = Table {
         ("reason", Column::Text),
         ("property", Column::Text),
         ("propertyValue", Column::Text),
+        ("reverses", Column::Text),
+        ("rebooks", Column::Text),
+        ("adjustmentId", Column::Text),
         ("causes", Column::Text),
         ("priceSources", Column::Text),
         ("priceLosers", Column::Text),
@@ -132,6 +146,7 @@ impl EntryResource {
     pub(super) fn new(line: &Line, settings: &BillingSettings) -> Self {
         let entry = &line.entry;
         let change = entry.property_change.as_ref();
+        let correction = entry.correction.as_ref();
         Self {
             entry_id: entry.entry_id.clone(),
             booked_period: entry.booked_end(),
@@ -162,6 +177,8 @@ impl EntryResource {
             effective_at: entry.effective_at,
             time_zone: settings.zone.name(),
             quantity: entry.quantity,
+            measured: measured(entry),
+            measured_unit: entry.measured.as_ref().and_then(|it| it.unit.clone()),
             days: entry.days,
             period_days: entry.period_days,
             day_policy: entry.policy.name(),
@@ -174,6 +191,9 @@ impl EntryResource {
             reason: entry.reason.clone(),
             property: change.map(|change| change.property.to_string()),
             property_value: change.and_then(|change| change.value.clone()),
+            reverses: correction.and_then(|it| it.reverses.clone()),
+            rebooks: correction.and_then(|it| it.rebooks.clone()),
+            adjustment_id: correction.map(|it| it.adjustment_id.clone()),
             causes: entry.causes.clone(),
             price_sources: entry.price_sources.iter().map(|it| it.position()).collect(),
             price_losers: entry.price_losers.iter().map(|it| it.position()).collect(),

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use async_graphql::connection::{Connection, OpaqueCursor};
-use async_graphql::{Context, Enum, ID, InputObject, Object, SimpleObject};
+use async_graphql::{Context, Enum, ID, InputObject, Json, Object, SimpleObject};
 use chrono::{DateTime, NaiveDate, Utc};
 use domain::TenantPath;
 use domain::billing::{self, Period, PriceSource as Source, summarize, total_by_customer};
@@ -119,6 +119,16 @@ pub(crate) struct PropertyChange {
     property: String,
     /// Its value; none: the override was cleared.
     value: Option<String>,
+}
+
+/// Why an entry is what it is.
+#[derive(Clone, SimpleObject)]
+pub(crate) struct EntryExplanation {
+    /// For the customer, in a sentence.
+    sentence: String,
+    /// A tree from the amount to days, prices and those that lost, facts and people: of each `what` it is, its `value`, and
+    /// `because`, what it follows from.
+    reason: Json<serde_json::Value>,
 }
 
 /// A line of the ledger: what is charged, and why.
@@ -390,6 +400,17 @@ impl LedgerEntry {
         self.line().entry.reason.as_deref()
     }
 
+    /// Why it is what it is.
+    async fn explain(&self) -> EntryExplanation {
+        let line = self.line();
+        EntryExplanation {
+            sentence: billing::sentence(&line.entry, &line.line_description, &line.actor_name),
+            reason: Json(
+                serde_json::to_value(billing::explain(&line.entry)).expect("it has text keys only"),
+            ),
+        }
+    }
+
     /// The positions of the events that the line follows from, in order.
     async fn causes(&self) -> Vec<Position> {
         self.line().entry.causes.iter().copied().map(Position).collect()
@@ -653,7 +674,7 @@ pub(crate) struct BillingFilter {
 
 impl BillingFilter {
     /// The part of the caller's scope that is meant: both, where both are said.
-    async fn scope(&self, reading: &Reading) -> Resolved<Scope> {
+    pub(super) async fn scope(&self, reading: &Reading) -> Resolved<Scope> {
         let seller = narrowed(reading, self.seller_id.as_ref()).await?;
         let Some(customer) = &self.customer_id else { return Ok(seller) };
         let customer = narrowed(reading, Some(customer)).await?;
@@ -852,7 +873,7 @@ const NO_SUCH_PERIOD: &str = "no_such_period";
 const NEAREST: usize = 3;
 
 /// The period of the caller's scope that ends on a date.
-async fn find_period(reading: &Reading, end: NaiveDate) -> Resolved<Period> {
+pub(super) async fn find_period(reading: &Reading, end: NaiveDate) -> Resolved<Period> {
     let settings = reading.settings().await?;
     let scope = reading.scope();
     let periods = ledger::periods(reading.app.database(), &scope, &settings, reading.now).await?;
@@ -887,7 +908,10 @@ async fn open_period(reading: &Reading) -> Resolved<Period> {
     Ok(settings.period_containing(settings.local_date(reading.now)))
 }
 
-async fn position(reading: &Reading, known_at: Option<KnownAt>) -> Resolved<Option<u64>> {
+pub(super) async fn position(
+    reading: &Reading,
+    known_at: Option<KnownAt>,
+) -> Resolved<Option<u64>> {
     match known_at {
         None => Ok(None),
         Some(known_at) => Ok(Some(known_at.position(reading).await?)),

@@ -6,6 +6,7 @@ use projections::views::{
 };
 
 use super::approval::{Approval, ApprovalConnection};
+use super::bridge::Bridge;
 use super::connection::{Order, Slice, ViewConnection};
 use super::event::{Event, EventConnection, EventFilter};
 use super::id::GlobalId;
@@ -271,6 +272,19 @@ impl Query {
             &slice,
         )
         .await
+    }
+
+    /// The way from the total of the period before to that of the billing period that ends on a date, by cause: one for
+    /// each currency.
+    #[graphql(complexity = "STATEMENT_COST + child_complexity")]
+    async fn billing_bridge(
+        &self,
+        context: &Context<'_>,
+        end_date: Date,
+        filter: Option<BillingFilter>,
+        known_at: Option<KnownAt>,
+    ) -> Resolved<Option<Vec<Bridge>>> {
+        Bridge::list(reading(context), end_date, filter.unwrap_or_default(), known_at).await
     }
 
     /// The lines of the billing period that ends on a date, by customer name, subscription and date.

@@ -457,3 +457,126 @@ async fn a_stock_code_that_is_renamed_labels_its_periods_and_splits_nothing() ->
     }
     Ok(())
 }
+
+#[tokio::test]
+async fn the_way_from_one_bill_to_the_next_sums_up_by_cause() -> Result<()> {
+    for engine in BOTH {
+        let (app, customer) = with_backup(engine, "2019-11-01T00:00:00Z").await?;
+        let other = app.customer("Abacus", None).await?;
+        let of = |id: &str, verb: &str| format!("/api/v2/subscriptions/{id}/{verb}");
+        let changed = provision(&app, &customer, "BU001", "2019-11-01").await?;
+        let begun = provision(&app, &other, "BU001", "2019-11-21").await?;
+        app.ambient.set("2019-12-20T00:00:00Z");
+        app.post(&of(&changed, "change"), json!({ "plan": "BU010", "effectiveAt": "2019-12-11" }))
+            .await?;
+        let steps = async |query: &str| -> Result<Vec<(String, String, Value)>> {
+            let answer = app.get(&format!("/api/Billing/2019-12-31/bridge{query}")).await?;
+            let rows = answer["data"].as_array().context("rows")?;
+            let text = |row: &Value, name: &str| row[name].as_str().unwrap_or_default().to_owned();
+            Ok(rows
+                .iter()
+                .map(|row| (text(row, "step"), text(row, "amount"), row["subscriptions"].clone()))
+                .collect())
+        };
+        let row =
+            |step: &str, amount: &str, count: Value| (step.to_owned(), amount.to_owned(), count);
+        // 100.00 and ten days of 100.00; then 154.19 and 100.00.
+        assert_eq!(
+            steps("").await?,
+            [
+                row("lastPeriod", "133.33", Value::Null),
+                row("new", "66.67", json!(1)),
+                row("plan", "54.19", json!(1)),
+                row("thisPeriod", "254.19", Value::Null),
+            ]
+        );
+        assert_eq!(
+            steps("?aggregateByCustomer=true").await?,
+            [
+                row("lastPeriod", "100.00", Value::Null),
+                row("plan", "54.19", json!(1)),
+                row("thisPeriod", "154.19", Value::Null),
+                row("lastPeriod", "33.33", Value::Null),
+                row("new", "66.67", json!(1)),
+                row("thisPeriod", "100.00", Value::Null),
+            ]
+        );
+        app.post(&of(&begun, "deprovision"), json!({ "effectiveAt": "2019-12-16" })).await?;
+        let query = json!({ "query": "{ billingBridge(endDate: \"2019-12-31\") { lastAmount { amount } amount { amount } \
+            steps { cause subscriptions amount { amount } } } }" });
+        let shown = app.post("/graphql", query).await?["data"]["billingBridge"].clone();
+        assert_eq!(
+            shown,
+            json!([{
+                "lastAmount": { "amount": "133.33" }, "amount": { "amount": "202.58" },
+                "steps": [
+                    { "cause": "REMOVED", "subscriptions": 1, "amount": { "amount": "15.06" } },
+                    { "cause": "PLAN", "subscriptions": 1, "amount": { "amount": "54.19" } },
+                ],
+            }])
+        );
+        app.finish().await?;
+    }
+    Ok(())
+}
+
+/// All that is said about something in a tree of reasons.
+fn said<'a>(reason: &'a Value, what: &str) -> Vec<&'a str> {
+    let own = reason["value"].as_str().filter(|_| reason["what"] == what);
+    let below = reason["because"].as_array().into_iter().flatten();
+    own.into_iter().chain(below.flat_map(|below| said(below, what))).collect()
+}
+
+#[tokio::test]
+async fn an_entry_is_explained_from_the_amount_to_the_people_and_in_a_sentence() -> Result<()> {
+    for engine in BOTH {
+        let (app, customer) = with_backup(engine, "2019-12-01T00:00:00Z").await?;
+        let id = provision(&app, &customer, "BU001", "2019-11-01").await?;
+        let change = format!("/api/v2/subscriptions/{id}/change");
+        let sent = json!({ "plan": "BU010", "effectiveAt": "2019-12-11", "reason": "As agreed" });
+        app.ambient.set("2019-12-20T00:00:00Z");
+        app.post(&change, sent).await?;
+        let detail = app.get("/api/Billing/2019-12-31/detail").await?;
+        let entry = detail["data"][1]["entryId"].as_str().context("an id")?;
+        let explained =
+            app.get(&format!("/api/billing/2019-12-31/entries/{entry}")).await?["data"].clone();
+        assert_eq!(explained["entry"]["entryId"], entry);
+        assert_eq!(
+            explained["sentence"],
+            "Backup, Backup Extra (Assigned to Customer): 180.00 EUR for it, for 21 of 31 days, come to 121.93 EUR. \
+             Ada Admin changed it on 2019-12-11."
+        );
+        let reason = &explained["reason"];
+        assert_eq!((&reason["what"], &reason["value"]), (&json!("amount"), &json!("121.93 EUR")));
+        for (what, expected) in [
+            ("unitPrice", "180.00"),
+            ("days", "21 of 31"),
+            ("from", "2019-12-11"),
+            ("dayPolicy", "daily"),
+            ("price", "row"),
+            ("reason", "As agreed"),
+            ("action", "changed"),
+        ] {
+            assert_eq!(said(reason, what), [expected], "{what}");
+        }
+        let events = said(reason, "event");
+        let log = app.get("/api/v2/events?limit=500").await?;
+        for position in events {
+            let mut all = log["data"].as_array().context("events")?.iter();
+            assert!(all.any(|event| event["id"] == position), "{position}");
+        }
+        let query = json!({ "query": "{ ledgerEntries(endDate: \"2019-12-31\") { nodes { entryId explain { sentence reason } } } }" });
+        let shown = app.post("/graphql", query).await?;
+        let nodes = shown["data"]["ledgerEntries"]["nodes"].as_array().context("entries")?;
+        let node = nodes.iter().find(|it| it["entryId"] == entry).context("the same")?;
+        assert_eq!(
+            (&node["explain"]["sentence"], &node["explain"]["reason"]),
+            (&explained["sentence"], reason)
+        );
+        let none =
+            app.send(&app.token, Method::GET, "/api/Billing/2019-12-31/entries/none", None).await?;
+        assert_eq!(none.problem(404)?, "not_found");
+        app.finish().await?;
+    }
+    Ok(())
+}

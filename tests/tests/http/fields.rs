@@ -39,9 +39,12 @@ const OPEN: &[(&str, &str)] = &[
     ("ApprovalFailure", "code detail"),
     ("ApprovalStep", "needed role userUuids answers"),
     ("BillingPeriod", "id endDate startDate state totals entryCount quarantinedCount quarantined"),
+    ("Bridge", "lastAmount steps amount"),
+    ("BridgeStep", "cause amount subscriptions"),
     ("Contact", "email name phone"),
     ("CustomField", "name value"),
     ("EffectiveProperty", "key label scope kind value values set losers"),
+    ("EntryExplanation", "sentence reason"),
     (
         "Event",
         "id position kind stream effectiveAt recordedAt actor onBehalfOf reason commandId payload",
@@ -53,7 +56,7 @@ const OPEN: &[(&str, &str)] = &[
          customerAccountCode userName serviceKey serviceName planKey planName instance productSku \
          level billable nonBillableReason lineDescription summaryGrouping amount exactAmount \
          unitPrice priceSources priceLosers propertyChange quantity measured measuredUnit countAfter countBefore days \
-         dayPolicy periodDays serviceFrom serviceTo effectiveAt actor actorName addedBy removedBy reason causes",
+         dayPolicy periodDays serviceFrom serviceTo effectiveAt actor actorName addedBy removedBy reason causes explain",
     ),
     ("Money", "amount minor currency"),
     ("ComponentTier", "above price"),
@@ -230,6 +233,12 @@ const GUARDED: &[Row] = &[
         ADMINISTRATORS,
     ),
     row("Query.billingPeriods", "billingPeriods { totalCount }", "/billingPeriods", ADMINISTRATORS),
+    row(
+        "Query.billingBridge",
+        "billingBridge(endDate: \"2019-11-30\") { amount { amount } }",
+        "/billingBridge",
+        ADMINISTRATORS,
+    ),
     row(
         "Query.billingSummary",
         "billingSummary(endDate: \"2019-11-30\") { totalCount }",
@@ -585,6 +594,7 @@ fn takes(row: &Row) -> &'static str {
         "Query.overrides"
         | "Query.overridesInForce"
         | "Query.billingPeriods"
+        | "Query.billingBridge"
         | "Query.billingSummary"
         | "Query.ledgerEntries"
         | "Organization.overrides" => "billing.view",

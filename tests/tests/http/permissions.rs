@@ -130,6 +130,19 @@ const ROUTES: &[Row] = &[
         "billing.close",
         [400, 400, 403, 403, 403],
     ),
+    row(
+        "GET /api/Billing/{endDate}/entries/{entryId}",
+        About::Nothing,
+        "billing.view",
+        // It is of nobody.
+        [404, 404, 404, 403, 403],
+    ),
+    row(
+        "GET /api/Billing/{endDate}/bridge",
+        About::Nothing,
+        "billing.view",
+        [200, 200, 200, 403, 403],
+    ),
     row("GET /api/v2/customers", About::Nothing, "organizations.view", [200, 200, 200, 403, 403]),
     row("POST /api/v2/customers", About::Nothing, "customers.manage", [400, 400, 403, 403, 403]),
     row(
@@ -666,6 +679,7 @@ async fn call(tenants: &Tenants, row: &Row, token: &str, id: &str) -> Result<Ans
         .replace("{service}", "backup")
         .replace("{role}", &tenants.role)
         .replace("{endDate}", "2019-11-30")
+        .replace("{entryId}", "none")
         .replace("{token}", NO_ID);
     let takes_body = !matches!(method, "GET" | "DELETE");
     let body = takes_body.then(|| json!({ "nonsense": true }));

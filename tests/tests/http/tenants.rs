@@ -137,6 +137,7 @@ impl Tenants {
             .replace("{service}", "backup")
             .replace("{role}", &self.role)
             .replace("{endDate}", "2019-11-30")
+            .replace("{entryId}", NO_ID)
             .replace("{token}", NO_ID)
     }
 
