@@ -277,7 +277,16 @@ impl<'a> Of<'a> {
         let mut entries = Vec::new();
         for end in self.read.late.ends(subscription, seller) {
             let booked = self.read.sealed.booked(closed, subscription, end);
-            let now = self.closed_as_known_now(known, seller, end)?;
+            let is_deferred = || {
+                let sealed = self.rater.books.sealed(seller, end);
+                sealed.is_some_and(|closed| closed.deferred.contains(&subscription))
+            };
+            let now = match self.closed_as_known_now(known, seller, end) {
+                Ok(now) => now,
+                // It was left out, and still cannot be rated: what it charges now is charged all the same.
+                Err(_) if is_deferred() => continue,
+                Err(cause) => return Err(cause),
+            };
             entries.extend(correct(&booked, &now, into));
         }
         let own = own?;

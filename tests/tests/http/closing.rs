@@ -256,10 +256,16 @@ async fn what_cannot_be_rated_is_fixed_or_deferred_and_booked_once_it_has_a_pric
         office.approve(end).await?.expect(202)?;
         assert_eq!(office.bill(end).await?, [normal("100.00", end)]);
         let path = format!("/api/v2/organizations/{}/prices", office.customer);
-        let price = json!({
-            "service": "odd", "price": "31.00", "effectiveFrom": "2020-01-01", "reason": "agreed",
-        });
-        app.put(&path, price).await?;
+        let price = |from: &str| {
+            json!({
+                "service": "odd", "price": "31.00", "effectiveFrom": from, "reason": "agreed",
+            })
+        };
+        // January still has none, and that holds up nothing.
+        app.put(&path, price("2020-02-01")).await?;
+        let february = [normal("100.00", "2020-02-29"), normal("31.00", "2020-02-29")];
+        assert_eq!(office.bill("2020-02-29").await?, february);
+        app.put(&path, price("2020-01-01")).await?;
         let february = office.bill("2020-02-29").await?;
         let expected = [
             normal("100.00", "2020-02-29"),
