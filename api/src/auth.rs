@@ -300,7 +300,8 @@ impl Gate {
             | Event::Service(ServiceEvent::Drafted { .. })
             | Event::Approval(_)
             | Event::Books(_)
-            | Event::Bulk(_) => {}
+            | Event::Bulk(_)
+            | Event::Usage(_) => {}
         }
     }
 

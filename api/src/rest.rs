@@ -15,6 +15,7 @@ pub mod services;
 pub mod session;
 pub mod subscriptions;
 pub mod table;
+pub mod usage;
 pub mod users;
 
 use std::convert::Infallible;
@@ -93,6 +94,8 @@ fn routes() -> OpenApiRouter<App> {
         .routes(routes!(closing::readiness))
         .routes(routes!(closing::rerate))
         .routes(routes!(closing::approve_rerate))
+        .routes(routes!(usage::record_usage))
+        .routes(routes!(usage::list_usage))
         .routes(routes!(users::list_of_customer, users::create_in_customer))
         .routes(routes!(users::list_of_reseller, users::create_in_reseller))
         .routes(routes!(users::list_of_organization, users::create_in_organization))

@@ -16,7 +16,7 @@ use crate::error::Stop;
 use crate::unit::Unit;
 use crate::usecase::{
     approvals, billing, books, bulk, definition, installation, lifecycle, moves, offers,
-    organizations, overrides, requests, roles, services, subscriptions, users,
+    organizations, overrides, requests, roles, services, subscriptions, usage, users,
 };
 use crate::{Input, Reply};
 
@@ -402,6 +402,11 @@ pub enum Command {
         /// Why.
         body: Input<organizations::Because>,
     },
+    /// Record what was used.
+    RecordUsage {
+        /// What was sent.
+        body: Input<usage::RecordUsage>,
+    },
     /// Set a price otherwise for an organisation, or clear that.
     OverridePrice {
         /// For whom.
@@ -588,6 +593,7 @@ impl Command {
             Self::ApplyOverrides { organization, service, body } => {
                 overrides::apply(unit, &organization, &service, body)
             }
+            Self::RecordUsage { body } => usage::record(unit, body),
             Self::OverridePrice { organization, body } => {
                 overrides::price(unit, &organization, body)
             }

@@ -14,6 +14,7 @@ use domain::permission::CustomPermission;
 use domain::role::Role;
 use domain::service::Service;
 use domain::subscription::Subscription;
+use domain::usage::Usage;
 use domain::user::User;
 
 /// A decider's state, and the version of the stream that it was folded from. Version 0: no events.
@@ -109,5 +110,6 @@ deciders! {
     roles: Role,
     services: Service,
     subscriptions: Subscription,
+    usage: Usage,
     users: User,
 }

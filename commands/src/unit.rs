@@ -696,6 +696,11 @@ impl<'a> Unit<'a> {
         Ok(self.load::<Organization>(id).founded()?.path.clone())
     }
 
+    /// The position of the event that is decided next.
+    pub(crate) fn next_position(&self) -> u64 {
+        self.ground.next_position + self.events.len() as u64
+    }
+
     /// Has a decider decide, and takes in what it decided.
     ///
     /// # Errors
@@ -729,7 +734,7 @@ impl<'a> Unit<'a> {
 
     fn recorded(&self, stream: &str, version: u64, path: &TenantPath, event: Event) -> Recorded {
         Recorded {
-            position: self.ground.next_position + self.events.len() as u64,
+            position: self.next_position(),
             stream: stream.to_owned(),
             version,
             path: path.clone(),

@@ -16,6 +16,7 @@ pub mod requests;
 pub mod roles;
 pub mod services;
 pub mod subscriptions;
+pub mod usage;
 pub mod users;
 
 use chrono::{DateTime, Datelike, NaiveDate, Utc};

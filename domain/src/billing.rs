@@ -29,4 +29,6 @@ pub use price::{
 };
 pub use rating::{Action, Class, Entry, Kind, PropertyChange, Subject, rate};
 pub use summary::{CustomerSummary, Detail, Overflow, SummaryRow, summarize, total_by_customer};
-pub use timeline::{Change, Fact, Holding, Rest, Run, Timeline, Turn, Values, begun_by, held_at};
+pub use timeline::{
+    Change, Fact, Holding, Reading, Rest, Run, Timeline, Turn, Values, begun_by, held_at,
+};

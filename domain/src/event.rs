@@ -19,6 +19,7 @@ use crate::seal::Sealed;
 use crate::service::ServiceEvent;
 use crate::subscription::SubscriptionEvent;
 use crate::upcast::Upcasters;
+use crate::usage::UsageEvent;
 use crate::user::UserEvent;
 use crate::{CommandId, OrganizationId, SubjectId, TenantPath, UserId};
 
@@ -37,6 +38,8 @@ pub enum Event {
     BillingCalendar(BillingCalendarEvent),
     /// About a request for many.
     Bulk(BulkEvent),
+    /// About what was used.
+    Usage(UsageEvent),
     /// About a role that an organisation made.
     Role(RoleEvent),
     /// About a permission of the installation's own.
@@ -72,6 +75,7 @@ impl Event {
             Self::Subscription(event) => serde_json::to_string(event),
             Self::BillingCalendar(event) => serde_json::to_string(event),
             Self::Bulk(event) => serde_json::to_string(event),
+            Self::Usage(event) => serde_json::to_string(event),
             Self::Role(event) => serde_json::to_string(event),
             Self::CustomPermission(event) => serde_json::to_string(event),
             Self::Approval(event) => serde_json::to_string(event),
@@ -105,6 +109,7 @@ impl Event {
             "subscription" => tagged(kind, payload).map(Self::Subscription),
             "billing_calendar" => tagged(kind, payload).map(Self::BillingCalendar),
             "bulk" => tagged(kind, payload).map(Self::Bulk),
+            "usage" => tagged(kind, payload).map(Self::Usage),
             "role" => tagged(kind, payload).map(Self::Role),
             "permission" => tagged(kind, payload).map(Self::CustomPermission),
             "approval" => tagged(kind, payload).map(Self::Approval),
@@ -317,6 +322,7 @@ impl Recorded {
             | Event::Subscription(_)
             | Event::BillingCalendar(_)
             | Event::Bulk(_)
+            | Event::Usage(_)
             | Event::Role(_)
             | Event::CustomPermission(_)
             | Event::Approval(_)
@@ -479,6 +485,7 @@ pub const KINDS: &[&str] = &[
     "subscription.suspend_requested",
     "subscription.suspend_started",
     "subscription.suspended",
+    "usage.recorded",
     "user.created",
     "user.deleted",
     "user.deprovisioned",

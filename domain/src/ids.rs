@@ -157,6 +157,10 @@ text_key!(
     PropertyKey
 );
 text_key!(
+    /// Names a meter within its service.
+    MeterKey
+);
+text_key!(
     /// Names a role within its service.
     RoleKey
 );

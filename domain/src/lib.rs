@@ -27,12 +27,13 @@ pub mod service;
 pub mod subscription;
 pub mod text;
 pub mod upcast;
+pub mod usage;
 pub mod user;
 
 pub use decider::Decider;
 pub use ids::{
-    CommandId, OrganizationId, PermissionKey, PlanKey, PropertyKey, RoleId, RoleKey, ServiceKey,
-    SubjectId, SubscriptionId, TokenId, UserId,
+    CommandId, MeterKey, OrganizationId, PermissionKey, PlanKey, PropertyKey, RoleId, RoleKey,
+    ServiceKey, SubjectId, SubscriptionId, TokenId, UserId,
 };
 pub use path::TenantPath;
 pub use planted::{Bug, planted};

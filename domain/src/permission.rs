@@ -60,6 +60,8 @@ pub enum Permission {
     OverrideProperties,
     /// Override prices.
     OverridePrices,
+    /// Record what was used.
+    RecordUsage,
     /// See bills and the ledger.
     ViewBilling,
     /// Say how a seller bills.
@@ -74,7 +76,7 @@ pub enum Permission {
 
 impl Permission {
     /// Every permission that Atrium itself asks for.
-    pub const ALL: [Self; 29] = [
+    pub const ALL: [Self; 30] = [
         Self::ViewOrganizations,
         Self::ManageResellers,
         Self::ManageCustomers,
@@ -99,6 +101,7 @@ impl Permission {
         Self::ReportRequests,
         Self::OverrideProperties,
         Self::OverridePrices,
+        Self::RecordUsage,
         Self::ViewBilling,
         Self::ManageBilling,
         Self::ClosePeriods,
@@ -134,6 +137,7 @@ impl Permission {
             Self::ReportRequests => "requests.report",
             Self::OverrideProperties => "overrides.set_properties",
             Self::OverridePrices => "overrides.set_prices",
+            Self::RecordUsage => "usage.record",
             Self::ViewBilling => "billing.view",
             Self::ManageBilling => "billing.manage",
             Self::ClosePeriods => "billing.close",
@@ -176,6 +180,7 @@ impl Permission {
             }
             Self::OverrideProperties => "Override plan properties.",
             Self::OverridePrices => "Override prices.",
+            Self::RecordUsage => "Record what was used",
             Self::ViewBilling => "See bills and the ledger.",
             Self::ManageBilling => "Say how a seller bills.",
             Self::ClosePeriods => {

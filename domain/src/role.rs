@@ -112,6 +112,7 @@ impl DefaultRole {
                 P::SuspendSubscriptions,
                 P::OverrideProperties,
                 P::OverridePrices,
+                P::RecordUsage,
                 P::ViewBilling,
                 P::ClosePeriods,
                 P::ViewEvents,

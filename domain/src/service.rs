@@ -12,12 +12,15 @@ use crate::decider::Decider;
 use crate::money::Money;
 use crate::property::{Given, Kind, Property, Scope, Validation};
 use crate::role::{ServicePermission, ServiceRole, check_of_service};
-use crate::{Faults, PlanKey, PropertyKey, Refusal, ServiceKey};
+use crate::usage::Meter;
+use crate::{Faults, MeterKey, PlanKey, PropertyKey, Refusal, ServiceKey};
 
 /// Most plans of one service.
 pub const PLANS_MAX: usize = 100;
 /// Most properties of one service.
 pub const PROPERTIES_MAX: usize = 200;
+/// Most meters of one service.
+pub const METERS_MAX: usize = 50;
 /// Most named validations of one service.
 pub const VALIDATIONS_MAX: usize = 100;
 
@@ -127,6 +130,9 @@ pub struct Definition {
     /// Most instances that one holder can have at a time, where there can be many; none: any number.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_instances: Option<u32>,
+    /// What it counts.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub meters: Vec<Meter>,
     /// As people read it.
     pub name: String,
     /// Custom permissions that it declares.
@@ -182,6 +188,12 @@ impl Definition {
         self.plans.iter().find(|plan| plan.key == *key)
     }
 
+    /// The meter of that key.
+    #[must_use]
+    pub fn meter(&self, key: &MeterKey) -> Option<&Meter> {
+        self.meters.iter().find(|meter| meter.key == *key)
+    }
+
     /// The property of that key.
     #[must_use]
     pub fn property(&self, key: &PropertyKey) -> Option<&Property> {
@@ -204,6 +216,15 @@ impl Definition {
             "single_instance",
             "There is only one of this service for each holder; leave this out.",
         );
+        let mut seen = BTreeSet::new();
+        for (index, meter) in self.meters.iter().enumerate() {
+            faults.ensure(
+                seen.insert(&meter.key),
+                &format!("/meters/{index}/key"),
+                "duplicate",
+                "Another meter has this key.",
+            );
+        }
         self.check_properties(&mut faults);
         self.check_plans(&mut faults);
         check_of_service(&self.key, &self.roles, &self.permissions, &mut faults);
@@ -310,7 +331,7 @@ impl Definition {
                 "counted_only",
                 "A plan whose days are not charged has no component that goes by days.",
             );
-            component.problems(&self.properties, &at, faults);
+            component.problems(&self.properties, &self.meters, &at, faults);
         }
     }
 
@@ -474,6 +495,7 @@ mod tests {
             level: Level::Customer,
             line_description: None,
             max_instances: None,
+            meters: vec![],
             name: "Backup".to_owned(),
             permissions: vec![],
             plans: vec![Plan {

@@ -8,15 +8,15 @@
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, NaiveDate, Utc};
-use domain::billing::component::Component;
+use domain::billing::component::{Component, units};
 use domain::billing::description::{self, Variables};
 use domain::billing::{
     Action, BillingSettings, CalendarRule, Change, ComponentKey, ComponentRow, DayPolicy, Detail,
     Entry, Fact, Measure, Overridden, Override, Period, PolicyRow, PriceOverride, PriceRow, Prices,
-    Rest, RuleChange, Setting, Subject, Suspended, Timeline, Values, rate, summarize,
+    Reading, Rest, RuleChange, Setting, Subject, Suspended, Timeline, Values, rate, summarize,
 };
 use domain::money::{Currency, Money, Percent};
-use domain::{OrganizationId, PlanKey, PropertyKey, ServiceKey, SubscriptionId};
+use domain::{MeterKey, OrganizationId, PlanKey, PropertyKey, ServiceKey, SubscriptionId};
 use serde::Deserialize;
 use uuid::Uuid;
 
@@ -59,6 +59,10 @@ struct CaseFact {
     plan: Option<String>,
     quantity: Option<u32>,
     reason: Option<String>,
+    /// Of what was used.
+    meter: Option<MeterKey>,
+    /// Of what was used.
+    used: Option<String>,
     #[serde(default)]
     values: Values,
 }
@@ -187,9 +191,19 @@ impl Case {
 
     fn timelines(&self) -> Vec<Timeline> {
         let timeline = |facts: &Vec<CaseFact>| {
+            let (readings, facts): (Vec<_>, Vec<_>) =
+                facts.iter().zip(10..).partition(|(fact, _)| fact.change == "used");
+            let readings = readings.into_iter().map(|(fact, position)| Reading {
+                actor: fact.actor.clone(),
+                effective_at: instant(&fact.at, &self.settings()),
+                meter: fact.meter.clone().unwrap(),
+                position,
+                quantity: units(fact.used.as_deref().unwrap()).unwrap(),
+                reason: fact.reason.clone(),
+                unique: None,
+            });
             let (rests, facts): (Vec<_>, Vec<_>) = facts
-                .iter()
-                .zip(10..)
+                .into_iter()
                 .partition(|(fact, _)| matches!(fact.change.as_str(), "suspended" | "resumed"));
             let rests = rests.into_iter().map(|(fact, position)| Rest {
                 actor: fact.actor.clone(),
@@ -218,6 +232,7 @@ impl Case {
                 }
             }))
             .resting(rests)
+            .metered(readings)
         };
         self.slots.iter().map(timeline).collect()
     }
@@ -367,7 +382,10 @@ fn the_cases_are_those_of_the_first_cut() {
             "15",
             "18",
             "20",
+            "22",
             "23",
+            "minimum",
+            "advance",
             "fixed_30",
             "full",
             "next_period",

@@ -60,6 +60,7 @@ fn definition() -> Definition {
         level: service::Level::Customer,
         line_description: None,
         max_instances: None,
+        meters: vec![],
         name: "Backup".to_owned(),
         permissions: vec![],
         plans: PLANS.map(plan).to_vec(),

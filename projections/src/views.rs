@@ -21,6 +21,7 @@ mod retention;
 mod role;
 mod service;
 mod subscription;
+mod usage;
 mod user;
 
 use chrono::{DateTime, Utc};
@@ -54,6 +55,7 @@ pub use retention::RetentionView;
 pub use role::RoleView;
 pub use service::{Publication, ServiceView, SkuRow};
 pub use subscription::{Holder, Scheduled, SubscriptionView};
+pub use usage::UsageView;
 pub use user::UserView;
 
 use crate::document::{Below, Documents, View, Wants, fold, relocate};
@@ -223,6 +225,7 @@ views! {
     roles: RoleView,
     services: ServiceView,
     subscriptions: SubscriptionView,
+    usage: UsageView,
     users: UserView,
 }
 

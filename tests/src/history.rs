@@ -2,6 +2,7 @@
 //! same answers give the same commands, whatever carries them out.
 
 mod aside;
+mod metered;
 
 use std::sync::Once;
 
@@ -85,6 +86,8 @@ pub struct History {
     rng: StdRng,
     /// Where what is drawn aside comes from.
     aside: StdRng,
+    /// Where what is used comes from.
+    metered: StdRng,
     now: DateTime<Utc>,
     steps: usize,
     keys: usize,
@@ -120,6 +123,7 @@ impl History {
         Self {
             rng: StdRng::seed_from_u64(seed),
             aside: StdRng::seed_from_u64(!seed),
+            metered: StdRng::seed_from_u64(seed.rotate_left(32)),
             now: "2019-01-01T00:00:00Z".parse().expect("a time"),
             steps: 0,
             keys: 0,
@@ -171,6 +175,10 @@ impl History {
                     if self.rng.random_bool(0.3) { 1 } else { self.rng.random_range(2..=most) };
                 let mut drawn: Vec<_> = (0..burst).map(|_| self.submission()).collect();
                 drawn.extend(self.aside());
+                // Simulations catch mistakes of other sorts, by seeds that are known to.
+                if self.zone.is_none() {
+                    drawn.extend(self.readings());
+                }
                 drawn
             }
         };
@@ -1144,8 +1152,48 @@ fn is_of_users(service: &str) -> bool {
 }
 
 fn first_plans(key: &str) -> Value {
+    // What plans cost beside their prices; the same key is the same component.
+    let components = |plan: &str| {
+        let mut components = vec![json!({
+            "key": "calls", "kind": "usage", "meter": "calls", "rate": "volume",
+            "tiers": [{ "above": 0, "price": "0.10" }, { "above": 100, "price": "0.09" }],
+        })];
+        match plan {
+            "basic" => components.extend([
+                json!({ "key": "setup", "kind": "oneOff", "price": "25.00" }),
+                json!({
+                    "key": "year", "kind": "recurring", "interval": "year", "timing": "advance",
+                    "price": "120.00",
+                }),
+                json!({ "key": "least", "kind": "minimum", "price": "15.00" }),
+            ]),
+            "plus" => components.extend([
+                json!({
+                    "key": "year", "kind": "recurring", "interval": "year", "timing": "advance",
+                    "price": "200.00",
+                }),
+                json!({
+                    "key": "month", "kind": "recurring", "interval": "month", "timing": "advance",
+                    "rate": "graduated",
+                    "tiers": [{ "above": 0, "price": "3.00" }, { "above": 2, "price": "2.00" }],
+                }),
+            ]),
+            _ => components.push(json!({
+                "key": "devices", "kind": "usage", "meter": "devices", "included": 1, "price": "4.00",
+            })),
+        }
+        if is_of_users(key) {
+            components.push(json!({
+                "key": "labels", "kind": "property", "property": LABEL, "included": 1,
+                "price": "0.50",
+            }));
+        }
+        components
+    };
     let plan = |plan: &str, price: &str| {
         json!({
+            "components": components(plan),
+            "suspended": if plan == "plus" { "free" } else { "billed" },
             "key": plan, "name": format!("{key} {plan}"), "sku": format!("{key}-{plan}"),
             "price": price,
             "properties": { PROPERTIES[0]: "100 GB", PROPERTIES[1]: "de" },
@@ -1156,6 +1204,7 @@ fn first_plans(key: &str) -> Value {
     if is_of_users(key) {
         properties.push(json!({
             "key": LABEL, "scope": "user", "kind": "input", "type": "integer", "min": 1, "max": 3,
+            "priced": true,
         }));
     }
     // One of the services brings roles.
@@ -1186,6 +1235,7 @@ fn first_plans(key: &str) -> Value {
         "level": if is_of_users(key) { "user" } else { "customer" },
         "instancing": if is_multi(key) { "multi" } else { "single" },
         "properties": properties,
+        "meters": [{ "key": "calls" }, { "key": "devices", "aggregation": "unique" }],
         "plans": plans,
     })
 }

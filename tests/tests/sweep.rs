@@ -444,8 +444,10 @@ fn draft(key: &str, level: &str) -> Command {
     let sent = json!({
         "name": key, "level": level, "instancing": "single",
         "properties": [{ "key": "size" }],
+        "meters": [{ "key": "calls" }],
         "plans": [
-            { "key": "basic", "name": "Basic", "price": "10.00", "properties": { "size": "1 GB" } },
+            { "key": "basic", "name": "Basic", "price": "10.00", "properties": { "size": "1 GB" },
+              "components": [{ "key": "calls", "kind": "usage", "meter": "calls", "price": "0.10" }] },
             { "key": "plus", "name": "Plus", "price": "20.00", "properties": { "size": "2 GB" } },
         ],
     });
@@ -551,6 +553,14 @@ fn changes(made: &BTreeMap<&'static str, Value>) -> Vec<(&'static str, Command)>
     let late = json!({ "plan": "plus", "effectiveAt": "2019-02-20" });
     vec![
         ("late", Command::ChangeSubscription { id: id(made, "mail"), body: body(late) }),
+        (
+            "used",
+            Command::RecordUsage {
+                body: body(json!({
+                    "subscriptionId": id(made, "backup"), "meter": "calls", "quantity": 3,
+                })),
+            },
+        ),
         (
             "change",
             Command::ChangeSubscription {

@@ -9,6 +9,7 @@ use domain::billing::component::{self, Charge, Component, Rate, Tier};
 use domain::permission::Permission;
 use domain::property::{Property, Validation};
 use domain::service::{self, Definition};
+use domain::usage;
 use domain::{PlanKey, ServiceKey};
 use projections::finder::{Query as Wanted, Scope};
 use projections::views::ServiceView;
@@ -181,6 +182,33 @@ pub(crate) struct PlanProperty {
     value: String,
 }
 
+/// What a service counts.
+#[derive(Clone, Debug, SimpleObject)]
+pub(crate) struct ServiceMeter {
+    /// Names it.
+    key: String,
+    /// As people read it.
+    name: String,
+    /// In which unit it counts.
+    unit: String,
+    /// What the readings of a billing period come to.
+    aggregation: MeterAggregation,
+}
+
+/// What the readings of a meter in a billing period come to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Enum)]
+#[graphql(remote = "usage::Aggregation")]
+pub(crate) enum MeterAggregation {
+    /// All of them together.
+    Sum,
+    /// The largest.
+    Max,
+    /// The last.
+    Last,
+    /// How many different things were seen.
+    Unique,
+}
+
 /// A part of what a plan costs, beside its own price.
 #[derive(Clone, Debug, SimpleObject)]
 pub(crate) struct PlanComponent {
@@ -190,6 +218,8 @@ pub(crate) struct PlanComponent {
     name: String,
     /// What is charged.
     kind: ComponentKind,
+    /// The key of the meter that counts what is charged.
+    meter: Option<String>,
     /// The property whose value is charged, above what is included.
     property: Option<String>,
     /// In which unit it is counted.
@@ -213,12 +243,16 @@ pub(crate) struct PlanComponent {
 /// What is charged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Enum)]
 pub(crate) enum ComponentKind {
+    /// What the other charges of a month lack to come to this.
+    Minimum,
     /// Once for each subscription, with its first day.
     OneOff,
     /// By the month, for what a property is above what is included.
     Property,
     /// Again and again, for each unit held.
     Recurring,
+    /// For what was used in a billing period, above what is included.
+    Usage,
 }
 
 /// What the days cost on which a subscription is suspended.
@@ -277,6 +311,8 @@ impl From<&Component> for PlanComponent {
     fn from(component: &Component) -> Self {
         let charge = &component.charge;
         let (kind, again) = match charge {
+            Charge::Minimum { .. } => (ComponentKind::Minimum, None),
+            Charge::Usage { .. } => (ComponentKind::Usage, None),
             Charge::OneOff { .. } => (ComponentKind::OneOff, None),
             Charge::Property { .. } => (ComponentKind::Property, None),
             Charge::Recurring { interval, timing, .. } => {
@@ -296,7 +332,10 @@ impl From<&Component> for PlanComponent {
             Charge::Property { included, property, unit, .. } => {
                 (Some(property.to_string()), unit.clone(), Some(included.to_string()))
             }
-            Charge::OneOff { .. } | Charge::Recurring { .. } => (None, None, None),
+            Charge::Usage { included, .. } => (None, None, Some(included.to_string())),
+            Charge::Minimum { .. } | Charge::OneOff { .. } | Charge::Recurring { .. } => {
+                (None, None, None)
+            }
         };
         let tier =
             |tier: &Tier| ComponentTier { above: tier.above.to_string(), price: tier.price.into() };
@@ -304,6 +343,10 @@ impl From<&Component> for PlanComponent {
             key: component.key.to_string(),
             name: component.name.clone(),
             kind,
+            meter: match charge {
+                Charge::Usage { meter, .. } => Some(meter.to_string()),
+                _ => None,
+            },
             property,
             unit,
             included,
@@ -434,6 +477,17 @@ impl ServiceDefinition {
         seen.sort_by_key(|property| property.sort);
         let shown = |property| ServiceProperty::new(property, &definition.validations);
         seen.into_iter().map(shown).collect()
+    }
+
+    /// What it counts.
+    async fn meters(&self) -> Vec<ServiceMeter> {
+        let meters = self.definition().meters.iter().map(|meter| ServiceMeter {
+            key: meter.key.to_string(),
+            name: meter.name.clone(),
+            unit: meter.unit.clone(),
+            aggregation: meter.aggregation.into(),
+        });
+        meters.collect()
     }
 
     /// What can be bought.

@@ -14,8 +14,8 @@ use domain::role::{
     DECLARED_MAX, INCLUDES_MAX, OF_SERVICE_MAX, PERMISSIONS_MAX, ServicePermission, ServiceRole,
 };
 use domain::service::{
-    Definition, INSTANCES_MAX, Instancing, Level, PLANS_MAX, PROPERTIES_MAX, Plan, Process,
-    VALIDATIONS_MAX,
+    Definition, INSTANCES_MAX, Instancing, Level, METERS_MAX, PLANS_MAX, PROPERTIES_MAX, Plan,
+    Process, VALIDATIONS_MAX,
 };
 use domain::text::{NAME_MAX_CHARS, line, name, note};
 use domain::{
@@ -44,7 +44,8 @@ macro_rules! words {
 mod component;
 
 pub use component::{
-    ChargeText, ComponentDocument, IntervalText, RateText, TierDocument, TimingText,
+    AggregationText, ChargeText, ComponentDocument, IntervalText, MeterDocument, RateText,
+    TierDocument, TimingText,
 };
 
 /// Longest SKU, in characters.
@@ -87,6 +88,9 @@ pub struct DefinitionDocument {
     /// What can be set.
     #[serde(default)]
     pub properties: Vec<PropertyDocument>,
+    /// What it counts; recorded with `POST /api/v2/billing/usage`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub meters: Vec<MeterDocument>,
     /// Rules that properties name, each with its own message.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub validations: Vec<ValidationDocument>,
@@ -548,6 +552,7 @@ impl DefinitionDocument {
         for (pointer, count, max) in [
             ("/plans", self.plans.len(), PLANS_MAX),
             ("/properties", self.properties.len(), PROPERTIES_MAX),
+            ("/meters", self.meters.len(), METERS_MAX),
             ("/validations", self.validations.len(), VALIDATIONS_MAX),
             ("/permissions", self.permissions.len(), DECLARED_MAX),
             ("/roles", self.roles.len(), OF_SERVICE_MAX),
@@ -562,6 +567,10 @@ impl DefinitionDocument {
             document.parse(&format!("/properties/{index}"), &validations, faults)
         });
         let properties: Vec<_> = properties.collect();
+        let meters = self.meters.iter().enumerate();
+        let meters =
+            meters.filter_map(|(index, meter)| meter.parse(&format!("/meters/{index}"), faults));
+        let meters = meters.collect();
         let plans = self.plans.iter().enumerate().filter_map(|(index, document)| {
             let at = format!("/plans/{index}");
             document.parse(&at, &properties, &validations, settings, faults)
@@ -590,6 +599,7 @@ impl DefinitionDocument {
             level: self.level.into(),
             line_description: self.line_description.clone(),
             max_instances: self.max_instances,
+            meters,
             name: faults.take("/name", name(&self.name)).unwrap_or_default(),
             permissions,
             plans,
@@ -905,6 +915,7 @@ impl From<&Definition> for DefinitionDocument {
             max_instances: definition.max_instances,
             process: Some(definition.process.into()).filter(|_| !definition.process.is_immediate()),
             properties: definition.properties.iter().map(PropertyDocument::from).collect(),
+            meters: definition.meters.iter().map(MeterDocument::from).collect(),
             validations: definition.validations.iter().map(ValidationDocument::from).collect(),
             plans: definition.plans.iter().map(PlanDocument::from).collect(),
             permissions: definition

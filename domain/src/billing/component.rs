@@ -9,7 +9,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::money::{Money, Ratio};
 use crate::property::{Property, exact};
-use crate::{Faults, Invalid, PlanKey, PropertyKey};
+use crate::usage::Meter;
+use crate::{Faults, Invalid, MeterKey, PlanKey, PropertyKey};
 
 /// Most components of one plan.
 pub const COMPONENTS_MAX: usize = 20;
@@ -85,6 +86,12 @@ pub struct Component {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", rename_all_fields = "camelCase")]
 pub enum Charge {
+    /// By the month: what the other charges of the period lack to come to this, for each subscription; by the days on
+    /// which it is held.
+    Minimum {
+        /// The least that a full month costs.
+        price: Money,
+    },
     /// Once for each subscription, with its first day; never by days.
     OneOff {
         /// What.
@@ -110,6 +117,15 @@ pub enum Charge {
         rate: Rate,
         /// At which end.
         timing: Timing,
+    },
+    /// For what was used in a billing period, above what is included; never by days.
+    Usage {
+        /// So much costs nothing.
+        included: Decimal,
+        /// What counts it.
+        meter: MeterKey,
+        /// What a unit costs.
+        rate: Rate,
     },
 }
 
@@ -178,8 +194,10 @@ impl Charge {
     #[must_use]
     pub fn rate(&self) -> Cow<'_, Rate> {
         match self {
-            Self::OneOff { price } => Cow::Owned(Rate::Unit(*price)),
-            Self::Property { rate, .. } | Self::Recurring { rate, .. } => Cow::Borrowed(rate),
+            Self::Minimum { price } | Self::OneOff { price } => Cow::Owned(Rate::Unit(*price)),
+            Self::Property { rate, .. }
+            | Self::Recurring { rate, .. }
+            | Self::Usage { rate, .. } => Cow::Borrowed(rate),
         }
     }
 
@@ -188,8 +206,10 @@ impl Charge {
     pub fn term(&self) -> Option<(Interval, Timing)> {
         match self {
             Self::Recurring { interval: Interval::Month, timing: Timing::Arrears, .. }
+            | Self::Minimum { .. }
             | Self::OneOff { .. }
-            | Self::Property { .. } => None,
+            | Self::Property { .. }
+            | Self::Usage { .. } => None,
             Self::Recurring { interval, timing, .. } => Some((*interval, *timing)),
         }
     }
@@ -198,9 +218,21 @@ impl Charge {
     #[must_use]
     pub fn goes_by_days(&self) -> bool {
         match self {
-            Self::OneOff { .. } => false,
-            Self::Property { .. } | Self::Recurring { .. } => true,
+            Self::OneOff { .. } | Self::Usage { .. } => false,
+            Self::Minimum { .. } | Self::Property { .. } | Self::Recurring { .. } => true,
         }
+    }
+
+    /// Whether it is charged by the days of the billing period.
+    #[must_use]
+    pub fn is_by_period(&self) -> bool {
+        self.goes_by_days() && self.term().is_none() && !self.is_minimum()
+    }
+
+    /// Whether it is a least amount.
+    #[must_use]
+    pub fn is_minimum(&self) -> bool {
+        matches!(self, Self::Minimum { .. })
     }
 }
 
@@ -276,8 +308,14 @@ impl Rate {
 }
 
 impl Component {
-    /// Notes why it cannot be a part of what a plan of a service with these properties costs.
-    pub(crate) fn problems(&self, properties: &[Property], at: &str, faults: &mut Faults) {
+    /// Notes why it cannot be a part of what a plan of a service with these properties and meters costs.
+    pub(crate) fn problems(
+        &self,
+        properties: &[Property],
+        meters: &[Meter],
+        at: &str,
+        faults: &mut Faults,
+    ) {
         faults.ensure(
             !self.key.is_recurring(),
             &format!("{at}/key"),
@@ -285,6 +323,14 @@ impl Component {
             "This is the key of the plan's own price; give that as the plan's `price`.",
         );
         self.charge.rate().problems(at, faults);
+        if let Charge::Usage { meter, .. } = &self.charge {
+            faults.ensure(
+                meters.iter().any(|known| known.key == *meter),
+                &format!("{at}/meter"),
+                "unknown_meter",
+                "The service has no meter of this name.",
+            );
+        }
         let Charge::Property { property: key, unit, .. } = &self.charge else { return };
         let property = properties.iter().find(|property| property.key == *key);
         let at_property = format!("{at}/property");
@@ -397,7 +443,12 @@ mod tests {
                 Charge::Recurring { interval: Interval::Month, rate, timing: Timing::Arrears };
             let key = ComponentKey::parse("seats").unwrap();
             let mut faults = Faults::default();
-            Component { charge, key, name: "Seats".to_owned() }.problems(&[], "/c", &mut faults);
+            Component { charge, key, name: "Seats".to_owned() }.problems(
+                &[],
+                &[],
+                "/c",
+                &mut faults,
+            );
             let refused = faults.check().err();
             refused.map(|it| it.faults.into_iter().map(|it| it.pointer).collect::<Vec<_>>())
         };

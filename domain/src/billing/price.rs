@@ -12,6 +12,7 @@ use super::component::{Charge, ComponentKey};
 use super::{BillingSettings, DayPolicy, Period, Suspended};
 use crate::money::{Percent, Ratio};
 use crate::property::Unit;
+use crate::usage::Aggregation;
 use crate::{PlanKey, PropertyKey};
 
 /// A dated price of one of the service's plans.
@@ -41,7 +42,7 @@ pub struct ComponentRow {
     /// From when on; none: ever since.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from: Option<DateTime<Utc>>,
-    /// How the property is counted that drives it, where one does.
+    /// How it is counted, where that is not what is held.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub measure: Option<Measure>,
     /// The plan that it is a part of.
@@ -50,11 +51,17 @@ pub struct ComponentRow {
     pub position: u64,
 }
 
-/// How a property is counted.
+/// How it is counted what a component is charged for: by a property or a meter.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Measure {
-    /// The units of its values, where they have any.
+    /// What the readings of a meter come to, where one counts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub aggregation: Option<Aggregation>,
+    /// The unit in which a meter counts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unit: Option<String>,
+    /// The units of a property's values, where they have any.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub units: Vec<Unit>,
     /// What it is in the plan, for those who had it before the property drove a price.

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Correction;
 use super::calendar::following;
+use super::component::Charge;
 use super::price::PriceSource;
 use super::{
     BillingSettings, ComponentKey, DayPolicy, Measured, Period, Prices, Quarantine, Timeline,
@@ -14,10 +15,12 @@ use crate::money::{Money, Ratio, UnitPrice};
 use crate::{OrganizationId, PlanKey, PropertyKey, ServiceKey, SubscriptionId};
 
 mod line;
+mod minimum;
 mod once;
 mod recurring;
 mod stay;
 mod terms;
+mod usage;
 
 use line::Line;
 use stay::Stay;
@@ -187,11 +190,13 @@ pub fn rate(
     let mut runs = timeline.runs().peekable();
     let mut before: Option<Stay<'_>> = None;
     let keys = prices.component_keys();
+    let mut least: Vec<_> = keys.iter().map(|_| Vec::new()).collect();
     while let Some(run) = runs.next() {
         if let Some(stay) = rating.stay(run, runs.peek(), before.as_ref()) {
             rating.add_recurring_lines(&stay, &mut lines)?;
-            for key in &keys {
-                rating.add_component_lines(&stay, key, &mut lines)?;
+            for (key, least) in keys.iter().zip(&mut least) {
+                rating.add_component_lines(&stay, key, Charge::is_by_period, &mut lines)?;
+                rating.add_component_lines(&stay, key, Charge::is_minimum, least)?;
             }
             before = Some(stay);
         }
@@ -202,13 +207,18 @@ pub fn rate(
     }
     for key in &keys {
         rating.add_one_off_lines(key, &mut lines)?;
+        rating.add_usage_line(key, &mut lines)?;
     }
-    rating.add_term_lines(&mut lines)?;
-    lines.sort_by(|a, b| {
-        let place = |line: &Line<'_>| (line.whole(), line.dates.start);
-        a.component.cmp(&b.component).then_with(|| place(a).cmp(&place(b)))
-    });
+    lines.sort_by(Line::order);
     let mut entries = rating.entries(lines)?;
+    for mut lines in least {
+        lines.sort_by(Line::order);
+        entries.extend(rating.lacking(lines, &entries)?);
+    }
+    let mut by_term = Vec::new();
+    rating.add_term_lines(&mut by_term)?;
+    by_term.sort_by(Line::order);
+    entries.append(&mut rating.entries(by_term)?);
     entries.sort_by(|a, b| {
         a.component.cmp(&b.component).then_with(|| a.service_from.cmp(&b.service_from))
     });

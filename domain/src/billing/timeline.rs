@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 
 use chrono::{DateTime, TimeDelta, Utc};
+use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
 
-use crate::{Bug, CommandId, PlanKey, PropertyKey, planted};
+use crate::{Bug, CommandId, MeterKey, PlanKey, PropertyKey, planted};
 
 /// One dated fact about a slot.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -53,6 +54,25 @@ pub struct Rest {
     pub request: Option<CommandId>,
     /// Whether it rests from then on.
     pub suspended: bool,
+}
+
+/// A reading of a meter.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reading {
+    /// Who recorded it, as people read it.
+    pub actor: String,
+    /// When it was so in the business.
+    pub effective_at: DateTime<Utc>,
+    /// Which meter.
+    pub meter: MeterKey,
+    /// The event's place in the log.
+    pub position: u64,
+    /// How much.
+    pub quantity: Decimal,
+    /// Why, where somebody said so.
+    pub reason: Option<String>,
+    /// What was seen, where different things are counted.
+    pub unique: Option<String>,
 }
 
 /// What a fact does to the slot.
@@ -117,6 +137,8 @@ pub struct Timeline {
     facts: Vec<Fact>,
     /// When what is held rests, in the same order.
     rests: Vec<Rest>,
+    /// What was used, in the same order.
+    readings: Vec<Reading>,
     /// Of each run, the facts that say what was held; the one after them ended it.
     runs: Vec<Range<usize>>,
     /// The moment and the fact that made another the seller of what is held at its beginning, if it begins so.
@@ -142,6 +164,20 @@ impl Timeline {
         self
     }
 
+    /// With what was used, however that arrived.
+    #[must_use]
+    pub fn metered(mut self, readings: impl IntoIterator<Item = Reading>) -> Self {
+        self.readings = readings.into_iter().collect();
+        self.readings.sort_by_key(|reading| (reading.effective_at, reading.position));
+        self
+    }
+
+    /// What was used, in order.
+    #[must_use]
+    pub fn readings(&self) -> &[Reading] {
+        &self.readings
+    }
+
     /// When what is held rests and goes on, in order.
     #[must_use]
     pub fn rests(&self) -> &[Rest] {
@@ -163,8 +199,7 @@ impl Timeline {
             self.push(fact);
         } else {
             let facts = std::mem::take(&mut self.facts);
-            let rests = std::mem::take(&mut self.rests);
-            *self = Self::new(facts.into_iter().chain([fact])).resting(rests);
+            self.remake(facts.into_iter().chain([fact]));
         }
     }
 
@@ -172,10 +207,14 @@ impl Timeline {
     pub fn withdraw(&mut self, request: CommandId) {
         if self.facts.iter().any(|fact| fact.request == Some(request)) {
             let facts = std::mem::take(&mut self.facts);
-            let rests = std::mem::take(&mut self.rests);
-            let facts = facts.into_iter().filter(|fact| fact.request != Some(request));
-            *self = Self::new(facts).resting(rests);
+            self.remake(facts.into_iter().filter(|fact| fact.request != Some(request)));
         }
+    }
+
+    fn remake(&mut self, facts: impl Iterator<Item = Fact>) {
+        let (rests, readings) =
+            (std::mem::take(&mut self.rests), std::mem::take(&mut self.readings));
+        *self = Self { rests, readings, ..Self::new(facts) };
     }
 
     /// Appends a fact that comes after all there are.
@@ -241,7 +280,13 @@ impl Timeline {
             })
         });
         let rests: Vec<_> = resting.into_iter().chain(rests.cloned()).collect();
-        Self { taken_over, ..Self::new(begins.into_iter().chain(own).chain(ends)).resting(rests) }
+        let readings = self.readings.iter().filter(|reading| {
+            until.is_none_or(|turn| reading.effective_at < turn.at)
+                && from.is_none_or(|turn| reading.effective_at >= turn.at)
+        });
+        let readings: Vec<_> = readings.cloned().collect();
+        let own = Self::new(begins.into_iter().chain(own).chain(ends));
+        Self { taken_over, ..own.resting(rests).metered(readings) }
     }
 
     /// Whether a fact is that another became the seller of what was held before.
@@ -444,6 +489,78 @@ mod tests {
         assert_eq!(runs.len(), 1);
         assert_eq!(runs[0].began().position, 1);
         assert_eq!(runs[0].ended.map(|fact| fact.position), Some(2));
+    }
+
+    fn rest(second: i64, position: u64, suspended: bool) -> Rest {
+        Rest {
+            actor: "Cyd".to_owned(),
+            effective_at: instant(second),
+            position,
+            reason: None,
+            request: None,
+            suspended,
+        }
+    }
+
+    fn rests_at(timeline: &Timeline, second: i64) -> bool {
+        let run = timeline.run_at(instant(second)).unwrap();
+        timeline.rests_before(instant(second), &run)
+    }
+
+    #[test]
+    fn what_is_held_rests_until_it_goes_on_and_never_from_before_it_began() {
+        let facts = [
+            fact(10, 1, provisioned("a")),
+            fact(40, 4, Change::Deprovisioned),
+            fact(50, 5, provisioned("a")),
+        ];
+        let rests = [rest(20, 2, true), rest(30, 3, false), rest(35, 6, true)];
+        let timeline = Timeline::new(facts).resting(rests);
+        assert_eq!(
+            [20, 21, 30, 31, 39].map(|at| rests_at(&timeline, at)),
+            [false, true, true, false, true]
+        );
+        assert!(!rests_at(&timeline, 60), "provisioned anew");
+        // However the rest arrives, and whatever is recorded or withdrawn meanwhile.
+        let mut again = Timeline::default().resting(timeline.rests().iter().rev().cloned());
+        for fact in timeline.facts().iter().rev() {
+            again.record(fact.clone());
+        }
+        assert_eq!(again, timeline);
+    }
+
+    #[test]
+    fn what_rests_does_so_with_another_seller_too_and_each_has_the_readings_of_his_time() {
+        let turn = |second, position| Turn {
+            actor: "Max".to_owned(),
+            at: instant(second),
+            position,
+            reason: None,
+        };
+        let reading = |second, position| Reading {
+            actor: "Dan".to_owned(),
+            effective_at: instant(second),
+            meter: MeterKey::parse("calls").unwrap(),
+            position,
+            quantity: Decimal::ONE,
+            reason: None,
+            unique: None,
+        };
+        let timeline = Timeline::new([fact(10, 1, provisioned("a"))])
+            .resting([rest(20, 2, true), rest(50, 3, false)])
+            .metered([reading(40, 6), reading(15, 5), reading(30, 7)]);
+        let (first, second) = (turn(30, 8), turn(60, 9));
+        let before = timeline.between(None, Some(&first));
+        let after = timeline.between(Some(&first), Some(&second));
+        assert_eq!([25, 29].map(|at| rests_at(&before, at)), [true, true]);
+        assert_eq!([31, 50, 51].map(|at| rests_at(&after, at)), [true, true, false]);
+        let read = |timeline: &Timeline| {
+            timeline.readings().iter().map(|it| it.position).collect::<Vec<_>>()
+        };
+        assert_eq!((read(&before), read(&after)), (vec![5], vec![7, 6]));
+        // Who took it over sets nothing up.
+        assert!(after.took_over(after.runs().next().unwrap().began()));
+        assert!(!before.took_over(before.runs().next().unwrap().began()));
     }
 
     #[test]

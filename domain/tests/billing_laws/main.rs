@@ -7,12 +7,13 @@ use chrono::{DateTime, Days, NaiveDate, TimeDelta, Utc};
 use domain::billing::component::{Charge, Interval, Rate, Tier, Timing};
 use domain::billing::{
     BillingSettings, CalendarRule, Change, ComponentKey, ComponentRow, DayPolicy, Entry, Fact,
-    Kind, Measure, Overridden, Override, Period, PolicyRow, PriceOverride, PriceRow, Prices, Rest,
-    RuleChange, Setting, Subject, Suspended, Timeline, Values, rate,
+    Kind, Measure, Overridden, Override, Period, PolicyRow, PriceOverride, PriceRow, Prices,
+    Reading, Rest, RuleChange, Setting, Subject, Suspended, Timeline, Values, rate,
 };
 use domain::money::{Currency, Money, Percent, Ratio};
 use domain::property::Unit;
-use domain::{OrganizationId, PlanKey, PropertyKey, ServiceKey, SubscriptionId};
+use domain::usage::Aggregation;
+use domain::{MeterKey, OrganizationId, PlanKey, PropertyKey, ServiceKey, SubscriptionId};
 use proptest::prelude::*;
 use uuid::Uuid;
 
@@ -123,6 +124,22 @@ fn rests() -> impl Strategy<Value = Vec<Rest>> {
     })
 }
 
+/// What was used, while something was held and before and after it.
+fn readings() -> impl Strategy<Value = Vec<Reading>> {
+    prop::collection::btree_map(minute(), 0..6_u32, 0..8).prop_map(|drawn| {
+        let reading = |(position, (minute, quantity)): (u64, (i64, u32))| Reading {
+            actor: "Dan".to_owned(),
+            effective_at: moment(minute),
+            meter: MeterKey::parse("calls").unwrap(),
+            position,
+            quantity: quantity.into(),
+            reason: None,
+            unique: None,
+        };
+        (300..).zip(drawn).map(reading).collect()
+    })
+}
+
 /// Facts at distinct moments, many of them within a day, in a random order of recording.
 fn facts() -> impl Strategy<Value = Vec<Fact>> {
     prop::collection::btree_map(minute(), (change(), size()), 0..14)
@@ -193,7 +210,8 @@ fn components() -> impl Strategy<Value = Vec<ComponentRow>> {
 fn measure() -> Measure {
     let unit = |(name, factor): (&str, u64)| Unit { factor, name: name.to_owned() };
     let units = [("MB", 1), ("GB", 1_000)].map(unit).to_vec();
-    Measure { units, value: Some("3 GB".to_owned()) }
+    let (aggregation, unit) = (Some(Aggregation::Sum), None);
+    Measure { aggregation, unit, units, value: Some("3 GB".to_owned()) }
 }
 
 fn charge() -> impl Strategy<Value = Charge> {
@@ -201,6 +219,12 @@ fn charge() -> impl Strategy<Value = Charge> {
     let timing = prop::sample::select(vec![Timing::Advance, Timing::Arrears]);
     prop_oneof![
         1 => (0..5_000_i64).prop_map(|minor| Charge::OneOff { price: euro(minor) }),
+        1 => (0..40_000_i64).prop_map(|minor| Charge::Minimum { price: euro(minor) }),
+        1 => (0..9_u32, unit_rate()).prop_map(|(included, rate)| Charge::Usage {
+            included: included.into(),
+            meter: MeterKey::parse("calls").unwrap(),
+            rate,
+        }),
         1 => (0..4_u32, unit_rate()).prop_map(|(included, rate)| Charge::Property {
             included: included.into(),
             property: PropertyKey::parse("Size").unwrap(),
@@ -330,18 +354,27 @@ proptest! {
 
     #[test]
     fn the_naive_model_agrees_to_the_cent(
-        facts in facts(), rests in rests(), prices in prices(), settings in settings(),
+        facts in facts(), rests in rests(), readings in readings(), prices in prices(), settings in settings(),
     ) {
         for period in periods(&settings) {
-            let entries = rested(&facts, &rests, &prices, &settings, &period);
+            let timeline = Timeline::new(facts.iter().cloned()).resting(rests.iter().cloned());
+            let timeline = timeline.metered(readings.iter().cloned());
+            let entries = rate(&subject(), &timeline, &prices, &settings, &period).unwrap();
             let of = |key: &ComponentKey| {
                 entries.iter().filter(|it| it.component == *key).map(|it| it.amount.minor).sum::<i64>()
             };
-            let model = Model { rests: &rests, facts: &facts, prices: &prices, settings: &settings };
-            for key in KEYS.map(component).into_iter().chain([ComponentKey::RECURRING]) {
-                let expected = model.booked(&key, &period);
-                prop_assert_eq!(i128::from(of(&key)), expected, "{}: {:?} {:#?}", key, period, entries);
+            let model = Model {
+                facts: &facts,
+                prices: &prices,
+                readings: &readings,
+                rests: &rests,
+                settings: &settings,
+            };
+            let expected = model.booked(&period);
+            for (key, expected) in &expected {
+                prop_assert_eq!(i128::from(of(key)), *expected, "{}: {:?} {:#?}", key, period, entries);
             }
+            prop_assert!(entries.iter().all(|it| expected.contains_key(&it.component)));
             let places: Vec<_> = entries.iter().map(|it| (&it.component, it.service_from)).collect();
             prop_assert!(places.is_sorted(), "{places:?}");
         }
@@ -426,6 +459,50 @@ proptest! {
             prop_assert_eq!(entries.len(), 1);
             prop_assert_eq!(sum(&entries), PLANS[index].1 * i64::from(quantity));
         }
+    }
+
+    /// Law 5, of terms: each costs its price, in a leap year, too.
+    #[test]
+    fn an_unchanged_term_costs_the_price(
+        day in 0..800_u64,
+        quantity in 1..40_u32,
+        minor in 0..1_000_000_i64,
+        way in prop::sample::select(vec![
+            (Interval::Month, Timing::Advance),
+            (Interval::Year, Timing::Advance),
+            (Interval::Year, Timing::Arrears),
+        ]),
+        settings in settings(),
+    ) {
+        let (interval, timing) = way;
+        let rate = Rate::Unit(euro(minor));
+        let row = ComponentRow {
+            charge: Some(Charge::Recurring { interval, rate, timing }),
+            component: component("term"),
+            from: None,
+            measure: None,
+            plan: plan(0),
+            position: 50,
+        };
+        let prices = Prices { components: vec![row], rows: list_prices(), ..Prices::default() };
+        let begin = FIRST + Days::new(day);
+        let effective_at = settings.midnight(begin);
+        let provisioned = Change::Provisioned { plan: plan(0), quantity };
+        let facts = [Fact { effective_at, ..fact(1, 0, provisioned) }];
+        let first = settings.period_containing(begin);
+        let periods = std::iter::successors(Some(first), |it| Some(settings.next(*it))).take(26);
+        let mut booked = Vec::new();
+        for period in periods {
+            let entries = rated(&facts, &prices, &settings, &period);
+            booked.extend(entries.into_iter().filter(|it| it.component == component("term")));
+        }
+        prop_assert!(booked.iter().all(|it| it.amount.minor == minor * i64::from(quantity)));
+        prop_assert!(booked.iter().all(|it| it.days == it.period_days));
+        // One after the other, whatever the months are; none is left out.
+        prop_assert!(booked.windows(2).all(|pair| pair[0].service_to == pair[1].service_from));
+        prop_assert_eq!(booked[0].service_from, begin);
+        let least = if interval == Interval::Month { 24 } else { 1 };
+        prop_assert!(booked.len() >= least, "{}", booked.len());
     }
 
     /// Law 6. (No two facts at one instant; prices do not depend on the order here.)

@@ -1,11 +1,13 @@
 //! A model that rates day by day, as naively as it can be said.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use chrono::{DateTime, Days, Months, NaiveDate, Utc};
 use domain::PlanKey;
 use domain::billing::component::{Charge, Interval, Rate, Timing};
 use domain::billing::{
     BillingSettings, Change, ComponentKey, DayPolicy, Fact, Overridden, Override, Period,
-    PriceOverride, Prices, Rest, Setting, Suspended,
+    PriceOverride, Prices, Reading, Rest, Setting, Suspended,
 };
 use domain::money::Percent;
 
@@ -33,6 +35,7 @@ impl Held {
 
 /// What is known, and how it is billed.
 pub(crate) struct Model<'a> {
+    pub(crate) readings: &'a [Reading],
     pub(crate) rests: &'a [Rest],
     pub(crate) facts: &'a [Fact],
     pub(crate) prices: &'a Prices,
@@ -135,6 +138,13 @@ fn cost(
                 return None;
             }
         }
+        if let Charge::Usage { included, .. } = charge {
+            let included: u32 = included.to_string().parse().unwrap();
+            units = units.saturating_sub(included);
+        }
+        if charge.is_minimum() {
+            units = 1;
+        }
         base = base.or(Some(rated(charge, units).times(each.into(), 1)));
     }
     let mut percents = Vec::new();
@@ -181,12 +191,16 @@ fn with_percents(price: Fraction, percents: &[Percent]) -> Fraction {
 /// What units cost, one by one.
 fn rated(charge: &Charge, units: u32) -> Fraction {
     let rate = match charge {
-        Charge::OneOff { price } => return Fraction(price.minor.into(), 1),
-        Charge::Recurring { rate, .. } | Charge::Property { rate, .. } => rate,
+        Charge::OneOff { price } | Charge::Minimum { price } => {
+            return Fraction(price.minor.into(), 1);
+        }
+        Charge::Recurring { rate, .. }
+        | Charge::Property { rate, .. }
+        | Charge::Usage { rate, .. } => rate,
     };
     let tier_of = |tiers: &[domain::billing::component::Tier], unit: u32| -> i128 {
         let mut begun = tiers.iter().filter(|tier| tier.above < unit.into());
-        i128::from(begun.next_back().unwrap().price.minor)
+        begun.next_back().map_or(0, |tier| i128::from(tier.price.minor))
     };
     let sum = match rate {
         Rate::Unit(price) => i128::from(price.minor) * i128::from(units),
@@ -204,23 +218,20 @@ fn rated(charge: &Charge, units: u32) -> Fraction {
 }
 
 /// What a period costs, date by date: each date that is billed costs its part of the price.
-fn by_days(model: &Model<'_>, key: &ComponentKey, period: &Period) -> i128 {
-    let Model { facts, prices, settings, .. } = model;
-    let mut dates = Vec::new();
-    let mut date = period.start;
-    while date <= period.end {
-        let (begin, end) = (settings.midnight(date), settings.midnight(date + Days::new(1)));
-        dates.push((billed_on(facts, begin, end), end));
-        date = date + Days::new(1);
-    }
+fn by_days(
+    model: &Model<'_>,
+    dates: &[(Option<Held>, DateTime<Utc>)],
+    key: &ComponentKey,
+    period: &Period,
+    is_meant: impl Fn(&Charge) -> bool,
+) -> Fraction {
+    let Model { facts, prices, .. } = model;
     let policy_of = |plan: &PlanKey| {
         let row = prices.policies.iter().find(|row| row.plan == *plan);
         row.map_or(DayPolicy::Daily, |row| row.policy)
     };
-    let by_period =
-        |charge: &Charge| charge.term().is_none() && !matches!(charge, Charge::OneOff { .. });
     let costs = |held: &Held, end: DateTime<Utc>| {
-        cost(prices, key, held, end, by_period).filter(|_| !model.rests(held, end))
+        cost(prices, key, held, end, &is_meant).filter(|_| !model.rests(held, end))
     };
     let is_full = |(billed, end): &(Option<Held>, DateTime<Utc>)| {
         billed.as_ref().is_some_and(|held| {
@@ -251,7 +262,7 @@ fn by_days(model: &Model<'_>, key: &ComponentKey, period: &Period) -> i128 {
         let Some(price) = costs(held, *end) else { continue };
         total = total.plus(price.times(part, of));
     }
-    total.rounded()
+    total
 }
 
 /// Whether anything is held right before a moment.
@@ -273,13 +284,67 @@ struct Stretch<'a> {
 }
 
 impl Model<'_> {
-    /// What is booked of a component in a period.
-    pub(crate) fn booked(&self, key: &ComponentKey, period: &Period) -> i128 {
-        let own = by_days(self, key, period);
-        if *key == ComponentKey::RECURRING {
-            return own;
+    /// What is booked in a period, by component.
+    pub(crate) fn booked(&self, period: &Period) -> BTreeMap<ComponentKey, i128> {
+        let dates = self.dates(period);
+        let is_by_days = |charge: &Charge| match charge {
+            Charge::Property { .. } => true,
+            Charge::Recurring { interval, timing, .. } => {
+                (*interval, *timing) == (Interval::Month, Timing::Arrears)
+            }
+            Charge::Minimum { .. } | Charge::OneOff { .. } | Charge::Usage { .. } => false,
+        };
+        let own = |key: &ComponentKey| by_days(self, &dates, key, period, is_by_days).rounded();
+        let recurring = own(&ComponentKey::RECURRING);
+        let mut booked = BTreeMap::from([(ComponentKey::RECURRING, recurring)]);
+        let keys: BTreeSet<_> = self.prices.components.iter().map(|row| &row.component).collect();
+        for key in &keys {
+            let of_period = own(key) + self.once(key, period) + self.used(key, period);
+            booked.insert((*key).clone(), of_period);
         }
-        own + self.once(key, period) + self.by_terms(key, period)
+        // What the charges of the period lack, those of the keys before included; what goes by terms is not of the period.
+        let mut charged: i128 = booked.values().sum();
+        for key in keys {
+            let least = by_days(self, &dates, key, period, Charge::is_minimum).rounded();
+            let lacks = (least - charged).max(0);
+            charged += lacks;
+            *booked.entry(key.clone()).or_default() += lacks + self.by_terms(key, period);
+        }
+        booked
+    }
+
+    /// What is billed on each date of a period, with the moment at which the date ends.
+    fn dates(&self, period: &Period) -> Vec<(Option<Held>, DateTime<Utc>)> {
+        let dates = period.start.iter_days().take_while(|date| *date <= period.end);
+        let billed = |date: NaiveDate| {
+            let (begin, end) = (self.settings.midnight(date), self.midnight_after(date));
+            (billed_on(self.facts, begin, end), end)
+        };
+        dates.map(billed).collect()
+    }
+
+    /// What was used, where the plan held at the last reading charges for it.
+    fn used(&self, key: &ComponentKey, period: &Period) -> i128 {
+        let inside = |at: DateTime<Utc>| period.contains(self.settings.local_date(at));
+        let mut readings: Vec<_> =
+            self.readings.iter().filter(|it| inside(it.effective_at)).collect();
+        readings.sort_by_key(|it| (it.effective_at, it.position));
+        let Some(last) = readings.last() else { return 0 };
+        let until = last.effective_at + chrono::TimeDelta::microseconds(1);
+        let stretches = self.stretches(until);
+        let Some(stretch) = stretches.last() else { return 0 };
+        let begin = self.settings.midnight(period.start);
+        if stretch.ended.is_some_and(|ended| ended.effective_at < begin) {
+            return 0;
+        }
+        let first = stretch.facts[0];
+        let fact = stretch.facts.last().unwrap();
+        let held = Held::of(fact, (first.effective_at, first.position)).unwrap();
+        let amounts = readings.iter().map(|it| it.quantity.to_string().parse::<u32>().unwrap());
+        let end = self.midnight_after(self.settings.local_date(last.effective_at));
+        let is_meant = |charge: &Charge| matches!(charge, Charge::Usage { .. });
+        let held = Held { units: amounts.sum(), ..held };
+        cost(self.prices, key, &held, end, is_meant).map_or(0, Fraction::rounded)
     }
 
     fn stretches(&self, until: DateTime<Utc>) -> Vec<Stretch<'_>> {
@@ -324,7 +389,7 @@ impl Model<'_> {
 
     fn once(&self, key: &ComponentKey, period: &Period) -> i128 {
         let stretches = self.stretches(self.midnight_after(period.end));
-        let mut total = 0;
+        let mut total = Fraction(0, 1);
         for (index, stretch) in stretches.iter().enumerate() {
             let date = self.settings.local_date(stretch.facts[0].effective_at);
             let goes_on = stretches[..index].iter().any(|other| {
@@ -338,9 +403,9 @@ impl Model<'_> {
             let is_meant = |charge: &Charge| matches!(charge, Charge::OneOff { .. });
             let end = self.midnight_after(date);
             let price = cost(self.prices, key, &held, end, is_meant);
-            total += price.map_or(0, Fraction::rounded);
+            total = total.plus(price.unwrap_or(Fraction(0, 1)));
         }
-        total
+        total.rounded()
     }
 
     fn by_terms(&self, key: &ComponentKey, period: &Period) -> i128 {
@@ -363,6 +428,11 @@ impl Model<'_> {
                 (Interval::Year, Timing::Advance),
                 (Interval::Year, Timing::Arrears),
             ] {
+                let mut rows = self.prices.components.iter().filter(|row| row.component == *key);
+                let way = Some((interval, timing));
+                if !rows.any(|row| row.charge.as_ref().and_then(Charge::term) == way) {
+                    continue;
+                }
                 let months = if interval == Interval::Month { 1 } else { 12 };
                 for nth in 0.. {
                     let dates =

@@ -1,10 +1,10 @@
 //! What services cost, and who set what otherwise.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
-use domain::TenantPath;
 use domain::billing::{Override, Prices};
+use domain::{ServiceKey, TenantPath};
 use eventstore::{Database, Error, Value, failpoint};
 
 use super::Question;
@@ -60,6 +60,12 @@ impl PriceBook {
             overrides.entry(view.path.to_string()).or_default().push(view);
         }
         Ok(Self { services, overrides, known_at })
+    }
+
+    /// The services that ever charged for usage.
+    pub(super) fn metered(&self) -> HashSet<ServiceKey> {
+        let metered = self.services.values().filter(|service| service.is_metered());
+        metered.map(|service| service.key.clone()).collect()
     }
 
     /// What says the price of a service for somebody at `path`.

@@ -139,14 +139,19 @@ impl Rater {
         let mut slots = HashMap::<_, Vec<_>>::new();
         let first = open.iter().min_by_key(|period| period.start);
         let last = open.iter().max_by_key(|period| period.end);
-        if let (Some(first), Some(last)) = (first, last) {
-            let span = (settings.instants(first).0, settings.instants(last).1);
-            slots = slots::in_span(database, self.question.known_at, span, &customers).await?;
+        let span = first.zip(last);
+        let span =
+            span.map(|(first, last)| (settings.instants(first).0, settings.instants(last).1));
+        let metered = self.prices.metered();
+        if let Some(span) = span {
+            let known_at = self.question.known_at;
+            slots = slots::in_span(database, known_at, span, &metered, &customers).await?;
         }
         let mut sealed = Sealed::of_buyers(database, prefixes).await?;
         let there: BTreeSet<_> = slots.values().flatten().map(|slot| slot.view.id).collect();
         let wanted: BTreeSet<_> = sealed.slots().chain(late.slots()).collect();
-        let missing = slots::of_ids(database, &wanted - &there, self.known_at).await?;
+        let missing = &wanted - &there;
+        let missing = slots::of_ids(database, missing, self.known_at, span, &metered).await?;
         for slot in missing {
             let of_customer: &mut Vec<_> = slots.entry(slot.view.path.to_string()).or_default();
             of_customer.push(slot);

@@ -1,17 +1,17 @@
 //! Slots with their facts.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
-use domain::SubscriptionId;
-use domain::billing::Timeline;
+use domain::billing::{Reading, Timeline};
+use domain::{ServiceKey, SubscriptionId};
 use eventstore::{Database, Error, Value, failpoint};
 
 use super::{SLOTS_OF_CUSTOMER_MAX, timeline};
 use crate::finder::{self, Scope};
 use crate::tables;
-use crate::views::{OrganizationView, SubscriptionView};
+use crate::views::{OrganizationView, SubscriptionView, UsageView};
 
 /// A slot and its facts.
 #[derive(Debug)]
@@ -26,6 +26,7 @@ pub(super) async fn in_span(
     database: &Database,
     known_at: Option<u64>,
     span: (DateTime<Utc>, DateTime<Utc>),
+    metered: &HashSet<ServiceKey>,
     customers: &[Arc<OrganizationView>],
 ) -> Result<HashMap<String, Vec<Slot>>, Error> {
     // What was learned since may have ended a slot earlier than was known then.
@@ -54,7 +55,8 @@ pub(super) async fn in_span(
         .map(|row| tables::read::<SubscriptionView>(row.text(0)?, row.bytes(1)?))
         .collect::<Result<Vec<_>, Error>>()?;
     let mut slots = HashMap::<_, Vec<_>>::new();
-    for slot in with_facts(database, views, known_at.unwrap_or(u64::MAX)).await? {
+    let known_at = known_at.unwrap_or(u64::MAX);
+    for slot in with_facts(database, views, known_at, Some(span), metered).await? {
         slots.entry(slot.view.path.to_string()).or_default().push(slot);
     }
     Ok(slots)
@@ -65,27 +67,68 @@ pub(super) async fn of_ids(
     database: &Database,
     ids: impl IntoIterator<Item = SubscriptionId>,
     known_at: u64,
+    span: Option<(DateTime<Utc>, DateTime<Utc>)>,
+    metered: &HashSet<ServiceKey>,
 ) -> Result<Vec<Slot>, Error> {
     let keys = ids.into_iter().map(|id| id.to_string()).collect();
     let views = finder::find_many::<SubscriptionView>(database, &Scope::catalogue(), keys).await?;
-    with_facts(database, views.into_values().collect(), known_at).await
+    with_facts(database, views.into_values().collect(), known_at, span, metered).await
 }
 
 async fn with_facts(
     database: &Database,
     views: Vec<Arc<SubscriptionView>>,
     known_at: u64,
+    span: Option<(DateTime<Utc>, DateTime<Utc>)>,
+    metered: &HashSet<ServiceKey>,
 ) -> Result<Vec<Slot>, Error> {
     let mut histories = histories(database, &views, known_at).await?;
+    let of_metered = views.iter().filter(|view| metered.contains(&view.service));
+    let of_metered: Vec<_> = of_metered.map(|view| view.id.to_string()).collect();
+    let mut readings = match span {
+        Some(span) => readings(database, of_metered, span, known_at).await?,
+        None => HashMap::new(),
+    };
     let slots = views.into_iter().map(|view| {
         let known = || {
             let facts = view.facts_known_at(known_at).cloned();
             Timeline::new(facts).resting(view.rests_known_at(known_at).cloned())
         };
         let timeline = histories.remove(&view.stream()).unwrap_or_else(known);
+        let timeline = match readings.remove(&view.id) {
+            Some(readings) => timeline.metered(readings),
+            None => timeline,
+        };
         Slot { timeline, view }
     });
     Ok(slots.collect())
+}
+
+/// What some slots used in a span, as it was known at a position.
+async fn readings(
+    database: &Database,
+    subscriptions: Vec<String>,
+    span: (DateTime<Utc>, DateTime<Utc>),
+    known_at: u64,
+) -> Result<HashMap<SubscriptionId, Vec<Reading>>, Error> {
+    let mut readings = HashMap::<_, Vec<_>>::new();
+    if subscriptions.is_empty() {
+        return Ok(readings);
+    }
+    let sql = format!(
+        "select key, document from view_usage where {} and sort >= $2 and sort < $3",
+        database.engine().any_of("owner", 1)
+    );
+    let [from, to] = [span.0, span.1].map(UsageView::sort_of);
+    let values = [Value::Texts(subscriptions), Value::Text(from), Value::Text(to)];
+    failpoint("projections::ledger::readings")?;
+    for row in &database.fetch(&sql, &values).await? {
+        let view: Arc<UsageView> = tables::read(row.text(0)?, row.bytes(1)?)?;
+        if view.position <= known_at {
+            readings.entry(view.subscription()).or_default().push(view.for_rating());
+        }
+    }
+    Ok(readings)
 }
 
 /// The timelines of those slots that have more than their documents keep, from the log, as they were known at a position:

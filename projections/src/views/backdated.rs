@@ -4,6 +4,7 @@ use chrono::{DateTime, Utc};
 use domain::event::{Event, Recorded};
 use domain::organization::OrganizationEvent;
 use domain::subscription::Phase;
+use domain::usage::UsageEvent;
 use domain::{OrganizationId, SubscriptionId, TenantPath};
 use serde::{Deserialize, Serialize};
 
@@ -47,6 +48,7 @@ fn said(event: &Recorded) -> Option<BackdatedView> {
                 crate::ledger::fact(event).is_some() || crate::ledger::rest(event).is_some();
             (Some(is_about_money.then_some(from)?), &event.path, true)
         }
+        Event::Usage(_) => (Some(backdated?), &event.path, true),
         Event::Organization(OrganizationEvent::Moved { path, .. }) => {
             (Some(backdated?), path, false)
         }
@@ -55,7 +57,10 @@ fn said(event: &Recorded) -> Option<BackdatedView> {
         }
         _ => return None,
     };
-    let id = event.stream.split_once('-')?.1;
+    let id = match &event.event {
+        Event::Usage(UsageEvent::Recorded(reading)) => &reading.subscription.to_string(),
+        _ => event.stream.split_once('-')?.1,
+    };
     let subject = match is_about_slot {
         true => Subject::Subscription(id.parse().ok()?),
         false => Subject::Customer(id.parse().ok()?),

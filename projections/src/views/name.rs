@@ -80,6 +80,7 @@ impl View for NameView {
             | Event::Subscription(_)
             | Event::BillingCalendar(_)
             | Event::Bulk(_)
+            | Event::Usage(_)
             | Event::Role(RoleEvent::Deleted { .. })
             | Event::CustomPermission(_)
             | Event::Approval(_)

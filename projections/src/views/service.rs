@@ -72,6 +72,13 @@ pub struct SkuRow {
 }
 
 impl ServiceView {
+    /// Whether anything that it ever sold is charged by what is used.
+    #[must_use]
+    pub fn is_metered(&self) -> bool {
+        let mut charges = self.components.iter().filter_map(|row| row.charge.as_ref());
+        charges.any(|charge| matches!(charge, Charge::Usage { .. }))
+    }
+
     /// A plan's stock code just before a moment, as it was known at a position; a label that may change without
     /// splitting history (billing.md, section 4).
     #[must_use]
@@ -122,7 +129,7 @@ fn new_prices<'a>(
 /// The components that a publication changes, adds or ends. Those of a plan that had no price before hold since ever.
 fn new_components<'a>(
     view: &'a ServiceView,
-    Definition { plans, properties, .. }: &'a Definition,
+    Definition { meters, plans, properties, .. }: &'a Definition,
     event: &'a Recorded,
 ) -> impl Iterator<Item = ComponentRow> + 'a {
     plans.iter().flat_map(move |plan| {
@@ -134,9 +141,18 @@ fn new_components<'a>(
                 let property = properties.iter().find(|it| it.key == *property)?;
                 let value = plan.properties.get(&property.key).or(property.default.as_ref());
                 let units = property.value_type.units().to_vec();
-                Some(Measure { units, value: value.cloned() })
+                Some(Measure { aggregation: None, unit: None, units, value: value.cloned() })
             }
-            Charge::OneOff { .. } | Charge::Recurring { .. } => None,
+            Charge::Usage { meter, .. } => {
+                let meter = meters.iter().find(|it| it.key == *meter)?;
+                Some(Measure {
+                    aggregation: Some(meter.aggregation),
+                    unit: Some(meter.unit.clone()),
+                    units: Vec::new(),
+                    value: None,
+                })
+            }
+            Charge::Minimum { .. } | Charge::OneOff { .. } | Charge::Recurring { .. } => None,
         };
         let row = move |component: &ComponentKey, charge: Option<&Charge>| ComponentRow {
             measure: measure(charge),

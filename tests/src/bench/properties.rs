@@ -128,6 +128,7 @@ fn definition(properties: usize) -> Definition {
         level: Level::Customer,
         line_description: None,
         max_instances: None,
+        meters: vec![],
         name: "Service".to_owned(),
         permissions: vec![],
         plans: vec![plan],

@@ -476,3 +476,184 @@ async fn case_20_what_is_suspended_is_not_billed_where_the_plan_says_so() -> Res
     }
     Ok(())
 }
+
+#[tokio::test]
+async fn case_22_what_is_used_is_rated_with_all_that_is_known_of_its_period() -> Result<()> {
+    for engine in BOTH {
+        let app = TestApp::new(engine, "2019-12-01T00:00:00Z").await?;
+        let tiers = json!([{ "above": 0, "price": "10.00" }, { "above": 100, "price": "9.00" }]);
+        let usage = |key: &str, meter: &str| json!({ "key": key, "kind": "usage", "meter": meter, "included": 1, "price": "2.00" });
+        let document = json!({
+            "name": "Desk", "level": "customer", "instancing": "multi",
+            "meters": [
+                { "key": "calls", "name": "Calls", "unit": "call" },
+                { "key": "peak", "aggregation": "max" },
+                { "key": "stock", "aggregation": "last" },
+                { "key": "devices", "aggregation": "unique" },
+            ],
+            "plans": [
+                { "key": "calls", "name": "Calls", "components": [
+                    { "key": "calls", "kind": "usage", "meter": "calls", "rate": "volume", "tiers": tiers },
+                ] },
+                { "key": "others", "name": "Others", "components": [
+                    usage("peak", "peak"), usage("stock", "stock"), usage("devices", "devices"),
+                    { "key": "packs", "kind": "usage", "meter": "calls", "rate": "package",
+                      "packageSize": 100, "price": "5.00" },
+                ] },
+            ],
+        });
+        app.put("/api/v2/services/desk/draft", document).await?;
+        let rolled_out = Some(json!({ "rollOut": true }));
+        let publish = "/api/v2/services/desk/publish";
+        app.send(&app.token, Method::POST, publish, rolled_out).await?.expect(200)?;
+        let customer = app.customer("Aanimals Inc", None).await?;
+        let id = provision(&app, &customer, "calls", 1).await?;
+        app.ambient.set("2020-01-31T00:00:00Z");
+        let used =
+            async |id: &str, meter: &str, quantity: Value, at: &str, unique: Option<&str>| {
+                let sent = json!({
+                    "subscriptionId": id, "meter": meter, "quantity": quantity, "effectiveAt": at,
+                    "unique": unique,
+                });
+                app.post("/api/v2/billing/usage", sent).await
+            };
+        used(&id, "calls", json!("40.5"), "2020-01-10", None).await?;
+        let made = used(&id, "calls", json!(49.5), "2020-01-20", None).await?;
+        assert_eq!((&made["quantity"], &made["meter"]), (&json!("49.5"), &json!("calls")));
+        let january = [line("calls", "Carried", "900.00"), line("recurring", "Carried", "0.00")];
+        assert_eq!(bill(&app, "2020-01-31").await?, january);
+        let before = app.database.fetch("select position from head", &[]).await?[0].unsigned(0)?;
+        // What arrives late is rated with the rest of its period.
+        app.ambient.set("2020-03-05T00:00:00Z");
+        used(&id, "calls", json!(60), "2020-01-15", None).await?;
+        let late = [line("calls", "Carried", "1350.00"), line("recurring", "Carried", "0.00")];
+        assert_eq!(bill(&app, "2020-01-31").await?, late);
+        let detail = app.get("/api/Billing/2020-01-31/detail").await?;
+        let calls = &detail["data"][0];
+        assert_eq!((&calls["measured"], &calls["unitPrice"]), (&json!("150"), &json!("9.00")));
+        assert_eq!((&calls["kind"], &calls["measuredUnit"]), (&json!("usage"), &json!("call")));
+        let known = format!("/api/Billing/2020-01-31/detail?knownAt={before}");
+        assert_eq!(app.get(&known).await?["data"][0]["amount"], "900.00");
+        let list = app.get(&format!("/api/v2/subscriptions/{id}/usage?limit=2")).await?;
+        let quantities: Vec<_> =
+            list["data"].as_array().context("readings")?.iter().map(|it| &it["quantity"]).collect();
+        assert_eq!(quantities, ["40.5", "60"], "by time");
+        let next = list["next"].as_str().context("more")?;
+        let list =
+            app.get(&format!("/api/v2/subscriptions/{id}/usage?limit=2&after={next}")).await?;
+        assert_eq!(list["data"][0]["quantity"], "49.5");
+
+        let other = provision(&app, &customer, "others", 3).await?;
+        for (meter, quantity, unique) in [
+            ("peak", 7, None),
+            ("peak", 5, None),
+            ("stock", 9, None),
+            ("stock", 4, None),
+            ("devices", 1, Some("phone")),
+            ("devices", 1, Some("desk")),
+            ("devices", 1, Some("phone")),
+            ("calls", 250, None),
+            ("calls", -10, None),
+        ] {
+            let sent = json!({
+                "subscriptionId": other, "meter": meter, "quantity": quantity, "unique": unique,
+            });
+            app.post("/api/v2/billing/usage", sent).await?;
+        }
+        let march: Vec<_> = bill(&app, "2020-03-31").await?.into_iter().skip(1).collect();
+        let expected = [
+            line("devices", "Added", "2.00"),
+            line("packs", "Added", "15.00"),
+            line("peak", "Added", "12.00"),
+            line("recurring", "Added", "0.00"),
+            line("stock", "Added", "6.00"),
+        ];
+        assert_eq!(march, expected);
+
+        // Everything that is wrong is told, and what is not there is not there.
+        let refused = async |sent: Value| {
+            let path = "/api/v2/billing/usage";
+            let answer = app.send(&app.token, Method::POST, path, Some(sent)).await?;
+            let faults = answer.body["errors"].as_array().cloned().unwrap_or_default();
+            let codes: Vec<_> = faults.iter().map(|it| it["code"].clone()).collect();
+            anyhow::Ok((answer.status.to_string(), codes, answer.body["code"].clone()))
+        };
+        let (status, codes, _) = refused(json!({
+            "subscriptionId": id, "meter": "peak", "quantity": "-1", "effectiveAt": "2020-05-01",
+            "unique": "x",
+        }))
+        .await?;
+        assert!(status.starts_with("422"), "{status}");
+        assert_eq!(codes, ["not_yet", "not_a_number", "not_unique"]);
+        let (_, codes, _) =
+            refused(json!({ "subscriptionId": id, "meter": "x", "quantity": 1 })).await?;
+        assert_eq!(codes, ["unknown_meter"]);
+        let (_, codes, _) =
+            refused(json!({ "subscriptionId": id, "meter": "devices", "quantity": 1 })).await?;
+        assert_eq!(codes, ["missing"]);
+        let early = json!({
+            "subscriptionId": id, "meter": "calls", "quantity": 1, "effectiveAt": "2019-11-01",
+        });
+        assert_eq!(refused(early).await?.2, "not_provisioned");
+        let unknown = json!({ "subscriptionId": customer, "meter": "calls", "quantity": 1 });
+        assert!(refused(unknown).await?.0.starts_with("404"));
+        let (_, token) = {
+            let seller = app.reseller("Contoso").await?;
+            app.user(&seller, "ruth@contoso.test", &["Reseller Administrator"]).await?
+        };
+        let sent = json!({ "subscriptionId": id, "meter": "calls", "quantity": 1 });
+        let path = "/api/v2/billing/usage";
+        app.send(&token, Method::POST, path, Some(sent)).await?.problem(404)?;
+        let path = format!("/api/v2/subscriptions/{id}/usage");
+        app.send(&token, Method::GET, &path, None).await?.problem(404)?;
+        app.finish().await?;
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_minimum_is_what_the_charges_of_the_period_lack() -> Result<()> {
+    for engine in BOTH {
+        let app = TestApp::new(engine, "2020-01-16T00:00:00Z").await?;
+        let components = json!([
+            { "key": "setup", "kind": "oneOff", "price": "4.00" },
+            { "key": "least", "name": "At least", "kind": "minimum", "price": "50.00" },
+        ]);
+        let mut annual = components.clone();
+        annual[0] = yearly("1200.00", "advance")[0].clone();
+        sell(&app, json!([plan("a", Some("31.00"), components), plan("b", None, annual)])).await?;
+        let customer = app.customer("Aanimals Inc", None).await?;
+        provision(&app, &customer, "a", 1).await?;
+        // 16 of 31 days: 25.81 at least, 16.00 for holding it and 4.00 for setting it up.
+        let january = [
+            line("least", "Added", "5.81"),
+            line("recurring", "Added", "16.00"),
+            line("setup", "Added", "4.00"),
+        ];
+        assert_eq!(bill(&app, "2020-01-31").await?, january);
+        app.ambient.set("2020-02-01T00:00:00Z");
+        let id = provision(&app, &customer, "b", 1).await?;
+        // What is paid for a year is not of the month.
+        let february = [
+            line("least", "Carried", "19.00"),
+            line("recurring", "Carried", "31.00"),
+            line("least", "Added", "50.00"),
+            line("recurring", "Added", "0.00"),
+            line("year", "Added", "1200.00"),
+        ];
+        assert_eq!(bill(&app, "2020-02-29").await?, february);
+        let detail = app.get("/api/Billing/2020-02-29/detail").await?;
+        let least = &detail["data"][0];
+        assert_eq!((&least["kind"], &least["unitPrice"]), (&json!("minimum"), &json!("50.00")));
+        let sent = json!({
+            "service": "desk", "component": "least", "percent": "-50", "effectiveFrom": "2020-02-01",
+            "reason": "agreed",
+        });
+        app.put(&format!("/api/v2/organizations/{customer}/prices"), sent).await?;
+        app.post(&format!("/api/v2/subscriptions/{id}/deprovision"), json!({})).await?;
+        let february = bill(&app, "2020-02-29").await?;
+        assert_eq!(february[0], line("recurring", "Carried", "31.00"), "more than 25.00");
+        app.finish().await?;
+    }
+    Ok(())
+}

@@ -80,7 +80,7 @@ const OPEN: &[(&str, &str)] = &[
     ("Plan", "key name sku price components dayPolicy suspended properties retired"),
     (
         "PlanComponent",
-        "key name kind property unit included interval timing rate price tiers packageSize",
+        "key name kind meter property unit included interval timing rate price tiers packageSize",
     ),
     ("PlanProperty", "key label value"),
     ("PriceSource", "kind position"),
@@ -109,7 +109,7 @@ const OPEN: &[(&str, &str)] = &[
     (
         "ServiceDefinition",
         "name description category icon level instancing maxInstances process properties \
-         plans permissions roles lineDescription \
+         meters plans permissions roles lineDescription \
          summaryDescription",
     ),
     (
@@ -117,6 +117,7 @@ const OPEN: &[(&str, &str)] = &[
         "key label help category sort scope kind type minLength maxLength pattern min max options optionsFromInstancesOf \
          minItems maxItems units unlimited schemes validation default required hidden readOnly priced",
     ),
+    ("ServiceMeter", "key name unit aggregation"),
     ("ServicePermission", "key name"),
     ("ServiceRole", "key name permissions includes"),
     (

@@ -465,6 +465,13 @@ const ROUTES: &[Row] = &[
         "billing.manage",
         [400, 403, 404, 404, 404],
     ),
+    row("POST /api/v2/billing/usage", About::Nothing, "usage.record", [400, 400, 403, 403, 403]),
+    row(
+        "GET /api/v2/subscriptions/{id}/usage",
+        About::Backup,
+        "billing.view",
+        [200, 200, 200, 403, 403],
+    ),
     row("GET /api/v2/roles", About::Nothing, "roles.view", [200, 200, 200, 403, 403]),
     row("POST /api/v2/roles", About::Nothing, "roles.manage", [400, 400, 400, 403, 403]),
     row("GET /api/v2/roles/{id}", About::Role, "roles.view", [200, 200, 200, 403, 403]),

@@ -6,7 +6,8 @@ use domain::billing::component::{
 };
 use domain::money::{Currency, Money};
 use domain::text::name;
-use domain::{Faults, PropertyKey};
+use domain::usage::{Aggregation, Meter};
+use domain::{Faults, MeterKey, PropertyKey};
 use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -32,9 +33,12 @@ pub struct ComponentDocument {
     /// Of `property`: in which unit it is counted, such as `TB`, where its values have units.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub unit: Option<String>,
-    /// Of `property`: so many units cost nothing; 0 where it is left out.
+    /// Of `property` and `usage`: so many units cost nothing; 0 where it is left out.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub included: Option<ValueDocument>,
+    /// Of `usage`: which of the service's meters.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub meter: Option<String>,
     /// Of `recurring`: how often; `month` where it is left out.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub interval: Option<IntervalText>,
@@ -61,12 +65,71 @@ pub struct ComponentDocument {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum ChargeText {
+    /// What the other charges of a month lack to come to this, for each subscription.
+    Minimum,
     /// Once for each subscription, with its first day.
     OneOff,
     /// By the month, for what a property is above what is included.
     Property,
     /// Again and again, for each unit held.
     Recurring,
+    /// For what was used in a billing period, above what is included.
+    Usage,
+}
+
+/// What a service counts.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct MeterDocument {
+    /// Names it; never changes.
+    pub key: String,
+    /// As people read it; the key where it is left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// In which unit it counts, as people read it, such as `GB`; the key where it is left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unit: Option<String>,
+    /// What the readings of a billing period come to; `sum` where it is left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub aggregation: Option<AggregationText>,
+}
+
+/// What the readings of a billing period come to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum AggregationText {
+    /// All of them together.
+    Sum,
+    /// The largest.
+    Max,
+    /// The last.
+    Last,
+    /// How many different things were seen.
+    Unique,
+}
+
+impl MeterDocument {
+    pub(super) fn parse(&self, at: &str, faults: &mut Faults) -> Option<Meter> {
+        let key = MeterKey::parse(&self.key);
+        faults.ensure(key.is_some(), &format!("{at}/key"), "not_a_key", KEY_RULE);
+        let name =
+            faults.take(&format!("{at}/name"), name(self.name.as_deref().unwrap_or(&self.key)));
+        let unit = faults
+            .take(&format!("{at}/unit"), self::name(self.unit.as_deref().unwrap_or(&self.key)));
+        let aggregation = self.aggregation.map(Aggregation::from).unwrap_or_default();
+        Some(Meter { aggregation, key: key?, name: name?, unit: unit? })
+    }
+}
+
+impl From<&Meter> for MeterDocument {
+    fn from(meter: &Meter) -> Self {
+        Self {
+            key: meter.key.to_string(),
+            name: Some(meter.name.clone()),
+            unit: Some(meter.unit.clone()),
+            aggregation: Some(meter.aggregation.into()),
+        }
+    }
 }
 
 /// How often something is charged.
@@ -116,6 +179,7 @@ pub struct TierDocument {
 words! {
     IntervalText => Interval { Month, Year }
     TimingText => Timing { Advance, Arrears }
+    AggregationText => Aggregation { Sum, Max, Last, Unique }
 }
 
 impl ComponentDocument {
@@ -131,6 +195,20 @@ impl ComponentDocument {
         let name = faults.take(&format!("{at}/name"), self::name(name));
         self.check_fields(at, faults);
         let charge = match self.kind {
+            ChargeText::Minimum => {
+                let price = self.price(at, settings.currency, faults);
+                price.map(|price| Charge::Minimum { price })
+            }
+            ChargeText::Usage => {
+                let rate = self.rate(at, settings.currency, faults);
+                let meter = self.meter(at, faults);
+                let included = self.included(at, faults);
+                rate.zip(meter).zip(included).map(|((rate, meter), included)| Charge::Usage {
+                    included,
+                    meter,
+                    rate,
+                })
+            }
             ChargeText::OneOff => {
                 let price = self.price(at, settings.currency, faults);
                 price.map(|price| Charge::OneOff { price })
@@ -158,7 +236,8 @@ impl ComponentDocument {
     /// What its kind does not have is a fault.
     fn check_fields(&self, at: &str, faults: &mut Faults) {
         let here: &[&str] = match self.kind {
-            ChargeText::OneOff => &["price"],
+            ChargeText::Minimum | ChargeText::OneOff => &["price"],
+            ChargeText::Usage => &["meter", "included", "price", "rate", "tiers", "packageSize"],
             ChargeText::Property => {
                 &["property", "unit", "included", "price", "rate", "tiers", "packageSize"]
             }
@@ -175,6 +254,7 @@ impl ComponentDocument {
             ("property", self.property.is_some()),
             ("unit", self.unit.is_some()),
             ("included", self.included.is_some()),
+            ("meter", self.meter.is_some()),
             ("interval", self.interval.is_some()),
             ("timing", self.timing.is_some()),
             ("price", self.price.is_some()),
@@ -197,6 +277,14 @@ impl ComponentDocument {
         let at = format!("{at}/property");
         faults.ensure(self.property.is_some(), &at, "missing", "Say which property it is for.");
         let key = PropertyKey::parse(self.property.as_deref()?);
+        faults.ensure(key.is_some(), &at, "not_a_key", KEY_RULE);
+        key
+    }
+
+    fn meter(&self, at: &str, faults: &mut Faults) -> Option<MeterKey> {
+        let at = format!("{at}/meter");
+        faults.ensure(self.meter.is_some(), &at, "missing", "Say which meter it is for.");
+        let key = MeterKey::parse(self.meter.as_deref()?);
         faults.ensure(key.is_some(), &at, "not_a_key", KEY_RULE);
         key
     }
@@ -258,6 +346,7 @@ impl ComponentDocument {
             property: None,
             unit: None,
             included: None,
+            meter: None,
             interval: None,
             timing: None,
             price: None,
@@ -295,6 +384,19 @@ impl ComponentDocument {
 impl From<&Component> for ComponentDocument {
     fn from(component: &Component) -> Self {
         match &component.charge {
+            Charge::Minimum { price } => {
+                let document = Self::of(component, ChargeText::Minimum);
+                Self { price: Some(price.to_string()), ..document }
+            }
+            Charge::Usage { included, meter, rate } => {
+                let document = Self::of(component, ChargeText::Usage).with_rate(rate);
+                let included = Some(*included).filter(|it| *it != Decimal::ZERO);
+                Self {
+                    meter: Some(meter.to_string()),
+                    included: included.map(|it| ValueDocument::Text(it.to_string())),
+                    ..document
+                }
+            }
             Charge::OneOff { price } => {
                 let document = Self::of(component, ChargeText::OneOff);
                 Self { price: Some(price.to_string()), ..document }

@@ -1,5 +1,6 @@
 //! Lines, and what they come to: a line is an entry before its amount.
 
+use std::cmp::Ordering;
 use std::fmt::Write as _;
 use std::ops::Range;
 
@@ -10,7 +11,8 @@ use super::super::calendar::days_between;
 use super::super::component::{Interval, Timing};
 use super::super::policy::{Share, Stretch};
 use super::super::{
-    ComponentKey, DayPolicy, Fact, Holding, Override, Priced, Quarantine, QuarantineReason, Rest,
+    ComponentKey, DayPolicy, Fact, Holding, Override, Priced, Quarantine, QuarantineReason,
+    Reading, Rest,
 };
 use super::{Action, Class, Entry, Kind, PropertyChange, Rating};
 use crate::money::{Money, Ratio, UnitPrice};
@@ -79,6 +81,17 @@ impl<'a> From<&'a Fact> for Cause<'a> {
     }
 }
 
+impl<'a> From<&'a Reading> for Cause<'a> {
+    fn from(reading: &'a Reading) -> Self {
+        Self {
+            actor: &reading.actor,
+            effective_at: reading.effective_at,
+            position: reading.position,
+            reason: reading.reason.as_deref(),
+        }
+    }
+}
+
 impl<'a> From<&'a Rest> for Cause<'a> {
     fn from(rest: &'a Rest) -> Self {
         Self {
@@ -110,6 +123,12 @@ impl Line<'_> {
                 (self.kind, Some((interval, timing, begin)))
             }
         }
+    }
+
+    /// Lines that are rounded together, one after the other, by their dates.
+    pub(super) fn order(&self, other: &Self) -> Ordering {
+        let place = |line: &Self| (line.whole(), line.dates.start);
+        self.component.cmp(&other.component).then_with(|| place(self).cmp(&place(other)))
     }
 
     fn is_booked(&self) -> bool {
@@ -183,7 +202,10 @@ impl Rating<'_> {
                 let stretch = Stretch { is_first_partial, is_held_at_end, is_last };
                 line.policy.share(&line.dates, self.period, stretch)
             }
-            Span::Once => Share { days: 1, of: 1, part: Some(Ratio::whole(1)) },
+            Span::Once => {
+                let days = days_between(line.dates.start, line.dates.end);
+                Share { days, of: days, part: Some(Ratio::whole(1)) }
+            }
             Span::Term { of, is_credit, .. } => {
                 let days = days_between(line.dates.start, line.dates.end);
                 let sign = if is_credit { -1 } else { 1 };
@@ -259,7 +281,7 @@ fn exact(line: &Line<'_>, share: Share) -> Option<Ratio> {
 
 /// The id of an entry: what it is of, and what it was computed from. Texts that people wrote are
 /// not in it; the positions name the events that hold them.
-fn entry_id(entry: &Entry) -> String {
+pub(super) fn entry_id(entry: &Entry) -> String {
     let mut text = String::with_capacity(512);
     let property = entry.property_change.as_ref().map_or("", |change| change.property.as_str());
     // Writing to a `String` cannot fail. No field holds a space.

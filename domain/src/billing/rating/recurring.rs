@@ -5,8 +5,7 @@ use std::ops::Range;
 
 use chrono::{DateTime, NaiveDate, Utc};
 
-use super::super::component::{Charge, Interval, Timing};
-use super::super::price::Tariff;
+use super::super::component::Charge;
 use super::super::{
     ComponentKey, DayPolicy, Fact, Holding, Measured, Overridden, Priced, Quarantine,
     QuarantineReason, Rest, Run, Setting,
@@ -36,7 +35,7 @@ impl<'a> Rating<'a> {
     ) -> Result<(), Quarantine> {
         let key = ComponentKey::RECURRING;
         let cuts = self.cuts(stay, self.prices.moments(self.begin, self.end));
-        let (action, mut own) = self.lines_of(stay, &key, &cuts)?;
+        let (action, mut own) = self.lines_of(stay, &key, &cuts, Charge::is_by_period)?;
         if let Some(fact) = self.uncharged(stay, &own)
             && let Some(held) = fact.holding()
         {
@@ -56,15 +55,16 @@ impl<'a> Rating<'a> {
         Ok(())
     }
 
-    /// Adds the lines of another component that is charged by the days of the period.
+    /// Adds the lines of another component that is charged by the days of the period, as far as it `is_meant`.
     pub(super) fn add_component_lines(
         &self,
         stay: &Stay<'a>,
         key: &ComponentKey,
+        is_meant: fn(&Charge) -> bool,
         lines: &mut Vec<Line<'a>>,
     ) -> Result<(), Quarantine> {
         let cuts = self.cuts(stay, self.prices.component_moments(key));
-        lines.append(&mut self.lines_of(stay, key, &cuts)?.1);
+        lines.append(&mut self.lines_of(stay, key, &cuts, is_meant)?.1);
         Ok(())
     }
 
@@ -74,9 +74,10 @@ impl<'a> Rating<'a> {
         stay: &Stay<'a>,
         key: &ComponentKey,
         cuts: &[NaiveDate],
+        is_meant: fn(&Charge) -> bool,
     ) -> Result<(Action, Vec<Line<'a>>), Quarantine> {
-        let segments = self.segments(stay, key, cuts)?;
-        let before = self.day_before(stay, key, cuts);
+        let segments = self.segments(stay, key, cuts, is_meant)?;
+        let before = self.day_before(stay, key, cuts, is_meant);
         let changed_first = match (&before, segments.first()) {
             (Some((held, minor)), Some(first)) => {
                 *held != first.held || *minor != Some(first.priced.minor)
@@ -151,6 +152,7 @@ impl<'a> Rating<'a> {
         stay: &Stay<'a>,
         key: &ComponentKey,
         cuts: &[NaiveDate],
+        is_meant: fn(&Charge) -> bool,
     ) -> Result<Vec<Segment<'a>>, Quarantine> {
         let mut segments: Vec<Segment<'a>> = Vec::new();
         let mut from = stay.dates.start;
@@ -158,7 +160,7 @@ impl<'a> Rating<'a> {
         for to in later.chain([stay.dates.end]).filter(|_| !stay.dates.is_empty()) {
             if let Some((fact, held)) = self.held_on(stay, from)
                 && !self.rests_for_nothing(&stay.run, held.plan, self.day_end(from))
-                && let Some(priced) = self.charged(key, from, (fact, held), Option::is_none)?
+                && let Some(priced) = self.charged(key, from, (fact, held), is_meant)?
             {
                 match segments.last_mut() {
                     Some(last)
@@ -177,25 +179,25 @@ impl<'a> Rating<'a> {
         Ok(segments)
     }
 
-    /// What one unit costs on a date for a component, by a period or a term that `is_meant`; none where it is not charged.
+    /// What one unit costs on a date for a component, as far as it `is_meant`; none where it is not charged.
     pub(super) fn charged(
         &self,
         key: &ComponentKey,
         date: NaiveDate,
         (fact, held): (&Fact, Holding<'a>),
-        is_meant: impl Fn(&Option<(Interval, Timing)>) -> bool,
+        is_meant: impl Fn(&Charge) -> bool,
     ) -> Result<Option<Priced>, Quarantine> {
         if key.is_recurring() {
             return self.priced(date, held.plan).map(Some);
         }
         let tariff = self.prices.component_on(date, held.plan, key, self.settings);
-        let goes_by_days =
-            |it: &Tariff<'_>| it.charge.goes_by_days() && is_meant(&it.charge.term());
-        let Some(tariff) = tariff.filter(goes_by_days) else { return Ok(None) };
+        let Some(tariff) = tariff.filter(|it| is_meant(it.charge)) else { return Ok(None) };
         let quarantine = |reason| Quarantine { date, plan: held.plan.clone(), reason };
         let too_large = || quarantine(QuarantineReason::TooLarge);
         let Charge::Property { included, property, unit, .. } = tariff.charge else {
-            let units = Ratio::whole(held.quantity.into());
+            // The least that a subscription costs is not for each unit.
+            let units = if tariff.charge.is_minimum() { 1 } else { held.quantity };
+            let units = Ratio::whole(units.into());
             return tariff.price(units, held.quantity).map(Some).ok_or_else(too_large);
         };
         let of_plan = tariff.measure.and_then(|measure| measure.value.as_ref());
@@ -261,6 +263,7 @@ impl<'a> Rating<'a> {
         stay: &Stay<'a>,
         key: &ComponentKey,
         cuts: &[NaiveDate],
+        is_meant: fn(&Charge) -> bool,
     ) -> Option<(Holding<'a>, Option<Ratio>)> {
         let fact = stay.before?;
         let held = fact.holding()?;
@@ -273,7 +276,7 @@ impl<'a> Rating<'a> {
             Some(first) if *first == start => start.pred_opt().unwrap_or(start),
             _ => start,
         };
-        let priced = self.charged(key, date, (fact, held), Option::is_none).ok().flatten();
+        let priced = self.charged(key, date, (fact, held), is_meant).ok().flatten();
         Some((held, priced.map(|it| it.minor)))
     }
 

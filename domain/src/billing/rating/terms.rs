@@ -7,7 +7,7 @@ use std::ops::Range;
 use chrono::{Months, NaiveDate};
 
 use super::super::calendar::{days_between, following};
-use super::super::component::{Interval, Timing};
+use super::super::component::{Charge, Interval, Timing};
 use super::super::{ComponentKey, Fact, Holding, Priced, Quarantine, Run};
 use super::line::{Cause, Line, Span};
 use super::{Action, Kind, Rating};
@@ -151,7 +151,7 @@ impl<'a> Rating<'a> {
         if self.rests_for_nothing(&spell.run, held.plan, self.day_end(date)) {
             return Ok(None);
         }
-        let is_meant = |it: &Option<_>| *it == Some((course.interval, course.timing));
+        let is_meant = |it: &Charge| it.term() == Some((course.interval, course.timing));
         let priced = self.charged(&course.key, date, (fact, held), is_meant)?;
         Ok(priced.map(|priced| State { fact, held, priced }))
     }
