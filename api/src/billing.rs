@@ -98,6 +98,26 @@ pub struct BillParameters {
     after: Option<String>,
 }
 
+/// Where to look for an entry, and as of when.
+#[derive(Clone, Debug, Default, Deserialize, IntoParams)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct EntryParameters {
+    /// Only this customer's, by its number or its id: it is found sooner then.
+    customer_id: Option<String>,
+    /// As it was known at this position or RFC 3339 time.
+    known_at: Option<String>,
+    /// Only customers below this seller, by its number or its id.
+    seller_id: Option<String>,
+}
+
+impl From<EntryParameters> for BillParameters {
+    fn from(parameters: EntryParameters) -> Self {
+        let EntryParameters { customer_id, known_at, seller_id } = parameters;
+        Self { customer_id, known_at, seller_id, ..Self::default() }
+    }
+}
+
 /// A row of the summary: what one customer has of one thing.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
@@ -444,17 +464,17 @@ pub struct ExplanationResource {
 
 /// Explains an entry of a billing period.
 #[utoipa::path(get, path = "/api/Billing/{endDate}/entries/{entryId}", tag = "Billing",
-    params(("endDate" = String, Path), ("entryId" = String, Path), BillParameters),
+    params(("endDate" = String, Path), ("entryId" = String, Path), EntryParameters),
     responses((status = 200, body = Data<ExplanationResource>)))]
 pub async fn explanation(
     State(app): State<App>,
     reader: Reader,
     Path((end_date, entry_id)): Path<(String, String)>,
-    headers: HeaderMap,
-    parameters: Parameters<BillParameters>,
+    parameters: Parameters<EntryParameters>,
 ) -> Answer {
-    let offered = &[Format::Json];
-    let wanted = Wanted::parse(&app, &reader.0, &end_date, parameters, (&headers, offered)).await?;
+    let (parameters, as_json) =
+        (parameters.map(Into::into), (&HeaderMap::new(), &[Format::Json][..]));
+    let wanted = Wanted::parse(&app, &reader.0, &end_date, parameters, as_json).await?;
     let settings = wanted.settings.clone();
     let explained = move |line: &Line| {
         (line.entry.entry_id == entry_id).then(|| ExplanationResource {

@@ -193,6 +193,12 @@ impl<T: DeserializeOwned> Parameters<T> {
     pub fn take(self) -> Result<T, Problem> {
         self.0
     }
+
+    /// The same as others, once they are taken.
+    #[must_use]
+    pub fn map<U>(self, other: impl FnOnce(T) -> U) -> Parameters<U> {
+        Parameters(self.0.map(other))
+    }
 }
 
 impl<T: DeserializeOwned> FromRequestParts<App> for Parameters<T> {

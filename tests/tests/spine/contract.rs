@@ -21,7 +21,7 @@ use projections::views::{
     AccessView, ActivityView, ApprovalPolicyView, ApprovalView, AskedView, BackdatedView,
     BooksView, CalendarView, FormerView, HoldingView, NameView, NumberView, OfferView,
     OrganizationView, OverrideView, PermissionView, RequestView, RetentionView, RoleView,
-    ServiceView, SubscriptionView, TABLES, UserView,
+    ServiceView, SubscriptionView, TABLES, UsageView, UserView,
 };
 use projections::{Below, View, Views, Wants};
 use serde::de::DeserializeOwned;
@@ -268,7 +268,7 @@ impl Below for Nothing {
 
 /// Every table that queries read has exactly the rows that its pure fold gives.
 async fn views_are_folded_from(database: &Database, events: &[Recorded]) -> Result<()> {
-    let folds: [(&str, BTreeSet<Line>); 22] = [
+    let folds: [(&str, BTreeSet<Line>); 23] = [
         (AccessView::TABLE, fold::<AccessView>(events)),
         (ActivityView::TABLE, fold::<ActivityView>(events)),
         (ApprovalPolicyView::TABLE, fold::<ApprovalPolicyView>(events)),
@@ -290,6 +290,7 @@ async fn views_are_folded_from(database: &Database, events: &[Recorded]) -> Resu
         (RoleView::TABLE, fold::<RoleView>(events)),
         (ServiceView::TABLE, fold::<ServiceView>(events)),
         (SubscriptionView::TABLE, fold::<SubscriptionView>(events)),
+        (UsageView::TABLE, fold::<UsageView>(events)),
         (UserView::TABLE, fold::<UserView>(events)),
     ];
     assert_eq!(folds.len(), TABLES.len(), "a view is missing from this test");
