@@ -342,10 +342,10 @@ fn is_by_term(prices: &Prices, key: &ComponentKey) -> bool {
     rows.filter_map(|row| row.charge.as_ref()).any(|charge| charge.term().is_some())
 }
 
-/// 2,000 histories, or as many as `PROPTEST_CASES` says.
+/// 10,000 histories, or as many as `PROPTEST_CASES` says.
 fn histories() -> ProptestConfig {
     let config = ProptestConfig::default();
-    let cases = std::env::var_os("PROPTEST_CASES").map_or(2_000, |_| config.cases);
+    let cases = std::env::var_os("PROPTEST_CASES").map_or(10_000, |_| config.cases);
     ProptestConfig { cases, ..config }
 }
 
