@@ -15,8 +15,8 @@ use axum::response::Response;
 use chrono::{DateTime, NaiveDate, Utc};
 use domain::OrganizationId;
 use domain::billing::{
-    Action, BillingSettings, Class, Detail, Entry, Kind, Period, Reason, explain, sentence,
-    summarize, total_by_customer,
+    Action, BillingSettings, Class, Detail, Entry, Kind, Period, Reason, SummaryRow, explain,
+    sentence, summarize, total_by_customer,
 };
 use domain::permission::Permission;
 use domain::service::Level;
@@ -255,20 +255,9 @@ pub async fn parameters(State(app): State<App>, reader: Reader) -> Answer {
     let settings = app.billing_settings().await?;
     let scope = principal.scope();
     let periods = ledger::periods(app.database(), &scope, &settings, app.now()).await?;
-    let mut customers = Vec::new();
-    let kind = Some("customer".to_owned());
-    let mut query = Query { kind, limit: finder::LIST_MAX, ..Query::default() };
-    loop {
-        let page = finder::list::<OrganizationView>(app.database(), &scope, &query).await?;
-        query.after = page.items.last().map(|(cursor, _)| cursor.clone());
-        customers.extend(page.items.iter().map(|(_, customer)| CustomerName {
-            id: customer.number,
-            name: customer.details.name.clone(),
-        }));
-        if !page.more {
-            break;
-        }
-    }
+    let customers = organizations(&app, &scope, "customer").await?.into_iter();
+    let customers =
+        customers.map(|it| CustomerName { id: it.number, name: it.details.name.clone() }).collect();
     let end_dates = periods.iter().map(|period| EndDate { label: period.label() }).collect();
     Ok(data(&BillingParameters { end_dates, customers }))
 }
@@ -293,47 +282,25 @@ pub async fn summary(
     let too_large = |_| Problem::internal();
     let rows = summarize(&this, &last).map_err(too_large)?;
     let customers = bill.customers();
-    let customer = |number: u32| customers[&number];
-    let rows: Vec<_> = if bill.filter.aggregate_by_customer {
-        let rows = total_by_customer(&rows).map_err(too_large)?.into_iter();
-        rows.map(|row| Row {
-            amount: row.amount,
-            resource: SummaryResource {
-                customer_id: row.customer_number,
-                customer_code: customer(row.customer_number).details.code.as_str().to_owned(),
-                customer_account_code: customer(row.customer_number)
-                    .details
-                    .billing_identifier
-                    .clone(),
-                customer_name: row.customer_name,
-                product_sku: None,
-                billable: bill.filter.billable.unwrap_or(true),
-                summary_grouping: None,
-                last_month_count: row.last_count,
-                difference: row.difference,
-                this_month_count: row.count,
-                currency: row.amount.currency.code().to_owned(),
-                amount: row.amount.to_string(),
-                last_month_amount: row.last_amount.to_string(),
-                result_count: row.result_count,
-            },
-        })
-        .collect()
+    let is_whole = bill.filter.aggregate_by_customer;
+    let rows = if is_whole {
+        let totals = total_by_customer(&rows).map_err(too_large)?;
+        totals.into_iter().map(SummaryRow::from).collect()
     } else {
-        let rows = rows.into_iter();
-        rows.map(|row| Row {
+        rows
+    };
+    let resource = |row: SummaryRow| {
+        let details = &customers[&row.customer_number].details;
+        Row {
             amount: row.amount,
             resource: SummaryResource {
                 customer_id: row.customer_number,
-                customer_code: customer(row.customer_number).details.code.as_str().to_owned(),
-                customer_account_code: customer(row.customer_number)
-                    .details
-                    .billing_identifier
-                    .clone(),
+                customer_code: details.code.as_str().to_owned(),
                 customer_name: row.customer_name,
-                product_sku: Some(row.sku),
+                customer_account_code: details.billing_identifier.clone(),
+                product_sku: (!is_whole).then_some(row.sku),
                 billable: row.billable,
-                summary_grouping: Some(row.summary),
+                summary_grouping: (!is_whole).then_some(row.summary),
                 last_month_count: row.last_count,
                 difference: row.difference,
                 this_month_count: row.count,
@@ -342,9 +309,9 @@ pub async fn summary(
                 last_month_amount: row.last_amount.to_string(),
                 result_count: row.result_count,
             },
-        })
-        .collect()
+        }
     };
+    let rows: Vec<_> = rows.into_iter().map(resource).collect();
     let filter = bill.filter.clone();
     filter.give(&SUMMARY, &period, stream::iter([Ok(rows)]).boxed()).await
 }
@@ -492,6 +459,25 @@ pub async fn explanation(
     Err(Problem::not_found())
 }
 
+/// All organisations of a kind in a scope, in the order of lists.
+async fn organizations(
+    app: &App,
+    scope: &Scope,
+    kind: &str,
+) -> Result<Vec<Arc<OrganizationView>>, Problem> {
+    let mut all = Vec::new();
+    let kind = Some(kind.to_owned());
+    let mut query = Query { kind, limit: finder::LIST_MAX, ..Query::default() };
+    loop {
+        let page = finder::list::<OrganizationView>(app.database(), scope, &query).await?;
+        query.after = page.items.last().map(|(cursor, _)| cursor.clone());
+        all.extend(page.items.into_iter().map(|(_, organization)| organization));
+        if !page.more {
+            return Ok(all);
+        }
+    }
+}
+
 /// Those that bill, by name, as far as the reader sees them.
 async fn sellers(
     app: &App,
@@ -499,18 +485,8 @@ async fn sellers(
 ) -> Result<BTreeMap<OrganizationId, String>, Problem> {
     let mut sellers = BTreeMap::new();
     for kind in ["provider", "reseller"] {
-        let kind = Some(kind.to_owned());
-        let mut query = Query { kind, limit: finder::LIST_MAX, ..Query::default() };
-        loop {
-            let page = finder::list::<OrganizationView>(app.database(), &principal.scope(), &query)
-                .await?;
-            query.after = page.items.last().map(|(cursor, _)| cursor.clone());
-            let named = page.items.into_iter().map(|(_, it)| (it.id, it.details.name.clone()));
-            sellers.extend(named);
-            if !page.more {
-                break;
-            }
-        }
+        let found = organizations(app, &principal.scope(), kind).await?.into_iter();
+        sellers.extend(found.map(|it| (it.id, it.details.name.clone())));
     }
     Ok(sellers)
 }
@@ -574,14 +550,10 @@ impl From<&Line> for DetailResource {
     }
 }
 
-/// Digits that are shown of what is measured.
-const MEASURED_DIGITS: u32 = 9;
-
 /// How much was measured, as it is written in answers.
 #[must_use]
 pub fn measured(entry: &Entry) -> Option<String> {
-    let amount = entry.measured.as_ref()?.amount;
-    Some(amount.decimal(MEASURED_DIGITS).unwrap_or_else(|| amount.to_string()))
+    entry.measured.as_ref().map(|measured| measured.amount.shown())
 }
 
 fn level_name(level: Level) -> &'static str {
@@ -800,6 +772,15 @@ fn data<T: Serialize>(data: &T) -> Response {
     json_response(StatusCode::OK, json)
 }
 
+/// The date that a period is named by; none where the text is none as it is written.
+pub(crate) fn end_date_of(text: &str) -> Option<NaiveDate> {
+    text.parse().ok().filter(|_| text.len() == 10)
+}
+
+pub(crate) fn malformed_end_date() -> Problem {
+    Problem::malformed("A period is named by its last date, such as 2019-10-31.")
+}
+
 /// The period of this name.
 ///
 /// # Errors
@@ -810,10 +791,7 @@ async fn find_period(
     settings: &BillingSettings,
     end_date: &str,
 ) -> Result<Period, Problem> {
-    let well_formed = end_date.len() == 10;
-    let date: NaiveDate = end_date.parse().ok().filter(|_| well_formed).ok_or_else(|| {
-        Problem::malformed("A period is named by its last date, such as 2019-10-31.")
-    })?;
+    let date = end_date_of(end_date).ok_or_else(malformed_end_date)?;
     let periods = ledger::periods(app.database(), scope, settings, app.now()).await?;
     if let Some(period) = periods.iter().find(|period| period.end == date) {
         return Ok(*period);

@@ -21,7 +21,7 @@ use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
 use crate::app::App;
-use crate::billing::find_organization;
+use crate::billing::{end_date_of, find_organization, malformed_end_date};
 use crate::keys::{Keys, hex};
 use crate::problem::Problem;
 use crate::rest::{Answer, Parameters, Path, Reader, json_response};
@@ -187,10 +187,7 @@ impl Sealed {
         seller: Arc<OrganizationView>,
         end_date: &str,
     ) -> Result<Self, Problem> {
-        let end = end_date.parse::<NaiveDate>().ok().filter(|_| end_date.len() == 10);
-        let end = end.ok_or_else(|| {
-            Problem::malformed("A period is named by its last date, such as 2019-10-31.")
-        })?;
+        let end = end_date_of(end_date).ok_or_else(malformed_end_date)?;
         let scope = projections::finder::Scope::catalogue();
         let key = seller.id.to_string();
         let books = projections::finder::find::<BooksView>(app.database(), &scope, &key).await?;

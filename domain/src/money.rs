@@ -141,6 +141,8 @@ pub struct Ratio {
 }
 
 impl Ratio {
+    const SHOWN_DIGITS: u32 = 9;
+
     /// Nothing.
     pub const ZERO: Self = Self::whole(0);
 
@@ -217,6 +219,13 @@ impl Ratio {
         let shift = Self::new(10_i128.checked_pow(digits)?, 1)?;
         let rounded = self.checked_mul(shift)?.round_half_away()?;
         Some(without_trailing_zeros(decimal(rounded.into(), digits), digits, 0))
+    }
+
+    /// For people: as a plain decimal of up to nine digits after the point, or as the fraction that it is where that is beyond
+    /// what can be held.
+    #[must_use]
+    pub fn shown(self) -> String {
+        self.decimal(Self::SHOWN_DIGITS).unwrap_or_else(|| self.to_string())
     }
 
     /// The least whole number that is not below; none beyond what can be held.

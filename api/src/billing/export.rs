@@ -20,6 +20,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::format::Format;
 use super::workbook;
+use crate::keys::hex;
 use crate::rest::Answer;
 
 /// A row, and the amount that it adds to what its table comes to.
@@ -286,10 +287,6 @@ fn defused(text: &str) -> Cow<'_, str> {
     const BEGIN_FORMULAS: [char; 11] =
         ['=', '+', '-', '@', '\t', '\r', '\n', '＝', '＋', '－', '＠'];
     if text.starts_with(BEGIN_FORMULAS) { format!("'{text}").into() } else { text.into() }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]

@@ -832,7 +832,7 @@ impl SummaryRow {
             Grouping::Product => rows,
             Grouping::Customer => {
                 let customers = total_by_customer(&rows).map_err(too_large)?.into_iter();
-                customers.map(whole_customer).collect()
+                customers.map(billing::SummaryRow::from).collect()
             }
         };
         let rows = rows.into_iter().map(|row| {
@@ -847,23 +847,6 @@ impl SummaryRow {
             (place, Self(row, grouping))
         });
         cut(rows.collect(), slice)
-    }
-}
-
-fn whole_customer(customer: billing::CustomerSummary) -> billing::SummaryRow {
-    billing::SummaryRow {
-        amount: customer.amount,
-        billable: true,
-        count: customer.count,
-        customer: customer.customer,
-        customer_name: customer.customer_name,
-        customer_number: customer.customer_number,
-        difference: customer.difference,
-        last_amount: customer.last_amount,
-        last_count: customer.last_count,
-        result_count: customer.result_count,
-        sku: String::new(),
-        summary: String::new(),
     }
 }
 

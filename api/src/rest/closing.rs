@@ -101,8 +101,7 @@ impl SellerPeriod {
             seller = crate::seals::biller(app, &seller).await?;
         }
         let settings = app.billing_settings().await?;
-        let end = end.parse::<NaiveDate>().ok().filter(|_| end.len() == 10);
-        let period = end.and_then(|end| settings.period_ending(end));
+        let period = crate::billing::end_date_of(end).and_then(|end| settings.period_ending(end));
         let period = period.ok_or_else(Problem::not_found)?;
         let scope = finder::Scope::catalogue();
         let books = finder::find(app.database(), &scope, &seller.id.to_string()).await?;

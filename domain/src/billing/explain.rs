@@ -4,7 +4,6 @@
 use serde::Serialize;
 
 use super::{Action, Class, Entry, Kind, PriceSource};
-use crate::money::Ratio;
 
 /// Something about an entry, and what it follows from.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -72,10 +71,10 @@ fn exact(entry: &Entry) -> Reason {
     let mut because = vec![unit_price, Reason::leaf("quantity", entry.quantity)];
     because.extend(entry.measured.as_ref().map(|measured| {
         let unit = measured.unit.as_ref().map(|unit| Reason::leaf("unit", unit));
-        Reason::new("measured", shown(measured.amount), Vec::from_iter(unit))
+        Reason::new("measured", measured.amount.shown(), Vec::from_iter(unit))
     }));
     because.push(days);
-    Reason::new("exactMinorUnits", shown(entry.exact), because)
+    Reason::new("exactMinorUnits", entry.exact.shown(), because)
 }
 
 /// The fact that it is due to, and who saw to it.
@@ -101,16 +100,6 @@ fn cause(entry: &Entry) -> Reason {
     Reason::new("action", action, because)
 }
 
-/// Digits behind the point that are shown of what is exact; what has more is told as the fraction that it is.
-const DIGITS: u32 = 9;
-
-fn shown(ratio: Ratio) -> String {
-    match ratio.decimal(DIGITS) {
-        Some(decimal) => decimal,
-        None => ratio.to_string(),
-    }
-}
-
 /// Why an entry comes to what it does, for the customer. `description` says what it is of, `actor` who saw to it.
 #[must_use]
 pub fn sentence(entry: &Entry, description: &str, actor: &str) -> String {
@@ -128,7 +117,7 @@ pub fn sentence(entry: &Entry, description: &str, actor: &str) -> String {
         (Some(measured), quantity) => {
             let unit = measured.unit.as_deref().unwrap_or("units");
             let times = if quantity == 1 { String::new() } else { format!("{quantity} times ") };
-            format!("{times}{} {unit}", shown(measured.amount))
+            format!("{times}{} {unit}", measured.amount.shown())
         }
         (None, 1) => "it".to_owned(),
         (None, quantity) => format!("each of {quantity}"),

@@ -84,6 +84,26 @@ pub struct CustomerSummary {
     pub result_count: u64,
 }
 
+/// A row for the whole customer: it has no SKU and no description.
+impl From<CustomerSummary> for SummaryRow {
+    fn from(customer: CustomerSummary) -> Self {
+        Self {
+            amount: customer.amount,
+            billable: true,
+            count: customer.count,
+            customer: customer.customer,
+            customer_name: customer.customer_name,
+            customer_number: customer.customer_number,
+            difference: customer.difference,
+            last_amount: customer.last_amount,
+            last_count: customer.last_count,
+            result_count: customer.result_count,
+            sku: String::new(),
+            summary: String::new(),
+        }
+    }
+}
+
 /// A total is beyond what can be held.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a total is too large")]

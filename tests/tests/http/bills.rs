@@ -22,8 +22,12 @@ async fn provision(app: &TestApp, customer: &str, plan: &str, at: &str) -> Resul
     Ok(made["id"].as_str().context("an id")?.to_owned())
 }
 
-/// The amounts and actions of a period's detail; they must add up to its summary.
-async fn bill(app: &TestApp, end_date: &str) -> Result<Vec<(String, String)>> {
+/// Some fields of each line of a period's detail, which must add up to its summary.
+pub(crate) async fn lines<const N: usize>(
+    app: &TestApp,
+    end_date: &str,
+    fields: [&str; N],
+) -> Result<Vec<[String; N]>> {
     let detail = app.get(&format!("/api/Billing/{end_date}/detail")).await?;
     let summary = app.get(&format!("/api/Billing/{end_date}")).await?;
     let rows = |body: &Value| body["data"].as_array().cloned().unwrap_or_default();
@@ -34,7 +38,12 @@ async fn bill(app: &TestApp, end_date: &str) -> Result<Vec<(String, String)>> {
     let total = |body: &Value| rows(body).iter().map(cents).sum::<i64>();
     assert_eq!(total(&detail), total(&summary), "detail is not the summary: {detail} {summary}");
     let text = |row: &Value, field: &str| row[field].as_str().unwrap_or_default().to_owned();
-    Ok(rows(&detail).iter().map(|row| (text(row, "amount"), text(row, "action"))).collect())
+    Ok(rows(&detail).iter().map(|row| fields.map(|field| text(row, field))).collect())
+}
+
+/// The amounts and actions of a period's detail.
+async fn bill(app: &TestApp, end_date: &str) -> Result<Vec<(String, String)>> {
+    Ok(lines(app, end_date, ["amount", "action"]).await?.into_iter().map(Into::into).collect())
 }
 
 fn line(amount: &str, action: &str) -> (String, String) {

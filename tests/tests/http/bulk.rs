@@ -191,13 +191,6 @@ async fn of_many_each_who_has_to_be_approved_waits_and_the_whole_is_done_once_al
 -> Result<()> {
     for engine in BOTH {
         let shop = Shop::new(engine, "immediate").await?;
-        shop.app
-            .post(
-                &format!("/api/v2/customers/{}/subscriptions", shop.customer),
-                json!({ "service": "mail", "plan": "small" }),
-            )
-            .await
-            .ok();
         let (eve, by_eve) = shop.app.user(&shop.customer, "eve@example.com", &[]).await?;
         let policy = format!("/api/v2/organizations/{}/approval-policies/mail", shop.customer);
         shop.app.put(&policy, json!({ "users": [eve], "needed": 1 })).await?;

@@ -5,6 +5,7 @@ use atrium_tests::http::TestApp;
 use reqwest::Method;
 use serde_json::{Value, json};
 
+use super::bills::lines;
 use crate::BOTH;
 
 /// Drafts and publishes a service for customers who can have many of it.
@@ -36,20 +37,10 @@ async fn provision(app: &TestApp, customer: &str, plan: &str, quantity: u32) -> 
     Ok(made["id"].as_str().context("an id")?.to_owned())
 }
 
-/// Component, action and amount of each line of a period, which add up to its summary.
+/// Component, action and amount of each line of a period.
 async fn bill(app: &TestApp, end_date: &str) -> Result<Vec<(String, String, String)>> {
-    let detail = app.get(&format!("/api/Billing/{end_date}/detail")).await?;
-    let summary = app.get(&format!("/api/Billing/{end_date}")).await?;
-    let rows = |body: &Value| body["data"].as_array().cloned().unwrap_or_default();
-    let cents = |row: &Value| -> i64 {
-        let text = row["amount"].as_str().unwrap_or_default().replace('.', "");
-        text.parse().expect("an amount with two decimals")
-    };
-    let total = |body: &Value| rows(body).iter().map(cents).sum::<i64>();
-    assert_eq!(total(&detail), total(&summary), "detail is not the summary: {detail} {summary}");
-    let text = |row: &Value, field: &str| row[field].as_str().unwrap_or_default().to_owned();
-    let line = |row: &Value| (text(row, "component"), text(row, "action"), text(row, "amount"));
-    Ok(rows(&detail).iter().map(line).collect())
+    let lines = lines(app, end_date, ["component", "action", "amount"]).await?;
+    Ok(lines.into_iter().map(Into::into).collect())
 }
 
 fn line(component: &str, action: &str, amount: &str) -> (String, String, String) {

@@ -216,11 +216,8 @@ async fn the_form_is_chosen_by_address_parameter_or_what_is_accepted() -> Result
     let (rows, control) = table(&part)?;
     let all = table(&csv)?.0;
     assert_eq!((&rows[..], control[1].as_str()), (&all[1..3], "rows=2"));
-    let (_, none) = file(&app, &format!("{path}.csv?customerId=30000000&limit=1"), None)
-        .await
-        .err()
-        .map_or((String::new(), 1), |error| (error.to_string(), 404));
-    assert_eq!(none, 404);
+    let unknown = format!("{path}.csv?customerId=30000000&limit=1");
+    app.send(&app.token, Method::GET, &unknown, None).await?.problem(404)?;
     let (_, none) = file(&app, &format!("{path}.csv?billable=false"), None).await?;
     assert_eq!(table(&none)?.1[1..3], ["rows=0", ""], "there is a head without rows, too");
     app.finish().await?;

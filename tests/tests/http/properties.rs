@@ -639,7 +639,6 @@ async fn a_choice_can_be_among_the_instances_that_the_customer_holds() -> Result
         app.post(&path, held("second")).await?;
         let other = app.customer("Abacus", None).await?;
         app.post(&format!("/api/v2/customers/{other}/subscriptions"), held("third")).await?;
-        app.post(&path, json!({ "service": "licence", "plan": "seat" })).await.ok();
         let (ann, _) = app.user(&customer, "ann@example.com", &[]).await?;
         let at = format!("/api/v2/users/{ann}/subscriptions");
         let ask = async |vault: &str| {
