@@ -4,6 +4,7 @@ pub mod bridge;
 mod entries;
 mod export;
 mod format;
+mod whose;
 mod workbook;
 
 use std::collections::{BTreeMap, HashMap};
@@ -29,10 +30,11 @@ use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
 use self::bridge::{BRIDGE, BridgeResource};
-pub use self::entries::EntryResource;
 use self::entries::{ENTRIES, FOCUS, FocusResource};
+pub use self::entries::{EntryResource, exchange_text};
 use self::export::{Column, Row, Rows, Table, control_headers};
 use self::format::Format;
+pub(crate) use self::whose::{Whose, Wish};
 use crate::app::App;
 use crate::auth::Principal;
 use crate::problem::Problem;
@@ -85,8 +87,11 @@ pub struct BillParameters {
     customer_id: Option<String>,
     /// As it was known at this position or RFC 3339 time.
     known_at: Option<String>,
-    /// Only customers below this seller, by its number or its id.
+    /// What this seller bills, by its number or its id, and by whose calendar; the caller's own organisation where it is
+    /// left out, and for a customer what it buys.
     seller_id: Option<String>,
+    /// What this reseller or customer buys, by its number or its id.
+    buyer_id: Option<String>,
     /// `json`, `csv`, `xlsx`, `jsonl`, or for entries `focus`; or else what is accepted. An address may end in it, too:
     /// `.csv`, `.xlsx` or `.jsonl`.
     format: Option<String>,
@@ -107,14 +112,17 @@ pub struct EntryParameters {
     customer_id: Option<String>,
     /// As it was known at this position or RFC 3339 time.
     known_at: Option<String>,
-    /// Only customers below this seller, by its number or its id.
+    /// What this seller bills, by its number or its id; the caller's own organisation where it is left out, and for a
+    /// customer what it buys.
     seller_id: Option<String>,
+    /// What this reseller or customer buys, by its number or its id.
+    buyer_id: Option<String>,
 }
 
 impl From<EntryParameters> for BillParameters {
     fn from(parameters: EntryParameters) -> Self {
-        let EntryParameters { customer_id, known_at, seller_id } = parameters;
-        Self { customer_id, known_at, seller_id, ..Self::default() }
+        let EntryParameters { buyer_id, customer_id, known_at, seller_id } = parameters;
+        Self { buyer_id, customer_id, known_at, seller_id, ..Self::default() }
     }
 }
 
@@ -180,10 +188,12 @@ pub struct DetailResource {
     measured: Option<String>,
     /// The unit of that.
     measured_unit: Option<String>,
-    /// `recurring`, `oneOff`, `usage` or `minimum`.
+    /// `recurring`, `oneOff`, `usage`, `minimum` or `commission`.
     kind: &'static str,
     booked_period: NaiveDate,
     service_period: NaiveDate,
+    /// The reseller who buys, or is paid a commission; none where the customer buys.
+    buyer_name: Option<String>,
 }
 
 /// The summary as a table.
@@ -243,6 +253,7 @@ const DETAIL: Table = Table {
         ("servicePeriod", Column::Date),
         ("measured", Column::Number),
         ("measuredUnit", Column::Text),
+        ("buyerName", Column::Text),
     ],
 };
 
@@ -252,9 +263,9 @@ const DETAIL: Table = Table {
 pub async fn parameters(State(app): State<App>, reader: Reader) -> Answer {
     let principal = &reader.0;
     principal.require(Permission::ViewBilling)?;
-    let settings = app.billing_settings().await?;
     let scope = principal.scope();
-    let periods = ledger::periods(app.database(), &scope, &settings, app.now()).await?;
+    let Whose { seller, .. } = Whose::find(&app, &scope, Wish::default()).await?;
+    let periods = ledger::periods(app.database(), &scope, &seller.settings, app.now()).await?;
     let customers = organizations(&app, &scope, "customer").await?.into_iter();
     let customers =
         customers.map(|it| CustomerName { id: it.number, name: it.details.name.clone() }).collect();
@@ -497,8 +508,8 @@ async fn rows<T: Send + 'static>(
     wanted: &Wanted,
     resource: impl Fn(&Line) -> T + Send + 'static,
 ) -> Result<Rows<T>, Problem> {
-    let Wanted { filter, period, question, settings } = wanted;
-    let parts = Parts::begin(app.database(), app.persons(), question, settings, &[*period]).await?;
+    let Wanted { filter, period, question, .. } = wanted;
+    let parts = Parts::begin(app.database(), app.persons(), question, &[*period]).await?;
     let wants = filter.wants_billable();
     let chunks = stream::try_unfold((parts, resource), move |(mut parts, resource)| async move {
         let Some(part) = parts.next().await? else { return Ok(None) };
@@ -546,6 +557,7 @@ impl From<&Line> for DetailResource {
             kind: kind_name(entry.kind),
             booked_period: entry.booked_end(),
             service_period: entry.period_end,
+            buyer_name: line.buyer.as_ref().map(|buyer| buyer.name.clone()),
         }
     }
 }
@@ -571,6 +583,7 @@ pub fn kind_name(kind: Kind) -> &'static str {
         Kind::OneOff => "oneOff",
         Kind::Usage => "usage",
         Kind::Minimum => "minimum",
+        Kind::Commission => "commission",
     }
 }
 
@@ -700,14 +713,14 @@ impl Wanted {
         let parameters = parameters.take()?;
         let format = Format::wanted(parameters.format.as_deref(), headers, offered)?;
         let filter = Filter::parse(&parameters, format)?;
-        let settings = app.billing_settings().await?;
+        let Whose { scope, side, seller } = whose(app, principal, &parameters).await?;
+        let settings = seller.settings.clone();
         let period = find_period(app, &principal.scope(), &settings, end_date).await?;
-        let scope = narrowed(app, principal, &parameters).await?;
         let known_at = match parameters.known_at.as_deref() {
             None => None,
             Some(text) => Some(known_at(app, text).await?),
         };
-        Ok(Self { filter, period, question: Question { scope, known_at }, settings })
+        Ok(Self { filter, period, question: Question { scope, known_at, side }, settings })
     }
 }
 
@@ -725,8 +738,7 @@ impl Bill {
         let Wanted { filter, period, question, settings } = wanted;
         let periods = [settings.previous(period), period];
         let (database, persons) = (app.database(), app.persons());
-        let statements =
-            ledger::statements(database, persons, &question, &settings, &periods).await?;
+        let statements = ledger::statements(database, persons, &question, &periods).await?;
         let end = settings.instants(&period).1;
         Ok(Self { filter, statements, end })
     }
@@ -804,18 +816,23 @@ async fn find_period(
     Err(Problem::new(StatusCode::NOT_FOUND, "no_such_period", detail))
 }
 
-/// The caller's scope, narrowed to a seller or customer.
-async fn narrowed(
+/// Whose charges are asked for.
+async fn whose(
     app: &App,
     principal: &Principal,
     parameters: &BillParameters,
-) -> Result<Scope, Problem> {
-    let mut scope = principal.scope();
-    for wanted in [&parameters.seller_id, &parameters.customer_id].into_iter().flatten() {
-        let found = find_organization(app, &scope, wanted).await?;
-        scope = Scope(found.ok_or_else(Problem::not_found)?.path.clone());
+) -> Result<Whose, Problem> {
+    let own = principal.scope();
+    let mut found = [None, None, None];
+    let BillParameters { seller_id, customer_id, buyer_id, .. } = parameters;
+    for (found, wanted) in found.iter_mut().zip([seller_id, customer_id, buyer_id]) {
+        if let Some(wanted) = wanted {
+            let organization = find_organization(app, &own, wanted).await?;
+            *found = Some(organization.ok_or_else(Problem::not_found)?);
+        }
     }
-    Ok(scope)
+    let [seller, customer, buyer] = found;
+    Whose::find(app, &own, Wish { seller, customer, buyer }).await
 }
 
 /// An organisation by its number or its id.

@@ -14,6 +14,7 @@ use crate::billing_calendar::BillingCalendarEvent;
 use crate::bulk::BulkEvent;
 use crate::organization::{Contact, OrganizationEvent};
 use crate::permission::PermissionEvent;
+use crate::pricing::PricingEvent;
 use crate::role::RoleEvent;
 use crate::seal::Sealed;
 use crate::service::ServiceEvent;
@@ -48,6 +49,8 @@ pub enum Event {
     Approval(ApprovalEvent),
     /// About a seller's books.
     Books(BooksEvent),
+    /// About sellers' prices, and exchange rates.
+    Pricing(PricingEvent),
 }
 
 /// A fact's stored name and content, apart from its envelope.
@@ -80,6 +83,7 @@ impl Event {
             Self::CustomPermission(event) => serde_json::to_string(event),
             Self::Approval(event) => serde_json::to_string(event),
             Self::Books(event) => serde_json::to_string(event),
+            Self::Pricing(event) => serde_json::to_string(event),
         }
         .expect("events have text keys only, so they have a JSON form");
         let (kind, payload) = tagged[2..tagged.len() - 1]
@@ -114,6 +118,7 @@ impl Event {
             "permission" => tagged(kind, payload).map(Self::CustomPermission),
             "approval" => tagged(kind, payload).map(Self::Approval),
             "books" => tagged(kind, payload).map(Self::Books),
+            "pricing" => tagged(kind, payload).map(Self::Pricing),
             _ => return Err(Undecodable::Kind(kind.to_owned())),
         }
         .map_err(unfit)
@@ -326,7 +331,8 @@ impl Recorded {
             | Event::Role(_)
             | Event::CustomPermission(_)
             | Event::Approval(_)
-            | Event::Books(_) => None,
+            | Event::Books(_)
+            | Event::Pricing(_) => None,
         }
     }
 
