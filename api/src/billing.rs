@@ -4,6 +4,7 @@ pub mod bridge;
 mod entries;
 mod export;
 mod format;
+pub mod margins;
 mod whose;
 mod workbook;
 
@@ -23,7 +24,7 @@ use domain::permission::Permission;
 use domain::service::Level;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use projections::finder::{self, Query, Scope};
-use projections::ledger::{self, Line, Parts, Question, Statement};
+use projections::ledger::{self, Line, Parts, Question, Seller, Side, Statement};
 use projections::views::OrganizationView;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -34,6 +35,7 @@ use self::entries::{ENTRIES, FOCUS, FocusResource};
 pub use self::entries::{EntryResource, exchange_text};
 use self::export::{Column, Row, Rows, Table, control_headers};
 use self::format::Format;
+use self::margins::{MARGINS, MarginResource, Terms};
 pub(crate) use self::whose::{Whose, Wish};
 use crate::app::App;
 use crate::auth::Principal;
@@ -426,6 +428,41 @@ pub async fn bridge(
     filter.give(&BRIDGE, &period, stream::iter([Ok(rows)]).boxed()).await
 }
 
+/// What a seller earns in a billing period: a row for each customer and product, with what it bills, what it pays itself in its
+/// own currency, commissions, and what is left.
+#[utoipa::path(get, path = "/api/Billing/{endDate}/margins", tag = "Billing",
+    params(("endDate" = String, Path), BillParameters),
+    responses((status = 200, body = Data<Vec<MarginResource>>)))]
+pub async fn margins(
+    State(app): State<App>,
+    reader: Reader,
+    Path(end_date): Path<String>,
+    headers: HeaderMap,
+    parameters: Parameters<BillParameters>,
+) -> Answer {
+    let wanted =
+        Wanted::parse(&app, &reader.0, &end_date, parameters, (&headers, Format::OF_TABLES))
+            .await?;
+    let Wanted { filter, period, question, settings, seller } = wanted;
+    let Side::Sells(id) = question.side else {
+        let detail = "Who buys earns nothing by it; ask for a seller's margins.";
+        return Err(Problem::bad_parameter("sellerId", detail));
+    };
+    let (database, persons) = (app.database(), app.persons());
+    let bought = Question { side: Side::Buys(id), ..question.clone() };
+    let periods = [period];
+    let (mut sells, mut buys) = futures_util::try_join!(
+        ledger::statements(database, persons, &question, &periods),
+        ledger::statements(database, persons, &bought, &periods),
+    )?;
+    let rates = ledger::rates(database, &seller, period.end, question.known_at).await?;
+    let buys_itself = seller.path.parent().is_some();
+    let terms = Terms { currency: settings.currency, end: period.end, rates, buys: buys_itself };
+    let (sells, buys) = (sells.remove(0).lines, buys.remove(0).lines);
+    let rows = margins::rows(&sells, &buys, &terms).map_err(|_| Problem::internal())?;
+    filter.give(&MARGINS, &period.label(), stream::iter([Ok(rows)]).boxed()).await
+}
+
 /// Why an entry is what it is.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
@@ -698,6 +735,7 @@ struct Wanted {
     filter: Filter,
     period: Period,
     question: Question,
+    seller: Arc<Seller>,
     settings: Arc<BillingSettings>,
 }
 
@@ -720,7 +758,7 @@ impl Wanted {
             None => None,
             Some(text) => Some(known_at(app, text).await?),
         };
-        Ok(Self { filter, period, question: Question { scope, known_at, side }, settings })
+        Ok(Self { filter, period, question: Question { scope, known_at, side }, seller, settings })
     }
 }
 
@@ -735,7 +773,7 @@ struct Bill {
 
 impl Bill {
     async fn load(app: &App, wanted: Wanted) -> Result<Self, Problem> {
-        let Wanted { filter, period, question, settings } = wanted;
+        let Wanted { filter, period, question, settings, .. } = wanted;
         let periods = [settings.previous(period), period];
         let (database, persons) = (app.database(), app.persons());
         let statements = ledger::statements(database, persons, &question, &periods).await?;

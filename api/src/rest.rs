@@ -159,6 +159,7 @@ fn routes() -> OpenApiRouter<App> {
         .routes(routes!(crate::billing::entries))
         .routes(routes!(crate::billing::explanation))
         .routes(routes!(crate::billing::bridge))
+        .routes(routes!(crate::billing::margins))
         .routes(routes!(crate::seals::seal))
         .routes(routes!(crate::seals::proof))
         .routes(routes!(crate::seals::export))

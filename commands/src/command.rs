@@ -102,7 +102,7 @@ pub enum Command {
     /// Set exchange rates.
     SetRates {
         /// What was sent.
-        body: Input<pricing::SetRates>,
+        body: Input<pricing::SetExchangeRates>,
     },
     /// Add a person to an organisation.
     CreateUser {

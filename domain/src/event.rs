@@ -466,6 +466,8 @@ pub const KINDS: &[&str] = &[
     "organization.role_taken",
     "permission.declared",
     "permission.withdrawn",
+    "pricing.price_set",
+    "pricing.rate_set",
     "role.created",
     "role.deleted",
     "role.edited",

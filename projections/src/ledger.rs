@@ -13,11 +13,13 @@ mod rater;
 mod sellers;
 mod slots;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use chrono::{DateTime, Utc};
-use domain::billing::{BillingSettings, Entry, Fact, Overflow, Period, Quarantine, Rest, Timeline};
+use chrono::{DateTime, NaiveDate, Utc};
+use domain::billing::{
+    BillingSettings, Entry, Fact, Overflow, Period, Quarantine, RateRow, Rest, Timeline,
+};
 use domain::event::{Event, Recorded};
 use domain::money::{Currency, Money};
 use domain::service::Level;
@@ -33,7 +35,7 @@ use self::slots::histories;
 use crate::finder::{self, Scope};
 use crate::persons::Persons;
 use crate::tables;
-use crate::views::{OrganizationView, ServiceView, UserView};
+use crate::views::{BooksView, OrganizationView, ServiceView, UserView};
 
 pub use draft::{Draft, Drafted, compare_sealed};
 pub use in_force::{Effect, InForce};
@@ -213,6 +215,27 @@ pub async fn seller_at(database: &Database, path: &TenantPath) -> Result<Arc<Sel
     nearest.ok_or_else(|| {
         Error::Unsuitable("there is no provider yet; start `atrium serve` or `demo` once".into())
     })
+}
+
+/// The exchange rates that a seller goes by for a period that ends on a date: those known at a position, and at most those
+/// that were known when he closed it.
+///
+/// # Errors
+/// What the database says.
+pub async fn rates(
+    database: &Database,
+    seller: &Seller,
+    end: NaiveDate,
+    known_at: Option<u64>,
+) -> Result<Vec<RateRow>, Error> {
+    let known_at = known_at.unwrap_or(u64::MAX);
+    let key = seller.id.to_string();
+    let books = finder::find::<BooksView>(database, &Scope::catalogue(), &key).await?;
+    let closed = books.as_ref().and_then(|books| books.closed(end, known_at));
+    let known_at = closed.map_or(known_at, |closed| closed.cutoff);
+    let own = Scope(seller.path.clone());
+    let book = PriceBook::load(database, &own, known_at, BTreeSet::new()).await?;
+    Ok(book.rates_of(seller, known_at))
 }
 
 /// All billing periods of a scope, ascending: from the first that anything was held in to the one

@@ -6,7 +6,8 @@ use commands::Command;
 use commands::resource::BillingSettingsResource;
 use commands::usecase::billing::ChangeBillingSettings;
 use commands::usecase::pricing::{
-    PriceRowResource, PriceRowsResource, RateResource, RatesResource, SetPrices, SetRates,
+    ExchangeRateResource, ExchangeRatesResource, PriceRowResource, PriceRowsResource,
+    SetExchangeRates, SetPrices,
 };
 use domain::organization::Kind;
 use domain::permission::Permission;
@@ -87,8 +88,8 @@ pub async fn list_price_book(
 }
 
 /// Sets exchange rates.
-#[utoipa::path(put, path = "/api/v2/billing/exchange-rates", tag = "Billing", request_body = SetRates,
-    responses((status = 200, body = RatesResource)))]
+#[utoipa::path(put, path = "/api/v2/billing/exchange-rates", tag = "Billing", request_body = SetExchangeRates,
+    responses((status = 200, body = ExchangeRatesResource)))]
 pub async fn set_exchange_rates(State(app): State<App>, call: Call) -> Answer {
     let body = call.input()?;
     call.command(&app, Command::SetRates { body }).await
@@ -97,7 +98,7 @@ pub async fn set_exchange_rates(State(app): State<App>, call: Call) -> Answer {
 /// Lists the exchange rates that the caller's seller has set, in the order of recording.
 #[utoipa::path(get, path = "/api/v2/billing/exchange-rates", tag = "Billing",
     params(RateParameters),
-    responses((status = 200, body = ListResource<RateResource>)))]
+    responses((status = 200, body = ListResource<ExchangeRateResource>)))]
 pub async fn list_exchange_rates(
     State(app): State<App>,
     reader: Reader,
@@ -121,7 +122,7 @@ pub async fn list_exchange_rates(
     let mut query = ListParameters { limit, after }.query()?;
     query.owner = Some(seller.to_string());
     let found = finder::list::<RateView>(app.database(), &Scope::catalogue(), &query).await?;
-    Ok(page(&found, |view: &RateView| RateResource::from(view)))
+    Ok(page(&found, |view: &RateView| ExchangeRateResource::from(view)))
 }
 
 /// Whose rates, and which of them.

@@ -395,11 +395,11 @@ fn subscription(
 /// Exchange rates.
 #[derive(Clone, Debug, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct SetRates {
+pub struct SetExchangeRates {
     /// Whose: they hold for this seller and those below who have none of their own; the provider's where it is left out.
     pub organization_id: Option<String>,
     /// From 1 to 100 of them.
-    pub rates: Vec<RateText>,
+    pub rates: Vec<ExchangeRateText>,
     /// Kept with the events.
     pub reason: Option<String>,
 }
@@ -407,7 +407,7 @@ pub struct SetRates {
 /// What one unit of a currency costs in another. A billing period goes by the rate in force on its last date.
 #[derive(Clone, Debug, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct RateText {
+pub struct ExchangeRateText {
     /// What is exchanged, by ISO 4217.
     pub from: String,
     /// Into what.
@@ -423,7 +423,7 @@ pub struct RateText {
 /// An exchange rate.
 #[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-pub struct RateResource {
+pub struct ExchangeRateResource {
     /// The position of its event.
     pub position: u64,
     /// Whose.
@@ -444,7 +444,7 @@ pub struct RateResource {
     pub reason: Option<String>,
 }
 
-impl From<&RateView> for RateResource {
+impl From<&RateView> for ExchangeRateResource {
     fn from(view: &RateView) -> Self {
         let RateSetting { from, rate, seller, since, source, to } = &view.setting;
         Self {
@@ -463,14 +463,14 @@ impl From<&RateView> for RateResource {
 
 /// Exchange rates that were set.
 #[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
-pub struct RatesResource {
+pub struct ExchangeRatesResource {
     /// They, in the order in which they were sent.
-    pub rates: Vec<RateResource>,
+    pub rates: Vec<ExchangeRateResource>,
 }
 
-pub(crate) fn set_rates(unit: &mut Unit<'_>, body: Input<SetRates>) -> Result<Reply, Stop> {
+pub(crate) fn set_rates(unit: &mut Unit<'_>, body: Input<SetExchangeRates>) -> Result<Reply, Stop> {
     unit.require(Permission::ManageBilling)?;
-    let SetRates { organization_id, rates, reason } = unit.take(body)?;
+    let SetExchangeRates { organization_id, rates, reason } = unit.take(body)?;
     let organization = match organization_id {
         Some(id) => id,
         None => super::installation::provider(unit)?.to_string(),
@@ -509,7 +509,7 @@ pub(crate) fn set_rates(unit: &mut Unit<'_>, body: Input<SetRates>) -> Result<Re
     for setting in settings {
         let position = pricing(unit, &path, PricingCommand::SetRate(setting))?;
         let view = unit.view::<RateView>(&format!("{position:020}"));
-        set.push(RateResource::from(&*view.ok_or_else(Refusal::not_found)?));
+        set.push(ExchangeRateResource::from(&*view.ok_or_else(Refusal::not_found)?));
     }
-    Ok(Reply::unversioned(&RatesResource { rates: set }))
+    Ok(Reply::unversioned(&ExchangeRatesResource { rates: set }))
 }

@@ -55,7 +55,7 @@ const OPEN: &[(&str, &str)] = &[
         "entryId endDate action class component kind customerNumber customerCode customerName \
          customerAccountCode userName serviceKey serviceName planKey planName instance productSku \
          level billable nonBillableReason lineDescription summaryGrouping amount exactAmount \
-         unitPrice priceSources priceLosers propertyChange quantity measured measuredUnit countAfter countBefore days \
+         unitPrice priceSources priceLosers exchangeRates propertyChange quantity measured measuredUnit countAfter countBefore days \
          dayPolicy periodDays serviceFrom serviceTo effectiveAt actor actorName addedBy removedBy reason causes explain",
     ),
     ("Money", "amount minor currency"),
