@@ -10,6 +10,7 @@ use serde_json::value::RawValue;
 
 use crate::approval::ApprovalEvent;
 use crate::billing::books::BooksEvent;
+use crate::billing::rulebook::RulebookEvent;
 use crate::billing_calendar::BillingCalendarEvent;
 use crate::bulk::BulkEvent;
 use crate::organization::{Contact, OrganizationEvent};
@@ -48,6 +49,8 @@ pub enum Event {
     Approval(ApprovalEvent),
     /// About a seller's books.
     Books(BooksEvent),
+    /// About what a seller says of his bills.
+    Rulebook(RulebookEvent),
 }
 
 /// A fact's stored name and content, apart from its envelope.
@@ -80,6 +83,7 @@ impl Event {
             Self::CustomPermission(event) => serde_json::to_string(event),
             Self::Approval(event) => serde_json::to_string(event),
             Self::Books(event) => serde_json::to_string(event),
+            Self::Rulebook(event) => serde_json::to_string(event),
         }
         .expect("events have text keys only, so they have a JSON form");
         let (kind, payload) = tagged[2..tagged.len() - 1]
@@ -114,6 +118,7 @@ impl Event {
             "permission" => tagged(kind, payload).map(Self::CustomPermission),
             "approval" => tagged(kind, payload).map(Self::Approval),
             "books" => tagged(kind, payload).map(Self::Books),
+            "rulebook" => tagged(kind, payload).map(Self::Rulebook),
             _ => return Err(Undecodable::Kind(kind.to_owned())),
         }
         .map_err(unfit)
@@ -326,7 +331,8 @@ impl Recorded {
             | Event::Role(_)
             | Event::CustomPermission(_)
             | Event::Approval(_)
-            | Event::Books(_) => None,
+            | Event::Books(_)
+            | Event::Rulebook(_) => None,
         }
     }
 
@@ -463,6 +469,10 @@ pub const KINDS: &[&str] = &[
     "role.created",
     "role.deleted",
     "role.edited",
+    "rulebook.pattern_removed",
+    "rulebook.pattern_set",
+    "rulebook.rule_removed",
+    "rulebook.rule_set",
     "service.drafted",
     "service.published",
     "subscription.change_requested",

@@ -19,6 +19,7 @@ mod permission;
 mod request;
 mod retention;
 mod role;
+mod rulebook;
 mod service;
 mod subscription;
 mod usage;
@@ -53,6 +54,7 @@ pub use permission::PermissionView;
 pub use request::{RequestStatus, RequestView};
 pub use retention::RetentionView;
 pub use role::RoleView;
+pub use rulebook::{Described, RulebookView, Said};
 pub use service::{Publication, ServiceView, SkuRow};
 pub use subscription::{Holder, Scheduled, SubscriptionView};
 pub use usage::UsageView;
@@ -223,6 +225,7 @@ views! {
     requests: RequestView,
     retained: RetentionView,
     roles: RoleView,
+    rulebooks: RulebookView,
     services: ServiceView,
     subscriptions: SubscriptionView,
     usage: UsageView,

@@ -96,7 +96,7 @@ fn with_person_opened(event: &Recorded, keys: &PersonKeys) -> Recorded {
     let sealed = opened(user, sealed, keys);
     match &mut in_clear.event {
         Event::User(UserEvent::Created { person, .. } | UserEvent::Edited { person }) => {
-            *person = Identity { login: person.login.clone(), sealed };
+            *person = Identity { sealed, ..person.clone() };
         }
         Event::Subscription(
             SubscriptionEvent::ProvisionRequested { request }
