@@ -246,7 +246,7 @@ async fn closed_periods_keep_the_rules_of_their_close_and_so_do_their_correction
         app.turn("2019-12-01T08:00:00Z").await?;
         close(&app, "2019-11-30").await?;
         let free = line("Zoo", "0.00", "100.00", "Because of zoo");
-        assert_eq!(waived(&app, "2019-11-30").await?, [free.clone()]);
+        assert_eq!(waived(&app, "2019-11-30").await?, [free]);
         let sealed = app.get("/api/Billing/2019-11-30/seal").await?;
         // The rule goes, and the customer is called otherwise.
         set(&app, json!([])).await?;
