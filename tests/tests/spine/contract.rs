@@ -21,7 +21,7 @@ use projections::views::{
     AccessView, ActivityView, ApprovalPolicyView, ApprovalView, AskedView, BackdatedView,
     BooksView, CalendarView, FormerView, HoldingView, NameView, NumberView, OfferView,
     OrganizationView, OverrideView, PermissionView, RequestView, RetentionView, RoleView,
-    ServiceView, SubscriptionView, TABLES, UsageView, UserView,
+    RulebookView, ServiceView, SubscriptionView, TABLES, UsageView, UserView,
 };
 use projections::{Below, View, Views, Wants};
 use serde::de::DeserializeOwned;
@@ -268,7 +268,7 @@ impl Below for Nothing {
 
 /// Every table that queries read has exactly the rows that its pure fold gives.
 async fn views_are_folded_from(database: &Database, events: &[Recorded]) -> Result<()> {
-    let folds: [(&str, BTreeSet<Line>); 23] = [
+    let folds: [(&str, BTreeSet<Line>); 24] = [
         (AccessView::TABLE, fold::<AccessView>(events)),
         (ActivityView::TABLE, fold::<ActivityView>(events)),
         (ApprovalPolicyView::TABLE, fold::<ApprovalPolicyView>(events)),
@@ -288,6 +288,7 @@ async fn views_are_folded_from(database: &Database, events: &[Recorded]) -> Resu
         (RequestView::TABLE, fold::<RequestView>(events)),
         (RetentionView::TABLE, fold::<RetentionView>(events)),
         (RoleView::TABLE, fold::<RoleView>(events)),
+        (RulebookView::TABLE, fold::<RulebookView>(events)),
         (ServiceView::TABLE, fold::<ServiceView>(events)),
         (SubscriptionView::TABLE, fold::<SubscriptionView>(events)),
         (UsageView::TABLE, fold::<UsageView>(events)),
