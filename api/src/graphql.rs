@@ -15,6 +15,7 @@ mod overriding;
 mod query;
 mod reading;
 mod role;
+mod rulebook;
 mod scalar;
 mod service;
 mod shape;

@@ -11,6 +11,7 @@ pub mod offers;
 pub mod organizations;
 pub mod overrides;
 pub mod roles;
+pub mod rulebook;
 pub mod services;
 pub mod session;
 pub mod subscriptions;
@@ -96,6 +97,9 @@ fn routes() -> OpenApiRouter<App> {
         .routes(routes!(closing::readiness))
         .routes(routes!(closing::rerate))
         .routes(routes!(closing::approve_rerate))
+        .routes(routes!(rulebook::get_rules, rulebook::set_rules))
+        .routes(routes!(rulebook::preview_rules))
+        .routes(routes!(rulebook::get_patterns, rulebook::set_patterns))
         .routes(routes!(usage::record_usage))
         .routes(routes!(usage::list_usage))
         .routes(routes!(users::list_of_customer, users::create_in_customer))

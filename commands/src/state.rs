@@ -6,6 +6,7 @@ use std::sync::Arc;
 use domain::Decider;
 use domain::approval::Approval;
 use domain::billing::books::Books;
+use domain::billing::rulebook::Rulebook;
 use domain::billing_calendar::BillingCalendar;
 use domain::bulk::Bulk;
 use domain::event::{Event, Recorded};
@@ -110,6 +111,7 @@ deciders! {
     permissions: CustomPermission,
     pricing: Pricing,
     roles: Role,
+    rulebooks: Rulebook,
     services: Service,
     subscriptions: Subscription,
     usage: Usage,

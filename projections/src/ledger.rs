@@ -10,6 +10,8 @@ mod in_force;
 mod names;
 mod prices;
 mod rater;
+mod rehearsal;
+mod rules;
 mod sellers;
 mod slots;
 
@@ -39,6 +41,7 @@ use crate::views::{BooksView, OrganizationView, ServiceView, UserView};
 
 pub use draft::{Draft, Drafted, compare_sealed};
 pub use in_force::{Effect, InForce};
+pub use rehearsal::{RuleEffect, rehearse_rules};
 pub use sellers::{Link, Role, Seller, Sellers};
 
 /// What an event says to the ledger, if anything: only outcomes bill (billing.md, section 2).
@@ -379,7 +382,8 @@ impl Parts {
                     let end = entry.period_end.succ_opt().unwrap_or(entry.period_end);
                     let end = link.seller.settings.midnight(end);
                     let between = (customer, link, rater.reseller(link));
-                    names.line(entry, slot, between, (service, known_at, end))
+                    let own = rater.rules.described(&entry);
+                    names.line(entry, slot, between, (service, known_at, end), own)
                 })),
                 Err(cause) => statement.quarantined.push(Quarantined {
                     subscription: slot.view.id,

@@ -4,6 +4,7 @@
 mod aside;
 mod metered;
 mod priced;
+mod ruled;
 
 use std::sync::Once;
 
@@ -90,6 +91,8 @@ pub struct History {
     /// Where what is used comes from.
     metered: StdRng,
     priced: StdRng,
+    /// Where what sellers say about their bills comes from.
+    ruled: StdRng,
     now: DateTime<Utc>,
     steps: usize,
     keys: usize,
@@ -127,6 +130,7 @@ impl History {
             aside: StdRng::seed_from_u64(!seed),
             metered: StdRng::seed_from_u64(seed.rotate_left(32)),
             priced: StdRng::seed_from_u64(seed.rotate_left(48)),
+            ruled: StdRng::seed_from_u64(seed.rotate_left(16)),
             now: "2019-01-01T00:00:00Z".parse().expect("a time"),
             steps: 0,
             keys: 0,
@@ -182,6 +186,7 @@ impl History {
                 if self.zone.is_none() {
                     drawn.extend(self.readings());
                     drawn.extend(self.prices());
+                    drawn.extend(self.rulebooks());
                 }
                 drawn
             }

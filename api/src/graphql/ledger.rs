@@ -22,7 +22,7 @@ use super::scalar::{Date, KnownAt, Money, Position, UnitPrice};
 use super::service::{Level, Service};
 use super::subscription::Subscription;
 use super::user::User;
-use crate::billing::{Whose, Wish, exchange_text, measured, summary_detail};
+use crate::billing::{Whose, Wish, exchange_text, measured, rule_ids, summary_detail};
 use crate::problem::Problem;
 use crate::rest::closing::SellerPeriod;
 
@@ -284,12 +284,22 @@ impl LedgerEntry {
 
     /// Whether it is charged.
     async fn billable(&self) -> bool {
-        true
+        self.line().entry.is_billable()
     }
 
     /// Why it is not charged; none where it is.
     async fn non_billable_reason(&self) -> Option<&str> {
-        None
+        self.line().entry.waiver.as_ref().map(|waiver| waiver.reason.as_str())
+    }
+
+    /// What it would come to, where it is not charged.
+    async fn waived_amount(&self) -> Option<Money> {
+        self.line().entry.waiver.as_ref().map(|waiver| waiver.amount.into())
+    }
+
+    /// The keys of the rules that say that it is not charged, in their order.
+    async fn rule_ids(&self) -> Vec<String> {
+        rule_ids(&self.line().entry)
     }
 
     /// Describes this line.
@@ -727,6 +737,8 @@ pub(crate) struct LedgerEntryFilter {
     buyer_id: Option<ID>,
     /// Only those of these actions.
     actions: Option<Vec<LedgerAction>>,
+    /// Only what is, or is not, charged.
+    billable: Option<bool>,
 }
 
 /// A line's place: the customer's name in lower case and number, the service and instance, the subscription,
@@ -746,7 +758,7 @@ impl LedgerEntry {
         slice: &Slice,
     ) -> Resolved<Option<LedgerEntryConnection>> {
         reading.require(Permission::ViewBilling)?;
-        let LedgerEntryFilter { customer_id, seller_id, buyer_id, actions } = filter;
+        let LedgerEntryFilter { customer_id, seller_id, buyer_id, actions, billable } = filter;
         let whose = BillingFilter { customer_id, seller_id, buyer_id }.whose(reading).await?;
         let period = find_period(reading, &whose, end_date.0).await?;
         let known_at = position(reading, known_at).await?;
@@ -761,7 +773,7 @@ impl LedgerEntry {
             last = Some(subscription);
             let wanted =
                 actions.as_ref().is_none_or(|actions| actions.contains(&line.entry.action.into()));
-            if wanted {
+            if wanted && billable.is_none_or(|billable| line.entry.is_billable() == billable) {
                 let name = line.customer.details.name.to_lowercase();
                 let slot =
                     format!("{}/{}", line.entry.service, line.instance.as_deref().unwrap_or(""));

@@ -1,7 +1,7 @@
 //! Rating customers: what each of their slots comes to in some periods, between whom. Closed periods are read as they
 //! were sealed; open ones are computed, and the first open one has the corrections of those that are closed.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use chrono::NaiveDate;
@@ -13,6 +13,7 @@ use eventstore::{Database, Error, SealedSlot};
 
 use super::booked::{Books, Late, Sealed};
 use super::prices::Way;
+use super::rules::{self, Rules, Then};
 use super::sellers::{self, Link, Role, Seller};
 use super::slots::{self, Slot};
 use super::{PriceBook, Question, Side};
@@ -26,6 +27,8 @@ pub(super) struct Rater {
     pub(super) question: Question,
     /// The periods, as who asks names them; each seller has his own of that name, if any.
     pub(super) periods: Vec<Period>,
+    /// What is not charged.
+    pub(super) rules: Rules,
     pub(super) prices: PriceBook,
     books: Books,
     known_at: u64,
@@ -38,6 +41,7 @@ pub(super) struct Customers {
     slots: HashMap<String, Vec<Slot>>,
     sealed: Sealed,
     late: Late,
+    then: Then,
 }
 
 /// A customer, and between whom its services are charged.
@@ -93,6 +97,7 @@ impl Rater {
             database: database.clone(),
             question: question.clone(),
             periods: periods.to_vec(),
+            rules: Rules::load(database, &sellers, known_at).await?,
             prices,
             books: Books::load(database, sellers, known_at).await?,
             known_at,
@@ -181,7 +186,33 @@ impl Rater {
             }
             sealed.add_booked(database, &self.books, &late).await?;
         }
-        Ok(Customers { customers: buyers, slots, sealed, late })
+        let then = self.then(&buyers, &slots, &late).await?;
+        Ok(Customers { customers: buyers, slots, sealed, late, then })
+    }
+
+    /// What rules look at.
+    async fn then(
+        &self,
+        buyers: &[Buyer],
+        slots: &HashMap<String, Vec<Slot>>,
+        late: &Late,
+    ) -> Result<Then, Error> {
+        let asked = buyers.iter().map(|Buyer { view, links }| {
+            let slots = slots.get(view.path.as_str()).map_or(&[][..], Vec::as_slice);
+            let asked = links.iter().filter(|link| self.is_asked(link, view.id));
+            let sellers: BTreeMap<_, _> =
+                asked.map(|link| (link.seller.id, &link.seller)).collect();
+            let periods = sellers.into_iter().map(|(id, seller)| {
+                let open = self.periods.iter().filter_map(|it| Self::period_of(seller, it));
+                let open = open.filter(|it| self.books.sealed(id, it.end).is_none());
+                let late = slots.iter().flat_map(|slot| late.ends(slot.view.id, id));
+                let late = late.filter_map(|end| seller.settings.period_ending(end));
+                (id, open.chain(late).collect())
+            });
+            rules::Asked { customer: view, links, slots, periods: periods.collect() }
+        });
+        let asked: Vec<_> = asked.collect();
+        Then::read(&self.database, &self.rules, self.question.known_at, &asked).await
     }
 
     fn is_asked(&self, link: &Link, customer: OrganizationId) -> bool {
@@ -311,12 +342,28 @@ impl<'a> Of<'a> {
             subscription: self.slot.view.id,
         };
         let settings = &link.seller.settings;
+        let Rater { books, rules, .. } = self.rater;
         let mut rated = |sellers: usize| {
             let prices = self.prices(known, (place, sellers), prices_at);
             rate(&subject, timeline, prices, settings, period)
         };
         match link.role {
-            Role::Sale => rated(link.way.len()),
+            Role::Sale => {
+                let mut entries = rated(link.way.len())?;
+                let seller = link.seller.id;
+                let of = rules::Of {
+                    customer: self.customer,
+                    link,
+                    slot: self.slot,
+                    service: self.service,
+                    timeline,
+                    period,
+                    end: settings.instants(period).1,
+                    cutoff: books.sealed(seller, period.end).map(|closed| closed.cutoff),
+                };
+                rules.waive(&mut entries, &of, &self.read.then);
+                Ok(entries)
+            }
             Role::Commission => {
                 let (sold, bought) = (rated(link.way.len())?, rated(link.way.len() - 1)?);
                 commissions(&subject, &sold, &bought)

@@ -85,7 +85,8 @@ impl View for NameView {
             | Event::CustomPermission(_)
             | Event::Approval(_)
             | Event::Books(_)
-            | Event::Pricing(_) => vec![],
+            | Event::Pricing(_)
+            | Event::Rulebook(_) => vec![],
         }
     }
 
