@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
+use super::organizations::own_organization;
 use super::services::Sold;
 use super::{billing, billing_settings, optional_moment, optional_reason};
 use crate::error::Stop;
@@ -396,7 +397,8 @@ fn subscription(
 #[derive(Clone, Debug, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct SetExchangeRates {
-    /// Whose: they hold for this seller and those below who have none of their own; the provider's where it is left out.
+    /// Whose: they hold for this seller and those below who have none of their own; the caller's own
+    /// organisation where it is left out.
     pub organization_id: Option<String>,
     /// From 1 to 100 of them.
     pub rates: Vec<ExchangeRateText>,
@@ -473,7 +475,7 @@ pub(crate) fn set_rates(unit: &mut Unit<'_>, body: Input<SetExchangeRates>) -> R
     let SetExchangeRates { organization_id, rates, reason } = unit.take(body)?;
     let organization = match organization_id {
         Some(id) => id,
-        None => super::installation::provider(unit)?.to_string(),
+        None => own_organization(unit)?.to_string(),
     };
     let path = unit.path_of(&organization)?;
     unit.permit(Permission::ManageBilling, &path)?;

@@ -33,9 +33,11 @@ pub(super) struct PriceBook {
 pub(super) struct Way<'a> {
     /// The sellers whose prices lead there, the provider first.
     pub(super) sellers: &'a [Arc<Seller>],
-    /// Who buys: a reseller, or the customer, who is at `own` now.
+    /// Who buys: a reseller, or the customer.
     pub(super) buyer: OrganizationId,
-    pub(super) own: &'a TenantPath,
+    /// Where the customer was then, and where it is now: what it has set otherwise is there.
+    pub(super) then: &'a TenantPath,
+    pub(super) now: &'a TenantPath,
     /// Who bills, by whose settings.
     pub(super) biller: &'a Seller,
     /// Of which subscription.
@@ -95,12 +97,16 @@ impl PriceBook {
 
     /// What says the price of a service on a way, as it was known at a position.
     pub(super) fn at(&self, service: &ServiceView, way: &Way<'_>, known_at: u64) -> Prices {
-        let mut above: Vec<_> = way.sellers.iter().map(|seller| &seller.path).collect();
-        above.push(way.own);
+        let mut above = way.then.lineage();
+        above.pop();
+        above.push(way.now.clone());
+        // Prices are those of the buyer and above; properties count for everybody.
+        let buyer = way.sellers.len() + 1;
         let overrides = above.iter().zip(1..).flat_map(|(path, depth)| {
             let views = self.overrides.get(path.as_str()).into_iter().flatten();
             let views = views
-                .filter(move |it| it.position <= known_at && it.overriding.service == service.key);
+                .filter(move |it| it.position <= known_at && it.overriding.service == service.key)
+                .filter(move |it| depth <= buyer || it.overriding.overridden.component().is_none());
             views.map(move |it| Override { depth, ..it.for_rating() })
         });
         let rows = service.prices.iter().filter(|row| row.position <= known_at);
@@ -177,11 +183,20 @@ impl PriceBook {
                 path: path.clone(),
                 settings: Arc::new(settings.clone()),
             };
-            let way = Way { sellers: &[], buyer, own: path, biller: &biller, subscription: None };
+            let sellers = &[];
+            let way =
+                Way { sellers, buyer, then: path, now: path, biller: &biller, subscription: None };
             return self.at(service, &way, self.known_at);
         };
         let biller = Seller { settings: Arc::new(settings.clone()), ..seller.as_ref().clone() };
-        let way = Way { sellers: &sellers, buyer, own: path, biller: &biller, subscription: None };
+        let way = Way {
+            sellers: &sellers,
+            buyer,
+            then: path,
+            now: path,
+            biller: &biller,
+            subscription: None,
+        };
         self.at(service, &way, self.known_at)
     }
 }

@@ -383,11 +383,16 @@ impl<'a> Of<'a> {
         // Below the last seller there is a reseller who buys, or the customer.
         let below = link.path.lineage();
         let below = below.get(sellers).and_then(|path| book.sellers.at(path));
-        let (buyer, own) = below
-            .map_or((self.customer.id, &self.customer.path), |seller| (seller.id, &seller.path));
+        let buyer = below.map_or(self.customer.id, |seller| seller.id);
         let subscription = Some(self.slot.view.id);
-        let way =
-            Way { sellers: &link.way[..sellers], buyer, own, biller: &link.seller, subscription };
+        let way = Way {
+            sellers: &link.way[..sellers],
+            buyer,
+            then: &link.path,
+            now: &self.customer.path,
+            biller: &link.seller,
+            subscription,
+        };
         let subscription = subscription.filter(|_| book.is_for_instance(&way));
         let way = Way { subscription, ..way };
         let key = (self.service.key.as_str(), sellers, place, prices_at, subscription);

@@ -517,6 +517,13 @@ const GUARDED: &[Row] = &[
         ABOVE,
     ),
     row(
+        "LedgerEntry.buyer",
+        "ledgerEntries(endDate: \"2019-11-30\", filter: { customerId: $organization }) \
+         { nodes { buyer { id } } }",
+        "/ledgerEntries/nodes/*/buyer",
+        [Shown, Hidden, Hidden, Forbidden, Forbidden],
+    ),
+    row(
         "LedgerEntry.user",
         "ledgerEntries(endDate: \"2019-12-31\", filter: { customerId: $organization }) \
          { nodes { user { id } userName } }",
@@ -578,6 +585,7 @@ fn takes(row: &Row) -> &'static str {
         | "Override.organization"
         | "LedgerEntry.customer"
         | "LedgerEntry.seller"
+        | "LedgerEntry.buyer"
         | "SummaryRow.customer"
         | "QuarantinedSubscription.customer" => "organizations.view",
         "Query.users"

@@ -508,7 +508,7 @@ const ROUTES: &[Row] = &[
         "PUT /api/v2/billing/exchange-rates",
         About::Nothing,
         "billing.manage",
-        [400, 403, 403, 403, 403],
+        [400, 400, 403, 403, 403],
     ),
     row("POST /api/v2/billing/usage", About::Nothing, "usage.record", [400, 400, 403, 403, 403]),
     row(
