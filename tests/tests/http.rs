@@ -32,6 +32,7 @@ mod http {
     mod requests;
     mod roles;
     mod rules;
+    mod taxes;
     mod tenants;
 }
 
