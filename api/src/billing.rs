@@ -5,6 +5,7 @@ mod entries;
 mod export;
 mod format;
 pub mod margins;
+pub mod taxes;
 mod whose;
 mod workbook;
 
@@ -36,6 +37,7 @@ pub use self::entries::{EntryResource, exchange_text};
 use self::export::{Column, Row, Rows, Table, control_headers};
 use self::format::Format;
 use self::margins::{MARGINS, MarginResource, Terms};
+use self::taxes::{TAX, TaxResource, Taxed};
 pub(crate) use self::whose::{Whose, Wish};
 use crate::app::App;
 use crate::auth::Principal;
@@ -171,6 +173,10 @@ pub struct DetailResource {
     non_billable_reason: Option<String>,
     /// What it would come to, where it is not billable.
     waived_amount: Option<String>,
+    /// How it is taxed, as the plan or its component says.
+    tax_category: Option<String>,
+    /// How much tax the seller adds; none: it is computed elsewhere.
+    tax_percent: Option<String>,
     line_description: String,
     summary_grouping: String,
     /// `Added`, `Removed`, `Changed` or `Carried`.
@@ -258,6 +264,8 @@ const DETAIL: Table = Table {
         ("measured", Column::Number),
         ("measuredUnit", Column::Text),
         ("waivedAmount", Column::Number),
+        ("taxCategory", Column::Text),
+        ("taxPercent", Column::Number),
         ("buyerName", Column::Text),
     ],
 };
@@ -510,6 +518,35 @@ pub async fn explanation(
     Err(Problem::not_found())
 }
 
+/// The tax of a billing period: for each buyer, category and rate, on what the lines come to together, rounded once. Where the
+/// seller has said no rate, tax is computed elsewhere, and there is none here. It is computed from the lines as they are, of a
+/// closed period as they are sealed, with the rates that were known then.
+#[utoipa::path(get, path = "/api/Billing/{endDate}/tax", tag = "Billing",
+    params(("endDate" = String, Path), BillParameters),
+    responses((status = 200, body = Data<Vec<TaxResource>>)))]
+pub async fn tax(
+    State(app): State<App>,
+    reader: Reader,
+    Path(end_date): Path<String>,
+    headers: HeaderMap,
+    parameters: Parameters<BillParameters>,
+) -> Answer {
+    let wanted =
+        Wanted::parse(&app, &reader.0, &end_date, parameters, (&headers, Format::OF_TABLES))
+            .await?;
+    let (filter, period) = (wanted.filter.clone(), wanted.period.label());
+    let Wanted { question, period: wanted_period, .. } = &wanted;
+    let periods = [*wanted_period];
+    let mut parts = Parts::begin(app.database(), app.persons(), question, &periods).await?;
+    let mut taxed = Taxed::default();
+    while let Some(part) = parts.next().await? {
+        let lines = part.iter().flat_map(|statement| &statement.lines);
+        taxed.add(lines.filter(|line| filter.wants(line)));
+    }
+    let rows = taxed.rows().map_err(|_| Problem::internal())?;
+    filter.give(&TAX, &period, stream::iter([Ok(rows)]).boxed()).await
+}
+
 /// All organisations of a kind in a scope, in the order of lists.
 async fn organizations(
     app: &App,
@@ -583,6 +620,8 @@ impl From<&Line> for DetailResource {
             billable: entry.is_billable(),
             non_billable_reason: waiver.map(|waiver| waiver.reason.clone()),
             waived_amount: waiver.map(|waiver| waiver.amount.to_string()),
+            tax_category: line.tax_category.as_ref().map(ToString::to_string),
+            tax_percent: line.tax_percent.map(|percent| percent.to_string()),
             line_description: line.line_description.clone(),
             summary_grouping: line.summary_description.clone(),
             action: action_name(entry.action),
@@ -602,7 +641,7 @@ impl From<&Line> for DetailResource {
             kind: kind_name(entry.kind),
             booked_period: entry.booked_end(),
             service_period: entry.period_end,
-            buyer_name: line.buyer.as_ref().map(|buyer| buyer.name.clone()),
+            buyer_name: line.buyer.as_ref().map(|buyer| buyer.name().to_owned()),
         }
     }
 }

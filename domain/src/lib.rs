@@ -34,7 +34,7 @@ pub mod user;
 pub use decider::Decider;
 pub use ids::{
     CommandId, MeterKey, OrganizationId, PermissionKey, PlanKey, PropertyKey, RoleId, RoleKey,
-    RuleKey, ServiceKey, SubjectId, SubscriptionId, TokenId, UserId,
+    RuleKey, ServiceKey, SubjectId, SubscriptionId, TaxCategory, TokenId, UserId,
 };
 pub use path::TenantPath;
 pub use planted::{Bug, planted};

@@ -23,10 +23,10 @@ use domain::billing::{
     BillingSettings, Entry, Fact, Overflow, Period, Quarantine, RateRow, Rest, Timeline,
 };
 use domain::event::{Event, Recorded};
-use domain::money::{Currency, Money};
+use domain::money::{Currency, Money, Percent};
 use domain::service::Level;
 use domain::subscription::{Phase, SubscriptionEvent};
-use domain::{OrganizationId, ServiceKey, SubscriptionId, TenantPath};
+use domain::{OrganizationId, ServiceKey, SubscriptionId, TaxCategory, TenantPath};
 use eventstore::{Database, Error, Value, failpoint};
 use tokio::task::JoinSet;
 
@@ -144,6 +144,10 @@ pub struct Line {
     pub plan_name: String,
     /// Stock code at the end of the period.
     pub sku: String,
+    /// How it is taxed.
+    pub tax_category: Option<TaxCategory>,
+    /// How much tax its seller adds; none: it is computed elsewhere.
+    pub tax_percent: Option<Percent>,
     /// The service as it is sold now.
     pub service: Arc<ServiceView>,
     /// Up to which position that is known.
@@ -382,7 +386,7 @@ impl Parts {
                     let end = entry.period_end.succ_opt().unwrap_or(entry.period_end);
                     let end = link.seller.settings.midnight(end);
                     let between = (customer, link, rater.reseller(link));
-                    let own = rater.rules.described(&entry);
+                    let own = rater.own(&entry, service, end, known_at);
                     names.line(entry, slot, between, (service, known_at, end), own)
                 })),
                 Err(cause) => statement.quarantined.push(Quarantined {

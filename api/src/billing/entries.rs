@@ -73,6 +73,10 @@ pub struct EntryResource {
     waive_reason: Option<String>,
     /// The rules that say so, in their order.
     rule_ids: Vec<String>,
+    /// How it is taxed, as the plan or its component says.
+    tax_category: Option<String>,
+    /// How much tax the seller adds; none: it is computed elsewhere.
+    tax_percent: Option<String>,
     actioned_by: String,
     reason: Option<String>,
     /// The property whose override it shows, where it is about one.
@@ -153,6 +157,8 @@ pub(super) const ENTRIES: Table = Table {
         ("waivedAmount", Column::Number),
         ("waiveReason", Column::Text),
         ("ruleIds", Column::Text),
+        ("taxCategory", Column::Text),
+        ("taxPercent", Column::Number),
         ("buyerId", Column::Text),
         ("buyerName", Column::Text),
         ("exchangeRates", Column::Text),
@@ -208,6 +214,8 @@ impl EntryResource {
             waived_amount: waiver.map(|waiver| waiver.amount.to_string()),
             waive_reason: waiver.map(|waiver| waiver.reason.clone()),
             rule_ids: rule_ids(entry),
+            tax_category: line.tax_category.as_ref().map(ToString::to_string),
+            tax_percent: line.tax_percent.map(|percent| percent.to_string()),
             actioned_by: line.actor_name.clone(),
             reason: entry.reason.clone(),
             property: change.map(|change| change.property.to_string()),
@@ -219,7 +227,7 @@ impl EntryResource {
             price_sources: entry.price_sources.iter().map(|it| it.position()).collect(),
             price_losers: entry.price_losers.iter().map(|it| it.position()).collect(),
             buyer_id: line.buyer.as_ref().map(|buyer| buyer.id.0),
-            buyer_name: line.buyer.as_ref().map(|buyer| buyer.name.clone()),
+            buyer_name: line.buyer.as_ref().map(|buyer| buyer.name().to_owned()),
             exchange_rates: entry.exchange.iter().map(exchange_text).collect(),
         }
     }
@@ -327,7 +335,7 @@ impl FocusResource {
                 None => line.customer.number.to_string(),
             },
             billing_account_name: match &line.buyer {
-                Some(buyer) => buyer.name.clone(),
+                Some(buyer) => buyer.name().to_owned(),
                 None => line.customer.details.name.clone(),
             },
             billing_account_type: if line.buyer.is_some() { "Reseller" } else { "Customer" },

@@ -175,20 +175,11 @@ impl PriceBook {
         let mut above = path.lineage();
         above.pop();
         let sellers: Vec<_> = above.iter().filter_map(|it| self.sellers.at(it).cloned()).collect();
-        let Some(seller) = sellers.last() else {
-            // Nobody sells to the provider.
-            let biller = Seller {
-                id: buyer,
-                name: String::new(),
-                path: path.clone(),
-                settings: Arc::new(settings.clone()),
-            };
-            let sellers = &[];
-            let way =
-                Way { sellers, buyer, then: path, now: path, biller: &biller, subscription: None };
-            return self.at(service, &way, self.known_at);
+        // Nobody sells to the provider.
+        let Some(biller) = sellers.last().or(self.sellers.at(path)) else {
+            return Prices::default();
         };
-        let biller = Seller { settings: Arc::new(settings.clone()), ..seller.as_ref().clone() };
+        let biller = Seller { settings: Arc::new(settings.clone()), ..biller.as_ref().clone() };
         let way = Way {
             sellers: &sellers,
             buyer,

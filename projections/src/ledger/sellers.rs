@@ -17,12 +17,20 @@ use crate::views::{CalendarView, OrganizationView};
 pub struct Seller {
     /// Who.
     pub id: OrganizationId,
-    /// As people call him.
-    pub name: String,
     /// His place in the tree; sellers stay where they are.
     pub path: TenantPath,
     /// By which he bills: his own, or those of the nearest above who has any.
     pub settings: Arc<BillingSettings>,
+    /// The organisation.
+    pub view: Arc<OrganizationView>,
+}
+
+impl Seller {
+    /// As people call him.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.view.details.name
+    }
 }
 
 /// The sellers in a scope and above some places, by their places.
@@ -60,8 +68,8 @@ impl Sellers {
             let nearest = view.path.lineage().into_iter().rev();
             let mut nearest = nearest.filter_map(|path| calendars.get(path.as_str()));
             let settings = nearest.next().ok_or_else(no_provider)?.clone();
-            let (id, path, name) = (view.id, view.path.clone(), view.details.name.clone());
-            sellers.insert(path.to_string(), Arc::new(Seller { id, name, path, settings }));
+            let (id, path) = (view.id, view.path.clone());
+            sellers.insert(path.to_string(), Arc::new(Seller { id, path, settings, view }));
         }
         Ok(Self(sellers))
     }
