@@ -712,7 +712,7 @@ async fn read(database: &Database, persons: &Persons) -> Result<()> {
     ensure!(package.events == closed.position && package.sealed == 1, "{package:?}");
     let verified = eventstore::verify_sealed(database).await?;
     ensure!(matches!(verified, SealsVerified::Whole { periods: 1, entries: 1 }), "{verified:?}");
-    let in_force = InForce::on(database, &scope, &settings, settings.local_date(now)).await?;
+    let in_force = InForce::on(database, &scope, settings, settings.local_date(now)).await?;
     let effects = in_force.effects(database, in_force.overrides()).await?;
     ensure!(effects.len() == 2 && effects.iter().all(|it| it.subscriptions == 1), "{effects:?}");
     let log = Log::new(database.clone());
