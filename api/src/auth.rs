@@ -300,6 +300,7 @@ impl Gate {
             | Event::Service(ServiceEvent::Drafted { .. })
             | Event::Approval(_)
             | Event::Books(_)
+            | Event::Adjustment(_)
             | Event::Bulk(_)
             | Event::Usage(_) => {}
         }

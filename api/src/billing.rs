@@ -180,7 +180,7 @@ pub struct DetailResource {
     measured: Option<String>,
     /// The unit of that.
     measured_unit: Option<String>,
-    /// `recurring`, `oneOff`, `usage` or `minimum`.
+    /// `recurring`, `oneOff`, `usage`, `minimum` or `manual`.
     kind: &'static str,
     booked_period: NaiveDate,
     service_period: NaiveDate,
@@ -571,6 +571,7 @@ pub fn kind_name(kind: Kind) -> &'static str {
         Kind::OneOff => "oneOff",
         Kind::Usage => "usage",
         Kind::Minimum => "minimum",
+        Kind::Manual => "manual",
     }
 }
 

@@ -1,5 +1,6 @@
 //! The REST API (api.md, section 3): commands, and the same resources for reading.
 
+pub mod adjustments;
 pub mod approvals;
 pub mod billing;
 pub mod call;
@@ -94,6 +95,7 @@ fn routes() -> OpenApiRouter<App> {
         .routes(routes!(closing::readiness))
         .routes(routes!(closing::rerate))
         .routes(routes!(closing::approve_rerate))
+        .routes(routes!(adjustments::list_adjustments, adjustments::adjust))
         .routes(routes!(usage::record_usage))
         .routes(routes!(usage::list_usage))
         .routes(routes!(users::list_of_customer, users::create_in_customer))

@@ -15,8 +15,8 @@ use eventstore::SealedSlot;
 use crate::error::Stop;
 use crate::unit::Unit;
 use crate::usecase::{
-    approvals, billing, books, bulk, definition, installation, lifecycle, moves, offers,
-    organizations, overrides, requests, roles, services, subscriptions, usage, users,
+    adjustments, approvals, billing, books, bulk, definition, installation, lifecycle, moves,
+    offers, organizations, overrides, requests, roles, services, subscriptions, usage, users,
 };
 use crate::{Input, Reply};
 
@@ -407,6 +407,11 @@ pub enum Command {
         /// What was sent.
         body: Input<usage::RecordUsage>,
     },
+    /// Charge a customer once, or give back.
+    Adjust {
+        /// What was sent.
+        body: Input<adjustments::Adjust>,
+    },
     /// Set a price otherwise for an organisation, or clear that.
     OverridePrice {
         /// For whom.
@@ -594,6 +599,7 @@ impl Command {
                 overrides::apply(unit, &organization, &service, body)
             }
             Self::RecordUsage { body } => usage::record(unit, body),
+            Self::Adjust { body } => adjustments::adjust(unit, body),
             Self::OverridePrice { organization, body } => {
                 overrides::price(unit, &organization, body)
             }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use domain::Decider;
 use domain::approval::Approval;
+use domain::billing::adjustment::Adjustment;
 use domain::billing::books::Books;
 use domain::billing_calendar::BillingCalendar;
 use domain::bulk::Bulk;
@@ -101,6 +102,7 @@ macro_rules! deciders {
 }
 
 deciders! {
+    adjustments: Adjustment,
     approvals: Approval,
     billing_calendars: BillingCalendar,
     books: Books,

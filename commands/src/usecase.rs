@@ -1,5 +1,6 @@
 //! Use cases: each reads as a recipe, *open, look, decide, commit*; the writer opens and commits.
 
+pub mod adjustments;
 pub mod approvals;
 pub mod billing;
 pub mod books;

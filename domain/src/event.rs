@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use crate::approval::ApprovalEvent;
+use crate::billing::adjustment::AdjustmentEvent;
 use crate::billing::books::BooksEvent;
 use crate::billing_calendar::BillingCalendarEvent;
 use crate::bulk::BulkEvent;
@@ -48,6 +49,8 @@ pub enum Event {
     Approval(ApprovalEvent),
     /// About a seller's books.
     Books(BooksEvent),
+    /// About what is charged or given back by hand.
+    Adjustment(AdjustmentEvent),
 }
 
 /// A fact's stored name and content, apart from its envelope.
@@ -80,6 +83,7 @@ impl Event {
             Self::CustomPermission(event) => serde_json::to_string(event),
             Self::Approval(event) => serde_json::to_string(event),
             Self::Books(event) => serde_json::to_string(event),
+            Self::Adjustment(event) => serde_json::to_string(event),
         }
         .expect("events have text keys only, so they have a JSON form");
         let (kind, payload) = tagged[2..tagged.len() - 1]
@@ -114,6 +118,7 @@ impl Event {
             "permission" => tagged(kind, payload).map(Self::CustomPermission),
             "approval" => tagged(kind, payload).map(Self::Approval),
             "books" => tagged(kind, payload).map(Self::Books),
+            "adjustment" => tagged(kind, payload).map(Self::Adjustment),
             _ => return Err(Undecodable::Kind(kind.to_owned())),
         }
         .map_err(unfit)
@@ -326,7 +331,8 @@ impl Recorded {
             | Event::Role(_)
             | Event::CustomPermission(_)
             | Event::Approval(_)
-            | Event::Books(_) => None,
+            | Event::Books(_)
+            | Event::Adjustment(_) => None,
         }
     }
 
@@ -420,6 +426,8 @@ pub fn readable(kind: &str, schema: u32) -> Result<(), Undecodable> {
 
 /// Every kind of event there is. A test compares it with the golden lines.
 pub const KINDS: &[&str] = &[
+    "adjustment.made",
+    "adjustment.reversed",
     "approval.approved",
     "approval.asked",
     "approval.expired",

@@ -32,8 +32,8 @@ pub mod user;
 
 pub use decider::Decider;
 pub use ids::{
-    CommandId, MeterKey, OrganizationId, PermissionKey, PlanKey, PropertyKey, RoleId, RoleKey,
-    ServiceKey, SubjectId, SubscriptionId, TokenId, UserId,
+    AdjustmentId, CommandId, MeterKey, OrganizationId, PermissionKey, PlanKey, PropertyKey, RoleId,
+    RoleKey, ServiceKey, SubjectId, SubscriptionId, TokenId, UserId,
 };
 pub use path::TenantPath;
 pub use planted::{Bug, planted};

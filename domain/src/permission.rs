@@ -68,6 +68,8 @@ pub enum Permission {
     ManageBilling,
     /// Close billing periods.
     ClosePeriods,
+    /// Charge and give back by hand.
+    AdjustBilling,
     /// See the raw events.
     ViewEvents,
     /// Hold API tokens.
@@ -76,7 +78,7 @@ pub enum Permission {
 
 impl Permission {
     /// Every permission that Atrium itself asks for.
-    pub const ALL: [Self; 30] = [
+    pub const ALL: [Self; 31] = [
         Self::ViewOrganizations,
         Self::ManageResellers,
         Self::ManageCustomers,
@@ -105,6 +107,7 @@ impl Permission {
         Self::ViewBilling,
         Self::ManageBilling,
         Self::ClosePeriods,
+        Self::AdjustBilling,
         Self::ViewEvents,
         Self::HoldTokens,
     ];
@@ -141,6 +144,7 @@ impl Permission {
             Self::ViewBilling => "billing.view",
             Self::ManageBilling => "billing.manage",
             Self::ClosePeriods => "billing.close",
+            Self::AdjustBilling => "billing.adjust",
             Self::ViewEvents => "events.view",
             Self::HoldTokens => "tokens.hold",
         }
@@ -186,6 +190,7 @@ impl Permission {
             Self::ClosePeriods => {
                 "Ask to close a seller's billing periods, and approve what others ask."
             }
+            Self::AdjustBilling => "Charge customers once, or give back, by hand.",
             Self::ViewEvents => "See the raw events.",
             Self::HoldTokens => "Hold API tokens.",
         }

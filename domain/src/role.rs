@@ -115,6 +115,7 @@ impl DefaultRole {
                 P::RecordUsage,
                 P::ViewBilling,
                 P::ClosePeriods,
+                P::AdjustBilling,
                 P::ViewEvents,
             ],
             Self::CustomerAdministrator => &[

@@ -4,6 +4,7 @@
 //! whatever the history. Nothing is rolled over when a month begins: the entries of a period are
 //! computed from the timelines that touch it (design.md, section 7).
 
+mod accounts;
 mod booked;
 mod draft;
 mod in_force;
@@ -224,7 +225,11 @@ pub async fn periods(
     );
     failpoint("projections::ledger::periods")?;
     let rows = database.fetch(&sql, &values).await?;
-    let since = DateTime::from_timestamp_micros(rows[0].int(0)?).unwrap_or(now);
+    let since = rows[0].int(0)?;
+    failpoint("projections::ledger::accounts_begin")?;
+    let sql = sql.replace("sort", "path").replace("view_subscription", "view_adjustment");
+    let rows = database.fetch(&sql, &values).await?;
+    let since = DateTime::from_timestamp_micros(since.min(rows[0].int(0)?)).unwrap_or(now);
     let open = settings.period_containing(settings.local_date(now));
     let first = settings.period_containing(settings.local_date(since));
     Ok(std::iter::successors(Some(first), |period| Some(settings.next(*period)))
@@ -311,8 +316,8 @@ impl Parts {
         self.reading.spawn(async move {
             let read = rater.read(customers).await?;
             let scope = &rater.question.scope;
-            let (slots, entries) = (read.slots(), read.entries());
-            let names = Names::load(&rater.database, &persons, scope, slots, entries).await?;
+            let (slots, named) = (read.slots(), (read.entries(), read.actors()));
+            let names = Names::load(&rater.database, &persons, scope, slots, named).await?;
             Ok((read, names))
         });
     }
@@ -334,7 +339,7 @@ impl Parts {
         let mut statements: Vec<_> =
             rater.periods.iter().map(|period| Statement::empty(*period)).collect();
         rater.rate(&read, |rated| {
-            let Rated { customer, edge, slot, service, period, known_at, outcome } = rated;
+            let Rated { customer, edge, slot, service, period, known_at, outcome, .. } = rated;
             let statement = &mut statements[period];
             match outcome {
                 Ok(entries) => statement.lines.extend(entries.into_iter().map(|entry| {

@@ -5,6 +5,7 @@ use eventstore::Engine;
 
 mod http {
     mod access;
+    mod adjustments;
     mod approvals;
     mod assigned;
     mod bills;

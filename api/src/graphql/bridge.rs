@@ -32,6 +32,8 @@ pub(crate) enum BridgeCause {
     OneOff,
     /// What is charged for more than a period at a time, now or in the last period.
     Term,
+    /// What was charged or given back by hand, now or in the last period.
+    Adjustment,
     /// What was set right of closed periods, now or in the last period.
     Correction,
 }

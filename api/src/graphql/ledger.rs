@@ -63,6 +63,8 @@ pub(crate) enum LedgerKind {
     Usage,
     /// What the other charges lack to come to a least amount.
     Minimum,
+    /// What somebody charged once, or gave back, by hand.
+    Manual,
 }
 
 /// How the days of a period are charged on which a plan is held.

@@ -27,6 +27,8 @@ pub enum Cause {
     OneOff,
     /// What is charged for more than a period at a time, now or in the last period.
     Term,
+    /// What was charged or given back by hand, now or in the last period.
+    Adjustment,
     /// What was set right of closed periods, now or in the last period.
     Correction,
 }
@@ -36,7 +38,7 @@ const PERIOD_DAYS_MAX: u32 = 62;
 
 impl Cause {
     /// Every one, in the order in which they are told.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::New,
         Self::Removed,
         Self::Plan,
@@ -46,6 +48,7 @@ impl Cause {
         Self::Days,
         Self::OneOff,
         Self::Term,
+        Self::Adjustment,
         Self::Correction,
     ];
 
@@ -62,6 +65,7 @@ impl Cause {
             Self::Days => "days",
             Self::OneOff => "oneOff",
             Self::Term => "term",
+            Self::Adjustment => "adjustment",
             Self::Correction => "correction",
         }
     }
@@ -100,16 +104,21 @@ pub fn differences<'a>(
     this: impl IntoIterator<Item = &'a Entry>,
 ) -> Result<Vec<Difference>, Overflow> {
     let mut parts = BTreeMap::<Part<'a>, Both<'a>>::new();
-    let mut corrections = BTreeMap::<_, Money>::new();
+    let mut apart_sums = BTreeMap::<_, Money>::new();
     for (is_this, entry) in last
         .into_iter()
         .map(|entry| (false, entry))
         .chain(this.into_iter().map(|entry| (true, entry)))
     {
         let currency = entry.amount.currency;
-        if entry.class == Class::Correction {
-            let sum = corrections
-                .entry((entry.customer, entry.subscription, currency))
+        let apart = match (entry.kind, entry.class) {
+            (Kind::Manual, _) => Some(Cause::Adjustment),
+            (_, Class::Correction) => Some(Cause::Correction),
+            (_, Class::Normal) => None,
+        };
+        if let Some(cause) = apart {
+            let sum = apart_sums
+                .entry((entry.customer, entry.subscription, currency, cause))
                 .or_insert(Money::new(0, currency));
             *sum = added(*sum, entry.amount, is_this)?;
             continue;
@@ -130,10 +139,10 @@ pub fn differences<'a>(
         }
         differences.push(Difference { amount, cause: both.cause(), customer, subscription });
     }
-    let corrections = corrections.into_iter().map(|((customer, subscription, _), amount)| {
-        Difference { amount, cause: Cause::Correction, customer, subscription }
+    let apart = apart_sums.into_iter().map(|((customer, subscription, _, cause), amount)| {
+        Difference { amount, cause, customer, subscription }
     });
-    differences.extend(corrections);
+    differences.extend(apart);
     differences.retain(|difference| difference.amount.minor != 0);
     Ok(differences)
 }
@@ -222,7 +231,7 @@ mod tests {
         let carried = || entry(json!({}));
         let dearer =
             json!({ "decimal": "40.00", "exact": { "denominator": "1", "numerator": "4000" } });
-        let cases: [(&[Entry], &[Entry], Cause); 12] = [
+        let cases: [(&[Entry], &[Entry], Cause); 13] = [
             (&[], &[entry(json!({ "action": "added" }))], Cause::New),
             (
                 &[entry(json!({ "action": "added", "amount": minor(100), "days": 1 }))],
@@ -260,6 +269,11 @@ mod tests {
             (&[carried()], &[entry(json!({ "days": 10, "amount": minor(1_000) }))], Cause::Days),
             (&[entry(json!({ "kind": "oneOff" }))], &[], Cause::OneOff),
             (&[entry(json!({ "periodDays": 366 }))], &[], Cause::Term),
+            (
+                &[carried()],
+                &[carried(), entry(json!({ "class": "correction", "kind": "manual" }))],
+                Cause::Adjustment,
+            ),
             (
                 &[carried()],
                 &[carried(), entry(json!({ "class": "correction" }))],

@@ -5,6 +5,7 @@ use chrono::{DateTime, NaiveDate, Utc};
 use serde::{Deserialize, Serialize};
 
 use super::Correction;
+use super::adjustment::Manual;
 use super::calendar::following;
 use super::component::Charge;
 use super::price::PriceSource;
@@ -77,6 +78,9 @@ pub struct Entry {
     pub exact: Ratio,
     /// What sort of charge it is.
     pub kind: Kind,
+    /// What it says of itself, where somebody made it by hand.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub manual: Option<Manual>,
     /// How much of a property, or how much that was used, is charged: for each of what is held.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub measured: Option<Measured>,
@@ -145,6 +149,8 @@ pub enum Kind {
     Usage,
     /// What the other charges lack to come to a least amount.
     Minimum,
+    /// What somebody charges once, or gives back, by hand.
+    Manual,
 }
 
 /// Whether an entry is the charge itself.

@@ -76,6 +76,13 @@ impl Books {
         self.views.get(&seller).map_or(&[], |view| view.closed_known_at(self.known_at))
     }
 
+    /// Up to which position all that was recorded is in periods that are closed, whoever closed them.
+    pub(super) fn booked_until(&self) -> u64 {
+        let closed = self.views.values().map(|view| view.closed_known_at(self.known_at));
+        let cutoffs = closed.filter_map(|closed| Some(closed.last()?.cutoff));
+        cutoffs.min().unwrap_or(u64::MAX)
+    }
+
     /// A seller's period, where it is closed.
     pub(super) fn sealed(&self, seller: OrganizationId, end: NaiveDate) -> Option<&Closed> {
         self.views.get(&seller)?.closed(end, self.known_at)

@@ -93,7 +93,7 @@ impl Draft {
         self.read_on();
         let mut drafted = BTreeMap::new();
         self.rater.rate(&read, |rated| {
-            let place = Place { customer: rated.customer.id, subscription: rated.slot.view.id };
+            let place = Place { customer: rated.customer.id, subscription: rated.row };
             let slot = drafted.entry(place).or_insert_with(|| Drafted {
                 place,
                 service: rated.service.key.clone(),

@@ -1,17 +1,19 @@
 //! Rating customers: what each of their slots comes to in some periods, on each edge. Closed periods are read as they
 //! were sealed; open ones are computed, and the first open one has the corrections of those that are closed.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use chrono::NaiveDate;
-use domain::OrganizationId;
 use domain::billing::{
     BillingSettings, Entry, Period, Prices, Quarantine, QuarantineReason, Subject, correct, rate,
     seal,
 };
+use domain::event::Actor;
+use domain::{OrganizationId, SubscriptionId};
 use eventstore::{Database, Error, SealedSlot};
 
+use super::accounts::{self, Accounts};
 use super::booked::{Books, Late, Sealed};
 use super::slots::{self, Slot};
 use super::{PriceBook, Question, sees};
@@ -29,6 +31,8 @@ pub(super) struct Rater {
     pub(super) seller: Option<OrganizationId>,
     prices: PriceBook,
     books: Books,
+    /// Stands for a service where an entry is of none.
+    no_service: Arc<ServiceView>,
     known_at: u64,
 }
 
@@ -39,6 +43,7 @@ pub(super) struct Customers {
     slots: HashMap<String, Vec<Slot>>,
     sealed: Sealed,
     late: Late,
+    accounts: Accounts,
 }
 
 /// A customer, and who bills it.
@@ -52,6 +57,11 @@ impl Customers {
         self.slots.values().flatten()
     }
 
+    /// Who charged them, or gave back, by hand.
+    pub(super) fn actors(&self) -> impl Iterator<Item = Actor> {
+        self.accounts.actors()
+    }
+
     /// All that closed periods have of them and was read.
     pub(super) fn entries(&self) -> impl Iterator<Item = &Entry> {
         self.sealed.entries()
@@ -63,6 +73,8 @@ pub(super) struct Rated<'a> {
     pub(super) customer: &'a Arc<OrganizationView>,
     pub(super) edge: &'a Edge,
     pub(super) slot: &'a Slot,
+    /// The slot in whose row it is sealed: mostly the same.
+    pub(super) row: SubscriptionId,
     pub(super) service: &'a Arc<ServiceView>,
     /// Which of the periods.
     pub(super) period: usize,
@@ -98,6 +110,7 @@ impl Rater {
             seller: None,
             prices: PriceBook::load(database, question, places).await?,
             books: Books::load(database, sellers, known_at).await?,
+            no_service: Arc::new(accounts::service()),
             known_at,
         })
     }
@@ -129,6 +142,9 @@ impl Rater {
             }
             buyers.push(Buyer { view: customer.clone(), edges });
         }
+        let first = open.iter().map(|period| period.start).min();
+        let first = first.map(|start| (settings.midnight(start), self.books.booked_until()));
+        let accounts = Accounts::read(database, &customers, first, self.known_at).await?;
         let mut late = Late::default();
         if !corrected.is_empty() {
             late = self.books.late(database, &corrected, &customers, settings).await?;
@@ -149,7 +165,10 @@ impl Rater {
         }
         let mut sealed = Sealed::of_buyers(database, prefixes).await?;
         let there: BTreeSet<_> = slots.values().flatten().map(|slot| slot.view.id).collect();
-        let wanted: BTreeSet<_> = sealed.slots().chain(late.slots()).collect();
+        let of_accounts = sealed.entries().filter(|entry| entry.manual.is_some());
+        let of_accounts = of_accounts.map(|entry| entry.subscription);
+        let of_accounts = of_accounts.chain(accounts.subscriptions());
+        let wanted: BTreeSet<_> = sealed.slots().chain(late.slots()).chain(of_accounts).collect();
         let missing = &wanted - &there;
         let missing = slots::of_ids(database, missing, self.known_at, span, &metered).await?;
         for slot in missing {
@@ -165,7 +184,7 @@ impl Rater {
             }
             sealed.add_booked(database, &self.books, &late).await?;
         }
-        Ok(Customers { customers: buyers, slots, sealed, late })
+        Ok(Customers { customers: buyers, slots, sealed, late, accounts })
     }
 
     fn is_asked(&self, seller: OrganizationId) -> bool {
@@ -176,13 +195,56 @@ impl Rater {
     pub(super) fn rate<'a>(&'a self, read: &'a Customers, mut take: impl FnMut(Rated<'a>)) {
         for Buyer { view, edges } in &read.customers {
             let mut prices = KnownPrices::default();
+            let mut by_hand = self.by_hand(read, view, edges);
             for slot in read.slots.get(view.path.as_str()).into_iter().flatten() {
                 if let Some(service) = self.prices.services.get(slot.view.service.as_str()) {
                     let of = Of { rater: self, read, customer: view, edges, slot, service };
                     of.rate(&mut prices, &mut take);
+                    by_hand.remove(&slot.view.id).into_iter().flatten().for_each(|by_hand| {
+                        take(Rated { slot, service, ..by_hand });
+                    });
                 }
             }
+            by_hand.into_values().flatten().for_each(&mut take);
         }
+    }
+
+    /// What a customer was charged or given back by hand, by subscription.
+    fn by_hand<'a>(
+        &'a self,
+        read: &'a Customers,
+        customer: &'a Arc<OrganizationView>,
+        edges: &'a [Edge],
+    ) -> BTreeMap<SubscriptionId, Vec<Rated<'a>>> {
+        let mut all = BTreeMap::<_, Vec<_>>::new();
+        let Some(account) = read.accounts.of(customer.id) else { return all };
+        let slot = account.slot();
+        for (place, edge) in edges.iter().enumerate() {
+            let is_last = !edges[place + 1..].iter().any(|it| it.seller == edge.seller);
+            let is_asked = self.is_asked(edge.seller) && sees(&self.question.scope, customer, edge);
+            if !(is_last && is_asked) {
+                continue;
+            }
+            let booked = (&self.books, &read.sealed);
+            let entries = account.entries(edge.seller, &self.periods, booked, &self.settings);
+            for (subscription, by_period) in entries {
+                let rated = by_period.into_iter().map(|(period, entries)| {
+                    let closed = self.books.sealed(edge.seller, self.periods[period].end);
+                    Rated {
+                        customer,
+                        edge,
+                        slot,
+                        row: slot.view.id,
+                        service: &self.no_service,
+                        period,
+                        known_at: closed.map_or(self.known_at, |closed| closed.cutoff),
+                        outcome: Ok(entries),
+                    }
+                });
+                all.entry(subscription).or_default().extend(rated);
+            }
+        }
+        all
     }
 }
 
@@ -228,6 +290,7 @@ impl<'a> Of<'a> {
                         customer: self.customer,
                         edge,
                         slot: self.slot,
+                        row: self.slot.view.id,
                         service: self.service,
                         period: index,
                         known_at,

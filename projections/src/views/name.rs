@@ -84,7 +84,8 @@ impl View for NameView {
             | Event::Role(RoleEvent::Deleted { .. })
             | Event::CustomPermission(_)
             | Event::Approval(_)
-            | Event::Books(_) => vec![],
+            | Event::Books(_)
+            | Event::Adjustment(_) => vec![],
         }
     }
 

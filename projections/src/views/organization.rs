@@ -136,7 +136,8 @@ impl View for OrganizationView {
             | Event::Role(_)
             | Event::CustomPermission(_)
             | Event::Approval(_)
-            | Event::Books(_) => vec![],
+            | Event::Books(_)
+            | Event::Adjustment(_) => vec![],
         }
     }
 
@@ -228,7 +229,8 @@ impl View for OrganizationView {
             | Event::Role(_)
             | Event::CustomPermission(_)
             | Event::Approval(_)
-            | Event::Books(_) => {}
+            | Event::Books(_)
+            | Event::Adjustment(_) => {}
         }
         Some(view)
     }

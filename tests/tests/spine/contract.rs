@@ -18,10 +18,10 @@ use domain::user::UserEvent;
 use domain::{SubjectId, TenantPath};
 use eventstore::{Chain, Database, Engine, Log};
 use projections::views::{
-    AccessView, ActivityView, ApprovalPolicyView, ApprovalView, AskedView, BackdatedView,
-    BooksView, CalendarView, FormerView, HoldingView, NameView, NumberView, OfferView,
-    OrganizationView, OverrideView, PermissionView, RequestView, RetentionView, RoleView,
-    ServiceView, SubscriptionView, TABLES, UsageView, UserView,
+    AccessView, ActivityView, AdjustmentView, ApprovalPolicyView, ApprovalView, AskedView,
+    BackdatedView, BooksView, CalendarView, FormerView, HoldingView, NameView, NumberView,
+    OfferView, OrganizationView, OverrideView, PermissionView, RequestView, RetentionView,
+    RoleView, ServiceView, SubscriptionView, TABLES, UsageView, UserView,
 };
 use projections::{Below, View, Views, Wants};
 use serde::de::DeserializeOwned;
@@ -268,9 +268,10 @@ impl Below for Nothing {
 
 /// Every table that queries read has exactly the rows that its pure fold gives.
 async fn views_are_folded_from(database: &Database, events: &[Recorded]) -> Result<()> {
-    let folds: [(&str, BTreeSet<Line>); 23] = [
+    let folds: [(&str, BTreeSet<Line>); 24] = [
         (AccessView::TABLE, fold::<AccessView>(events)),
         (ActivityView::TABLE, fold::<ActivityView>(events)),
+        (AdjustmentView::TABLE, fold::<AdjustmentView>(events)),
         (ApprovalPolicyView::TABLE, fold::<ApprovalPolicyView>(events)),
         (ApprovalView::TABLE, fold::<ApprovalView>(events)),
         (AskedView::TABLE, fold::<AskedView>(events)),
