@@ -11,6 +11,7 @@ pub mod list;
 pub mod offers;
 pub mod organizations;
 pub mod overrides;
+pub mod preview;
 pub mod roles;
 pub mod services;
 pub mod session;
@@ -96,6 +97,7 @@ fn routes() -> OpenApiRouter<App> {
         .routes(routes!(closing::rerate))
         .routes(routes!(closing::approve_rerate))
         .routes(routes!(adjustments::list_adjustments, adjustments::adjust))
+        .routes(routes!(preview::preview))
         .routes(routes!(usage::record_usage))
         .routes(routes!(usage::list_usage))
         .routes(routes!(users::list_of_customer, users::create_in_customer))

@@ -12,6 +12,7 @@ mod names;
 mod prices;
 mod rater;
 mod slots;
+mod supposed;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -37,6 +38,7 @@ use crate::views::{CalendarView, Edge, OrganizationView, ServiceView, UserView};
 
 pub use draft::{Draft, Drafted, compare_sealed};
 pub use in_force::{Effect, InForce};
+pub use supposed::Supposed;
 
 /// What an event says to the ledger, if anything: only outcomes bill (billing.md, section 2).
 #[must_use]
@@ -294,10 +296,25 @@ impl Parts {
         settings: &BillingSettings,
         periods: &[Period],
     ) -> Result<Self, Error> {
+        Self::suppose(database, persons, question, settings, (periods, Supposed::default())).await
+    }
+
+    /// The same, as they would be if something were so.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub async fn suppose(
+        database: &Database,
+        persons: &Persons,
+        question: &Question,
+        settings: &BillingSettings,
+        (periods, supposed): (&[Period], Supposed),
+    ) -> Result<Self, Error> {
         let mut customers = customers(database, &question.scope).await?;
         customers.extend(gone(database, &question.scope).await?);
         customers.sort_by_cached_key(|it| (it.details.name.to_lowercase(), it.number));
-        let rater = Rater::begin(database, question, settings, periods, &customers).await?;
+        let mut rater = Rater::begin(database, question, settings, periods, &customers).await?;
+        rater.suppose(supposed);
         Ok(Self {
             persons: persons.clone(),
             rater: Arc::new(rater),

@@ -19,12 +19,14 @@ mod http {
     mod fields;
     mod hostile;
     mod instances;
+    mod late;
     mod lifecycle;
     mod managers;
     mod moves;
     mod offers;
     mod overrides;
     mod permissions;
+    mod previews;
     mod privacy;
     mod properties;
     mod published;

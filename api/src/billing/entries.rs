@@ -145,7 +145,7 @@ pub(super) const ENTRIES: Table = Table {
 };
 
 impl EntryResource {
-    pub(super) fn new(line: &Line, settings: &BillingSettings) -> Self {
+    pub(crate) fn new(line: &Line, settings: &BillingSettings) -> Self {
         let entry = &line.entry;
         let change = entry.property_change.as_ref();
         let correction = entry.correction.as_ref();

@@ -63,6 +63,16 @@ impl Accounts {
         Ok(Self(accounts))
     }
 
+    /// Adds what would be made.
+    pub(super) fn suppose(&mut self, made: Vec<Arc<AdjustmentView>>) {
+        for view in made {
+            if let Some(account) = self.0.get_mut(&view.adjusted.customer) {
+                account.made.retain(|it| it.id != view.id);
+                account.made.push(view);
+            }
+        }
+    }
+
     /// The subscriptions that any of it is about.
     pub(super) fn subscriptions(&self) -> impl Iterator<Item = SubscriptionId> {
         let made = self.0.values().flat_map(|account| &account.made);

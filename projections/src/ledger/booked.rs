@@ -202,6 +202,11 @@ struct Touched {
 }
 
 impl Late {
+    /// Adds what would be learned.
+    pub(super) fn suppose(&mut self, facts: impl Iterator<Item = Arc<BackdatedView>>) {
+        self.facts.extend(facts);
+    }
+
     pub(super) fn buyers(&self) -> impl Iterator<Item = (u64, OrganizationId)> {
         self.buyers.iter().copied()
     }

@@ -16,6 +16,7 @@ use eventstore::{Database, Error, SealedSlot};
 use super::accounts::{self, Accounts};
 use super::booked::{Books, Late, Sealed};
 use super::slots::{self, Slot};
+use super::supposed::Supposed;
 use super::{PriceBook, Question, sees};
 use crate::document::View as _;
 use crate::views::{Edge, OrganizationView, ServiceView};
@@ -31,6 +32,7 @@ pub(super) struct Rater {
     pub(super) seller: Option<OrganizationId>,
     prices: PriceBook,
     books: Books,
+    supposed: Supposed,
     /// Stands for a service where an entry is of none.
     no_service: Arc<ServiceView>,
     known_at: u64,
@@ -110,9 +112,18 @@ impl Rater {
             seller: None,
             prices: PriceBook::load(database, question, places).await?,
             books: Books::load(database, sellers, known_at).await?,
+            supposed: Supposed::default(),
             no_service: Arc::new(accounts::service()),
             known_at,
         })
+    }
+
+    /// Goes by what would be.
+    pub(super) fn suppose(&mut self, supposed: Supposed) {
+        for view in supposed.overrides() {
+            self.prices.overrides.entry(view.path.to_string()).or_default().push(view);
+        }
+        self.supposed = supposed;
     }
 
     /// Reads what some customers have: in a number of statements that does not depend on how many they are.
@@ -144,10 +155,12 @@ impl Rater {
         }
         let first = open.iter().map(|period| period.start).min();
         let first = first.map(|start| (settings.midnight(start), self.books.booked_until()));
-        let accounts = Accounts::read(database, &customers, first, self.known_at).await?;
+        let mut accounts = Accounts::read(database, &customers, first, self.known_at).await?;
+        accounts.suppose(self.supposed.adjustments());
         let mut late = Late::default();
         if !corrected.is_empty() {
             late = self.books.late(database, &corrected, &customers, settings).await?;
+            late.suppose(self.supposed.backdated(&customers));
             let whole = late.buyers();
             prefixes.extend(whole.map(|(cutoff, buyer)| SealedSlot::of_buyer(cutoff, buyer)));
             open.extend(late.periods());
@@ -163,6 +176,8 @@ impl Rater {
             let known_at = self.question.known_at;
             slots = slots::in_span(database, known_at, span, &metered, &customers).await?;
         }
+        let known_at = self.known_at;
+        self.supposed.replace(database, known_at, span, &metered, &customers, &mut slots).await?;
         let mut sealed = Sealed::of_buyers(database, prefixes).await?;
         let there: BTreeSet<_> = slots.values().flatten().map(|slot| slot.view.id).collect();
         let of_accounts = sealed.entries().filter(|entry| entry.manual.is_some());

@@ -477,6 +477,7 @@ const ROUTES: &[Row] = &[
         "billing.adjust",
         [400, 400, 403, 403, 403],
     ),
+    row("POST /api/v2/billing/preview", About::Nothing, "billing.view", [400, 400, 400, 403, 403]),
     row("POST /api/v2/billing/usage", About::Nothing, "usage.record", [400, 400, 403, 403, 403]),
     row(
         "GET /api/v2/subscriptions/{id}/usage",
