@@ -16,6 +16,7 @@ pub mod roles;
 pub mod services;
 pub mod session;
 pub mod subscriptions;
+pub mod supersede;
 pub mod table;
 pub mod usage;
 pub mod users;
@@ -98,6 +99,7 @@ fn routes() -> OpenApiRouter<App> {
         .routes(routes!(closing::approve_rerate))
         .routes(routes!(adjustments::list_adjustments, adjustments::adjust))
         .routes(routes!(preview::preview))
+        .routes(routes!(supersede::supersede))
         .routes(routes!(usage::record_usage))
         .routes(routes!(usage::list_usage))
         .routes(routes!(users::list_of_customer, users::create_in_customer))

@@ -16,7 +16,8 @@ use crate::error::Stop;
 use crate::unit::Unit;
 use crate::usecase::{
     adjustments, approvals, billing, books, bulk, definition, installation, lifecycle, moves,
-    offers, organizations, overrides, requests, roles, services, subscriptions, usage, users,
+    offers, organizations, overrides, requests, roles, services, subscriptions, supersede, usage,
+    users,
 };
 use crate::{Input, Reply};
 
@@ -407,6 +408,13 @@ pub enum Command {
         /// What was sent.
         body: Input<usage::RecordUsage>,
     },
+    /// Have something be true at another moment than was recorded.
+    Supersede {
+        /// What was sent.
+        body: Input<supersede::Supersede>,
+        /// What is at that place in the log; none: nothing about a subscription.
+        found: Option<supersede::Found>,
+    },
     /// Charge a customer once, or give back.
     Adjust {
         /// What was sent.
@@ -599,6 +607,7 @@ impl Command {
                 overrides::apply(unit, &organization, &service, body)
             }
             Self::RecordUsage { body } => usage::record(unit, body),
+            Self::Supersede { body, found } => supersede::supersede(unit, body, found),
             Self::Adjust { body } => adjustments::adjust(unit, body),
             Self::OverridePrice { organization, body } => {
                 overrides::price(unit, &organization, body)

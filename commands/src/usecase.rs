@@ -17,6 +17,7 @@ pub mod requests;
 pub mod roles;
 pub mod services;
 pub mod subscriptions;
+pub mod supersede;
 pub mod usage;
 pub mod users;
 

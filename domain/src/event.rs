@@ -492,6 +492,7 @@ pub const KINDS: &[&str] = &[
     "subscription.resumed",
     "subscription.suspend_requested",
     "subscription.suspend_started",
+    "subscription.superseded",
     "subscription.suspended",
     "usage.recorded",
     "user.created",

@@ -70,6 +70,8 @@ pub enum Permission {
     ClosePeriods,
     /// Charge and give back by hand.
     AdjustBilling,
+    /// Say that something happened at another moment than was recorded.
+    SupersedeFacts,
     /// See the raw events.
     ViewEvents,
     /// Hold API tokens.
@@ -78,7 +80,7 @@ pub enum Permission {
 
 impl Permission {
     /// Every permission that Atrium itself asks for.
-    pub const ALL: [Self; 31] = [
+    pub const ALL: [Self; 32] = [
         Self::ViewOrganizations,
         Self::ManageResellers,
         Self::ManageCustomers,
@@ -108,6 +110,7 @@ impl Permission {
         Self::ManageBilling,
         Self::ClosePeriods,
         Self::AdjustBilling,
+        Self::SupersedeFacts,
         Self::ViewEvents,
         Self::HoldTokens,
     ];
@@ -145,6 +148,7 @@ impl Permission {
             Self::ManageBilling => "billing.manage",
             Self::ClosePeriods => "billing.close",
             Self::AdjustBilling => "billing.adjust",
+            Self::SupersedeFacts => "billing.supersede",
             Self::ViewEvents => "events.view",
             Self::HoldTokens => "tokens.hold",
         }
@@ -191,6 +195,9 @@ impl Permission {
                 "Ask to close a seller's billing periods, and approve what others ask."
             }
             Self::AdjustBilling => "Charge customers once, or give back, by hand.",
+            Self::SupersedeFacts => {
+                "Say that something happened at another moment than was recorded."
+            }
             Self::ViewEvents => "See the raw events.",
             Self::HoldTokens => "Hold API tokens.",
         }

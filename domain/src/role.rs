@@ -116,6 +116,7 @@ impl DefaultRole {
                 P::ViewBilling,
                 P::ClosePeriods,
                 P::AdjustBilling,
+                P::SupersedeFacts,
                 P::ViewEvents,
             ],
             Self::CustomerAdministrator => &[

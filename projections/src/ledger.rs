@@ -22,7 +22,7 @@ use domain::billing::{BillingSettings, Entry, Fact, Overflow, Period, Quarantine
 use domain::event::{Event, Recorded};
 use domain::money::{Currency, Money};
 use domain::service::Level;
-use domain::subscription::{Phase, SubscriptionEvent};
+use domain::subscription::Phase;
 use domain::{OrganizationId, ServiceKey, SubscriptionId, TenantPath};
 use eventstore::{Database, Error, Value, failpoint};
 use tokio::task::JoinSet;
@@ -63,18 +63,13 @@ pub fn rest(event: &Recorded) -> Option<Rest> {
     let Event::Subscription(happened) = &event.event else {
         return None;
     };
-    let suspended = match happened {
-        SubscriptionEvent::Suspended { .. } => true,
-        SubscriptionEvent::Resumed { .. } => false,
-        _ => return None,
-    };
     Some(Rest {
         actor: event.actor.to_string(),
         effective_at: event.effective_at,
         position: event.position,
         reason: event.reason.clone(),
         request: Some(happened.request()),
-        suspended,
+        suspended: happened.suspended()?,
     })
 }
 
@@ -84,7 +79,7 @@ pub fn timeline<'a>(events: impl IntoIterator<Item = &'a Recorded>) -> Timeline 
     let mut rests: Vec<Rest> = Vec::new();
     for event in events {
         if let Event::Subscription(happened) = &event.event
-            && happened.phase() == Phase::Withdrawn
+            && matches!(happened.phase(), Phase::Withdrawn | Phase::Superseded)
         {
             facts.retain(|fact| fact.request != Some(happened.request()));
             rests.retain(|rest| rest.request != Some(happened.request()));
@@ -277,6 +272,8 @@ pub async fn statements(
 #[derive(Debug)]
 pub struct Parts {
     persons: Persons,
+    /// Who reads them: people of his are named.
+    reader: Scope,
     rater: Arc<Rater>,
     /// Those who are still to come, in the order of the statements.
     customers: std::vec::IntoIter<Arc<OrganizationView>>,
@@ -317,10 +314,17 @@ impl Parts {
         rater.suppose(supposed);
         Ok(Self {
             persons: persons.clone(),
+            reader: question.scope.clone(),
             rater: Arc::new(rater),
             customers: customers.into_iter(),
             reading: JoinSet::new(),
         })
+    }
+
+    /// The same, for who sees more than whom they are about: others are named to him, too.
+    #[must_use]
+    pub fn seen_by(self, reader: &Scope) -> Self {
+        Self { reader: reader.clone(), ..self }
     }
 
     /// Begins to read what the next customers have, if there are any.
@@ -330,11 +334,11 @@ impl Parts {
             return;
         }
         let (rater, persons) = (self.rater.clone(), self.persons.clone());
+        let reader = self.reader.clone();
         self.reading.spawn(async move {
             let read = rater.read(customers).await?;
-            let scope = &rater.question.scope;
             let (slots, named) = (read.slots(), (read.entries(), read.actors()));
-            let names = Names::load(&rater.database, &persons, scope, slots, named).await?;
+            let names = Names::load(&rater.database, &persons, &reader, slots, named).await?;
             Ok((read, names))
         });
     }

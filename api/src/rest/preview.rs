@@ -132,9 +132,10 @@ pub async fn preview(State(app): State<App>, call: Call) -> Answer {
         let (database, persons) = (app.database(), app.persons());
         let question = Question { scope: Scope(place), known_at: None };
         let begin = Parts::begin(database, persons, &question, &settings, &periods);
-        let mut without = begin.await?;
+        let mut without = begin.await?.seen_by(&principal.scope());
         let wanted = (&periods[..], supposed.clone());
-        let mut with = Parts::suppose(database, persons, &question, &settings, wanted).await?;
+        let begin = Parts::suppose(database, persons, &question, &settings, wanted);
+        let mut with = begin.await?.seen_by(&principal.scope());
         loop {
             let (was, is) = (without.next().await?, with.next().await?);
             if was.is_none() && is.is_none() {
@@ -325,7 +326,9 @@ impl Difference {
                 lines.sort_by_cached_key(|line| {
                     let name = line.customer.details.name.to_lowercase();
                     let entry = &line.entry;
-                    (name, entry.subscription, entry.component.clone(), entry.service_from)
+                    // A reversal comes before what is booked in its place.
+                    let place = (entry.service_from, !entry.is_reversal());
+                    (name, entry.subscription, entry.component.clone(), place)
                 });
                 more |= lines.len() > left;
                 lines.truncate(left);

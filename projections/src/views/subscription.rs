@@ -372,7 +372,7 @@ impl View for SubscriptionView {
         let request = happened.request();
         match happened.phase() {
             Phase::Asked { verb, .. } => (view.request, view.verb) = (request, verb),
-            Phase::Withdrawn => {
+            Phase::Withdrawn | Phase::Superseded => {
                 view.withdraw(request, event.position);
                 let its = view.rests.iter_mut().filter(|it| it.rest.request == Some(request));
                 its.for_each(|it| it.withdrawn_at = Some(event.position));
