@@ -301,6 +301,7 @@ impl Gate {
             | Event::Approval(_)
             | Event::Books(_)
             | Event::Adjustment(_)
+            | Event::Rulebook(_)
             | Event::Bulk(_)
             | Event::Usage(_) => {}
         }

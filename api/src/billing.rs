@@ -159,6 +159,8 @@ pub struct DetailResource {
     sku_type: &'static str,
     billable: bool,
     non_billable_reason: Option<String>,
+    /// What it would come to, where it is not billable.
+    waived_amount: Option<String>,
     line_description: String,
     summary_grouping: String,
     /// `Added`, `Removed`, `Changed` or `Carried`.
@@ -243,6 +245,7 @@ const DETAIL: Table = Table {
         ("servicePeriod", Column::Date),
         ("measured", Column::Number),
         ("measuredUnit", Column::Text),
+        ("waivedAmount", Column::Number),
     ],
 };
 
@@ -499,20 +502,24 @@ async fn rows<T: Send + 'static>(
 ) -> Result<Rows<T>, Problem> {
     let Wanted { filter, period, question, settings } = wanted;
     let parts = Parts::begin(app.database(), app.persons(), question, settings, &[*period]).await?;
-    let wants = filter.wants_billable();
-    let chunks = stream::try_unfold((parts, resource), move |(mut parts, resource)| async move {
-        let Some(part) = parts.next().await? else { return Ok(None) };
-        let lines = part.iter().flat_map(|statement| &statement.lines).filter(|_| wants);
-        let rows: Vec<_> =
-            lines.map(|line| Row { resource: resource(line), amount: line.entry.amount }).collect();
-        Ok(Some((rows, (parts, resource))))
-    });
+    let filter = filter.clone();
+    let chunks =
+        stream::try_unfold((parts, resource, filter), async |(mut parts, resource, filter)| {
+            let Some(part) = parts.next().await? else { return Ok(None) };
+            let lines = part.iter().flat_map(|statement| &statement.lines);
+            let lines = lines.filter(|line| filter.wants(line));
+            let rows: Vec<_> = lines
+                .map(|line| Row { resource: resource(line), amount: line.entry.amount })
+                .collect();
+            Ok(Some((rows, (parts, resource, filter))))
+        });
     Ok(chunks.boxed())
 }
 
 impl From<&Line> for DetailResource {
     fn from(line: &Line) -> Self {
         let entry = &line.entry;
+        let waiver = entry.waiver.as_ref();
         Self {
             customer_id: line.customer.number,
             customer_code: line.customer.details.code.as_str().to_owned(),
@@ -525,8 +532,9 @@ impl From<&Line> for DetailResource {
             instance_name: line.instance.clone(),
             product_sku: line.sku.clone(),
             sku_type: level_name(line.level),
-            billable: true,
-            non_billable_reason: None,
+            billable: entry.is_billable(),
+            non_billable_reason: waiver.map(|waiver| waiver.reason.clone()),
+            waived_amount: waiver.map(|waiver| waiver.amount.to_string()),
             line_description: line.line_description.clone(),
             summary_grouping: line.summary_description.clone(),
             action: action_name(entry.action),
@@ -548,6 +556,13 @@ impl From<&Line> for DetailResource {
             service_period: entry.period_end,
         }
     }
+}
+
+/// The rules that say that an entry is not charged, in their order.
+#[must_use]
+pub fn rule_ids(entry: &Entry) -> Vec<String> {
+    let rules = entry.waiver.iter().flat_map(|waiver| &waiver.rules);
+    rules.map(ToString::to_string).collect()
 }
 
 /// How much was measured, as it is written in answers.
@@ -625,9 +640,9 @@ impl Filter {
         })
     }
 
-    /// Whether what is billable is asked for. Everything is, as long as there are no billable rules.
-    fn wants_billable(&self) -> bool {
-        self.billable != Some(false)
+    /// Whether a line is asked for.
+    fn wants(&self, line: &Line) -> bool {
+        self.billable.is_none_or(|billable| line.entry.is_billable() == billable)
     }
 
     /// The rows in the form that was asked for.
@@ -733,9 +748,8 @@ impl Bill {
     }
 
     /// The lines that were asked for.
-    fn lines<'a>(&self, statement: &'a Statement) -> impl Iterator<Item = &'a Line> + use<'a> {
-        let wanted = self.filter.wants_billable();
-        statement.lines.iter().filter(move |_| wanted)
+    fn lines<'a>(&'a self, statement: &'a Statement) -> impl Iterator<Item = &'a Line> {
+        statement.lines.iter().filter(|line| self.filter.wants(line))
     }
 
     /// What the summary needs of the lines of a statement.
@@ -757,7 +771,7 @@ impl Bill {
 pub fn summary_detail(line: &Line, end: DateTime<Utc>) -> Detail {
     Detail {
         amount: line.entry.amount,
-        billable: true,
+        billable: line.entry.is_billable(),
         count_after: line.entry.count_after.into(),
         count_before: line.entry.count_before.into(),
         customer: line.customer.id,

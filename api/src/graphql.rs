@@ -16,6 +16,7 @@ mod overriding;
 mod query;
 mod reading;
 mod role;
+mod rulebook;
 mod scalar;
 mod service;
 mod shape;

@@ -482,6 +482,7 @@ fn person(first_name: &str, last_name: &str, domain: &str, namesakes: usize) -> 
         login: None,
         roles: None,
         manager_id: None,
+        purpose: None,
         password: None,
     }
 }

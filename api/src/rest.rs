@@ -13,6 +13,7 @@ pub mod organizations;
 pub mod overrides;
 pub mod preview;
 pub mod roles;
+pub mod rulebook;
 pub mod services;
 pub mod session;
 pub mod subscriptions;
@@ -100,6 +101,9 @@ fn routes() -> OpenApiRouter<App> {
         .routes(routes!(adjustments::list_adjustments, adjustments::adjust))
         .routes(routes!(preview::preview))
         .routes(routes!(supersede::supersede))
+        .routes(routes!(rulebook::get_rules, rulebook::set_rules))
+        .routes(routes!(rulebook::preview_rules))
+        .routes(routes!(rulebook::get_patterns, rulebook::set_patterns))
         .routes(routes!(usage::record_usage))
         .routes(routes!(usage::list_usage))
         .routes(routes!(users::list_of_customer, users::create_in_customer))

@@ -16,8 +16,8 @@ use crate::error::Stop;
 use crate::unit::Unit;
 use crate::usecase::{
     adjustments, approvals, billing, books, bulk, definition, installation, lifecycle, moves,
-    offers, organizations, overrides, requests, roles, services, subscriptions, supersede, usage,
-    users,
+    offers, organizations, overrides, requests, roles, rulebook, services, subscriptions,
+    supersede, usage, users,
 };
 use crate::{Input, Reply};
 
@@ -480,6 +480,20 @@ pub enum Command {
         /// What was sent.
         body: Input<books::ClosePeriod>,
     },
+    /// Have a seller go by these billable rules.
+    SetBillableRules {
+        /// What was sent.
+        body: Input<rulebook::SetRules>,
+        /// The version that the caller has seen.
+        if_match: Option<u64>,
+    },
+    /// Have a seller describe lines by these patterns.
+    SetPatterns {
+        /// What was sent.
+        body: Input<rulebook::SetPatterns>,
+        /// The version that the caller has seen.
+        if_match: Option<u64>,
+    },
     /// Panics, to show that a mistake in one command does not disturb its neighbours.
     #[doc(hidden)]
     PanicForTests,
@@ -623,6 +637,8 @@ impl Command {
             Self::SealPeriod { seller, cutoff, seal } => books::close(unit, seller, cutoff, seal),
             Self::AskRerate { body } => books::ask_rerate(unit, body),
             Self::ApproveRerate { body } => books::approve_rerate(unit, body),
+            Self::SetBillableRules { body, if_match } => rulebook::set_rules(unit, body, if_match),
+            Self::SetPatterns { body, if_match } => rulebook::set_patterns(unit, body, if_match),
             Self::PanicForTests => panic!("a command was asked to panic"),
         }
     }

@@ -2,6 +2,7 @@
 
 mod approval;
 mod books;
+mod rulebook;
 
 use std::collections::BTreeMap;
 
@@ -30,6 +31,10 @@ use uuid::Uuid;
 pub use approval::{
     ApprovalFailureResource, ApprovalPolicyResource, ApprovalResource, ApprovalStepResource,
     ApprovedResource,
+};
+
+pub use rulebook::{
+    ConditionResource, PatternResource, PatternsResource, RuleResource, RulesResource,
 };
 
 pub use books::{PeriodResource, PeriodState, RerateResource, user_of};
@@ -146,6 +151,10 @@ pub struct UserResource {
     pub roles: Vec<RoleRef>,
     /// Who his manager is. He stays named when he is not in use any more, and is passed over then.
     pub manager_id: Option<Uuid>,
+    /// `standard`, `test` or `demo`; none of somebody who was erased.
+    #[serde(rename = "type")]
+    #[schema(value_type = Option<String>)]
+    pub purpose: Option<domain::organization::Purpose>,
     /// `active`, `disabled`, `deprovisioned` or `deleted`.
     #[schema(value_type = String)]
     pub status: Status,
@@ -222,6 +231,7 @@ impl SealedUserResource {
             custom_fields: person.map(|it| it.custom_fields.all().clone()).unwrap_or_default(),
             roles: self.roles,
             manager_id: self.manager.map(|id| id.0),
+            purpose: self.person.as_ref().map(|person| person.purpose),
             status: self.status,
             created_at: self.created_at,
             erased_at: self.erased_at,

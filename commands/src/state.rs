@@ -7,6 +7,7 @@ use domain::Decider;
 use domain::approval::Approval;
 use domain::billing::adjustment::Adjustment;
 use domain::billing::books::Books;
+use domain::billing::rulebook::Rulebook;
 use domain::billing_calendar::BillingCalendar;
 use domain::bulk::Bulk;
 use domain::event::{Event, Recorded};
@@ -110,6 +111,7 @@ deciders! {
     organizations: Organization,
     permissions: CustomPermission,
     roles: Role,
+    rulebooks: Rulebook,
     services: Service,
     subscriptions: Subscription,
     usage: Usage,

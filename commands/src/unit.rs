@@ -9,7 +9,7 @@ use chrono::{DateTime, Utc};
 use domain::authority::{Authority, Begin, Known, Place};
 use domain::event::{Actor, Event, Recorded};
 use domain::lifecycle::Status;
-use domain::organization::{Contact, Organization};
+use domain::organization::{Contact, Organization, Purpose};
 use domain::permission::Permission;
 use domain::role::RoleRef;
 use domain::seal::{Identity, PersonKey, RANDOM_BYTES, Sealed, Vault};
@@ -431,6 +431,7 @@ impl<'a> Unit<'a> {
                 true => Sealed::Clear(Box::new(person.clone())),
                 false => key.seal(id, person, self.random()),
             },
+            purpose: Purpose::default(),
         }
     }
 

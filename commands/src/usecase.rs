@@ -15,6 +15,7 @@ pub mod organizations;
 pub mod overrides;
 pub mod requests;
 pub mod roles;
+pub mod rulebook;
 pub mod services;
 pub mod subscriptions;
 pub mod supersede;

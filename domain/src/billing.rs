@@ -14,6 +14,8 @@ pub mod merkle;
 mod policy;
 mod price;
 mod rating;
+pub mod rule;
+pub mod rulebook;
 pub mod seal;
 mod summary;
 mod timeline;
@@ -29,6 +31,7 @@ pub use price::{
     PriceSource, Priced, Prices, Quarantine, QuarantineReason, Setting,
 };
 pub use rating::{Action, Class, Entry, Kind, PropertyChange, Subject, rate};
+pub use rule::Waiver;
 pub use summary::{CustomerSummary, Detail, Overflow, SummaryRow, summarize, total_by_customer};
 pub use timeline::{
     Change, Fact, Holding, Reading, Rest, Run, Timeline, Turn, Values, begun_by, held_at,

@@ -62,6 +62,7 @@ events_of!(CustomPermission, crate::permission::PermissionEvent);
 events_of!(Subscription, crate::subscription::SubscriptionEvent);
 events_of!(Approval, crate::approval::ApprovalEvent);
 events_of!(Books, crate::billing::books::BooksEvent);
+events_of!(Rulebook, crate::billing::rulebook::RulebookEvent);
 events_of!(Bulk, crate::bulk::BulkEvent);
 events_of!(Adjustment, crate::billing::adjustment::AdjustmentEvent);
 events_of!(Usage, crate::usage::UsageEvent);

@@ -11,6 +11,7 @@ use serde_json::value::RawValue;
 use crate::approval::ApprovalEvent;
 use crate::billing::adjustment::AdjustmentEvent;
 use crate::billing::books::BooksEvent;
+use crate::billing::rulebook::RulebookEvent;
 use crate::billing_calendar::BillingCalendarEvent;
 use crate::bulk::BulkEvent;
 use crate::organization::{Contact, OrganizationEvent};
@@ -51,6 +52,8 @@ pub enum Event {
     Books(BooksEvent),
     /// About what is charged or given back by hand.
     Adjustment(AdjustmentEvent),
+    /// About what a seller says of his bills.
+    Rulebook(RulebookEvent),
 }
 
 /// A fact's stored name and content, apart from its envelope.
@@ -84,6 +87,7 @@ impl Event {
             Self::Approval(event) => serde_json::to_string(event),
             Self::Books(event) => serde_json::to_string(event),
             Self::Adjustment(event) => serde_json::to_string(event),
+            Self::Rulebook(event) => serde_json::to_string(event),
         }
         .expect("events have text keys only, so they have a JSON form");
         let (kind, payload) = tagged[2..tagged.len() - 1]
@@ -119,6 +123,7 @@ impl Event {
             "approval" => tagged(kind, payload).map(Self::Approval),
             "books" => tagged(kind, payload).map(Self::Books),
             "adjustment" => tagged(kind, payload).map(Self::Adjustment),
+            "rulebook" => tagged(kind, payload).map(Self::Rulebook),
             _ => return Err(Undecodable::Kind(kind.to_owned())),
         }
         .map_err(unfit)
@@ -332,7 +337,8 @@ impl Recorded {
             | Event::CustomPermission(_)
             | Event::Approval(_)
             | Event::Books(_)
-            | Event::Adjustment(_) => None,
+            | Event::Adjustment(_)
+            | Event::Rulebook(_) => None,
         }
     }
 
@@ -471,6 +477,10 @@ pub const KINDS: &[&str] = &[
     "role.created",
     "role.deleted",
     "role.edited",
+    "rulebook.pattern_removed",
+    "rulebook.pattern_set",
+    "rulebook.rule_removed",
+    "rulebook.rule_set",
     "service.drafted",
     "service.published",
     "subscription.change_requested",

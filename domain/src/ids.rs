@@ -191,6 +191,10 @@ text_key!(
     RoleKey
 );
 text_key!(
+    /// Names a billable rule of a seller.
+    RuleKey
+);
+text_key!(
     /// Names a custom permission, within its service where it is one of a service.
     PermissionKey
 );

@@ -41,7 +41,7 @@ impl Kind {
     }
 }
 
-/// Why the organisation is there.
+/// Why an organisation or a user is there.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Purpose {
@@ -52,6 +52,24 @@ pub enum Purpose {
     Test,
     /// To show things.
     Demo,
+}
+
+impl Purpose {
+    /// As it is written.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Standard => "standard",
+            Self::Test => "test",
+            Self::Demo => "demo",
+        }
+    }
+
+    /// Whether there is nothing to say about it.
+    #[must_use]
+    pub fn is_standard(&self) -> bool {
+        *self == Self::Standard
+    }
 }
 
 /// How to reach an organisation, by somebody there. It is stored sealed, and never printed.

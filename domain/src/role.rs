@@ -114,6 +114,7 @@ impl DefaultRole {
                 P::OverridePrices,
                 P::RecordUsage,
                 P::ViewBilling,
+                P::ManageBilling,
                 P::ClosePeriods,
                 P::AdjustBilling,
                 P::SupersedeFacts,

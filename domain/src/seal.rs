@@ -17,6 +17,7 @@ use sha2::Sha256;
 use zeroize::Zeroizing;
 
 use crate::SubjectId;
+use crate::organization::Purpose;
 use crate::text::Address;
 use crate::user::Person;
 
@@ -278,13 +279,20 @@ pub struct Identity {
     pub login: LoginHash,
     /// The person.
     pub sealed: Sealed,
+    /// Why he is there: nothing personal.
+    #[serde(default, rename = "type", skip_serializing_if = "Purpose::is_standard")]
+    pub purpose: Purpose,
 }
 
 impl Identity {
     /// As it was before persons were sealed.
     #[must_use]
     pub fn in_clear(person: Person) -> Self {
-        Self { login: LoginHash::in_clear(&person.login), sealed: Sealed::Clear(Box::new(person)) }
+        Self {
+            login: LoginHash::in_clear(&person.login),
+            sealed: Sealed::Clear(Box::new(person)),
+            purpose: Purpose::default(),
+        }
     }
 }
 

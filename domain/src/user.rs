@@ -492,6 +492,7 @@ mod tests {
 
     use super::*;
     use crate::decider::testing::{given, november};
+    use crate::organization::Purpose;
     use crate::role::DefaultRole;
     use crate::seal::{PersonKey, Vault};
 
@@ -506,6 +507,7 @@ mod tests {
         Identity {
             login: Vault::new([1; 32], [2; 32]).login(&person.login),
             sealed: PersonKey::new([3; 32]).seal(ANN, person, [4; 32]),
+            purpose: Purpose::default(),
         }
     }
 

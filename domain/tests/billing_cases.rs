@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, NaiveDate, Utc};
 use domain::billing::component::{Component, units};
 use domain::billing::description::{self, Variables};
+use domain::billing::rule::{Rule, Ruled, waive};
 use domain::billing::{
     Action, BillingSettings, CalendarRule, Change, ComponentKey, ComponentRow, DayPolicy, Detail,
     Entry, Fact, Measure, Overridden, Override, Period, PolicyRow, PriceOverride, PriceRow, Prices,
@@ -41,6 +42,12 @@ struct Case {
     prices: BTreeMap<String, String>,
     #[serde(default)]
     rule_changes: Vec<RuleChange>,
+    /// What is not charged.
+    #[serde(default)]
+    rules: Vec<Rule>,
+    /// What rules look at, by field.
+    #[serde(default)]
+    then: BTreeMap<String, String>,
     slots: Vec<Vec<CaseFact>>,
     /// What the days cost on which a plan rests, where that is not as if it did not.
     #[serde(default)]
@@ -108,6 +115,10 @@ struct CaseEntry {
     to: NaiveDate,
     unit_price: Option<String>,
     value: Option<String>,
+    /// The amount that is not charged.
+    waived: Option<String>,
+    /// Why it is not.
+    waive_reason: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -248,7 +259,15 @@ impl Case {
                     service: ServiceKey::parse("service").unwrap(),
                     subscription: SubscriptionId(Uuid::from_u128(slot)),
                 };
-                rate(&subject, &timeline, &prices, &self.settings(), period).unwrap()
+                let rated = rate(&subject, &timeline, &prices, &self.settings(), period);
+                let mut entries = rated.unwrap();
+                let rules = self.rules.iter().filter(|rule| rule.is_valid_on(period.end));
+                let rules: Vec<_> =
+                    rules.zip(200..).map(|(rule, position)| Ruled { position, rule }).collect();
+                waive(&mut entries, &rules, &|field| {
+                    self.then.get(&field.to_string()).map(|text| text.as_str().into())
+                });
+                entries
             })
             .collect()
     }
@@ -257,7 +276,7 @@ impl Case {
         let variables = Variables { service_name: "CRM", ..Variables::default() };
         let detail = |entry: Entry| Detail {
             amount: entry.amount,
-            billable: true,
+            billable: entry.is_billable(),
             count_after: entry.count_after.into(),
             count_before: entry.count_before.into(),
             customer: entry.customer,
@@ -296,6 +315,12 @@ fn assert_entry(entry: &Entry, expected: &CaseEntry, at: &str) {
     let property = change.map(|change| change.property.to_string());
     assert_eq!(property, expected.property, "{at}: property");
     assert_eq!(change.and_then(|change| change.value.clone()), expected.value, "{at}: value");
+    let waiver = entry.waiver.as_ref();
+    let waived = waiver.map(|waiver| waiver.amount.to_string());
+    assert_eq!(waived, expected.waived, "{at}: waived");
+    assert_eq!(entry.is_billable(), expected.waived.is_none(), "{at}: billable");
+    let why = waiver.map(|waiver| waiver.reason.clone());
+    assert_eq!(why, expected.waive_reason, "{at}: why");
     if let Some(actor) = &expected.actor {
         assert_eq!(&entry.actor, actor, "{at}: actor");
     }
@@ -382,6 +407,7 @@ fn the_cases_are_those_of_the_first_cut() {
             "15",
             "18",
             "20",
+            "21",
             "22",
             "23",
             "minimum",

@@ -7,13 +7,14 @@
 use std::collections::{BTreeMap, HashSet};
 
 use chrono::{DateTime, Days, NaiveDate, TimeDelta, Utc};
+use domain::billing::rule::{Condition, Field, Operator, Rule, Ruled, Test, waive};
 use domain::billing::seal::{self, Seal, Sealing};
 use domain::billing::{
     BillingSettings, CalendarRule, Change, Class, Entry, Fact, Period, PriceRow, Prices, Subject,
     Timeline, Values, correct, rate,
 };
 use domain::money::{Currency, Money};
-use domain::{OrganizationId, PlanKey, ServiceKey, SubscriptionId};
+use domain::{OrganizationId, PlanKey, RuleKey, ServiceKey, SubscriptionId};
 use proptest::prelude::*;
 use serde::Deserialize;
 use uuid::Uuid;
@@ -61,11 +62,13 @@ struct Ledger {
     steps: Vec<Step>,
     first: Period,
     closed: Vec<Closed>,
+    /// A rule that says what is not charged.
+    rule: Option<Rule>,
 }
 
 impl Ledger {
     fn new(settings: BillingSettings, first: Period) -> Self {
-        Self { settings, steps: Vec::new(), first, closed: Vec::new() }
+        Self { settings, steps: Vec::new(), first, closed: Vec::new(), rule: None }
     }
 
     fn of(settings: &BillingSettings, first: Period, steps: &[Step]) -> Self {
@@ -122,7 +125,14 @@ impl Ledger {
 
     fn rated(&self, period: &Period, known: u64, prices: u64) -> Vec<Entry> {
         let timeline = Timeline::new(self.facts(known));
-        rate(&subject(), &timeline, &self.prices(prices), &self.settings, period).unwrap()
+        let rated = rate(&subject(), &timeline, &self.prices(prices), &self.settings, period);
+        let mut entries = rated.unwrap();
+        if let Some(rule) = self.rule.iter().find(|rule| rule.is_valid_on(period.end)) {
+            let end = self.settings.instants(period).1 - TimeDelta::microseconds(1);
+            let held = timeline.state_at(end).map(|held| held.plan.as_str());
+            waive(&mut entries, &[Ruled { position: 0, rule }], &|_| Some(held?.into()));
+        }
+        entries
     }
 
     fn open(&self) -> Period {
@@ -456,6 +466,36 @@ proptest! {
         let open = ledger.open();
         let expected = naive(&ledger.facts(known), &ledger.prices(known), &settings, &open);
         prop_assert_eq!(of(open.end), expected, "{:?}", open);
+    }
+
+    /// Law 2, where a rule says that one of the plans is not charged: what is booked is what is known now, in money and in
+    /// what is waived.
+    #[test]
+    fn what_is_not_charged_is_booked_as_such_whatever_is_learned((settings, steps) in history()) {
+        let first = settings.period_containing(FIRST);
+        let condition = Condition::Test(Test {
+            field: Field::Plan, operator: Operator::Is, values: vec![PLANS[0].0.to_owned()],
+        });
+        let mut ledger = Ledger::new(settings.clone(), first);
+        ledger.rule = Some(Rule {
+            condition, description: String::new(), from: FIRST, key: RuleKey::parse("a").unwrap(),
+            order: 0, reason: "Agreed".to_owned(), to: None,
+        });
+        steps.into_iter().for_each(|step| ledger.record(step));
+        let known = ledger.head();
+        let mut booked = ledger.booked();
+        booked.extend(ledger.computed(known));
+        let due = |entries: &[&Entry]| entries.iter().map(|it| it.due().minor).sum::<i64>();
+        for closed in &ledger.closed {
+            let of: Vec<_> =
+                booked.iter().filter(|entry| entry.period_end == closed.period.end).collect();
+            let now = ledger.rated(&closed.period, known, closed.prices);
+            let now: Vec<_> = now.iter().collect();
+            prop_assert_eq!(sum(of.iter().copied()), sum(now.iter().copied()));
+            prop_assert_eq!(due(&of), due(&now));
+            let waived = of.iter().filter(|entry| !entry.is_billable());
+            prop_assert!(waived.into_iter().all(|entry| entry.amount.minor == 0));
+        }
     }
 
     /// Law 3.

@@ -29,6 +29,8 @@ pub struct Question {
     pub known_at: Option<u64>,
     /// The place of the organisation: the holder, or the customer of the user who is.
     pub path: TenantPath,
+    /// Where it was then, for what was set above it; none: where it is.
+    pub place_then: Option<TenantPath>,
     /// The plan; where there is a subscription, the one that it has at that moment.
     pub plan: Option<PlanKey>,
     /// Of which service.
@@ -141,7 +143,7 @@ async fn overrides(
     database: &Database,
     questions: &[Question],
 ) -> Result<BTreeMap<TenantPath, Vec<Arc<OverrideView>>>, Error> {
-    let paths: BTreeSet<_> = questions.iter().flat_map(|it| it.path.lineage()).collect();
+    let paths: BTreeSet<_> = questions.iter().flat_map(Question::lineage).collect();
     let paths = paths.iter().map(ToString::to_string).collect();
     let sql = format!(
         "select key, document from view_override where {} order by key",
@@ -170,6 +172,15 @@ struct Ground<'a> {
 }
 
 impl Question {
+    /// Those above it, from the top, and itself.
+    fn lineage(&self) -> Vec<TenantPath> {
+        let Some(then) = &self.place_then else { return self.path.lineage() };
+        let mut lineage = then.lineage();
+        lineage.pop();
+        lineage.push(self.path.clone());
+        lineage
+    }
+
     fn knows(&self, position: u64) -> bool {
         self.known_at.is_none_or(|known_at| position <= known_at)
     }
@@ -249,7 +260,7 @@ impl<'a> Ground<'a> {
         let held = held.held_at(self.question.as_of).map(|held| held.plan.clone());
         let plan = held.as_ref().or(self.question.plan.as_ref());
         let plan = plan.and_then(|plan| definition.plan(plan));
-        let lineage = self.question.path.lineage();
+        let lineage = self.question.lineage();
         let all = lineage.iter().enumerate().flat_map(|(depth, path)| {
             let views = self.overrides.get(path).into_iter().flatten();
             views.map(move |view| (depth, view))
@@ -287,7 +298,7 @@ impl<'a> Ground<'a> {
 
     /// The override of a position, at an organisation on the way down.
     fn override_of(&self, depth: usize, position: u64) -> Option<&'a Arc<OverrideView>> {
-        let views = self.overrides.get(self.question.path.lineage().get(depth)?)?;
+        let views = self.overrides.get(self.question.lineage().get(depth)?)?;
         let place = views.binary_search_by_key(&position, |view| view.position).ok()?;
         Some(&views[place])
     }

@@ -11,6 +11,8 @@ mod in_force;
 mod names;
 mod prices;
 mod rater;
+mod rehearsal;
+mod rules;
 mod slots;
 mod supposed;
 
@@ -38,6 +40,7 @@ use crate::views::{CalendarView, Edge, OrganizationView, ServiceView, UserView};
 
 pub use draft::{Draft, Drafted, compare_sealed};
 pub use in_force::{Effect, InForce};
+pub use rehearsal::{RuleEffect, rehearse_rules};
 pub use supposed::Supposed;
 
 /// What an event says to the ledger, if anything: only outcomes bill (billing.md, section 2).
@@ -367,7 +370,9 @@ impl Parts {
                     let end = rater
                         .settings
                         .midnight(entry.period_end.succ_opt().unwrap_or(entry.period_end));
-                    names.line(entry, slot, (customer, &edge.path), (service, known_at, end))
+                    let own = rater.rules.described(&entry);
+                    let place = (customer, &edge.path);
+                    names.line(entry, slot, place, (service, known_at, end), own)
                 })),
                 Err(cause) => statement.quarantined.push(Quarantined {
                     subscription: slot.view.id,

@@ -20,6 +20,7 @@ mod permission;
 mod request;
 mod retention;
 mod role;
+mod rulebook;
 mod service;
 mod subscription;
 mod usage;
@@ -55,6 +56,7 @@ pub use permission::PermissionView;
 pub use request::{RequestStatus, RequestView};
 pub use retention::RetentionView;
 pub use role::RoleView;
+pub use rulebook::{Described, RulebookView, Said};
 pub use service::{Publication, ServiceView, SkuRow};
 pub use subscription::{Holder, Scheduled, SubscriptionView};
 pub use usage::UsageView;
@@ -226,6 +228,7 @@ views! {
     requests: RequestView,
     retained: RetentionView,
     roles: RoleView,
+    rulebooks: RulebookView,
     services: ServiceView,
     subscriptions: SubscriptionView,
     usage: UsageView,

@@ -3,6 +3,7 @@
 
 mod aside;
 mod metered;
+mod ruled;
 
 use std::sync::Once;
 
@@ -88,6 +89,8 @@ pub struct History {
     aside: StdRng,
     /// Where what is used comes from.
     metered: StdRng,
+    /// Where what sellers say about their bills comes from.
+    ruled: StdRng,
     now: DateTime<Utc>,
     steps: usize,
     keys: usize,
@@ -124,6 +127,7 @@ impl History {
             rng: StdRng::seed_from_u64(seed),
             aside: StdRng::seed_from_u64(!seed),
             metered: StdRng::seed_from_u64(seed.rotate_left(32)),
+            ruled: StdRng::seed_from_u64(seed.rotate_left(16)),
             now: "2019-01-01T00:00:00Z".parse().expect("a time"),
             steps: 0,
             keys: 0,
@@ -178,6 +182,7 @@ impl History {
                 // Simulations catch mistakes of other sorts, by seeds that are known to.
                 if self.zone.is_none() {
                     drawn.extend(self.readings());
+                    drawn.extend(self.rulebooks());
                 }
                 drawn
             }

@@ -34,6 +34,7 @@ mod http {
     mod refusals;
     mod requests;
     mod roles;
+    mod rules;
     mod tenants;
 }
 

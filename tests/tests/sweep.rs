@@ -687,6 +687,7 @@ async fn read(database: &Database, persons: &Persons) -> Result<()> {
         as_of: DateTime::<Utc>::MAX_UTC,
         known_at: None,
         path: slot.path.clone(),
+        place_then: None,
         plan: None,
         service: slot.service.clone(),
         subscription: Some(slot.id),

@@ -11,7 +11,7 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::export::{Column, Table};
-use super::{action_name, class_name, kind_name, level_name, measured};
+use super::{action_name, class_name, kind_name, level_name, measured, rule_ids};
 
 /// How somebody is called who is out of the reader's sight.
 const OUTSIDER: &str = "Service provider";
@@ -68,6 +68,12 @@ pub struct EntryResource {
     /// The amount before it was rounded, in minor units: a fraction.
     amount_exact: String,
     billable: bool,
+    /// What it would come to, where it is not billable.
+    waived_amount: Option<String>,
+    /// Why it is not.
+    waive_reason: Option<String>,
+    /// The rules that say so, in their order.
+    rule_ids: Vec<String>,
     actioned_by: String,
     reason: Option<String>,
     /// The property whose override it shows, where it is about one.
@@ -141,6 +147,9 @@ pub(super) const ENTRIES: Table = Table {
         ("causes", Column::Text),
         ("priceSources", Column::Text),
         ("priceLosers", Column::Text),
+        ("waivedAmount", Column::Number),
+        ("waiveReason", Column::Text),
+        ("ruleIds", Column::Text),
     ],
 };
 
@@ -153,6 +162,7 @@ impl EntryResource {
         let reverses = correction.and_then(|it| it.reverses.as_ref());
         let reverses = reverses.or_else(|| manual?.reverses.as_ref());
         let adjustment = manual.map(|it| it.adjustment.to_string());
+        let waiver = entry.waiver.as_ref();
         Self {
             entry_id: entry.entry_id.clone(),
             booked_period: entry.booked_end(),
@@ -192,7 +202,10 @@ impl EntryResource {
             currency: entry.amount.currency.code().to_owned(),
             amount: entry.amount.to_string(),
             amount_exact: entry.exact.to_string(),
-            billable: true,
+            billable: entry.is_billable(),
+            waived_amount: waiver.map(|waiver| waiver.amount.to_string()),
+            waive_reason: waiver.map(|waiver| waiver.reason.clone()),
+            rule_ids: rule_ids(entry),
             actioned_by: line.actor_name.clone(),
             reason: entry.reason.clone(),
             property: change.map(|change| change.property.to_string()),
@@ -300,7 +313,7 @@ impl FocusResource {
         let entry = &line.entry;
         let (begin, end) = settings.instants(period);
         let seller = sellers.get(&entry.seller).map_or(OUTSIDER, String::as_str);
-        let amount = entry.amount.to_string();
+        let (amount, due) = (entry.amount.to_string(), entry.due().to_string());
         let midnight = |date| moment(settings.midnight(date));
         Self {
             billed_cost: amount.clone(),
@@ -327,11 +340,11 @@ impl FocusResource {
             },
             charge_period_end: midnight(entry.service_to),
             charge_period_start: midnight(entry.service_from),
-            contracted_cost: amount.clone(),
+            contracted_cost: due.clone(),
             contracted_unit_price: entry.unit_price.decimal.clone(),
-            effective_cost: amount.clone(),
+            effective_cost: amount,
             invoice_issuer_name: seller.to_owned(),
-            list_cost: amount,
+            list_cost: due,
             pricing_category: "Standard",
             pricing_quantity: parts(entry.quantity, entry.days, entry.period_days),
             pricing_unit: "Units",

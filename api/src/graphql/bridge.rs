@@ -36,6 +36,8 @@ pub(crate) enum BridgeCause {
     Adjustment,
     /// What was set right of closed periods, now or in the last period.
     Correction,
+    /// A rule that says that it is not charged, now or in the last period.
+    Waiver,
 }
 
 /// By how much one cause changes the total.

@@ -207,6 +207,7 @@ pub(crate) async fn properties(
         as_of: as_of.unwrap_or(reading.now),
         known_at,
         path: holder.path.clone(),
+        place_then: None,
         plan: holder.plan,
         service: holder.service,
         subscription: holder.subscription,

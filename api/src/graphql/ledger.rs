@@ -23,7 +23,7 @@ use super::scalar::{Date, KnownAt, Money, Position, UnitPrice};
 use super::service::{Level, Service};
 use super::subscription::Subscription;
 use super::user::User;
-use crate::billing::{measured, summary_detail};
+use crate::billing::{measured, rule_ids, summary_detail};
 use crate::problem::Problem;
 use crate::rest::closing::SellerPeriod;
 
@@ -269,12 +269,22 @@ impl LedgerEntry {
 
     /// Whether it is charged.
     async fn billable(&self) -> bool {
-        true
+        self.line().entry.is_billable()
     }
 
     /// Why it is not charged; none where it is.
     async fn non_billable_reason(&self) -> Option<&str> {
-        None
+        self.line().entry.waiver.as_ref().map(|waiver| waiver.reason.as_str())
+    }
+
+    /// What it would come to, where it is not charged.
+    async fn waived_amount(&self) -> Option<Money> {
+        self.line().entry.waiver.as_ref().map(|waiver| waiver.amount.into())
+    }
+
+    /// The keys of the rules that say that it is not charged, in their order.
+    async fn rule_ids(&self) -> Vec<String> {
+        rule_ids(&self.line().entry)
     }
 
     /// Describes this line.
@@ -693,6 +703,8 @@ pub(crate) struct LedgerEntryFilter {
     seller_id: Option<ID>,
     /// Only those of these actions.
     actions: Option<Vec<LedgerAction>>,
+    /// Only what is, or is not, charged.
+    billable: Option<bool>,
 }
 
 /// A line's place: the customer's name in lower case and number, the service and instance, the subscription,
@@ -713,7 +725,7 @@ impl LedgerEntry {
     ) -> Resolved<Option<LedgerEntryConnection>> {
         reading.require(Permission::ViewBilling)?;
         let period = find_period(reading, end_date.0).await?;
-        let LedgerEntryFilter { customer_id, seller_id, actions } = filter;
+        let LedgerEntryFilter { customer_id, seller_id, actions, billable } = filter;
         let scope = BillingFilter { customer_id, seller_id }.scope(reading).await?;
         let known_at = position(reading, known_at).await?;
         let key = StatementKey { path: scope.0, known_at, period };
@@ -727,7 +739,7 @@ impl LedgerEntry {
             last = Some(subscription);
             let wanted =
                 actions.as_ref().is_none_or(|actions| actions.contains(&line.entry.action.into()));
-            if wanted {
+            if wanted && billable.is_none_or(|billable| line.entry.is_billable() == billable) {
                 let name = line.customer.details.name.to_lowercase();
                 let slot =
                     format!("{}/{}", line.entry.service, line.instance.as_deref().unwrap_or(""));

@@ -4,12 +4,15 @@ use std::sync::Arc;
 
 use async_graphql::{Context, Enum, ID, InputObject, Object, SimpleObject};
 use chrono::{DateTime, Utc};
+use commands::resource::{PatternsResource, RulesResource};
 use domain::custom_fields::CustomFields;
 use domain::lifecycle::Status as InUse;
-use domain::organization::{Contact as Reached, Kind, Purpose};
+use domain::organization::{Contact as Reached, Kind, Purpose as Meant};
 use domain::permission::Permission;
 use projections::finder::{self, Query as Wanted, Scope};
-use projections::views::{OrganizationView, OverrideView, SubscriptionView, UserView};
+use projections::views::{
+    OrganizationView, OverrideView, RulebookView, SubscriptionView, UserView,
+};
 use uuid::Uuid;
 
 use super::activity::{Activity, ActivityConnection};
@@ -20,6 +23,7 @@ use super::limits::{PROPERTIES_COST, page_cost};
 use super::offer::Offer;
 use super::overriding::Override;
 use super::reading::{Reading, Resolved, reading};
+use super::rulebook::{BillableRule, BillingPattern};
 use super::scalar::KnownAt;
 use super::subscription::Subscription;
 use super::user::User;
@@ -37,10 +41,10 @@ pub(crate) enum OrganizationKind {
     Customer,
 }
 
-/// Why an organisation is there.
+/// Why an organisation or a user is there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Enum)]
-#[graphql(remote = "Purpose")]
-pub(crate) enum OrganizationPurpose {
+#[graphql(name = "OrganizationPurpose", remote = "Meant")]
+pub(crate) enum Purpose {
     /// To do business with.
     Standard,
     /// To try things out.
@@ -159,7 +163,7 @@ impl Organization {
 
     /// Why it is there.
     #[graphql(name = "type")]
-    async fn purpose(&self) -> OrganizationPurpose {
+    async fn purpose(&self) -> Purpose {
         self.0.details.purpose.into()
     }
 
@@ -203,6 +207,27 @@ impl Organization {
     async fn billed_by(&self, context: &Context<'_>) -> Resolved<Option<Organization>> {
         let Some(seller) = self.0.seller() else { return Ok(None) };
         Ok(reading(context).find::<OrganizationView>(seller).await?.map(Self))
+    }
+
+    /// What it does not charge on what it bills, and why; in the order in which rules are gone through.
+    async fn billable_rules(&self, context: &Context<'_>) -> Resolved<Option<Vec<BillableRule>>> {
+        let reading = reading(context);
+        reading.permit(Permission::ViewBilling, &self.0.path).await?;
+        let view = reading.find::<RulebookView>(self.0.id).await?;
+        let rules = RulesResource::new(self.0.id, view.as_deref()).rules;
+        Ok(Some(rules.into_iter().map(BillableRule::from).collect()))
+    }
+
+    /// How it describes what it bills, where that is not as the services' definitions say.
+    async fn billing_patterns(
+        &self,
+        context: &Context<'_>,
+    ) -> Resolved<Option<Vec<BillingPattern>>> {
+        let reading = reading(context);
+        reading.permit(Permission::ViewBilling, &self.0.path).await?;
+        let view = reading.find::<RulebookView>(self.0.id).await?;
+        let patterns = PatternsResource::new(self.0.id, view.as_deref()).patterns;
+        Ok(Some(patterns.into_iter().map(BillingPattern::from).collect()))
     }
 
     /// The organisations directly below, by name.

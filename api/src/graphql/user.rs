@@ -20,7 +20,7 @@ use super::connection::{
 use super::effective::{EffectiveProperty, Whose, keys, properties};
 use super::id::GlobalId;
 use super::limits::{PROPERTIES_COST, STATEMENT_COST, page_cost};
-use super::organization::{CustomField, Organization, Status, find as find_organization};
+use super::organization::{CustomField, Organization, Purpose, Status, find as find_organization};
 use super::reading::{Reading, Resolved, reading};
 use super::role::may;
 use super::scalar::KnownAt;
@@ -115,6 +115,12 @@ impl User {
             None => Ok(None),
             Some(id) => User::of(reading(context), id).await,
         }
+    }
+
+    /// Why this user is there; none of somebody who was erased.
+    #[graphql(name = "type")]
+    async fn purpose(&self) -> Option<Purpose> {
+        self.0.person.as_ref().map(|person| person.purpose.into())
     }
 
     /// Where this user is in his life; he signs in where he is active.

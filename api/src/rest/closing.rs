@@ -35,7 +35,7 @@ const CLOSING_PATIENCE: Duration = Duration::from_secs(20);
 #[into_params(parameter_in = Query)]
 pub struct SellerParameters {
     /// The seller: his id, or his number; the caller's own organisation where it is left out.
-    organization_id: Option<String>,
+    pub(super) organization_id: Option<String>,
 }
 
 /// What keeps a period from being closed, unless it is fixed or deferred.

@@ -190,6 +190,15 @@ fn seller(
     unit: &mut Unit<'_>,
     organization: Option<&str>,
 ) -> Result<(OrganizationId, TenantPath), Stop> {
+    seller_where(unit, Permission::ClosePeriods, organization)
+}
+
+/// A seller where the caller may do something, and his place in the tree: the caller's own organisation where none is named.
+pub(super) fn seller_where(
+    unit: &mut Unit<'_>,
+    permission: Permission,
+    organization: Option<&str>,
+) -> Result<(OrganizationId, TenantPath), Stop> {
     let own = match (organization, unit.caller().acts_as()) {
         (Some(id), _) => Some(id.to_owned()),
         (None, Some(user)) => {
@@ -200,7 +209,7 @@ fn seller(
     };
     let own = own.ok_or_else(Refusal::not_found)?;
     let path = unit.path_of(&own)?;
-    unit.permit(Permission::ClosePeriods, &path)?;
+    unit.permit(permission, &path)?;
     let id = own.parse().map_err(|_| Refusal::not_found())?;
     if unit.load::<Organization>(id).founded()?.kind == Kind::Customer {
         let detail = "A customer sells nothing, and so has no books.";

@@ -5,7 +5,7 @@ use domain::authority::{Begin, Dormant};
 use domain::custom_fields::CustomFields;
 use domain::event::Actor;
 use domain::lifecycle::Status;
-use domain::organization::{Kind, Organization};
+use domain::organization::{Kind, Organization, Purpose};
 use domain::permission::Permission;
 use domain::role::{DefaultRole, RoleRef};
 use domain::seal::{Identity, LoginHash};
@@ -16,7 +16,9 @@ use projections::views::{NameView, OrganizationView, UserView, login_key};
 use serde::Deserialize;
 use utoipa::ToSchema;
 
-use super::organizations::{Because, CustomFieldsText, change_fields, ensure_active, taken};
+use super::organizations::{
+    Because, CustomFieldsText, PurposeText, change_fields, ensure_active, taken,
+};
 use super::{ensure_seen, managers, optional_reason, roles, some_of, subscriptions, take_reason};
 use crate::body::present;
 use crate::error::Stop;
@@ -57,6 +59,9 @@ pub struct CreateUser {
     pub roles: Option<Vec<String>>,
     /// The id of his manager: a user of the same organisation, or of one above it.
     pub manager_id: Option<String>,
+    /// Why he is there; `standard` where it is left out. Nothing personal: billable rules can look at it.
+    #[serde(rename = "type")]
+    pub purpose: Option<PurposeText>,
     /// How he signs in: 10 to 200 characters. Without it he cannot, yet.
     pub password: Option<Password>,
 }
@@ -87,6 +92,9 @@ pub struct EditUser {
     #[serde(default, deserialize_with = "present")]
     #[schema(value_type = Option<String>)]
     pub manager_id: Option<Option<String>>,
+    /// Why he is there.
+    #[serde(rename = "type")]
+    pub purpose: Option<PurposeText>,
 }
 
 /// What would be printed of a person ends up in a log.
@@ -245,7 +253,8 @@ pub(crate) fn create(
     let id = UserId(unit.id());
     unit.begin::<User>(id);
     ensure_login_is_free(unit, id, &person.login)?;
-    let person = unit.seal_anew(id, &person);
+    let purpose = body.purpose.map(Purpose::from).unwrap_or_default();
+    let person = Identity { purpose, ..unit.seal_anew(id, &person) };
     let command = UserCommand::Create { id, organization, person, roles, manager, password };
     unit.execute::<User>(id, &path, command)?;
     let resource = resource(unit, id)?;
@@ -321,7 +330,9 @@ pub(crate) fn edit(
     faults.check()?;
     ensure_login_is_free(unit, id, &person.login)?;
     // Sealed once more, the same person would look like another one.
+    let purpose = body.purpose.map_or(known.purpose, Purpose::from);
     let identity = if person == before { known } else { unit.seal(id, &person) };
+    let identity = Identity { purpose, ..identity };
     unit.execute::<User>(id, &path, UserCommand::Edit(identity))?;
     if let Some(manager) = manager {
         unit.execute::<User>(id, &path, UserCommand::SetManager(manager))?;

@@ -214,6 +214,7 @@ impl ManualCharge<'_> {
             service_to: following(date),
             subscription,
             unit_price: unit_price.expect("an amount that was entered is within the bounds"),
+            waiver: None,
         }
     }
 }

@@ -31,6 +31,8 @@ pub enum Cause {
     Adjustment,
     /// What was set right of closed periods, now or in the last period.
     Correction,
+    /// A rule that says that it is not charged, now or in the last period.
+    Waiver,
 }
 
 /// Most days that a period has: two months, where a calendar changes.
@@ -38,7 +40,7 @@ const PERIOD_DAYS_MAX: u32 = 62;
 
 impl Cause {
     /// Every one, in the order in which they are told.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::New,
         Self::Removed,
         Self::Plan,
@@ -50,6 +52,7 @@ impl Cause {
         Self::Term,
         Self::Adjustment,
         Self::Correction,
+        Self::Waiver,
     ];
 
     /// As it is written.
@@ -67,6 +70,7 @@ impl Cause {
             Self::Term => "term",
             Self::Adjustment => "adjustment",
             Self::Correction => "correction",
+            Self::Waiver => "waiver",
         }
     }
 }
@@ -155,6 +159,11 @@ fn added(sum: Money, amount: Money, is_more: bool) -> Result<Money, Overflow> {
 impl Both<'_> {
     /// The first cause that fits.
     fn cause(&self) -> Cause {
+        let is_waived = |entries: &[&Entry]| entries.iter().any(|entry| !entry.is_billable());
+        let are_there = !self.last.is_empty() && !self.this.is_empty();
+        if are_there && is_waived(&self.last) != is_waived(&self.this) {
+            return Cause::Waiver;
+        }
         let mut all = self.last.iter().chain(&self.this);
         if all.clone().all(|entry| entry.kind == Kind::OneOff) {
             return Cause::OneOff;
@@ -231,7 +240,11 @@ mod tests {
         let carried = || entry(json!({}));
         let dearer =
             json!({ "decimal": "40.00", "exact": { "denominator": "1", "numerator": "4000" } });
-        let cases: [(&[Entry], &[Entry], Cause); 13] = [
+        let waiver = json!({ "amount": minor(3_000), "reason": "Test", "rules": ["tests"] });
+        let waived = || entry(json!({ "amount": minor(0), "waiver": waiver }));
+        let cases: [(&[Entry], &[Entry], Cause); 15] = [
+            (&[carried()], &[waived()], Cause::Waiver),
+            (&[waived()], &[carried()], Cause::Waiver),
             (&[], &[entry(json!({ "action": "added" }))], Cause::New),
             (
                 &[entry(json!({ "action": "added", "amount": minor(100), "days": 1 }))],

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::merkle::Hash;
-use super::{Class, Entry, Period, Prices};
+use super::{Class, Entry, Period, Prices, Waiver};
 use crate::money::{Money, Ratio};
 
 /// What a correction corrects, and where it is booked.
@@ -47,7 +47,7 @@ impl Entry {
 
     /// Whether it is about money: it charges days, or an amount. Others tell of a count or of a property.
     fn charges(&self) -> bool {
-        self.days > 0 || self.amount.minor != 0
+        self.days > 0 || self.due().minor != 0
     }
 
     /// Whether what another entry charges is just the same.
@@ -61,6 +61,7 @@ impl Entry {
             && self.measured == other.measured
             && self.unit_price.exact == other.unit_price.exact
             && self.property_change == other.property_change
+            && self.waiver == other.waiver
     }
 }
 
@@ -109,9 +110,11 @@ pub fn correct(booked: &[Entry], now: &[Entry], into: &Period) -> Vec<Entry> {
 /// An entry taken back: all of it, to the cent that was booked.
 fn reversal(entry: &Entry, into: &Period) -> Entry {
     let negated = Ratio::ZERO.checked_sub(entry.exact);
+    let less = |amount: Money| Money::new(amount.minor.saturating_neg(), amount.currency);
     Entry {
-        amount: Money::new(entry.amount.minor.saturating_neg(), entry.amount.currency),
+        amount: less(entry.amount),
         exact: negated.expect("what is held exactly has a negative"),
+        waiver: entry.waiver.clone().map(|it| Waiver { amount: less(it.amount), ..it }),
         ..corrected(entry, "reversal", into, |correction| {
             correction.reverses = Some(entry.entry_id.clone());
         })

@@ -45,6 +45,12 @@ pub fn explain(entry: &Entry) -> Reason {
         because.push(Reason::leaf("adjustment", manual.adjustment));
         because.extend(manual.reverses.as_ref().map(|id| Reason::leaf("reverses", id)));
     }
+    because.extend(entry.waiver.as_ref().map(|waiver| {
+        let rules = waiver.rules.iter().map(|rule| Reason::leaf("rule", rule));
+        let said = rules.chain([Reason::leaf("reason", &waiver.reason)]);
+        let amount = format!("{} {}", waiver.amount, waiver.amount.currency.code());
+        Reason::new("waived", amount, Vec::from_iter(said))
+    }));
     because.push(exact(entry));
     because.push(cause(entry));
     Reason::new("amount", amount, because)
@@ -109,7 +115,7 @@ fn cause(entry: &Entry) -> Reason {
 #[must_use]
 pub fn sentence(entry: &Entry, description: &str, actor: &str) -> String {
     let code = entry.amount.currency.code();
-    let amount = format!("{} {code}", entry.amount);
+    let amount = format!("{} {code}", entry.due());
     if let Some(change) = &entry.property_change {
         let said = match &change.value {
             Some(value) => format!("set {} to {value}", change.property),
@@ -149,6 +155,10 @@ pub fn sentence(entry: &Entry, description: &str, actor: &str) -> String {
             format!("in the period to {}, as is known by now, {what}", entry.period_end)
         }
         (Class::Normal, _) => what,
+    };
+    let what = match &entry.waiver {
+        Some(waiver) => format!("{what}, which is not charged: {}", waiver.reason),
+        None => what,
     };
     let date = entry.effective_at.date_naive();
     let who = match entry.action {

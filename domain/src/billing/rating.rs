@@ -9,6 +9,7 @@ use super::adjustment::Manual;
 use super::calendar::following;
 use super::component::Charge;
 use super::price::PriceSource;
+use super::rule::Waiver;
 use super::{
     BillingSettings, ComponentKey, DayPolicy, Measured, Period, Prices, Quarantine, Timeline,
 };
@@ -121,6 +122,33 @@ pub struct Entry {
     pub subscription: SubscriptionId,
     /// Per unit and full period, or term.
     pub unit_price: UnitPrice,
+    /// What it would charge, where a rule says that it is not charged.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waiver: Option<Waiver>,
+}
+
+impl Entry {
+    /// Whether it is charged.
+    #[must_use]
+    pub fn is_billable(&self) -> bool {
+        self.waiver.is_none()
+    }
+
+    /// What it comes to, or would if a rule did not say otherwise.
+    #[must_use]
+    pub fn due(&self) -> Money {
+        self.waiver.as_ref().map_or(self.amount, |waiver| waiver.amount)
+    }
+}
+
+/// Charges nothing for an entry any more; its id says so, too. `rules` are the positions of the events that said the rules.
+pub(super) fn waive(entry: &mut Entry, waiver: Waiver, rules: impl Iterator<Item = u64>) {
+    entry.amount = Money::new(0, entry.amount.currency);
+    entry.waiver = Some(waiver);
+    entry.causes.extend(rules);
+    entry.causes.sort_unstable();
+    entry.causes.dedup();
+    entry.entry_id = line::entry_id(entry);
 }
 
 /// What happened in the period; the first that fits (billing.md, section 6).

@@ -66,6 +66,8 @@ pub struct SummaryRow {
 pub struct CustomerSummary {
     /// This period's sum.
     pub amount: Money,
+    /// Whether any of it is charged.
+    pub billable: bool,
     /// How many there are at this period's end, of whatever.
     pub count: i64,
     /// The customer.
@@ -89,7 +91,7 @@ impl From<CustomerSummary> for SummaryRow {
     fn from(customer: CustomerSummary) -> Self {
         Self {
             amount: customer.amount,
-            billable: true,
+            billable: customer.billable,
             count: customer.count,
             customer: customer.customer,
             customer_name: customer.customer_name,
@@ -148,6 +150,7 @@ pub fn total_by_customer(rows: &[SummaryRow]) -> Result<Vec<CustomerSummary>, Ov
         let key = (row.customer_name.as_str(), row.customer, row.amount.currency);
         let customer = customers.entry(key).or_insert_with(|| CustomerSummary {
             amount: Money::new(0, row.amount.currency),
+            billable: false,
             count: 0,
             customer: row.customer,
             customer_name: row.customer_name.clone(),
@@ -158,6 +161,7 @@ pub fn total_by_customer(rows: &[SummaryRow]) -> Result<Vec<CustomerSummary>, Ov
             result_count: 0,
         });
         customer.amount = customer.amount.checked_add(row.amount).ok_or(Overflow)?;
+        customer.billable |= row.billable;
         customer.last_amount = customer.last_amount.checked_add(row.last_amount).ok_or(Overflow)?;
         customer.count = customer.count.checked_add(row.count).ok_or(Overflow)?;
         customer.last_count = customer.last_count.checked_add(row.last_count).ok_or(Overflow)?;

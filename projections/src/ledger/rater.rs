@@ -15,6 +15,7 @@ use eventstore::{Database, Error, SealedSlot};
 
 use super::accounts::{self, Accounts};
 use super::booked::{Books, Late, Sealed};
+use super::rules::{self, Rules, Then};
 use super::slots::{self, Slot};
 use super::supposed::Supposed;
 use super::{PriceBook, Question, sees};
@@ -30,6 +31,8 @@ pub(super) struct Rater {
     pub(super) periods: Vec<Period>,
     /// Only what this seller bills, where he is named.
     pub(super) seller: Option<OrganizationId>,
+    /// What is not charged.
+    pub(super) rules: Rules,
     prices: PriceBook,
     books: Books,
     supposed: Supposed,
@@ -46,6 +49,7 @@ pub(super) struct Customers {
     sealed: Sealed,
     late: Late,
     accounts: Accounts,
+    then: Then,
 }
 
 /// A customer, and who bills it.
@@ -103,13 +107,14 @@ impl Rater {
             .flat_map(|edge| edge.path.lineage())
             .collect();
         let edges = customers.iter().flat_map(|customer| customer.edges_known_at(known_at));
-        let sellers = edges.map(|edge| edge.seller).collect();
+        let sellers: BTreeSet<_> = edges.map(|edge| edge.seller).collect();
         Ok(Self {
             database: database.clone(),
             question: question.clone(),
             settings: settings.clone(),
             periods: periods.to_vec(),
             seller: None,
+            rules: Rules::load(database, &sellers, known_at).await?,
             prices: PriceBook::load(database, question, places).await?,
             books: Books::load(database, sellers, known_at).await?,
             supposed: Supposed::default(),
@@ -199,7 +204,32 @@ impl Rater {
             }
             sealed.add_booked(database, &self.books, &late).await?;
         }
-        Ok(Customers { customers: buyers, slots, sealed, late, accounts })
+        let then = self.then(&buyers, &slots, &late).await?;
+        Ok(Customers { customers: buyers, slots, sealed, late, then, accounts })
+    }
+
+    /// What rules look at.
+    async fn then(
+        &self,
+        buyers: &[Buyer],
+        slots: &HashMap<String, Vec<Slot>>,
+        late: &Late,
+    ) -> Result<Then, Error> {
+        let asked = buyers.iter().map(|Buyer { view, edges }| {
+            let slots = slots.get(view.path.as_str()).map_or(&[][..], Vec::as_slice);
+            let sellers: BTreeSet<_> = edges.iter().map(|edge| edge.seller).collect();
+            let periods = sellers.into_iter().map(|seller| {
+                let open = self.periods.iter().copied();
+                let open = open.filter(|it| self.books.sealed(seller, it.end).is_none());
+                let late = slots.iter().flat_map(|slot| late.ends(slot.view.id, seller));
+                let late = late.filter_map(|end| self.settings.period_ending(end));
+                (seller, open.chain(late).collect())
+            });
+            rules::Asked { customer: view, edges, slots, periods: periods.collect() }
+        });
+        let asked: Vec<_> = asked.collect();
+        let known_at = self.question.known_at;
+        Then::read(&self.database, &self.rules, &self.settings, known_at, &asked).await
     }
 
     fn is_asked(&self, seller: OrganizationId) -> bool {
@@ -344,7 +374,19 @@ impl<'a> Of<'a> {
             service: self.service.key.clone(),
             subscription: self.slot.view.id,
         };
-        rate(&subject, timeline, prices, settings, period)
+        let mut entries = rate(&subject, timeline, prices, settings, period)?;
+        let of = rules::Of {
+            customer: self.customer,
+            edge,
+            slot: self.slot,
+            service: self.service,
+            timeline,
+            period,
+            end: settings.instants(period).1,
+            cutoff: self.rater.books.sealed(edge.seller, period.end).map(|closed| closed.cutoff),
+        };
+        self.rater.rules.waive(&mut entries, &of, &self.read.then);
+        Ok(entries)
     }
 
     /// What a seller's first open period has beside its own charges: what sets right those that are closed.

@@ -85,7 +85,8 @@ impl View for NameView {
             | Event::CustomPermission(_)
             | Event::Approval(_)
             | Event::Books(_)
-            | Event::Adjustment(_) => vec![],
+            | Event::Adjustment(_)
+            | Event::Rulebook(_) => vec![],
         }
     }
 

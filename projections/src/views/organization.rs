@@ -137,7 +137,8 @@ impl View for OrganizationView {
             | Event::CustomPermission(_)
             | Event::Approval(_)
             | Event::Books(_)
-            | Event::Adjustment(_) => vec![],
+            | Event::Adjustment(_)
+            | Event::Rulebook(_) => vec![],
         }
     }
 
@@ -230,7 +231,8 @@ impl View for OrganizationView {
             | Event::CustomPermission(_)
             | Event::Approval(_)
             | Event::Books(_)
-            | Event::Adjustment(_) => {}
+            | Event::Adjustment(_)
+            | Event::Rulebook(_) => {}
         }
         Some(view)
     }

@@ -1,8 +1,9 @@
 //! Users as people see them.
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use domain::event::{Event, Recorded};
 use domain::lifecycle::Status;
+use domain::organization::Purpose;
 use domain::role::RoleRef;
 use domain::seal::{Identity, Sealed};
 use domain::user::UserEvent;
@@ -33,6 +34,9 @@ pub struct UserView {
     pub manager: Option<UserId>,
     /// Whether he may sign in.
     pub status: Status,
+    /// How he stood, from when on, where that was ever anything but active and for business: also once he was erased.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub stood: Vec<Stood>,
     /// When he was added.
     pub created_at: DateTime<Utc>,
     /// When he was erased.
@@ -41,6 +45,43 @@ pub struct UserView {
     pub deleted_at: Option<DateTime<Utc>>,
     /// Of the stream; its `ETag`.
     pub version: u64,
+}
+
+/// How a user stood from a moment on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Stood {
+    /// From when on.
+    pub at: DateTime<Utc>,
+    /// The event's place in the log.
+    pub position: u64,
+    /// Why he was there.
+    pub purpose: Purpose,
+    /// Where he was in his life.
+    pub status: Status,
+}
+
+impl UserView {
+    /// Why he was there, and where he was in his life, just before a moment, as it was known at a position.
+    #[must_use]
+    pub fn stood_before(&self, moment: DateTime<Utc>, known_at: u64) -> (Purpose, Status) {
+        // Before he was added, he had been nothing else than what he was then.
+        let moment = moment.max(self.created_at + TimeDelta::microseconds(1));
+        let mut known = self.stood.iter().filter(|it| it.position <= known_at);
+        let last = known.rfind(|it| it.at < moment);
+        last.map_or((Purpose::Standard, Status::Active), |it| (it.purpose, it.status))
+    }
+
+    fn stand(&mut self, event: &Recorded) {
+        let last = self.stood.last().map(|it| (it.purpose, it.status));
+        let last = last.unwrap_or((Purpose::Standard, Status::Active));
+        // Why he was there is known as long as he is not erased.
+        let purpose = self.person.as_ref().map_or(last.0, |person| person.purpose);
+        if (purpose, self.status) != last {
+            let (at, position, status) = (event.effective_at, event.position, self.status);
+            self.stood.push(Stood { at, position, purpose, status });
+        }
+    }
 }
 
 /// Whether an event changes how people see the user; signing in does not.
@@ -90,7 +131,7 @@ impl View for UserView {
             return before;
         };
         if let UserEvent::Created { id, organization, person, roles } = happened {
-            return Some(Self {
+            let mut view = Self {
                 id: *id,
                 organization: *organization,
                 path: event.path.clone(),
@@ -99,11 +140,14 @@ impl View for UserView {
                 roles: roles.clone(),
                 manager: None,
                 status: Status::Active,
+                stood: Vec::new(),
                 created_at: event.effective_at,
                 erased_at: None,
                 deleted_at: None,
                 version: event.version,
-            });
+            };
+            view.stand(event);
+            return Some(view);
         }
         let mut view = before?;
         view.version = event.version;
@@ -134,6 +178,7 @@ impl View for UserView {
             | UserEvent::Impersonated(_)
             | UserEvent::ImpersonationEnded { .. } => {}
         }
+        view.stand(event);
         Some(view)
     }
 

@@ -183,6 +183,7 @@ async fn page(world: &World) -> Result<Vec<Question>> {
         as_of: DateTime::<Utc>::MAX_UTC,
         known_at: None,
         path: held.path.clone(),
+        place_then: None,
         plan: None,
         service: held.service.clone(),
         subscription: Some(held.id),

@@ -43,6 +43,8 @@ const OPEN: &[(&str, &str)] = &[
     ("ApprovalFailure", "code detail"),
     ("ApprovalStep", "needed role userUuids answers"),
     ("BillingPeriod", "id endDate startDate state totals entryCount quarantinedCount quarantined"),
+    ("BillableRule", "key description reason order validFrom validTo condition"),
+    ("BillingPattern", "serviceKey planKey component line summary"),
     ("Bridge", "lastAmount steps amount"),
     ("BridgeStep", "cause amount subscriptions"),
     ("Contact", "email name phone"),
@@ -58,7 +60,7 @@ const OPEN: &[(&str, &str)] = &[
         "LedgerEntry",
         "entryId endDate action class component kind customerNumber customerCode customerName \
          customerAccountCode userName serviceKey serviceName planKey planName instance productSku \
-         level billable nonBillableReason lineDescription summaryGrouping amount exactAmount \
+         level billable nonBillableReason waivedAmount ruleIds lineDescription summaryGrouping amount exactAmount \
          unitPrice priceSources priceLosers propertyChange quantity measured measuredUnit countAfter countBefore days \
          dayPolicy periodDays serviceFrom serviceTo effectiveAt actor actorName addedBy removedBy reason causes explain",
     ),
@@ -137,7 +139,7 @@ const OPEN: &[(&str, &str)] = &[
     ("UnitPrice", "amount exact"),
     (
         "User",
-        "id uuid name firstName lastName email login department location customFields roles status createdAt erasedAt deletedAt version",
+        "id uuid name firstName lastName email login department location type customFields roles status createdAt erasedAt deletedAt version",
     ),
     ("Viewer", "roles permissions impersonatedBy"),
 ];
@@ -331,6 +333,18 @@ const GUARDED: &[Row] = &[
         "Organization.overrides",
         "organization(id: $organization) { overrides { totalCount } }",
         "/organization/overrides",
+        ADMINISTRATORS,
+    ),
+    row(
+        "Organization.billableRules",
+        "organization(id: $organization) { billableRules { key } }",
+        "/organization/billableRules",
+        ADMINISTRATORS,
+    ),
+    row(
+        "Organization.billingPatterns",
+        "organization(id: $organization) { billingPatterns { summary } }",
+        "/organization/billingPatterns",
         ADMINISTRATORS,
     ),
     row(
@@ -625,6 +639,8 @@ fn takes(row: &Row) -> &'static str {
         | "Query.billingSummary"
         | "Query.adjustments"
         | "Query.ledgerEntries"
+        | "Organization.billableRules"
+        | "Organization.billingPatterns"
         | "Organization.overrides" => "billing.view",
         "BillingPeriod.readiness" => "billing.close",
         "Query.events" | "Organization.activity" => "events.view",

@@ -463,7 +463,22 @@ const ROUTES: &[Row] = &[
         "PUT /api/v2/organizations/{id}/billing-settings",
         About::Reseller,
         "billing.manage",
-        [400, 403, 404, 404, 404],
+        [400, 400, 404, 404, 404],
+    ),
+    row("GET /api/v2/billing/rules", About::Nothing, "billing.view", [200, 200, 200, 403, 403]),
+    row("PUT /api/v2/billing/rules", About::Nothing, "billing.manage", [400, 400, 403, 403, 403]),
+    row(
+        "POST /api/v2/billing/rules/preview",
+        About::Nothing,
+        "billing.manage",
+        [400, 400, 403, 403, 403],
+    ),
+    row("GET /api/v2/billing/patterns", About::Nothing, "billing.view", [200, 200, 200, 403, 403]),
+    row(
+        "PUT /api/v2/billing/patterns",
+        About::Nothing,
+        "billing.manage",
+        [400, 400, 403, 403, 403],
     ),
     row(
         "GET /api/v2/billing/adjustments",

@@ -21,7 +21,7 @@ use projections::views::{
     AccessView, ActivityView, AdjustmentView, ApprovalPolicyView, ApprovalView, AskedView,
     BackdatedView, BooksView, CalendarView, FormerView, HoldingView, NameView, NumberView,
     OfferView, OrganizationView, OverrideView, PermissionView, RequestView, RetentionView,
-    RoleView, ServiceView, SubscriptionView, TABLES, UsageView, UserView,
+    RoleView, RulebookView, ServiceView, SubscriptionView, TABLES, UsageView, UserView,
 };
 use projections::{Below, View, Views, Wants};
 use serde::de::DeserializeOwned;
@@ -96,7 +96,7 @@ fn with_person_opened(event: &Recorded, keys: &PersonKeys) -> Recorded {
     let sealed = opened(user, sealed, keys);
     match &mut in_clear.event {
         Event::User(UserEvent::Created { person, .. } | UserEvent::Edited { person }) => {
-            *person = Identity { login: person.login.clone(), sealed };
+            *person = Identity { sealed, ..person.clone() };
         }
         Event::Subscription(
             SubscriptionEvent::ProvisionRequested { request }
@@ -268,7 +268,7 @@ impl Below for Nothing {
 
 /// Every table that queries read has exactly the rows that its pure fold gives.
 async fn views_are_folded_from(database: &Database, events: &[Recorded]) -> Result<()> {
-    let folds: [(&str, BTreeSet<Line>); 24] = [
+    let folds: [(&str, BTreeSet<Line>); 25] = [
         (AccessView::TABLE, fold::<AccessView>(events)),
         (ActivityView::TABLE, fold::<ActivityView>(events)),
         (AdjustmentView::TABLE, fold::<AdjustmentView>(events)),
@@ -289,6 +289,7 @@ async fn views_are_folded_from(database: &Database, events: &[Recorded]) -> Resu
         (RequestView::TABLE, fold::<RequestView>(events)),
         (RetentionView::TABLE, fold::<RetentionView>(events)),
         (RoleView::TABLE, fold::<RoleView>(events)),
+        (RulebookView::TABLE, fold::<RulebookView>(events)),
         (ServiceView::TABLE, fold::<ServiceView>(events)),
         (SubscriptionView::TABLE, fold::<SubscriptionView>(events)),
         (UsageView::TABLE, fold::<UsageView>(events)),

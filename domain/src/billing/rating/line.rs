@@ -265,6 +265,7 @@ impl Rating<'_> {
             service_to: line.dates.end,
             subscription: self.subject.subscription,
             unit_price,
+            waiver: None,
         };
         entry.entry_id = entry_id(&entry);
         entry
@@ -316,6 +317,12 @@ pub(super) fn entry_id(entry: &Entry) -> String {
     }
     if let Some(measured) = &entry.measured {
         let _ = write!(text, " {}", measured.amount);
+    }
+    if let Some(waiver) = &entry.waiver {
+        let _ = write!(text, " waived {}", waiver.amount.minor);
+        for rule in &waiver.rules {
+            let _ = write!(text, " {rule}");
+        }
     }
     let digits = |byte: u8| {
         [byte >> 4, byte & 15].map(|digit| char::from(b"0123456789abcdef"[usize::from(digit)]))
