@@ -260,6 +260,13 @@ impl Late {
         }
     }
 
+    /// Every slot that has to be compared in a closed period, with its last date.
+    pub(super) fn compared(&self) -> impl Iterator<Item = (SubscriptionId, NaiveDate)> {
+        self.touched.iter().flat_map(|((subscription, _), touched)| {
+            touched.ends.iter().map(|end| (*subscription, *end))
+        })
+    }
+
     /// The closed periods of a seller in which a slot has to be compared.
     pub(super) fn ends(
         &self,

@@ -202,6 +202,13 @@ impl Rater {
                     late.touch(&self.books, (customer.id, slot), &corrected, settings);
                 }
             }
+            let closed = |end| Some(settings.instants(&settings.period_ending(end)?).0);
+            let first = late.compared().filter_map(|(_, end)| closed(end)).min();
+            if let Some((first, span)) = first.zip(span) {
+                let compared = late.compared().map(|(subscription, _)| subscription).collect();
+                let (span, known) = ((first.min(span.0), span.1), (self.known_at, &metered));
+                slots::meter_from(database, &mut slots, &compared, span, known).await?;
+            }
             sealed.add_booked(database, &self.books, &late).await?;
         }
         let then = self.then(&buyers, &slots, &late).await?;

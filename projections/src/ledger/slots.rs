@@ -107,6 +107,28 @@ pub(super) async fn with_facts(
     Ok(slots.collect())
 }
 
+/// Reads what slots used from an earlier moment on: those that are compared in periods that are closed.
+pub(super) async fn meter_from(
+    database: &Database,
+    slots: &mut HashMap<String, Vec<Slot>>,
+    compared: &HashSet<SubscriptionId>,
+    span: (DateTime<Utc>, DateTime<Utc>),
+    (known_at, metered): (u64, &HashSet<ServiceKey>),
+) -> Result<(), Error> {
+    let mut compared: Vec<_> = slots
+        .values_mut()
+        .flatten()
+        .filter(|slot| compared.contains(&slot.view.id) && metered.contains(&slot.view.service))
+        .collect();
+    let ids = compared.iter().map(|slot| slot.view.id.to_string()).collect();
+    let mut readings = readings(database, ids, span, known_at).await?;
+    for slot in &mut compared {
+        let own = readings.remove(&slot.view.id).unwrap_or_default();
+        slot.timeline = std::mem::take(&mut slot.timeline).metered(own);
+    }
+    Ok(())
+}
+
 /// What some slots used in a span, as it was known at a position.
 async fn readings(
     database: &Database,
