@@ -4,6 +4,7 @@ pub mod bridge;
 mod entries;
 mod export;
 mod format;
+pub mod taxes;
 mod workbook;
 
 use std::collections::{BTreeMap, HashMap};
@@ -33,6 +34,7 @@ pub use self::entries::EntryResource;
 use self::entries::{ENTRIES, FOCUS, FocusResource};
 use self::export::{Column, Row, Rows, Table, control_headers};
 use self::format::Format;
+use self::taxes::{TAX, TaxResource};
 use crate::app::App;
 use crate::auth::Principal;
 use crate::problem::Problem;
@@ -161,6 +163,10 @@ pub struct DetailResource {
     non_billable_reason: Option<String>,
     /// What it would come to, where it is not billable.
     waived_amount: Option<String>,
+    /// How it is taxed, as the plan or its component says.
+    tax_category: Option<String>,
+    /// How much tax the seller adds; none: it is computed elsewhere.
+    tax_percent: Option<String>,
     line_description: String,
     summary_grouping: String,
     /// `Added`, `Removed`, `Changed` or `Carried`.
@@ -246,6 +252,8 @@ const DETAIL: Table = Table {
         ("measured", Column::Number),
         ("measuredUnit", Column::Text),
         ("waivedAmount", Column::Number),
+        ("taxCategory", Column::Text),
+        ("taxPercent", Column::Number),
     ],
 };
 
@@ -462,6 +470,36 @@ pub async fn explanation(
     Err(Problem::not_found())
 }
 
+/// The tax of a billing period: for each buyer, category and rate, on what the lines come to together, rounded once. Where the
+/// seller has said no rate, tax is computed elsewhere, and there is none here. It is computed from the lines as they are, of a
+/// closed period as they are sealed, with the rates that were known then.
+#[utoipa::path(get, path = "/api/Billing/{endDate}/tax", tag = "Billing",
+    params(("endDate" = String, Path), BillParameters),
+    responses((status = 200, body = Data<Vec<TaxResource>>)))]
+pub async fn tax(
+    State(app): State<App>,
+    reader: Reader,
+    Path(end_date): Path<String>,
+    headers: HeaderMap,
+    parameters: Parameters<BillParameters>,
+) -> Answer {
+    let wanted =
+        Wanted::parse(&app, &reader.0, &end_date, parameters, (&headers, Format::OF_TABLES))
+            .await?;
+    let (filter, period) = (wanted.filter.clone(), wanted.period.label());
+    let Wanted { question, settings, period: wanted_period, .. } = &wanted;
+    let periods = [*wanted_period];
+    let mut parts =
+        Parts::begin(app.database(), app.persons(), question, settings, &periods).await?;
+    let mut rows = Vec::new();
+    while let Some(part) = parts.next().await? {
+        let lines = part.iter().flat_map(|statement| &statement.lines);
+        let lines: Vec<_> = lines.filter(|line| filter.wants(line)).collect();
+        rows.extend(taxes::rows(&lines).map_err(|_| Problem::internal())?);
+    }
+    filter.give(&TAX, &period, stream::iter([Ok(rows)]).boxed()).await
+}
+
 /// All organisations of a kind in a scope, in the order of lists.
 async fn organizations(
     app: &App,
@@ -535,6 +573,8 @@ impl From<&Line> for DetailResource {
             billable: entry.is_billable(),
             non_billable_reason: waiver.map(|waiver| waiver.reason.clone()),
             waived_amount: waiver.map(|waiver| waiver.amount.to_string()),
+            tax_category: line.tax_category.as_ref().map(ToString::to_string),
+            tax_percent: line.tax_percent.map(|percent| percent.to_string()),
             line_description: line.line_description.clone(),
             summary_grouping: line.summary_description.clone(),
             action: action_name(entry.action),

@@ -494,6 +494,13 @@ pub enum Command {
         /// The version that the caller has seen.
         if_match: Option<u64>,
     },
+    /// Have a seller add these taxes.
+    SetTaxRates {
+        /// What was sent.
+        body: Input<rulebook::SetTaxRates>,
+        /// The version that the caller has seen.
+        if_match: Option<u64>,
+    },
     /// Panics, to show that a mistake in one command does not disturb its neighbours.
     #[doc(hidden)]
     PanicForTests,
@@ -639,6 +646,7 @@ impl Command {
             Self::ApproveRerate { body } => books::approve_rerate(unit, body),
             Self::SetBillableRules { body, if_match } => rulebook::set_rules(unit, body, if_match),
             Self::SetPatterns { body, if_match } => rulebook::set_patterns(unit, body, if_match),
+            Self::SetTaxRates { body, if_match } => rulebook::set_tax_rates(unit, body, if_match),
             Self::PanicForTests => panic!("a command was asked to panic"),
         }
     }

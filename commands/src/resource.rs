@@ -35,6 +35,7 @@ pub use approval::{
 
 pub use rulebook::{
     ConditionResource, PatternResource, PatternsResource, RuleResource, RulesResource,
+    TaxRateResource, TaxRatesResource,
 };
 
 pub use books::{PeriodResource, PeriodState, RerateResource, user_of};

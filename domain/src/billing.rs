@@ -18,6 +18,7 @@ pub mod rule;
 pub mod rulebook;
 pub mod seal;
 mod summary;
+pub mod tax;
 mod timeline;
 
 pub use bridge::{Cause, Difference, differences};

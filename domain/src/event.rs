@@ -481,6 +481,8 @@ pub const KINDS: &[&str] = &[
     "rulebook.pattern_set",
     "rulebook.rule_removed",
     "rulebook.rule_set",
+    "rulebook.tax_rate_removed",
+    "rulebook.tax_rate_set",
     "service.drafted",
     "service.published",
     "subscription.change_requested",

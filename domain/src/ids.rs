@@ -195,6 +195,10 @@ text_key!(
     RuleKey
 );
 text_key!(
+    /// Names a way in which something is taxed.
+    TaxCategory
+);
+text_key!(
     /// Names a custom permission, within its service where it is one of a service.
     PermissionKey
 );

@@ -33,7 +33,7 @@ pub mod user;
 pub use decider::Decider;
 pub use ids::{
     AdjustmentId, CommandId, MeterKey, OrganizationId, PermissionKey, PlanKey, PropertyKey, RoleId,
-    RoleKey, RuleKey, ServiceKey, SubjectId, SubscriptionId, TokenId, UserId,
+    RoleKey, RuleKey, ServiceKey, SubjectId, SubscriptionId, TaxCategory, TokenId, UserId,
 };
 pub use path::TenantPath;
 pub use planted::{Bug, planted};

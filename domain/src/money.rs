@@ -364,6 +364,13 @@ impl Percent {
         Ok(Self { ten_thousandths })
     }
 
+    /// This many percent of `amount`: `15` of 200 gives 30. None where a number is beyond what can be held.
+    #[must_use]
+    pub fn of(self, amount: Ratio) -> Option<Ratio> {
+        let whole = 100 * Self::ONE;
+        amount.checked_mul(Ratio::new(self.ten_thousandths.into(), whole.into())?)
+    }
+
     /// `amount` plus this many percent of it: `-20` of 100 gives 80. None where a number is beyond
     /// what can be held.
     #[must_use]

@@ -13,7 +13,7 @@ use crate::money::Money;
 use crate::property::{Given, Kind, Property, Scope, Validation};
 use crate::role::{ServicePermission, ServiceRole, check_of_service};
 use crate::usage::Meter;
-use crate::{Faults, MeterKey, PlanKey, PropertyKey, Refusal, ServiceKey};
+use crate::{Faults, MeterKey, PlanKey, PropertyKey, Refusal, ServiceKey, TaxCategory};
 
 /// Most plans of one service.
 pub const PLANS_MAX: usize = 100;
@@ -97,6 +97,9 @@ pub struct Plan {
     /// What the days cost on which it rests.
     #[serde(default, skip_serializing_if = "Suspended::is_default")]
     pub suspended: Suspended,
+    /// How it is taxed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tax_category: Option<TaxCategory>,
 }
 
 impl Plan {
@@ -509,6 +512,7 @@ mod tests {
                 retired: false,
                 sku: "BU001".to_owned(),
                 suspended: Suspended::Billed,
+                tax_category: None,
             }],
             process: Process::Immediate,
             properties: vec![Property::of_plan(bandwidth, "Bandwidth")],

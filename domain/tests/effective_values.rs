@@ -50,6 +50,7 @@ fn definition() -> Definition {
         retired: false,
         sku: text.to_owned(),
         suspended: Suspended::Billed,
+        tax_category: None,
     };
     Definition {
         category: String::new(),

@@ -22,10 +22,10 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use domain::billing::{BillingSettings, Entry, Fact, Overflow, Period, Quarantine, Rest, Timeline};
 use domain::event::{Event, Recorded};
-use domain::money::{Currency, Money};
+use domain::money::{Currency, Money, Percent};
 use domain::service::Level;
 use domain::subscription::Phase;
-use domain::{OrganizationId, ServiceKey, SubscriptionId, TenantPath};
+use domain::{OrganizationId, ServiceKey, SubscriptionId, TaxCategory, TenantPath};
 use eventstore::{Database, Error, Value, failpoint};
 use tokio::task::JoinSet;
 
@@ -123,6 +123,10 @@ pub struct Line {
     pub plan_name: String,
     /// Stock code at the end of the period.
     pub sku: String,
+    /// How it is taxed.
+    pub tax_category: Option<TaxCategory>,
+    /// How much tax its seller adds; none: it is computed elsewhere.
+    pub tax_percent: Option<Percent>,
     /// The service as it is sold now.
     pub service: Arc<ServiceView>,
     /// Up to which position that is known.
@@ -370,7 +374,7 @@ impl Parts {
                     let end = rater
                         .settings
                         .midnight(entry.period_end.succ_opt().unwrap_or(entry.period_end));
-                    let own = rater.rules.described(&entry);
+                    let own = rater.own(&entry, service, end, known_at);
                     let place = (customer, &edge.path);
                     names.line(entry, slot, place, (service, known_at, end), own)
                 })),

@@ -57,7 +57,7 @@ pub use request::{RequestStatus, RequestView};
 pub use retention::RetentionView;
 pub use role::RoleView;
 pub use rulebook::{Described, RulebookView, Said};
-pub use service::{Publication, ServiceView, SkuRow};
+pub use service::{Publication, ServiceView, SkuRow, TaxedRow};
 pub use subscription::{Holder, Scheduled, SubscriptionView};
 pub use usage::UsageView;
 pub use user::UserView;

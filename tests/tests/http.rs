@@ -35,6 +35,7 @@ mod http {
     mod requests;
     mod roles;
     mod rules;
+    mod taxes;
     mod tenants;
 }
 

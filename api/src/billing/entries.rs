@@ -74,6 +74,10 @@ pub struct EntryResource {
     waive_reason: Option<String>,
     /// The rules that say so, in their order.
     rule_ids: Vec<String>,
+    /// How it is taxed, as the plan or its component says.
+    tax_category: Option<String>,
+    /// How much tax the seller adds; none: it is computed elsewhere.
+    tax_percent: Option<String>,
     actioned_by: String,
     reason: Option<String>,
     /// The property whose override it shows, where it is about one.
@@ -150,6 +154,8 @@ pub(super) const ENTRIES: Table = Table {
         ("waivedAmount", Column::Number),
         ("waiveReason", Column::Text),
         ("ruleIds", Column::Text),
+        ("taxCategory", Column::Text),
+        ("taxPercent", Column::Number),
     ],
 };
 
@@ -206,6 +212,8 @@ impl EntryResource {
             waived_amount: waiver.map(|waiver| waiver.amount.to_string()),
             waive_reason: waiver.map(|waiver| waiver.reason.clone()),
             rule_ids: rule_ids(entry),
+            tax_category: line.tax_category.as_ref().map(ToString::to_string),
+            tax_percent: line.tax_percent.map(|percent| percent.to_string()),
             actioned_by: line.actor_name.clone(),
             reason: entry.reason.clone(),
             property: change.map(|change| change.property.to_string()),

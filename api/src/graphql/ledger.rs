@@ -282,6 +282,16 @@ impl LedgerEntry {
         self.line().entry.waiver.as_ref().map(|waiver| waiver.amount.into())
     }
 
+    /// How it is taxed, as the plan or its component says.
+    async fn tax_category(&self) -> Option<&str> {
+        self.line().tax_category.as_ref().map(|category| category.as_str())
+    }
+
+    /// How much tax the seller adds, in percent; none: it is computed elsewhere.
+    async fn tax_percent(&self) -> Option<String> {
+        self.line().tax_percent.map(|percent| percent.to_string())
+    }
+
     /// The keys of the rules that say that it is not charged, in their order.
     async fn rule_ids(&self) -> Vec<String> {
         rule_ids(&self.line().entry)

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use async_graphql::{Context, Enum, ID, InputObject, Object, SimpleObject};
 use chrono::{DateTime, Utc};
-use commands::resource::{PatternsResource, RulesResource};
+use commands::resource::{PatternsResource, RulesResource, TaxRatesResource};
 use domain::custom_fields::CustomFields;
 use domain::lifecycle::Status as InUse;
 use domain::organization::{Contact as Reached, Kind, Purpose as Meant};
@@ -23,7 +23,7 @@ use super::limits::{PROPERTIES_COST, page_cost};
 use super::offer::Offer;
 use super::overriding::Override;
 use super::reading::{Reading, Resolved, reading};
-use super::rulebook::{BillableRule, BillingPattern};
+use super::rulebook::{BillableRule, BillingPattern, TaxRate};
 use super::scalar::KnownAt;
 use super::subscription::Subscription;
 use super::user::User;
@@ -228,6 +228,15 @@ impl Organization {
         let view = reading.find::<RulebookView>(self.0.id).await?;
         let patterns = PatternsResource::new(self.0.id, view.as_deref()).patterns;
         Ok(Some(patterns.into_iter().map(BillingPattern::from).collect()))
+    }
+
+    /// The taxes that it adds to what it bills, by category and first date.
+    async fn tax_rates(&self, context: &Context<'_>) -> Resolved<Option<Vec<TaxRate>>> {
+        let reading = reading(context);
+        reading.permit(Permission::ViewBilling, &self.0.path).await?;
+        let view = reading.find::<RulebookView>(self.0.id).await?;
+        let rates = TaxRatesResource::new(self.0.id, view.as_deref()).rates;
+        Ok(Some(rates.into_iter().map(TaxRate::from).collect()))
     }
 
     /// The organisations directly below, by name.

@@ -1,7 +1,7 @@
 //! What sellers say about their bills beside prices.
 
 use async_graphql::{Json, SimpleObject};
-use commands::resource::{PatternResource, RuleResource};
+use commands::resource::{PatternResource, RuleResource, TaxRateResource};
 
 use super::scalar::Date;
 
@@ -57,5 +57,23 @@ impl From<PatternResource> for BillingPattern {
     fn from(pattern: PatternResource) -> Self {
         let PatternResource { service, plan, component, line, summary } = pattern;
         Self { service_key: service, plan_key: plan, component, line, summary }
+    }
+}
+
+/// Which tax a seller adds for a category, from a date on.
+#[derive(Clone, SimpleObject)]
+pub(crate) struct TaxRate {
+    /// The category, as plans and components of services carry it.
+    category: String,
+    /// The first date: it is for service periods that end then or later.
+    valid_from: Date,
+    /// In percent; none: from then on it is computed elsewhere.
+    percent: Option<String>,
+}
+
+impl From<TaxRateResource> for TaxRate {
+    fn from(rate: TaxRateResource) -> Self {
+        let TaxRateResource { category, valid_from, percent } = rate;
+        Self { category, valid_from: Date(valid_from), percent }
     }
 }

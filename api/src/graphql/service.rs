@@ -238,6 +238,8 @@ pub(crate) struct PlanComponent {
     tiers: Vec<ComponentTier>,
     /// How many units a package has, where they are priced by packages.
     package_size: Option<String>,
+    /// How it is taxed, where that is not as the plan is.
+    tax_category: Option<String>,
 }
 
 /// What is charged.
@@ -356,6 +358,7 @@ impl From<&Component> for PlanComponent {
             price: price.map(Money::from),
             tiers: tiers.iter().map(tier).collect(),
             package_size,
+            tax_category: component.tax_category.as_ref().map(ToString::to_string),
         }
     }
 }
@@ -589,6 +592,11 @@ impl Plan {
             })
         });
         properties.collect()
+    }
+
+    /// How it is taxed.
+    async fn tax_category(&self) -> Option<&str> {
+        self.plan().tax_category.as_ref().map(|category| category.as_str())
     }
 
     /// Not sold any more.

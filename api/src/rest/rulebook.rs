@@ -6,8 +6,8 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use chrono::NaiveDate;
 use commands::Command;
-use commands::resource::{PatternsResource, RulesResource};
-use commands::usecase::rulebook::{PreviewRules, SetPatterns, SetRules, rules};
+use commands::resource::{PatternsResource, RulesResource, TaxRatesResource};
+use commands::usecase::rulebook::{PreviewRules, SetPatterns, SetRules, SetTaxRates, rules};
 use domain::Refusal;
 use domain::organization::Kind;
 use domain::permission::Permission;
@@ -176,4 +176,26 @@ pub async fn get_patterns(
 pub async fn set_patterns(State(app): State<App>, call: Call) -> Answer {
     let (body, if_match) = (call.input()?, call.if_match);
     call.command(&app, Command::SetPatterns { body, if_match }).await
+}
+
+/// Shows the taxes that a seller adds. What no rate is of is computed elsewhere.
+#[utoipa::path(get, path = "/api/v2/billing/tax-rates", tag = "Billing", params(SellerParameters),
+    responses((status = 200, body = TaxRatesResource)))]
+pub async fn get_tax_rates(
+    State(app): State<App>,
+    reader: Reader,
+    parameters: Parameters<SellerParameters>,
+) -> Answer {
+    let (seller, view) = rulebook(&app, &reader, parameters).await?;
+    let rates = TaxRatesResource::new(seller.id, view.as_deref());
+    Ok(resource(&rates, rates.version))
+}
+
+/// Says all taxes that a seller adds, by the categories that plans and components carry. Each is computed on the summed net of one
+/// buyer's bill, and rounded once. Closed periods keep the rates that were known when they were closed.
+#[utoipa::path(put, path = "/api/v2/billing/tax-rates", tag = "Billing", request_body = SetTaxRates,
+    responses((status = 200, body = TaxRatesResource)))]
+pub async fn set_tax_rates(State(app): State<App>, call: Call) -> Answer {
+    let (body, if_match) = (call.input()?, call.if_match);
+    call.command(&app, Command::SetTaxRates { body, if_match }).await
 }

@@ -168,3 +168,42 @@ impl PatternsResource {
         Self { organization_id: seller.0, patterns, version }
     }
 }
+
+/// The taxes that a seller adds.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct TaxRatesResource {
+    /// The seller.
+    pub organization_id: Uuid,
+    /// By category and first date. What no rate is of is computed elsewhere.
+    pub rates: Vec<TaxRateResource>,
+    /// Their `ETag`.
+    pub version: u64,
+}
+
+/// Which tax a seller adds for a category, from a date on.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct TaxRateResource {
+    /// The category, as plans and components of services carry it.
+    pub category: String,
+    /// The first date: it is for service periods that end then or later.
+    pub valid_from: NaiveDate,
+    /// A decimal text; none: from then on it is computed elsewhere.
+    pub percent: Option<String>,
+}
+
+impl TaxRatesResource {
+    /// Those of a seller, if he has ever had any.
+    #[must_use]
+    pub fn new(seller: OrganizationId, view: Option<&RulebookView>) -> Self {
+        let known = view.into_iter().flat_map(|view| view.tax_rates_known_at(u64::MAX));
+        let rates = known.map(|rate| TaxRateResource {
+            category: rate.key.category.to_string(),
+            valid_from: rate.key.from,
+            percent: rate.percent.map(|percent| percent.to_string()),
+        });
+        let version = view.map_or(0, |view| view.tax_rates_version);
+        Self { organization_id: seller.0, rates: rates.collect(), version }
+    }
+}

@@ -19,7 +19,8 @@ use domain::service::{
 };
 use domain::text::{NAME_MAX_CHARS, line, name, note};
 use domain::{
-    Faults, Invalid, PermissionKey, PlanKey, PropertyKey, RoleKey, ServiceKey, pointer_token,
+    Faults, Invalid, PermissionKey, PlanKey, PropertyKey, RoleKey, ServiceKey, TaxCategory,
+    pointer_token,
 };
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -410,6 +411,9 @@ pub struct PlanDocument {
     /// Kept for what runs, not sold any more.
     #[serde(default)]
     pub retired: bool,
+    /// How it is taxed: a name that the accounting system knows, such as `standard`. Components can say another.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tax_category: Option<String>,
 }
 
 /// How the days are charged on which a plan is held.
@@ -862,6 +866,7 @@ impl PlanDocument {
             "too_many",
             &format!("A plan has at most {COMPONENTS_MAX} components."),
         );
+        let tax_category = tax_category(self.tax_category.as_deref(), at, faults);
         Some(Plan {
             components,
             day_policy: self.day_policy.map(DayPolicy::from).unwrap_or_default(),
@@ -873,6 +878,7 @@ impl PlanDocument {
             retired: self.retired,
             sku: sku?,
             suspended: self.suspended.map(Suspended::from).unwrap_or_default(),
+            tax_category,
         })
     }
 }
@@ -968,8 +974,15 @@ impl From<&Plan> for PlanDocument {
             suspended: Some(plan.suspended).filter(|it| !it.is_default()).map(Into::into),
             properties: plan.properties.iter().map(value).collect(),
             retired: plan.retired,
+            tax_category: plan.tax_category.as_ref().map(ToString::to_string),
         }
     }
+}
+
+fn tax_category(text: Option<&str>, at: &str, faults: &mut Faults) -> Option<TaxCategory> {
+    let category = TaxCategory::parse(text?);
+    faults.ensure(category.is_some(), &format!("{at}/taxCategory"), "not_a_key", KEY_RULE);
+    category
 }
 
 fn some_unless_empty(text: &str) -> Option<String> {

@@ -9,10 +9,12 @@ use domain::billing::rule::{
     VALUES_MAX, number,
 };
 use domain::billing::rulebook::{Element, PATTERNS_MAX, Pattern, Rulebook, RulebookCommand};
+use domain::billing::tax::{RATES_MAX, TaxKey, TaxRate};
+use domain::money::Percent;
 use domain::permission::Permission;
 use domain::service::Service;
 use domain::text::{line, note};
-use domain::{Faults, PlanKey, Refusal, RuleKey, ServiceKey};
+use domain::{Faults, PlanKey, Refusal, RuleKey, ServiceKey, TaxCategory};
 use projections::views::RulebookView;
 use serde::Deserialize;
 use utoipa::ToSchema;
@@ -21,7 +23,7 @@ use super::billing::date;
 use super::books::seller_where;
 use super::{ensure_seen, optional_reason};
 use crate::error::Stop;
-use crate::resource::{PatternsResource, RulesResource};
+use crate::resource::{PatternsResource, RulesResource, TaxRatesResource};
 use crate::unit::Unit;
 use crate::{Input, Reply};
 
@@ -125,6 +127,30 @@ pub struct PatternText {
     pub summary: Option<String>,
 }
 
+/// All taxes that a seller adds: those that are left out are taken away.
+#[derive(Clone, Debug, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct SetTaxRates {
+    /// The seller; the caller's own organisation where it is left out.
+    pub organization_id: Option<String>,
+    /// At most 500.
+    pub rates: Vec<TaxRateText>,
+    /// Kept with the events.
+    pub reason: Option<String>,
+}
+
+/// Which tax a seller adds for a category, from a date on.
+#[derive(Clone, Debug, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct TaxRateText {
+    /// The category, as plans and components of services carry it.
+    pub category: String,
+    /// The first date: it is for service periods that end then or later.
+    pub valid_from: String,
+    /// A decimal text from 0 to 100, such as `15`; left out: from then on it is computed elsewhere.
+    pub percent: Option<String>,
+}
+
 pub(crate) fn set_rules(
     unit: &mut Unit<'_>,
     body: Input<SetRules>,
@@ -165,6 +191,59 @@ pub(crate) fn set_patterns(
     let view = unit.view::<RulebookView>(&id.to_string());
     let resource = PatternsResource::new(id, view.as_deref());
     Ok(Reply::done(&resource, resource.version))
+}
+
+pub(crate) fn set_tax_rates(
+    unit: &mut Unit<'_>,
+    body: Input<SetTaxRates>,
+    if_match: Option<u64>,
+) -> Result<Reply, Stop> {
+    unit.require(Permission::ManageBilling)?;
+    let SetTaxRates { organization_id, rates, reason } = unit.take(body)?;
+    let (id, path) = seller_where(unit, Permission::ManageBilling, organization_id.as_deref())?;
+    let seen = unit.view::<RulebookView>(&id.to_string());
+    ensure_seen(if_match, Some(seen.map_or(0, |view| view.tax_rates_version)))?;
+    let mut faults = Faults::default();
+    let reason = optional_reason(&mut faults, reason.as_deref());
+    let rates = read_tax_rates(&rates, &mut faults);
+    faults.check()?;
+    unit.because(None, reason);
+    unit.execute::<Rulebook>(id, &path, RulebookCommand::SetTaxRates(rates))?;
+    let view = unit.view::<RulebookView>(&id.to_string());
+    let resource = TaxRatesResource::new(id, view.as_deref());
+    Ok(Reply::done(&resource, resource.version))
+}
+
+fn read_tax_rates(texts: &[TaxRateText], faults: &mut Faults) -> Vec<TaxRate> {
+    let detail = format!("A seller has at most {RATES_MAX} tax rates.");
+    faults.ensure(texts.len() <= RATES_MAX, "/rates", "too_many", &detail);
+    let mut known = BTreeSet::new();
+    let mut rates = Vec::new();
+    for (index, text) in texts.iter().take(RATES_MAX).enumerate() {
+        let at = |field: &str| format!("/rates/{index}/{field}");
+        let category = TaxCategory::parse(&text.category);
+        if category.is_none() {
+            let detail = "This has letters, digits, `-`, `_` and `.`.";
+            faults.add(&at("category"), "invalid_key", detail);
+        }
+        let from = faults.take(&at("validFrom"), date(&text.valid_from));
+        let percent = text.percent.as_deref();
+        let percent = percent.and_then(|text| faults.take(&at("percent"), Percent::parse(text)));
+        let range = Percent::parse("0").ok()..=Percent::parse("100").ok();
+        if percent.is_some() && !range.contains(&percent) {
+            let detail = "A tax is from 0 to 100 percent.";
+            faults.add(&at("percent"), "out_of_range", detail);
+        }
+        if let (Some(category), Some(from)) = (category, from) {
+            let key = TaxKey { category, from };
+            if !known.insert(key.clone()) {
+                let detail = "Another rate is of the same category and date.";
+                faults.add(&format!("/rates/{index}"), "twice", detail);
+            }
+            rates.push(TaxRate { key, percent });
+        }
+    }
+    rates
 }
 
 /// The rules that these texts say.

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::money::{Money, Ratio};
 use crate::property::{Property, exact};
 use crate::usage::Meter;
-use crate::{Faults, Invalid, MeterKey, PlanKey, PropertyKey};
+use crate::{Faults, Invalid, MeterKey, PlanKey, PropertyKey, TaxCategory};
 
 /// Most components of one plan.
 pub const COMPONENTS_MAX: usize = 20;
@@ -82,6 +82,9 @@ pub struct Component {
     pub key: ComponentKey,
     /// As people read it.
     pub name: String,
+    /// How it is taxed, where that is not as the plan is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tax_category: Option<TaxCategory>,
 }
 
 /// What is charged, and when.
@@ -445,7 +448,7 @@ mod tests {
                 Charge::Recurring { interval: Interval::Month, rate, timing: Timing::Arrears };
             let key = ComponentKey::parse("seats").unwrap();
             let mut faults = Faults::default();
-            Component { charge, key, name: "Seats".to_owned() }.problems(
+            Component { charge, key, name: "Seats".to_owned(), tax_category: None }.problems(
                 &[],
                 &[],
                 "/c",
@@ -489,6 +492,7 @@ mod tests {
             },
             key: ComponentKey::parse("seats").unwrap(),
             name: "Seats".to_owned(),
+            tax_category: None,
         };
         let stored = serde_json::to_string(&component).unwrap();
         assert_eq!(

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::ComponentKey;
 use super::rule::Rule;
+use super::tax::{TaxKey, TaxRate};
 use crate::decider::Decider;
 use crate::{PlanKey, Refusal, RuleKey, ServiceKey};
 
@@ -21,6 +22,8 @@ pub enum RulebookCommand {
     SetRules(Vec<Rule>),
     /// Describe by exactly these patterns.
     SetPatterns(Vec<Pattern>),
+    /// Add exactly these taxes.
+    SetTaxRates(Vec<TaxRate>),
 }
 
 /// What can be billed: a service, one of its plans, or a component of these.
@@ -89,6 +92,12 @@ pub enum RulebookEvent {
         /// Of what.
         element: Element,
     },
+    /// A tax rate was set, or changed.
+    #[serde(rename = "rulebook.tax_rate_set")]
+    TaxRateSet(TaxRate),
+    /// A tax rate was taken away.
+    #[serde(rename = "rulebook.tax_rate_removed")]
+    TaxRateRemoved(TaxKey),
 }
 
 /// A seller's rulebook as its stream tells.
@@ -98,6 +107,8 @@ pub struct Rulebook {
     pub rules: BTreeMap<RuleKey, Rule>,
     /// By element.
     pub patterns: BTreeMap<Element, Pattern>,
+    /// By category and first date.
+    pub tax_rates: BTreeMap<TaxKey, TaxRate>,
 }
 
 impl Decider for Rulebook {
@@ -130,6 +141,13 @@ impl Decider for Rulebook {
                 let set = new.map(|pattern| RulebookEvent::PatternSet(Box::new(pattern)));
                 Ok(set.chain(gone).collect())
             }
+            RulebookCommand::SetTaxRates(rates) => {
+                let is_gone = |key: &&TaxKey| rates.iter().all(|it| it.key != **key);
+                let gone = self.tax_rates.keys().filter(is_gone).cloned();
+                let gone: Vec<_> = gone.map(RulebookEvent::TaxRateRemoved).collect();
+                let new = rates.into_iter().filter(|it| self.tax_rates.get(&it.key) != Some(it));
+                Ok(new.map(RulebookEvent::TaxRateSet).chain(gone).collect())
+            }
         }
     }
 
@@ -146,6 +164,12 @@ impl Decider for Rulebook {
             }
             RulebookEvent::PatternRemoved { element } => {
                 self.patterns.remove(element);
+            }
+            RulebookEvent::TaxRateSet(rate) => {
+                self.tax_rates.insert(rate.key.clone(), rate.clone());
+            }
+            RulebookEvent::TaxRateRemoved(key) => {
+                self.tax_rates.remove(key);
             }
         }
         self
@@ -219,6 +243,30 @@ mod tests {
             .then([set(Some("gold"), "{PlanName}"), removed.clone()]);
         given::<Rulebook>([all, (2, removed)])
             .when(3, RulebookCommand::SetPatterns(vec![]))
+            .then_nothing();
+    }
+
+    #[test]
+    fn tax_rates_are_set_and_taken_away_one_by_one() {
+        let key = |from: &str| TaxKey {
+            category: crate::TaxCategory::parse("standard").unwrap(),
+            from: from.parse().unwrap(),
+        };
+        let rate = |from, percent: &str| TaxRate {
+            key: key(from),
+            percent: Some(crate::money::Percent::parse(percent).unwrap()),
+        };
+        let set = |from, percent| RulebookEvent::TaxRateSet(rate(from, percent));
+        let both =
+            || given::<Rulebook>([(1, set("2019-01-01", "19")), (1, set("2020-07-01", "16"))]);
+        let wish = |rates: &[TaxRate]| RulebookCommand::SetTaxRates(rates.to_vec());
+        both().when(2, wish(&[rate("2020-07-01", "16"), rate("2019-01-01", "19")])).then_nothing();
+        let removed = RulebookEvent::TaxRateRemoved(key("2020-07-01"));
+        both()
+            .when(2, wish(&[rate("2019-01-01", "20")]))
+            .then([set("2019-01-01", "20"), removed.clone()]);
+        given::<Rulebook>([(1, set("2020-07-01", "16")), (2, removed)])
+            .when(3, wish(&[]))
             .then_nothing();
     }
 

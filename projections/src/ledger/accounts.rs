@@ -161,6 +161,7 @@ pub(super) fn service() -> ServiceView {
         components: Vec::new(),
         policies: Vec::new(),
         prices: Vec::new(),
+        taxed: Vec::new(),
         skus: vec![SkuRow {
             from: None,
             plan: PlanKey::adjustment(),

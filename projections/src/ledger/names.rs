@@ -12,10 +12,11 @@ use domain::service::Level;
 use eventstore::{Database, Error};
 
 use super::Line;
+use super::rules::Own;
 use super::slots::Slot;
 use crate::finder::{self, Scope};
 use crate::persons::Persons;
-use crate::views::{Described, Holder, OrganizationView, ServiceView, UserView};
+use crate::views::{Holder, OrganizationView, ServiceView, UserView};
 
 /// The names of the people who have to do with some slots.
 #[derive(Default)]
@@ -79,7 +80,7 @@ impl Names {
         slot: &Slot,
         (customer, place): (&Arc<OrganizationView>, &TenantPath),
         (service, known_at, end): (&Arc<ServiceView>, u64, DateTime<Utc>),
-        own: Described<'_>,
+        own: Own<'_>,
     ) -> Line {
         let definition = service.published.as_ref();
         let plan = definition.and_then(|definition| definition.plan(&entry.plan));
@@ -116,11 +117,12 @@ impl Names {
             service_name,
             user_full_name: user_name.as_deref().unwrap_or_default(),
         };
-        let line = own.line.or(definition.and_then(|it| it.line_description.as_deref()));
-        let summary = own.summary.or(definition.and_then(|it| it.summary_description.as_deref()));
+        let line = own.described.line.or(definition.and_then(|it| it.line_description.as_deref()));
+        let summary =
+            own.described.summary.or(definition.and_then(|it| it.summary_description.as_deref()));
         let component = plan.and_then(|plan| plan.component(&entry.component));
         let mut line_description = description::render(line.unwrap_or(defaults.line), &variables);
-        if !entry.component.is_recurring() && !own.names_component {
+        if !entry.component.is_recurring() && !own.described.names_component {
             let name = component.map_or(entry.component.as_str(), |it| &it.name);
             line_description = format!("{line_description}: {name}");
         }
@@ -137,6 +139,8 @@ impl Names {
             service_name: service_name.to_owned(),
             plan_name: plan_name.to_owned(),
             sku: sku.to_owned(),
+            tax_category: own.tax_category.cloned(),
+            tax_percent: own.tax_percent,
             service: service.clone(),
             known_at,
             instance: slot.view.instance.clone(),

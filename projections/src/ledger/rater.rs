@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use chrono::NaiveDate;
+use chrono::{DateTime, NaiveDate, Utc};
 use domain::billing::{
     BillingSettings, Entry, Period, Prices, Quarantine, QuarantineReason, Subject, correct, rate,
     seal,
@@ -15,7 +15,7 @@ use eventstore::{Database, Error, SealedSlot};
 
 use super::accounts::{self, Accounts};
 use super::booked::{Books, Late, Sealed};
-use super::rules::{self, Rules, Then};
+use super::rules::{self, Own, Rules, Then};
 use super::slots::{self, Slot};
 use super::supposed::Supposed;
 use super::{PriceBook, Question, sees};
@@ -237,6 +237,27 @@ impl Rater {
         let asked: Vec<_> = asked.collect();
         let known_at = self.question.known_at;
         Then::read(&self.database, &self.rules, &self.settings, known_at, &asked).await
+    }
+
+    /// What the seller of an entry says about it, with what was known when its period was closed, if it is.
+    pub(super) fn own<'a>(
+        &'a self,
+        entry: &Entry,
+        service: &'a ServiceView,
+        end: DateTime<Utc>,
+        known_at: u64,
+    ) -> Own<'a> {
+        let closed = self.books.sealed(entry.seller, entry.period_end);
+        let known_at = closed.map_or(known_at, |closed| closed.cutoff);
+        let of = (&entry.plan, &entry.component);
+        let tax_category = service.taxed_before(of, end, known_at);
+        Own {
+            described: self.rules.described(entry),
+            tax_percent: tax_category.and_then(|category| {
+                self.rules.tax_percent(entry.seller, category, entry.period_end, known_at)
+            }),
+            tax_category,
+        }
     }
 
     fn is_asked(&self, seller: OrganizationId) -> bool {

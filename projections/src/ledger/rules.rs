@@ -6,11 +6,13 @@ use std::sync::Arc;
 
 use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 use domain::billing::rule::{Field, Rule, Ruled, waive};
+use domain::billing::tax::rate_on;
 use domain::billing::{BillingSettings, Entry, Holding, Period, Timeline};
 use domain::event::{Event, Recorded};
 use domain::lifecycle::Status;
+use domain::money::Percent;
 use domain::organization::{Details, Organization, OrganizationEvent};
-use domain::{Decider, OrganizationId, PropertyKey, SubscriptionId, TenantPath};
+use domain::{Decider, OrganizationId, PropertyKey, SubscriptionId, TaxCategory, TenantPath};
 use eventstore::{Database, Error};
 
 use super::slots::Slot;
@@ -76,6 +78,17 @@ impl Rules {
         book.described((&entry.service, &entry.plan, &entry.component), self.known_at)
     }
 
+    /// How much tax a seller adds for a category in what ends on a date, as it was known at a position.
+    pub(super) fn tax_percent(
+        &self,
+        seller: OrganizationId,
+        category: &TaxCategory,
+        end: NaiveDate,
+        known_at: u64,
+    ) -> Option<Percent> {
+        rate_on(self.books.get(&seller)?.tax_rates_known_at(known_at), category, end)
+    }
+
     fn are_none(&self) -> bool {
         self.books.is_empty() && self.proposed.is_none()
     }
@@ -91,6 +104,14 @@ impl Rules {
             waive(entries, &rules, &|field| then.look(field, of, held, self.known_at));
         }
     }
+}
+
+/// What the seller of an entry says about it.
+#[derive(Clone, Copy)]
+pub(super) struct Own<'a> {
+    pub(super) described: Described<'a>,
+    pub(super) tax_category: Option<&'a TaxCategory>,
+    pub(super) tax_percent: Option<Percent>,
 }
 
 /// What is looked at: a slot, in one period and on one edge.

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use domain::billing::ComponentKey;
 use domain::billing::rule::{Rule, Ruled};
 use domain::billing::rulebook::{Element, Pattern, RulebookEvent};
+use domain::billing::tax::{TaxKey, TaxRate};
 use domain::event::{Event, Recorded};
 use domain::{OrganizationId, PlanKey, RuleKey, ServiceKey, TenantPath};
 use serde::{Deserialize, Serialize};
@@ -28,6 +29,10 @@ pub struct RulebookView {
     pub patterns: Vec<Said<Element, Pattern>>,
     /// The stream's version after what was last said of patterns; their `ETag`.
     pub patterns_version: u64,
+    /// What was said of tax rates, in the order of recording.
+    pub tax_rates: Vec<Said<TaxKey, TaxRate>>,
+    /// The stream's version after what was last said of tax rates; their `ETag`.
+    pub tax_rates_version: u64,
 }
 
 /// That something was set, or taken away.
@@ -76,6 +81,11 @@ impl RulebookView {
         known_at(&self.patterns, position).map(|(_, pattern)| pattern)
     }
 
+    /// The tax rates as they were known at a position.
+    pub fn tax_rates_known_at(&self, position: u64) -> impl Iterator<Item = &TaxRate> {
+        known_at(&self.tax_rates, position).map(|(_, rate)| rate)
+    }
+
     /// How a line and what it is summed up by are described, where the seller says so.
     #[must_use]
     pub fn described(
@@ -122,6 +132,8 @@ impl View for RulebookView {
             rules_version: 0,
             patterns: Vec::new(),
             patterns_version: 0,
+            tax_rates: Vec::new(),
+            tax_rates_version: 0,
         });
         let position = event.position;
         let mut rule = |key: &RuleKey, value| {
@@ -132,11 +144,17 @@ impl View for RulebookView {
             view.patterns.push(Said { key: key.clone(), position, value });
             view.patterns_version = event.version;
         };
+        let mut tax_rate = |key: &TaxKey, value| {
+            view.tax_rates.push(Said { key: key.clone(), position, value });
+            view.tax_rates_version = event.version;
+        };
         match happened {
             RulebookEvent::RuleSet(it) => rule(&it.key, Some(it.as_ref().clone())),
             RulebookEvent::RuleRemoved { key } => rule(key, None),
             RulebookEvent::PatternSet(it) => pattern(&it.element, Some(it.as_ref().clone())),
             RulebookEvent::PatternRemoved { element } => pattern(element, None),
+            RulebookEvent::TaxRateSet(rate) => tax_rate(&rate.key, Some(rate.clone())),
+            RulebookEvent::TaxRateRemoved(key) => tax_rate(key, None),
         }
         Some(view)
     }

@@ -7,7 +7,7 @@ use domain::billing::component::{Charge, ComponentKey};
 use domain::billing::{ComponentRow, Measure, PolicyRow, PriceRow};
 use domain::event::{Actor, Event, Recorded};
 use domain::service::{Definition, Plan, ServiceEvent};
-use domain::{PlanKey, ServiceKey, TenantPath};
+use domain::{PlanKey, ServiceKey, TaxCategory, TenantPath};
 use serde::{Deserialize, Serialize};
 
 use super::held_in;
@@ -37,6 +37,9 @@ pub struct ServiceView {
     pub prices: Vec<PriceRow>,
     /// Dated stock codes of the plans.
     pub skus: Vec<SkuRow>,
+    /// How plans and components are taxed; dated.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub taxed: Vec<TaxedRow>,
     /// Of its stream; its `ETag`.
     pub version: u64,
 }
@@ -71,7 +74,44 @@ pub struct SkuRow {
     pub sku: String,
 }
 
+/// How a plan, or one of its components, is taxed from when on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TaxedRow {
+    /// How; none: not otherwise any more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub category: Option<TaxCategory>,
+    /// Which component; none: the plan, and those that say nothing else.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub component: Option<ComponentKey>,
+    /// From when; none: ever since.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<DateTime<Utc>>,
+    /// Of which plan.
+    pub plan: PlanKey,
+    /// The position of the publication.
+    pub position: u64,
+}
+
 impl ServiceView {
+    /// How a component of a plan is taxed just before a moment, as it was known at a position.
+    #[must_use]
+    pub fn taxed_before(
+        &self,
+        (plan, component): (&PlanKey, &ComponentKey),
+        moment: DateTime<Utc>,
+        known_at: u64,
+    ) -> Option<&TaxCategory> {
+        let last = |of: Option<&ComponentKey>| {
+            let rows = self.taxed.iter().filter(|row| {
+                row.plan == *plan && row.component.as_ref() == of && row.position <= known_at
+            });
+            let begun = rows.filter(|row| row.from.is_none_or(|from| from < moment));
+            begun.max_by_key(|row| (row.from, row.position))?.category.as_ref()
+        };
+        last(Some(component)).or_else(|| last(None))
+    }
+
     /// Whether anything that it ever sold is charged by what is used.
     #[must_use]
     pub fn is_metered(&self) -> bool {
@@ -104,6 +144,35 @@ fn new_skus<'a>(
             sku: plan.sku.clone(),
         })
     })
+}
+
+/// How plans and components are taxed otherwise from a publication on. What a plan begins with holds since ever.
+fn new_taxed(view: &ServiceView, plans: &[Plan], event: &Recorded) -> Vec<TaxedRow> {
+    let mut new = Vec::new();
+    for plan in plans {
+        let is_known =
+            view.published.as_ref().is_some_and(|published| published.plan(&plan.key).is_some());
+        let rows = || view.taxed.iter().filter(|row| row.plan == plan.key);
+        let components = plan.components.iter().map(|it| (Some(&it.key), &it.tax_category));
+        let said: Vec<_> = components.chain([(None, &plan.tax_category)]).collect();
+        let gone = rows().map(|row| row.component.as_ref());
+        let gone = gone.filter(|key| said.iter().all(|(said, _)| said != key));
+        let gone: BTreeSet<_> = gone.collect();
+        let gone: Vec<_> = gone.into_iter().map(|key| (key, &None)).collect();
+        for (component, category) in said.iter().copied().chain(gone) {
+            let last = rows().rfind(|row| row.component.as_ref() == component);
+            if last.and_then(|row| row.category.as_ref()) != category.as_ref() {
+                new.push(TaxedRow {
+                    category: category.clone(),
+                    component: component.cloned(),
+                    from: is_known.then_some(event.effective_at),
+                    plan: plan.key.clone(),
+                    position: event.position,
+                });
+            }
+        }
+    }
+    new
 }
 
 /// The prices that a publication changes. A plan's first price holds since ever, unless it had components before.
@@ -227,6 +296,7 @@ impl View for ServiceView {
             policies: Vec::new(),
             prices: Vec::new(),
             skus: Vec::new(),
+            taxed: Vec::new(),
             version: 0,
         });
         view.version = event.version;
@@ -240,6 +310,8 @@ impl View for ServiceView {
                 view.components.extend(components);
                 let new: Vec<_> = new_skus(&view.skus, &definition.plans, event).collect();
                 view.skus.extend(new);
+                let new = new_taxed(&view, &definition.plans, event);
+                view.taxed.extend(new);
                 let published = view.published.as_ref();
                 let new = new_policies(&view.policies, published, &definition.plans, event);
                 let new: Vec<_> = new.collect();

@@ -118,6 +118,7 @@ fn definition(properties: usize) -> Definition {
         retired: false,
         sku: "plan".to_owned(),
         suspended: Suspended::Billed,
+        tax_category: None,
     };
     Definition {
         category: String::new(),

@@ -24,12 +24,18 @@ impl History {
         let organization = self.rng.random_bool(0.8).then(|| self.organization().0);
         let count = self.rng.random_range(0..=SET_MAX);
         let if_match = self.rng.random_bool(0.1).then(|| self.rng.random_range(0..4));
-        let command = if self.rng.random_bool(0.7) {
+        let command = if self.rng.random_bool(0.6) {
             let rules: Vec<_> = (0..count).map(|_| self.rule()).collect();
             let body = json!({
                 "organizationId": organization, "rules": rules, "reason": self.reason(),
             });
             Command::SetBillableRules { body: self.perhaps(body), if_match }
+        } else if self.rng.random_bool(0.4) {
+            let rates: Vec<_> = (0..count).map(|_| self.tax_rate()).collect();
+            let body = json!({
+                "organizationId": organization, "rates": rates, "reason": self.reason(),
+            });
+            Command::SetTaxRates { body: self.perhaps(body), if_match }
         } else {
             let patterns: Vec<_> = (0..count).map(|_| self.pattern()).collect();
             let body = json!({
@@ -78,6 +84,14 @@ impl History {
                 json!({ "field": field, "values": [self.one_of(values)] })
             }
         }
+    }
+
+    fn tax_rate(&mut self) -> Value {
+        json!({
+            "category": self.one_of(&["standard", "reduced", "no key"]),
+            "validFrom": self.one_of(&["2019-01-01", "2019-04-01", "soon"]),
+            "percent": self.perhaps_of(0.8, &["19", "7.5", "200"]),
+        })
     }
 
     fn pattern(&mut self) -> Value {

@@ -60,7 +60,7 @@ const OPEN: &[(&str, &str)] = &[
         "LedgerEntry",
         "entryId endDate action class component kind customerNumber customerCode customerName \
          customerAccountCode userName serviceKey serviceName planKey planName instance productSku \
-         level billable nonBillableReason waivedAmount ruleIds lineDescription summaryGrouping amount exactAmount \
+         level billable nonBillableReason waivedAmount ruleIds taxCategory taxPercent lineDescription summaryGrouping amount exactAmount \
          unitPrice priceSources priceLosers propertyChange quantity measured measuredUnit countAfter countBefore days \
          dayPolicy periodDays serviceFrom serviceTo effectiveAt actor actorName addedBy removedBy reason causes explain",
     ),
@@ -83,10 +83,10 @@ const OPEN: &[(&str, &str)] = &[
     ("PageInfo", "hasPreviousPage hasNextPage startCursor endCursor"),
     ("Permission", "key name description custom serviceKey"),
     ("PermissionWay", "chain service"),
-    ("Plan", "key name sku price components dayPolicy suspended properties retired"),
+    ("Plan", "key name sku price components dayPolicy suspended properties taxCategory retired"),
     (
         "PlanComponent",
-        "key name kind meter property unit included interval timing rate price tiers packageSize",
+        "key name kind meter property unit included interval timing rate price tiers taxCategory packageSize",
     ),
     ("PlanProperty", "key label value"),
     ("PriceSource", "kind position"),
@@ -136,6 +136,7 @@ const OPEN: &[(&str, &str)] = &[
          thisMonthCount amount lastMonthAmount resultCount",
     ),
     ("UnreadySubscription", "subscriptionUuid code detail deferred"),
+    ("TaxRate", "category validFrom percent"),
     ("UnitPrice", "amount exact"),
     (
         "User",
@@ -345,6 +346,12 @@ const GUARDED: &[Row] = &[
         "Organization.billingPatterns",
         "organization(id: $organization) { billingPatterns { summary } }",
         "/organization/billingPatterns",
+        ADMINISTRATORS,
+    ),
+    row(
+        "Organization.taxRates",
+        "organization(id: $organization) { taxRates { percent } }",
+        "/organization/taxRates",
         ADMINISTRATORS,
     ),
     row(
@@ -641,6 +648,7 @@ fn takes(row: &Row) -> &'static str {
         | "Query.ledgerEntries"
         | "Organization.billableRules"
         | "Organization.billingPatterns"
+        | "Organization.taxRates"
         | "Organization.overrides" => "billing.view",
         "BillingPeriod.readiness" => "billing.close",
         "Query.events" | "Organization.activity" => "events.view",

@@ -480,6 +480,19 @@ const ROUTES: &[Row] = &[
         "billing.manage",
         [400, 400, 403, 403, 403],
     ),
+    row("GET /api/v2/billing/tax-rates", About::Nothing, "billing.view", [200, 200, 200, 403, 403]),
+    row(
+        "PUT /api/v2/billing/tax-rates",
+        About::Nothing,
+        "billing.manage",
+        [400, 400, 403, 403, 403],
+    ),
+    row(
+        "GET /api/Billing/{endDate}/tax",
+        About::Nothing,
+        "billing.view",
+        [200, 200, 200, 403, 403],
+    ),
     row(
         "GET /api/v2/billing/adjustments",
         About::Nothing,

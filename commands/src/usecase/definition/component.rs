@@ -12,7 +12,7 @@ use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{KEY_RULE, ValueDocument};
+use super::{KEY_RULE, ValueDocument, tax_category};
 
 /// A part of what a plan costs, beside its own price.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize, ToSchema)]
@@ -24,6 +24,9 @@ pub struct ComponentDocument {
     /// As people read it; the key where it is left out.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
+    /// How it is taxed, where that is not as the plan is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tax_category: Option<String>,
     /// What is charged.
     pub kind: ChargeText,
     /// Of `property`: which one; what it is above what is included is charged for each unit held, by the month and in
@@ -230,7 +233,8 @@ impl ComponentDocument {
                 })
             }
         };
-        Some(Component { charge: charge?, key: key?, name: name? })
+        let tax_category = tax_category(self.tax_category.as_deref(), at, faults);
+        Some(Component { charge: charge?, key: key?, name: name?, tax_category })
     }
 
     /// What its kind does not have is a fault.
@@ -342,6 +346,7 @@ impl ComponentDocument {
         Self {
             key: component.key.to_string(),
             name: Some(component.name.clone()),
+            tax_category: component.tax_category.as_ref().map(ToString::to_string),
             kind,
             property: None,
             unit: None,
