@@ -24,7 +24,16 @@ async fn entries(app: &TestApp, end: &str) -> Result<Entries> {
     }
     let answer = answer.expect(200)?;
     let rows = answer["data"].as_array().context("rows")?;
-    Ok(rows.iter().map(|row| (row["entryId"].to_string(), row.clone())).collect())
+    Ok(rows.iter().map(named).collect())
+}
+
+/// An entry under its id. An adjustment gets its own id when it is made: it is known by what it says.
+fn named(row: &Value) -> (String, Value) {
+    let mut row = row.clone();
+    if row["kind"] == "manual" {
+        (row["entryId"], row["adjustmentId"]) = (row["lineDescription"].clone(), Value::Null);
+    }
+    (row["entryId"].to_string(), row)
 }
 
 async fn all(app: &TestApp, ends: &[&str]) -> Result<BTreeMap<String, Entries>> {
@@ -66,7 +75,7 @@ async fn shown_and_done(
         let told = told.clone().find(|period| period["endDate"] == *end);
         let side = |name: &str| -> Entries {
             let rows = told.and_then(|period| period[name].as_array()).into_iter().flatten();
-            rows.map(|row| (row["entryId"].to_string(), row.clone())).collect()
+            rows.map(named).collect()
         };
         let only = |of: &Entries, other: &Entries| -> Entries {
             let own = of.iter().filter(|(id, _)| !other.contains_key(*id));
