@@ -303,6 +303,7 @@ impl Gate {
             | Event::Approval(_)
             | Event::Books(_)
             | Event::Pricing(_)
+            | Event::Adjustment(_)
             | Event::Rulebook(_)
             | Event::Bulk(_)
             | Event::Usage(_) => {}

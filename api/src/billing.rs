@@ -198,7 +198,7 @@ pub struct DetailResource {
     measured: Option<String>,
     /// The unit of that.
     measured_unit: Option<String>,
-    /// `recurring`, `oneOff`, `usage`, `minimum` or `commission`.
+    /// `recurring`, `oneOff`, `usage`, `minimum`, `commission` or `manual`.
     kind: &'static str,
     booked_period: NaiveDate,
     service_period: NaiveDate,
@@ -675,6 +675,7 @@ pub fn kind_name(kind: Kind) -> &'static str {
         Kind::Usage => "usage",
         Kind::Minimum => "minimum",
         Kind::Commission => "commission",
+        Kind::Manual => "manual",
     }
 }
 

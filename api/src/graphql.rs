@@ -1,6 +1,7 @@
 //! The read API (api.md, section 5): one address, one document, one answer.
 
 mod activity;
+mod adjustment;
 mod approval;
 mod bridge;
 mod connection;

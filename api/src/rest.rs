@@ -1,5 +1,6 @@
 //! The REST API (api.md, section 3): commands, and the same resources for reading.
 
+pub mod adjustments;
 pub mod approvals;
 pub mod billing;
 pub mod call;
@@ -10,11 +11,13 @@ pub mod list;
 pub mod offers;
 pub mod organizations;
 pub mod overrides;
+pub mod preview;
 pub mod roles;
 pub mod rulebook;
 pub mod services;
 pub mod session;
 pub mod subscriptions;
+pub mod supersede;
 pub mod table;
 pub mod usage;
 pub mod users;
@@ -97,6 +100,9 @@ fn routes() -> OpenApiRouter<App> {
         .routes(routes!(closing::readiness))
         .routes(routes!(closing::rerate))
         .routes(routes!(closing::approve_rerate))
+        .routes(routes!(adjustments::list_adjustments, adjustments::adjust))
+        .routes(routes!(preview::preview))
+        .routes(routes!(supersede::supersede))
         .routes(routes!(rulebook::get_rules, rulebook::set_rules))
         .routes(routes!(rulebook::preview_rules))
         .routes(routes!(rulebook::get_patterns, rulebook::set_patterns))

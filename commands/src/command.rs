@@ -15,9 +15,9 @@ use eventstore::SealedSlot;
 use crate::error::Stop;
 use crate::unit::Unit;
 use crate::usecase::{
-    approvals, billing, books, bulk, definition, installation, lifecycle, moves, offers,
-    organizations, overrides, pricing, requests, roles, rulebook, services, subscriptions, usage,
-    users,
+    adjustments, approvals, billing, books, bulk, definition, installation, lifecycle, moves,
+    offers, organizations, overrides, pricing, requests, roles, rulebook, services, subscriptions,
+    supersede, usage, users,
 };
 use crate::{Input, Reply};
 
@@ -420,6 +420,18 @@ pub enum Command {
         /// What was sent.
         body: Input<usage::RecordUsage>,
     },
+    /// Have something be true at another moment than was recorded.
+    Supersede {
+        /// What was sent.
+        body: Input<supersede::Supersede>,
+        /// What is at that place in the log; none: nothing about a subscription.
+        found: Option<supersede::Found>,
+    },
+    /// Charge a customer once, or give back.
+    Adjust {
+        /// What was sent.
+        body: Input<adjustments::Adjust>,
+    },
     /// Set a price otherwise for an organisation, or clear that.
     OverridePrice {
         /// For whom.
@@ -632,6 +644,8 @@ impl Command {
                 overrides::apply(unit, &organization, &service, body)
             }
             Self::RecordUsage { body } => usage::record(unit, body),
+            Self::Supersede { body, found } => supersede::supersede(unit, body, found),
+            Self::Adjust { body } => adjustments::adjust(unit, body),
             Self::OverridePrice { organization, body } => {
                 overrides::price(unit, &organization, body)
             }

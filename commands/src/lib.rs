@@ -22,4 +22,4 @@ pub use error::Error;
 pub use memory::MemoryWriter;
 pub use reply::{Outcome, Reply};
 pub use unit::Caller;
-pub use writer::{Committed, Idempotency, OnCommit, Submission, Writer, WriterSettings};
+pub use writer::{Committed, Idempotency, OnCommit, Rehearsed, Submission, Writer, WriterSettings};

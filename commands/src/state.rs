@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use domain::Decider;
 use domain::approval::Approval;
+use domain::billing::adjustment::Adjustment;
 use domain::billing::books::Books;
 use domain::billing::rulebook::Rulebook;
 use domain::billing_calendar::BillingCalendar;
@@ -103,6 +104,7 @@ macro_rules! deciders {
 }
 
 deciders! {
+    adjustments: Adjustment,
     approvals: Approval,
     billing_calendars: BillingCalendar,
     books: Books,

@@ -1,5 +1,6 @@
 //! Use cases: each reads as a recipe, *open, look, decide, commit*; the writer opens and commits.
 
+pub mod adjustments;
 pub mod approvals;
 pub mod billing;
 pub mod books;
@@ -18,6 +19,7 @@ pub mod roles;
 pub mod rulebook;
 pub mod services;
 pub mod subscriptions;
+pub mod supersede;
 pub mod usage;
 pub mod users;
 

@@ -9,6 +9,7 @@ use domain::event::Recorded;
 use domain::seal::Vault;
 use domain::{Bug, planted};
 use eventstore::{Database, Error as StoreError, Hash};
+use projections::Views;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use self::worker::Worker;
@@ -58,6 +59,17 @@ pub struct Committed {
     pub reply: Reply,
     /// Whether the command was done by an earlier request with the same key.
     pub replayed: bool,
+}
+
+/// What would follow from some commands, if they were carried out one after another.
+#[derive(Debug)]
+pub struct Rehearsed {
+    /// What each would be answered.
+    pub answers: Vec<Result<Reply, Error>>,
+    /// What would happen, in order; the first at the position behind the log's end.
+    pub events: Vec<Recorded>,
+    /// The documents that would be changed, as they would be.
+    pub views: Views,
 }
 
 struct Job {
@@ -194,6 +206,24 @@ impl Writer {
             mpsc::error::TrySendError::Closed(_) => Error::Stopping,
         })?;
         Ok(async { answered.await.map_err(|_| Error::OutcomeUnknown)? })
+    }
+
+    /// Decides commands as they would be decided now, one after another, and forgets what was decided: nothing is recorded.
+    /// It stands on what is committed, beside the writer, and holds it up by nothing.
+    ///
+    /// # Errors
+    /// What the database says; where this process takes no commands.
+    pub async fn rehearse(
+        &self,
+        database: &Database,
+        vault: &Vault,
+        submissions: Vec<Submission>,
+    ) -> Result<Rehearsed, Error> {
+        self.takes_commands()?;
+        let storage = |error| Error::Storage(Arc::new(error));
+        let worker = Worker::beside(database.clone(), vault.clone(), self.ambient.clone());
+        let worker = worker.await.map_err(storage)?;
+        worker.rehearse(submissions).await.map_err(storage)
     }
 
     /// The same as a task of the caller's runtime: for a simulation, in which one thread does everything and

@@ -2,6 +2,7 @@
 //!
 //! [`rate`] is the one function that every preview, running total, close and replay calls.
 
+pub mod adjustment;
 pub mod books;
 mod bridge;
 mod calendar;

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use crate::approval::ApprovalEvent;
+use crate::billing::adjustment::AdjustmentEvent;
 use crate::billing::books::BooksEvent;
 use crate::billing::rulebook::RulebookEvent;
 use crate::billing_calendar::BillingCalendarEvent;
@@ -52,6 +53,8 @@ pub enum Event {
     Books(BooksEvent),
     /// About sellers' prices, and exchange rates.
     Pricing(PricingEvent),
+    /// About what is charged or given back by hand.
+    Adjustment(AdjustmentEvent),
     /// About what a seller says of his bills.
     Rulebook(RulebookEvent),
 }
@@ -87,6 +90,7 @@ impl Event {
             Self::Approval(event) => serde_json::to_string(event),
             Self::Books(event) => serde_json::to_string(event),
             Self::Pricing(event) => serde_json::to_string(event),
+            Self::Adjustment(event) => serde_json::to_string(event),
             Self::Rulebook(event) => serde_json::to_string(event),
         }
         .expect("events have text keys only, so they have a JSON form");
@@ -123,6 +127,7 @@ impl Event {
             "approval" => tagged(kind, payload).map(Self::Approval),
             "books" => tagged(kind, payload).map(Self::Books),
             "pricing" => tagged(kind, payload).map(Self::Pricing),
+            "adjustment" => tagged(kind, payload).map(Self::Adjustment),
             "rulebook" => tagged(kind, payload).map(Self::Rulebook),
             _ => return Err(Undecodable::Kind(kind.to_owned())),
         }
@@ -338,6 +343,7 @@ impl Recorded {
             | Event::Approval(_)
             | Event::Books(_)
             | Event::Pricing(_)
+            | Event::Adjustment(_)
             | Event::Rulebook(_) => None,
         }
     }
@@ -432,6 +438,8 @@ pub fn readable(kind: &str, schema: u32) -> Result<(), Undecodable> {
 
 /// Every kind of event there is. A test compares it with the golden lines.
 pub const KINDS: &[&str] = &[
+    "adjustment.made",
+    "adjustment.reversed",
     "approval.approved",
     "approval.asked",
     "approval.expired",
@@ -502,6 +510,7 @@ pub const KINDS: &[&str] = &[
     "subscription.resume_requested",
     "subscription.resume_started",
     "subscription.resumed",
+    "subscription.superseded",
     "subscription.suspend_requested",
     "subscription.suspend_started",
     "subscription.suspended",

@@ -63,6 +63,10 @@ uuid_id!(
 );
 
 uuid_id!(
+    /// Something that was charged or given back by hand.
+    AdjustmentId
+);
+uuid_id!(
     /// Somebody who is stored sealed: a user, or whom an organisation names as its contact.
     SubjectId
 );
@@ -82,6 +86,12 @@ impl From<OrganizationId> for SubjectId {
 impl SubscriptionId {
     /// So many characters of a slot's id, written as text, are those of its holder's id.
     pub const OF_HOLDER: usize = 14;
+
+    /// The slot of a customer's account: of what it is charged or given back for nothing that it holds.
+    #[must_use]
+    pub fn of_account(customer: OrganizationId) -> Self {
+        Self::of_slot(customer.0, &ServiceKey::account(), None)
+    }
 
     /// The slot's id: the same holder, service and instance name always give the same id, so that
     /// "a second wish for the same thing" is found without a look-up.
@@ -152,6 +162,22 @@ text_key!(
     /// Names a plan within its service; never changes (its SKU may).
     PlanKey
 );
+impl ServiceKey {
+    /// Stands for a customer's account where a service is named: no service is called that, and all come before it.
+    #[must_use]
+    pub fn account() -> Self {
+        Self("~account".to_owned())
+    }
+}
+
+impl PlanKey {
+    /// Stands for what is charged to an account where a plan is named: no plan is called that.
+    #[must_use]
+    pub fn adjustment() -> Self {
+        Self("~adjustment".to_owned())
+    }
+}
+
 text_key!(
     /// Names a property within its service.
     PropertyKey
@@ -192,6 +218,12 @@ mod tests {
         assert_eq!(production.0.get_version_num(), 8);
         let shared = ..SubscriptionId::OF_HOLDER;
         assert_eq!(production.to_string()[shared], holder.to_string()[shared]);
+    }
+
+    #[test]
+    fn nothing_that_is_sold_is_called_as_accounts_are() {
+        assert!(ServiceKey::parse(ServiceKey::account().as_str()).is_none());
+        assert!(PlanKey::parse(PlanKey::adjustment().as_str()).is_none());
     }
 
     #[test]

@@ -33,8 +33,8 @@ pub mod user;
 
 pub use decider::Decider;
 pub use ids::{
-    CommandId, MeterKey, OrganizationId, PermissionKey, PlanKey, PropertyKey, RoleId, RoleKey,
-    RuleKey, ServiceKey, SubjectId, SubscriptionId, TaxCategory, TokenId, UserId,
+    AdjustmentId, CommandId, MeterKey, OrganizationId, PermissionKey, PlanKey, PropertyKey, RoleId,
+    RoleKey, RuleKey, ServiceKey, SubjectId, SubscriptionId, TaxCategory, TokenId, UserId,
 };
 pub use path::TenantPath;
 pub use planted::{Bug, planted};

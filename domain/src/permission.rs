@@ -68,6 +68,10 @@ pub enum Permission {
     ManageBilling,
     /// Close billing periods.
     ClosePeriods,
+    /// Charge and give back by hand.
+    AdjustBilling,
+    /// Say that something happened at another moment than was recorded.
+    SupersedeFacts,
     /// See the raw events.
     ViewEvents,
     /// Hold API tokens.
@@ -76,7 +80,7 @@ pub enum Permission {
 
 impl Permission {
     /// Every permission that Atrium itself asks for.
-    pub const ALL: [Self; 30] = [
+    pub const ALL: [Self; 32] = [
         Self::ViewOrganizations,
         Self::ManageResellers,
         Self::ManageCustomers,
@@ -105,6 +109,8 @@ impl Permission {
         Self::ViewBilling,
         Self::ManageBilling,
         Self::ClosePeriods,
+        Self::AdjustBilling,
+        Self::SupersedeFacts,
         Self::ViewEvents,
         Self::HoldTokens,
     ];
@@ -141,6 +147,8 @@ impl Permission {
             Self::ViewBilling => "billing.view",
             Self::ManageBilling => "billing.manage",
             Self::ClosePeriods => "billing.close",
+            Self::AdjustBilling => "billing.adjust",
+            Self::SupersedeFacts => "billing.supersede",
             Self::ViewEvents => "events.view",
             Self::HoldTokens => "tokens.hold",
         }
@@ -185,6 +193,10 @@ impl Permission {
             Self::ManageBilling => "Say how a seller bills.",
             Self::ClosePeriods => {
                 "Ask to close a seller's billing periods, and approve what others ask."
+            }
+            Self::AdjustBilling => "Charge customers once, or give back, by hand.",
+            Self::SupersedeFacts => {
+                "Say that something happened at another moment than was recorded."
             }
             Self::ViewEvents => "See the raw events.",
             Self::HoldTokens => "Hold API tokens.",

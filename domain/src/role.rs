@@ -116,6 +116,8 @@ impl DefaultRole {
                 P::ViewBilling,
                 P::ManageBilling,
                 P::ClosePeriods,
+                P::AdjustBilling,
+                P::SupersedeFacts,
                 P::ViewEvents,
             ],
             Self::CustomerAdministrator => &[

@@ -83,6 +83,13 @@ pub enum SubscriptionCommand {
     Cancel(Option<CommandId>),
     /// Give up the request that failed or is stuck.
     Reset,
+    /// Have what came of a request be true at another moment.
+    Supersede {
+        /// The place in the log of what is said of it so far.
+        position: u64,
+        /// Which.
+        request: CommandId,
+    },
 }
 
 /// What a request filled in, once it was done.
@@ -339,6 +346,76 @@ impl Subscription {
         self.built.get(&request).map(Request::priced_values).unwrap_or_default()
     }
 
+    /// What came of a request, at another moment. The order in which things happened stays.
+    fn supersede(
+        &self,
+        request: CommandId,
+        position: u64,
+        at: DateTime<Utc>,
+    ) -> Result<Vec<SubscriptionEvent>, Refusal> {
+        use SubscriptionEvent as E;
+        if self.desk.get(request).is_some() {
+            let detail = "This request is not finished: cancel or reset it, and ask anew.";
+            return Err(Refusal::conflict("not_finished", detail));
+        }
+        let facts = || self.timeline.facts().iter();
+        let rests = || self.suspensions.all().iter();
+        let of_fact = |fact: &Fact| {
+            let values = fact.values.clone();
+            match &fact.change {
+                Change::Provisioned { plan, quantity } => {
+                    E::Provisioned { plan: plan.clone(), quantity: *quantity, request, values }
+                }
+                Change::Changed { plan, quantity } => {
+                    E::Changed { plan: plan.clone(), quantity: *quantity, request, values }
+                }
+                Change::Deprovisioned => {
+                    E::DeprovisionRequested { parent: None, request, waits: false }
+                }
+            }
+        };
+        let own = facts().find(|fact| fact.request == Some(request));
+        let own = own.map(|fact| (of_fact(fact), (fact.effective_at, fact.position)));
+        let own = own.or_else(|| {
+            let rest = rests().find(|rest| rest.request == request)?;
+            let event =
+                if rest.suspended { E::Suspended { request } } else { E::Resumed { request } };
+            Some((event, (rest.effective_at, rest.position)))
+        });
+        let Some((fact, was)) = own else {
+            return Err(Refusal::conflict("no_fact", "Nothing of this request is true any more."));
+        };
+        if was.0 == at {
+            return Ok(vec![]);
+        }
+        let others = facts().map(|fact| (fact.effective_at, fact.position));
+        let mut others = others.chain(rests().map(|rest| (rest.effective_at, rest.position)));
+        // What is recorded later comes behind what is true at the same moment.
+        let is_between = |other: (DateTime<Utc>, u64)| {
+            (other > was && other.0 <= at) || (other < was && other.0 > at)
+        };
+        if others.any(is_between) {
+            let detail = "Something else happened to this subscription between the two moments; \
+                          the order in which things happened stays.";
+            return Err(Refusal::conflict("order_would_change", detail));
+        }
+        Ok(vec![E::Superseded { fact: Box::new(fact), position, was_at: was.0 }])
+    }
+
+    /// What a request said and filled in counts from another moment on.
+    fn move_to(&mut self, request: CommandId, from: DateTime<Utc>) {
+        if let Some(place) = self.filled_in.iter().position(|it| it.request == request) {
+            let moved = FilledIn { from, ..self.filled_in.remove(place) };
+            let place = self.filled_in.partition_point(|other| other.from <= from);
+            self.filled_in.insert(place, moved);
+        }
+        if let Some(place) = self.asked.iter().position(|(_, asked)| asked.id == request) {
+            let (_, asked) = self.asked.remove(place);
+            let place = self.asked.partition_point(|(other, _)| *other <= from);
+            self.asked.insert(place, (from, asked));
+        }
+    }
+
     /// The outcome of a request that was started.
     fn complete(
         &self,
@@ -449,6 +526,9 @@ impl Decider for Subscription {
             C::Retry => Act::Retry,
             C::Cancel(None) => Act::Cancel,
             C::Reset => Act::Reset,
+            C::Supersede { position, request } => {
+                return self.supersede(*request, *position, effective_at);
+            }
             C::Release { process, request } => return Ok(self.release(*request, *process)),
             C::Start(request) => return self.start(*request, effective_at),
             C::Complete(request) => return self.complete(*request, effective_at),
@@ -516,7 +596,11 @@ impl Decider for Subscription {
                 let waiting = standing.cancellable.map(|it| it.request);
                 waiting.map(|request| E::RequestCancelled { request }).into_iter().collect()
             }
-            C::Release { .. } | C::Start(_) | C::Complete(_) | C::Fail { .. } => vec![],
+            C::Release { .. }
+            | C::Start(_)
+            | C::Complete(_)
+            | C::Fail { .. }
+            | C::Supersede { .. } => vec![],
         })
     }
 
@@ -541,6 +625,10 @@ impl Decider for Subscription {
                 self.built.remove(&request);
                 self.filled_in.retain(|it| it.request != request);
                 self.asked.retain(|(_, asked)| asked.id != request);
+                self.timeline.withdraw(request);
+            }
+            Phase::Superseded => {
+                self.move_to(request, effective_at);
                 self.timeline.withdraw(request);
             }
             Phase::Released | Phase::Started | Phase::Failed | Phase::Retried => {}

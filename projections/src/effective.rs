@@ -208,6 +208,13 @@ impl<'a> Ground<'a> {
                     let outcome = (event.effective_at, event.position);
                     outcomes.insert(happened.request(), outcome);
                 }
+                Phase::Superseded => {
+                    outcomes.remove(&happened.request());
+                    if event.effective_at <= self.question.as_of {
+                        let outcome = (event.effective_at, event.position);
+                        outcomes.insert(happened.request(), outcome);
+                    }
+                }
                 Phase::Withdrawn => {
                     outcomes.remove(&happened.request());
                 }

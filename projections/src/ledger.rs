@@ -4,6 +4,7 @@
 //! whatever the history. Nothing is rolled over when a month begins: the entries of a period are
 //! computed from the timelines that touch it (design.md, section 7).
 
+mod accounts;
 mod booked;
 mod draft;
 mod in_force;
@@ -14,6 +15,7 @@ mod rehearsal;
 mod rules;
 mod sellers;
 mod slots;
+mod supposed;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -25,7 +27,7 @@ use domain::billing::{
 use domain::event::{Event, Recorded};
 use domain::money::{Currency, Money, Percent};
 use domain::service::Level;
-use domain::subscription::{Phase, SubscriptionEvent};
+use domain::subscription::Phase;
 use domain::{OrganizationId, ServiceKey, SubscriptionId, TaxCategory, TenantPath};
 use eventstore::{Database, Error, Value, failpoint};
 use tokio::task::JoinSet;
@@ -43,6 +45,7 @@ pub use draft::{Draft, Drafted, compare_sealed};
 pub use in_force::{Effect, InForce};
 pub use rehearsal::{RuleEffect, rehearse_rules};
 pub use sellers::{Link, Role, Seller, Sellers};
+pub use supposed::Supposed;
 
 /// What an event says to the ledger, if anything: only outcomes bill (billing.md, section 2).
 #[must_use]
@@ -67,18 +70,13 @@ pub fn rest(event: &Recorded) -> Option<Rest> {
     let Event::Subscription(happened) = &event.event else {
         return None;
     };
-    let suspended = match happened {
-        SubscriptionEvent::Suspended { .. } => true,
-        SubscriptionEvent::Resumed { .. } => false,
-        _ => return None,
-    };
     Some(Rest {
         actor: event.actor.to_string(),
         effective_at: event.effective_at,
         position: event.position,
         reason: event.reason.clone(),
         request: Some(happened.request()),
-        suspended,
+        suspended: happened.suspended()?,
     })
 }
 
@@ -88,7 +86,7 @@ pub fn timeline<'a>(events: impl IntoIterator<Item = &'a Recorded>) -> Timeline 
     let mut rests: Vec<Rest> = Vec::new();
     for event in events {
         if let Event::Subscription(happened) = &event.event
-            && happened.phase() == Phase::Withdrawn
+            && matches!(happened.phase(), Phase::Withdrawn | Phase::Superseded)
         {
             facts.retain(|fact| fact.request != Some(happened.request()));
             rests.retain(|rest| rest.request != Some(happened.request()));
@@ -271,7 +269,11 @@ pub async fn periods(
     );
     failpoint("projections::ledger::periods")?;
     let rows = database.fetch(&sql, &values).await?;
-    let since = DateTime::from_timestamp_micros(rows[0].int(0)?).unwrap_or(now);
+    let since = rows[0].int(0)?;
+    failpoint("projections::ledger::accounts_begin")?;
+    let sql = sql.replace("sort", "path").replace("view_subscription", "view_adjustment");
+    let rows = database.fetch(&sql, &values).await?;
+    let since = DateTime::from_timestamp_micros(since.min(rows[0].int(0)?)).unwrap_or(now);
     let open = settings.period_containing(settings.local_date(now));
     let first = settings.period_containing(settings.local_date(since));
     Ok(std::iter::successors(Some(first), |period| Some(settings.next(*period)))
@@ -316,6 +318,8 @@ pub async fn statements(
 #[derive(Debug)]
 pub struct Parts {
     persons: Persons,
+    /// Who reads them: people of his are named.
+    reader: Scope,
     rater: Arc<Rater>,
     /// Those who are still to come, in the order of the statements.
     customers: std::vec::IntoIter<Arc<OrganizationView>>,
@@ -334,16 +338,37 @@ impl Parts {
         question: &Question,
         periods: &[Period],
     ) -> Result<Self, Error> {
+        Self::suppose(database, persons, question, (periods, Supposed::default())).await
+    }
+
+    /// The same, as they would be if something were so.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub async fn suppose(
+        database: &Database,
+        persons: &Persons,
+        question: &Question,
+        (periods, supposed): (&[Period], Supposed),
+    ) -> Result<Self, Error> {
         let mut customers = customers(database, &question.scope).await?;
         customers.extend(gone(database, &question.scope).await?);
         customers.sort_by_cached_key(|it| (it.details.name.to_lowercase(), it.number));
-        let rater = Rater::begin(database, question, periods, &customers).await?;
+        let mut rater = Rater::begin(database, question, periods, &customers).await?;
+        rater.suppose(supposed);
         Ok(Self {
             persons: persons.clone(),
+            reader: question.scope.clone(),
             rater: Arc::new(rater),
             customers: customers.into_iter(),
             reading: JoinSet::new(),
         })
+    }
+
+    /// The same, for who sees more than whom they are about: others are named to him, too.
+    #[must_use]
+    pub fn seen_by(self, reader: &Scope) -> Self {
+        Self { reader: reader.clone(), ..self }
     }
 
     /// Begins to read what the next customers have, if there are any.
@@ -353,11 +378,11 @@ impl Parts {
             return;
         }
         let (rater, persons) = (self.rater.clone(), self.persons.clone());
+        let reader = self.reader.clone();
         self.reading.spawn(async move {
             let read = rater.read(customers).await?;
-            let scope = &rater.question.scope;
-            let (slots, entries) = (read.slots(), read.entries());
-            let names = Names::load(&rater.database, &persons, scope, slots, entries).await?;
+            let (slots, named) = (read.slots(), (read.entries(), read.actors()));
+            let names = Names::load(&rater.database, &persons, &reader, slots, named).await?;
             Ok((read, names))
         });
     }
@@ -379,7 +404,7 @@ impl Parts {
         let mut statements: Vec<_> =
             rater.periods.iter().map(|period| Statement::empty(*period)).collect();
         rater.rate(&read, |rated| {
-            let Rated { customer, link, slot, service, period, known_at, outcome } = rated;
+            let Rated { customer, link, slot, service, period, known_at, outcome, .. } = rated;
             let statement = &mut statements[period];
             match outcome {
                 Ok(entries) => statement.lines.extend(entries.into_iter().map(|entry| {

@@ -2,6 +2,7 @@
 
 mod access;
 mod activity;
+mod adjustment;
 mod approval;
 mod approving;
 mod asked;
@@ -35,6 +36,7 @@ use eventstore::{Rows, Source};
 
 pub use access::AccessView;
 pub use activity::ActivityView;
+pub use adjustment::AdjustmentView;
 pub use approval::{ApprovalView, Asked};
 pub use approving::ApprovalPolicyView;
 pub use asked::AskedView;
@@ -210,6 +212,7 @@ macro_rules! views {
 views! {
     access: AccessView,
     activity: ActivityView,
+    adjustments: AdjustmentView,
     approval_policies: ApprovalPolicyView,
     approvals: ApprovalView,
     asked: AskedView,

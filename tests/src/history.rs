@@ -1,6 +1,7 @@
 //! Random histories: commands of every kind, sensible and not, from a seed. The same seed and the
 //! same answers give the same commands, whatever carries them out.
 
+mod adjusted;
 mod aside;
 mod metered;
 mod priced;
@@ -93,6 +94,8 @@ pub struct History {
     priced: StdRng,
     /// Where what sellers say about their bills comes from.
     ruled: StdRng,
+    /// Where what is charged by hand comes from.
+    adjusted: StdRng,
     now: DateTime<Utc>,
     steps: usize,
     keys: usize,
@@ -101,6 +104,8 @@ pub struct History {
     /// Whose each of them is.
     homes: Vec<(String, UserId)>,
     subscriptions: Vec<String>,
+    /// What was charged or given back by hand.
+    adjustments: Vec<String>,
     /// Those whose work somebody has to report, each with its subscription.
     requests: Vec<(String, String)>,
     credentials: Vec<(UserId, TokenId)>,
@@ -131,6 +136,7 @@ impl History {
             metered: StdRng::seed_from_u64(seed.rotate_left(32)),
             priced: StdRng::seed_from_u64(seed.rotate_left(48)),
             ruled: StdRng::seed_from_u64(seed.rotate_left(16)),
+            adjusted: StdRng::seed_from_u64(seed.rotate_left(48)),
             now: "2019-01-01T00:00:00Z".parse().expect("a time"),
             steps: 0,
             keys: 0,
@@ -138,6 +144,7 @@ impl History {
             users: Vec::new(),
             homes: Vec::new(),
             subscriptions: Vec::new(),
+            adjustments: Vec::new(),
             requests: Vec::new(),
             credentials: Vec::new(),
             roles: Vec::new(),
@@ -187,6 +194,7 @@ impl History {
                     drawn.extend(self.readings());
                     drawn.extend(self.prices());
                     drawn.extend(self.rulebooks());
+                    drawn.extend(self.adjusted());
                 }
                 drawn
             }
@@ -242,6 +250,9 @@ impl History {
             }
             (["customers", id], _) => self.organizations.push(((*id).to_owned(), Kind::Customer)),
             (["resellers", id], _) => self.organizations.push(((*id).to_owned(), Kind::Reseller)),
+            (["billing", "adjustments"], _) => {
+                self.adjustments.extend(body["id"].as_str().map(str::to_owned));
+            }
             (["subscriptions", id], _) => self.subscriptions.push((*id).to_owned()),
             (["requests", id], _) if body["approvalStatus"].is_string() => {
                 self.approvals.push((*id).to_owned());

@@ -5,6 +5,7 @@ use eventstore::Engine;
 
 mod http {
     mod access;
+    mod adjustments;
     mod approvals;
     mod assigned;
     mod bills;
@@ -19,12 +20,14 @@ mod http {
     mod fields;
     mod hostile;
     mod instances;
+    mod late;
     mod lifecycle;
     mod managers;
     mod moves;
     mod offers;
     mod overrides;
     mod permissions;
+    mod previews;
     mod privacy;
     mod properties;
     mod published;

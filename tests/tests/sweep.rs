@@ -555,6 +555,15 @@ fn changes(made: &BTreeMap<&'static str, Value>) -> Vec<(&'static str, Command)>
     vec![
         ("late", Command::ChangeSubscription { id: id(made, "mail"), body: body(late) }),
         (
+            "adjusted",
+            Command::Adjust {
+                body: body(json!({
+                    "subscriptionId": id(made, "backup"), "amount": "-1.50",
+                    "description": "A credit", "reason": "an outage",
+                })),
+            },
+        ),
+        (
             "used",
             Command::RecordUsage {
                 body: body(json!({

@@ -20,7 +20,7 @@ pub struct BridgeResource {
     customer_code: Option<String>,
     customer_name: Option<String>,
     /// `lastPeriod`, then `new`, `removed`, `plan`, `quantity`, `override`, `price`, `days`, `oneOff`, `term`,
-    /// `correction` and `waiver` as far as there are any, then `thisPeriod`, which is the sum of those before.
+    /// `adjustment`, `correction` and `waiver` as far as there are any, then `thisPeriod`, which is the sum of those before.
     step: &'static str,
     /// Subscriptions behind it; of totals, none.
     subscriptions: Option<u64>,

@@ -30,7 +30,8 @@ pub struct EntryResource {
     customer_account_code: Option<String>,
     user_id: Option<Uuid>,
     user_name: Option<String>,
-    subscription_id: Uuid,
+    /// None: it is of the customer's account.
+    subscription_id: Option<Uuid>,
     instance_name: Option<String>,
     service_key: String,
     service_name: String,
@@ -41,7 +42,7 @@ pub struct EntryResource {
     level: &'static str,
     line_description: String,
     summary_grouping: String,
-    /// `recurring`, `oneOff`, `usage`, `minimum` or `commission`.
+    /// `recurring`, `oneOff`, `usage`, `minimum`, `commission` or `manual`.
     kind: &'static str,
     component: String,
     /// `Added`, `Removed`, `Changed` or `Carried`.
@@ -86,7 +87,8 @@ pub struct EntryResource {
     reverses: Option<String>,
     /// Of what is booked in the place of another: that one.
     rebooks: Option<String>,
-    /// What all corrections of one subscription have in common that are booked in one period.
+    /// What all corrections of one subscription have in common that are booked in one period; of what was made by hand, its
+    /// id.
     adjustment_id: Option<String>,
     /// Positions of the events that it follows from.
     causes: Vec<u64>,
@@ -166,10 +168,14 @@ pub(super) const ENTRIES: Table = Table {
 };
 
 impl EntryResource {
-    pub(super) fn new(line: &Line, settings: &BillingSettings) -> Self {
+    pub(crate) fn new(line: &Line, settings: &BillingSettings) -> Self {
         let entry = &line.entry;
         let change = entry.property_change.as_ref();
         let correction = entry.correction.as_ref();
+        let manual = entry.manual.as_ref();
+        let reverses = correction.and_then(|it| it.reverses.as_ref());
+        let reverses = reverses.or_else(|| manual?.reverses.as_ref());
+        let adjustment = manual.map(|it| it.adjustment.to_string());
         let waiver = entry.waiver.as_ref();
         Self {
             entry_id: entry.entry_id.clone(),
@@ -182,7 +188,7 @@ impl EntryResource {
             customer_account_code: line.customer.details.billing_identifier.clone(),
             user_id: line.user.as_ref().map(|user| user.id.0),
             user_name: line.user_name.clone(),
-            subscription_id: entry.subscription.0,
+            subscription_id: (!entry.is_of_account()).then_some(entry.subscription.0),
             instance_name: line.instance.clone(),
             service_key: entry.service.to_string(),
             service_name: line.service_name.clone(),
@@ -220,9 +226,9 @@ impl EntryResource {
             reason: entry.reason.clone(),
             property: change.map(|change| change.property.to_string()),
             property_value: change.and_then(|change| change.value.clone()),
-            reverses: correction.and_then(|it| it.reverses.clone()),
+            reverses: reverses.cloned(),
             rebooks: correction.and_then(|it| it.rebooks.clone()),
-            adjustment_id: correction.map(|it| it.adjustment_id.clone()),
+            adjustment_id: adjustment.or_else(|| Some(correction?.adjustment_id.clone())),
             causes: entry.causes.clone(),
             price_sources: entry.price_sources.iter().map(|it| it.position()).collect(),
             price_losers: entry.price_losers.iter().map(|it| it.position()).collect(),
@@ -261,9 +267,9 @@ pub(super) struct FocusResource {
     pricing_unit: &'static str,
     provider_name: String,
     publisher_name: String,
-    resource_id: String,
+    resource_id: Option<String>,
     resource_name: Option<String>,
-    resource_type: String,
+    resource_type: Option<String>,
     service_category: &'static str,
     service_name: String,
     sku_id: String,
@@ -344,6 +350,7 @@ impl FocusResource {
             billing_period_start: moment(begin),
             charge_category: match entry.kind {
                 Kind::Usage => "Usage",
+                Kind::Manual => "Adjustment",
                 Kind::Recurring | Kind::OneOff | Kind::Minimum => "Purchase",
                 Kind::Commission => "Credit",
             },
@@ -354,7 +361,7 @@ impl FocusResource {
             charge_description: line.line_description.clone(),
             charge_frequency: match entry.kind {
                 Kind::Recurring | Kind::Minimum | Kind::Commission => "Recurring",
-                Kind::OneOff => "One-Time",
+                Kind::OneOff | Kind::Manual => "One-Time",
                 Kind::Usage => "Usage-Based",
             },
             charge_period_end: midnight(entry.service_to),
@@ -369,9 +376,9 @@ impl FocusResource {
             pricing_unit: "Units",
             provider_name: seller.to_owned(),
             publisher_name: seller.to_owned(),
-            resource_id: entry.subscription.to_string(),
+            resource_id: (!entry.is_of_account()).then(|| entry.subscription.to_string()),
             resource_name: line.instance.clone(),
-            resource_type: entry.service.to_string(),
+            resource_type: (!entry.is_of_account()).then(|| entry.service.to_string()),
             service_category: "Other",
             service_name: line.service_name.clone(),
             sku_id: line.sku.clone(),

@@ -34,6 +34,8 @@ pub(crate) enum BridgeCause {
     OneOff,
     /// What is charged for more than a period at a time, now or in the last period.
     Term,
+    /// What was charged or given back by hand, now or in the last period.
+    Adjustment,
     /// What was set right of closed periods, now or in the last period.
     Correction,
     /// A rule that says that it is not charged, now or in the last period.

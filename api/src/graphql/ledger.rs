@@ -64,6 +64,8 @@ pub(crate) enum LedgerKind {
     Minimum,
     /// What a reseller earns whose customer is billed by somebody above it: less than nothing.
     Commission,
+    /// What somebody charged once, or gave back, by hand.
+    Manual,
 }
 
 /// How the days of a period are charged on which a plan is held.

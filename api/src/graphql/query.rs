@@ -2,9 +2,11 @@
 
 use async_graphql::{Context, ID, Interface, Object};
 use projections::views::{
-    OrganizationView, OverrideView, RequestView, ServiceView, SubscriptionView, UserView,
+    AdjustmentView, OrganizationView, OverrideView, RequestView, ServiceView, SubscriptionView,
+    UserView,
 };
 
+use super::adjustment::{Adjustment, AdjustmentFilter};
 use super::approval::{Approval, ApprovalConnection};
 use super::bridge::Bridge;
 use super::connection::{Order, Slice, ViewConnection};
@@ -230,6 +232,21 @@ impl Query {
     ) -> Resolved<Option<InForceConnection>> {
         let slice = Slice { first, after, last, before };
         OverrideInForce::list(reading(context), filter.unwrap_or_default(), date, &slice).await
+    }
+
+    /// What was charged once, or given back, by hand, in the order of recording.
+    #[graphql(complexity = "page_cost(first, last, child_complexity)")]
+    async fn adjustments(
+        &self,
+        context: &Context<'_>,
+        filter: Option<AdjustmentFilter>,
+        first: Option<i32>,
+        after: Option<String>,
+        last: Option<i32>,
+        before: Option<String>,
+    ) -> Resolved<Option<ViewConnection<AdjustmentView, Adjustment>>> {
+        let slice = Slice { first, after, last, before };
+        Adjustment::list(reading(context), filter.unwrap_or_default(), &slice).await
     }
 
     /// The billing periods, ascending, the open one included.

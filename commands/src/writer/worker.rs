@@ -15,8 +15,8 @@ use tokio::task::{JoinError, JoinHandle};
 
 use super::committer::{Batch, Committer, Written};
 use super::{
-    AmbientDebug, Answer, Committed, Failure, Job, OnCommit, Submission, WriterSettings, answer,
-    reply_key,
+    AmbientDebug, Answer, Committed, Failure, Job, OnCommit, Rehearsed, Submission, WriterSettings,
+    answer, reply_key,
 };
 use crate::cache::{self, Cache, KeptReply, Layer};
 use crate::error::{Error, Stop};
@@ -149,6 +149,64 @@ impl Worker {
             races: 0,
             taken: 0,
         })
+    }
+
+    /// One that decides on top of what is committed, and writes nothing.
+    pub(super) async fn beside(
+        database: Database,
+        vault: Vault,
+        ambient: Arc<dyn AmbientDebug>,
+    ) -> Result<Self, StoreError> {
+        let log = Log::new(database.clone());
+        Ok(Self {
+            end: log.head().await?.into(),
+            log,
+            reader: Some(database.batch_connection().await?),
+            database,
+            vault,
+            ambient,
+            settings: WriterSettings::default(),
+            on_commit: Box::new(|_| ()),
+            announce: watch::channel(0).0,
+            cache: Cache::default(),
+            waiting: VecDeque::new(),
+            next: Prepared::default(),
+            writing: None,
+            nothing: Layer::default(),
+            committer: None,
+            races: 0,
+            taken: 0,
+        })
+    }
+
+    /// What would follow from some commands, each on top of those before it.
+    pub(super) async fn rehearse(
+        mut self,
+        submissions: Vec<Submission>,
+    ) -> Result<Rehearsed, StoreError> {
+        let job = |submission| Job { submission, answer: tokio::sync::oneshot::channel().0 };
+        let jobs: Vec<_> = submissions.into_iter().map(job).collect();
+        let mut left = &jobs[..];
+        while !left.is_empty() {
+            let (answers, batch) = self.decide(left).await?;
+            left = &left[answers.len()..];
+            self.stand_on(&batch);
+            self.next.extend(Prepared { jobs: Vec::new(), answers, batch });
+        }
+        if let Some(reader) = self.reader.take() {
+            reader.close().await;
+        }
+        let Prepared { answers, batch, .. } = self.next;
+        let answers = answers.into_iter().map(|answer| answer.map(|it| it.reply)).collect();
+        Ok(Rehearsed { answers, events: batch.events, views: batch.layer.views })
+    }
+
+    /// What is decided next comes behind a batch.
+    fn stand_on(&mut self, batch: &Batch) {
+        self.end.position += batch.events.len() as u64;
+        if let Some(last) = batch.events.last() {
+            self.end.recorded_at = last.recorded_at.timestamp_micros();
+        }
     }
 
     /// Folds SQLite's write-ahead log into the file now and then, after something was committed.
@@ -339,10 +397,7 @@ impl Worker {
         let jobs: Vec<_> = self.waiting.drain(..part).collect();
         match self.decide(&jobs).await {
             Ok((answers, batch)) => {
-                self.end.position += batch.events.len() as u64;
-                if let Some(last) = batch.events.last() {
-                    self.end.recorded_at = last.recorded_at.timestamp_micros();
-                }
+                self.stand_on(&batch);
                 let mut jobs = jobs;
                 for job in jobs.split_off(answers.len()).into_iter().rev() {
                     self.waiting.push_front(job);

@@ -29,6 +29,8 @@ pub enum Cause {
     OneOff,
     /// What is charged for more than a period at a time, now or in the last period.
     Term,
+    /// What was charged or given back by hand, now or in the last period.
+    Adjustment,
     /// What was set right of closed periods, now or in the last period.
     Correction,
     /// A rule that says that it is not charged, now or in the last period.
@@ -40,7 +42,7 @@ const PERIOD_DAYS_MAX: u32 = 62;
 
 impl Cause {
     /// Every one, in the order in which they are told.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::New,
         Self::Removed,
         Self::Plan,
@@ -51,6 +53,7 @@ impl Cause {
         Self::Days,
         Self::OneOff,
         Self::Term,
+        Self::Adjustment,
         Self::Correction,
         Self::Waiver,
     ];
@@ -69,6 +72,7 @@ impl Cause {
             Self::Days => "days",
             Self::OneOff => "oneOff",
             Self::Term => "term",
+            Self::Adjustment => "adjustment",
             Self::Correction => "correction",
             Self::Waiver => "waiver",
         }
@@ -109,16 +113,21 @@ pub fn differences<'a>(
     this: impl IntoIterator<Item = &'a Entry>,
 ) -> Result<Vec<Difference>, Overflow> {
     let mut parts = BTreeMap::<Part<'a>, Both<'a>>::new();
-    let mut corrections = BTreeMap::<_, Money>::new();
+    let mut apart_sums = BTreeMap::<_, Money>::new();
     for (is_this, entry) in last
         .into_iter()
         .map(|entry| (false, entry))
         .chain(this.into_iter().map(|entry| (true, entry)))
     {
         let currency = entry.amount.currency;
-        if entry.class == Class::Correction {
-            let sum = corrections
-                .entry((entry.customer, entry.subscription, currency))
+        let apart = match (entry.kind, entry.class) {
+            (Kind::Manual, _) => Some(Cause::Adjustment),
+            (_, Class::Correction) => Some(Cause::Correction),
+            (_, Class::Normal) => None,
+        };
+        if let Some(cause) = apart {
+            let sum = apart_sums
+                .entry((entry.customer, entry.subscription, currency, cause))
                 .or_insert(Money::new(0, currency));
             *sum = added(*sum, entry.amount, is_this)?;
             continue;
@@ -140,10 +149,10 @@ pub fn differences<'a>(
         }
         differences.push(Difference { amount, cause: both.cause(), customer, subscription });
     }
-    let corrections = corrections.into_iter().map(|((customer, subscription, _), amount)| {
-        Difference { amount, cause: Cause::Correction, customer, subscription }
+    let apart = apart_sums.into_iter().map(|((customer, subscription, _, cause), amount)| {
+        Difference { amount, cause, customer, subscription }
     });
-    differences.extend(corrections);
+    differences.extend(apart);
     differences.retain(|difference| difference.amount.minor != 0);
     Ok(differences)
 }
@@ -250,7 +259,7 @@ mod tests {
             json!({ "decimal": "40.00", "exact": { "denominator": "1", "numerator": "4000" } });
         let waiver = json!({ "amount": minor(3_000), "reason": "Test", "rules": ["tests"] });
         let waived = || entry(json!({ "amount": minor(0), "waiver": waiver }));
-        let cases: [(&[Entry], &[Entry], Cause); 14] = [
+        let cases: [(&[Entry], &[Entry], Cause); 15] = [
             (&[carried()], &[waived()], Cause::Waiver),
             (&[waived()], &[carried()], Cause::Waiver),
             (&[], &[entry(json!({ "action": "added" }))], Cause::New),
@@ -290,6 +299,11 @@ mod tests {
             (&[carried()], &[entry(json!({ "days": 10, "amount": minor(1_000) }))], Cause::Days),
             (&[entry(json!({ "kind": "oneOff" }))], &[], Cause::OneOff),
             (&[entry(json!({ "periodDays": 366 }))], &[], Cause::Term),
+            (
+                &[carried()],
+                &[carried(), entry(json!({ "class": "correction", "kind": "manual" }))],
+                Cause::Adjustment,
+            ),
             (
                 &[carried()],
                 &[carried(), entry(json!({ "class": "correction" }))],

@@ -30,6 +30,8 @@ pub struct ComponentKey(Cow<'static, str>);
 impl ComponentKey {
     /// The plan's own price, by the month and in arrears: of every plan, whatever else it costs.
     pub const RECURRING: Self = Self(Cow::Borrowed(Self::OWN));
+    /// Of what somebody charges or gives back by hand.
+    pub(super) const MANUAL: Self = Self(Cow::Borrowed("manual"));
     pub(super) const OWN: &'static str = "recurring";
 
     /// The same, for those who want to point to it.

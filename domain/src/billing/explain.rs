@@ -40,6 +40,11 @@ pub fn explain(entry: &Entry) -> Reason {
         because.push(Reason::leaf("adjustment", &correction.adjustment_id));
         because.push(Reason::leaf("bookedPeriod", correction.booked_end));
     }
+    if let Some(manual) = &entry.manual {
+        because.push(Reason::leaf("description", &manual.description));
+        because.push(Reason::leaf("adjustment", manual.adjustment));
+        because.extend(manual.reverses.as_ref().map(|id| Reason::leaf("reverses", id)));
+    }
     because.extend(entry.waiver.as_ref().map(|waiver| {
         let rules = waiver.rules.iter().map(|rule| Reason::leaf("rule", rule));
         let said = rules.chain([Reason::leaf("reason", &waiver.reason)]);
@@ -144,6 +149,7 @@ pub fn sentence(entry: &Entry, description: &str, actor: &str) -> String {
         Kind::Recurring => format!("{price} for {each}, {time}, come to {amount}"),
         Kind::OneOff => format!("{price} for {each}, once, come to {amount}"),
         Kind::Usage => format!("{each} were used, at {price}, which comes to {amount}"),
+        Kind::Manual => format!("{amount}, by hand"),
         Kind::Minimum => format!("{amount} are lacking to the least that is charged"),
         Kind::Commission => format!("{amount} are what the reseller earns of it, {time}"),
     };

@@ -4,6 +4,7 @@
 use chrono::{DateTime, NaiveDate, Utc};
 use serde::{Deserialize, Serialize};
 
+use super::adjustment::Manual;
 use super::calendar::following;
 use super::chain::Exchange;
 use super::component::Charge;
@@ -90,6 +91,9 @@ pub struct Entry {
     pub exchange: Vec<Exchange>,
     /// What sort of charge it is.
     pub kind: Kind,
+    /// What it says of itself, where somebody made it by hand.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub manual: Option<Manual>,
     /// How much of a property, or how much that was used, is charged: for each of what is held.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub measured: Option<Measured>,
@@ -187,6 +191,8 @@ pub enum Kind {
     Minimum,
     /// What a reseller earns whose customer is billed by somebody above it: less than nothing.
     Commission,
+    /// What somebody charges once, or gives back, by hand.
+    Manual,
 }
 
 /// Whether an entry is the charge itself.

@@ -1,5 +1,6 @@
 //! Facts about subscriptions.
 
+use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use super::{Phase, Request, Verb};
@@ -159,6 +160,17 @@ pub enum SubscriptionEvent {
         /// Which.
         request: CommandId,
     },
+    /// An outcome was true at another moment, that of this event: the fact that said otherwise is no longer true, and
+    /// `fact` is.
+    #[serde(rename = "subscription.superseded")]
+    Superseded {
+        /// It, as it was recorded.
+        fact: Box<SubscriptionEvent>,
+        /// The position of what is no longer true.
+        position: u64,
+        /// When that was said to be true.
+        was_at: DateTime<Utc>,
+    },
 }
 
 impl SubscriptionEvent {
@@ -173,6 +185,7 @@ impl SubscriptionEvent {
                 Some(Change::Changed { plan: plan.clone(), quantity: *quantity })
             }
             Self::DeprovisionRequested { .. } => Some(Change::Deprovisioned),
+            Self::Superseded { fact, .. } => fact.change(),
             Self::ProvisionRequested { .. }
             | Self::ProvisionStarted { .. }
             | Self::ChangeRequested { .. }
@@ -198,7 +211,19 @@ impl SubscriptionEvent {
     pub fn values(&self) -> Values {
         match self {
             Self::Provisioned { values, .. } | Self::Changed { values, .. } => values.clone(),
+            Self::Superseded { fact, .. } => fact.values(),
             _ => Values::new(),
+        }
+    }
+
+    /// Whether it says that what is held rests, or that it goes on; none where it is about neither.
+    #[must_use]
+    pub fn suspended(&self) -> Option<bool> {
+        match self {
+            Self::Suspended { .. } => Some(true),
+            Self::Resumed { .. } => Some(false),
+            Self::Superseded { fact, .. } => fact.suspended(),
+            _ => None,
         }
     }
 
@@ -225,6 +250,7 @@ impl SubscriptionEvent {
             | Self::RequestRetried { request }
             | Self::RequestCancelled { request }
             | Self::RequestReset { request } => *request,
+            Self::Superseded { fact, .. } => fact.request(),
         }
     }
 
@@ -268,6 +294,7 @@ impl SubscriptionEvent {
             Self::RequestReleased { .. } => Phase::Released,
             Self::RequestRetried { .. } => Phase::Retried,
             Self::RequestCancelled { .. } | Self::RequestReset { .. } => Phase::Withdrawn,
+            Self::Superseded { .. } => Phase::Superseded,
         }
     }
 }

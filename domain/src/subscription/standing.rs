@@ -154,6 +154,8 @@ pub enum Phase<'a> {
     Retried,
     /// It is as if it had never been asked: taken back, or given up.
     Withdrawn,
+    /// What came of it was true at another moment.
+    Superseded,
 }
 
 /// The requests of a subscription that nobody has finished, in the order in which they are to be true.
@@ -209,6 +211,7 @@ impl Desk {
                 }
                 return;
             }
+            Phase::Superseded => return,
             Phase::Started => Progress::InProgress,
             Phase::Failed => Progress::Failed,
             Phase::Retried => Progress::Requested,
@@ -253,16 +256,10 @@ impl Suspensions {
         position: u64,
     ) {
         let request = event.request();
-        let suspended = match event {
-            SubscriptionEvent::Suspended { .. } => true,
-            SubscriptionEvent::Resumed { .. } => false,
-            _ => {
-                if event.phase() == Phase::Withdrawn {
-                    self.0.retain(|it| it.request != request);
-                }
-                return;
-            }
-        };
+        if matches!(event.phase(), Phase::Withdrawn | Phase::Superseded) {
+            self.0.retain(|it| it.request != request);
+        }
+        let Some(suspended) = event.suspended() else { return };
         let place = self.0.partition_point(|other| other.effective_at <= effective_at);
         self.0.insert(place, Suspension { effective_at, position, request, suspended });
     }

@@ -236,6 +236,78 @@ fn only_outcomes_bill() {
 }
 
 #[test]
+fn an_outcome_can_be_true_at_another_moment_where_the_order_stays() {
+    let other = CommandId(uuid::Uuid::from_u128(77));
+    let supersede = |request| SubscriptionCommand::Supersede { position: 3, request };
+    let requested = || SubscriptionEvent::ProvisionRequested { request: Box::new(request("a", 1)) };
+    let removed =
+        SubscriptionEvent::DeprovisionRequested { parent: None, request: other, waits: false };
+    let history = || {
+        [
+            (10, requested()),
+            (10, SubscriptionEvent::ProvisionStarted { request: NAMES }),
+            (10, provisioned("a", 1)),
+            (20, removed.clone()),
+            (20, SubscriptionEvent::DeprovisionStarted { request: other }),
+            (20, SubscriptionEvent::Deprovisioned { request: other }),
+        ]
+    };
+    let superseded = |fact: SubscriptionEvent, was| SubscriptionEvent::Superseded {
+        fact: Box::new(fact),
+        position: 3,
+        was_at: november(was),
+    };
+    let begun = superseded(provisioned("a", 1), 10);
+    let gone = superseded(removed.clone(), 20);
+    let of = || given::<Subscription>(history());
+    of().when(12, supersede(NAMES)).then([begun.clone()]);
+    of().when(10, supersede(NAMES)).then_nothing();
+    of().when(25, supersede(other)).then([gone.clone()]);
+    // It cannot begin when it is over, or be over before it begins; at one moment, what is told later is later.
+    of().when(20, supersede(NAMES)).then_refused("order_would_change");
+    of().when(9, supersede(other)).then_refused("order_would_change");
+    of().when(10, supersede(other)).then([gone.clone()]);
+    of().when(12, supersede(CommandId(uuid::Uuid::from_u128(99)))).then_refused("no_fact");
+    given::<Subscription>([(10, requested())])
+        .when(12, supersede(NAMES))
+        .then_refused("not_finished");
+
+    let state = history().into_iter().chain([(12, begun), (25, gone)]);
+    let state = state
+        .fold(Subscription::default(), |state, (day, event)| state.evolve(&event, november(day)));
+    let held = |day| state.held_at(november(day)).is_some();
+    assert_eq!([11, 12, 24, 25].map(held), [false, true, true, false]);
+    assert!(state.asked_at(november(11)).is_none() && state.asked_at(november(12)).is_some());
+}
+
+#[test]
+fn what_rested_can_have_rested_from_another_moment_on() {
+    let other = CommandId(uuid::Uuid::from_u128(77));
+    let rested = || SubscriptionEvent::Suspended { request: other };
+    let history = [
+        (10, SubscriptionEvent::ProvisionRequested { request: Box::new(request("a", 1)) }),
+        (10, SubscriptionEvent::ProvisionStarted { request: NAMES }),
+        (10, provisioned("a", 1)),
+        (15, SubscriptionEvent::SuspendRequested { dated: false, request: other }),
+        (15, SubscriptionEvent::SuspendStarted { request: other }),
+        (15, rested()),
+    ];
+    let fact = SubscriptionEvent::Superseded {
+        fact: Box::new(rested()),
+        position: 6,
+        was_at: november(15),
+    };
+    given::<Subscription>(history.clone())
+        .when(12, SubscriptionCommand::Supersede { position: 6, request: other })
+        .then([fact.clone()]);
+    let state = history.into_iter().chain([(12, fact)]);
+    let state = state
+        .fold(Subscription::default(), |state, (day, event)| state.evolve(&event, november(day)));
+    let rests = |day| state.standing_at(november(day)).suspended;
+    assert_eq!([11, 12, 16].map(rests), [false, true, true]);
+}
+
+#[test]
 fn what_drives_a_price_is_said_by_the_fact_that_it_holds() {
     let property = |key: &str, value: &str, priced, hidden| ResolvedProperty {
         hidden,

@@ -78,6 +78,13 @@ impl Books {
         self.views.get(&seller).map_or(&[], |view| view.closed_known_at(self.known_at))
     }
 
+    /// Up to which position all that was recorded is in periods that are closed, whoever closed them.
+    pub(super) fn booked_until(&self) -> u64 {
+        let closed = self.views.values().map(|view| view.closed_known_at(self.known_at));
+        let cutoffs = closed.filter_map(|closed| Some(closed.last()?.cutoff));
+        cutoffs.min().unwrap_or(u64::MAX)
+    }
+
     /// A seller's period, where it is closed.
     pub(super) fn sealed(&self, seller: OrganizationId, end: NaiveDate) -> Option<&Closed> {
         self.views.get(&seller)?.closed(end, self.known_at)
@@ -209,6 +216,11 @@ struct Touched {
 }
 
 impl Late {
+    /// Adds what would be learned.
+    pub(super) fn suppose(&mut self, facts: impl Iterator<Item = Arc<BackdatedView>>) {
+        self.facts.extend(facts);
+    }
+
     pub(super) fn whole(&self) -> impl Iterator<Item = &String> {
         self.whole.iter()
     }
@@ -261,6 +273,15 @@ impl Late {
                 self.touched.insert((id, *seller), Touched { places, ends });
             }
         }
+    }
+
+    /// Every slot that has to be compared in a closed period of a seller, with its last date.
+    pub(super) fn compared(
+        &self,
+    ) -> impl Iterator<Item = (SubscriptionId, OrganizationId, NaiveDate)> {
+        self.touched.iter().flat_map(|((subscription, seller), touched)| {
+            touched.ends.iter().map(|end| (*subscription, *seller, *end))
+        })
     }
 
     /// The closed periods of a seller in which a slot has to be compared.

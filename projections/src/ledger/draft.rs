@@ -111,11 +111,11 @@ impl Draft {
         self.read_on();
         let mut drafted = BTreeMap::new();
         self.rater.rate(&read, |rated| {
-            let Rated { customer, link, slot, .. } = &rated;
+            let Rated { customer, link, row, .. } = &rated;
             if !wanted.contains(&(link.bought_by(customer.id), customer.id)) {
                 return;
             }
-            let (customer, subscription) = (customer.id, slot.view.id);
+            let (customer, subscription) = (customer.id, *row);
             let place = Place { buyer: link.buyer, customer, subscription };
             let slot = drafted.entry(place).or_insert_with(|| Drafted {
                 place,

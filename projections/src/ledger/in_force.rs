@@ -185,7 +185,7 @@ impl InForce {
         felt: &mut BTreeMap<u64, Felt>,
     ) -> Result<(), Error> {
         let views = &running.views;
-        let mut long = histories(database, views, u64::MAX).await?;
+        let mut long = histories(database, views, u64::MAX, &[]).await?;
         let with_inputs = views.iter().filter(|view| self.may_fill_in(page, view));
         let with_inputs = with_inputs.map(|view| view.stream()).collect();
         let mut requests = HashMap::<_, ((DateTime<Utc>, u64), Request)>::new();

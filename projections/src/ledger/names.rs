@@ -6,6 +6,7 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use domain::billing::description::{self, Variables};
 use domain::billing::{Entry, Kind};
+use domain::event::Actor;
 use domain::service::Level;
 use eventstore::{Database, Error};
 
@@ -27,13 +28,13 @@ pub(super) struct Names {
 const OUTSIDER: &str = "Service provider";
 
 impl Names {
-    /// Of those who hold some slots, who did what is known of them, and who are named by entries.
+    /// Of those who hold some slots, who did what is known of them, who are named by entries, and of others.
     pub(super) async fn load<'a>(
         database: &Database,
         persons: &Persons,
         scope: &Scope,
         slots: impl Iterator<Item = &'a Slot> + Clone,
-        entries: impl Iterator<Item = &'a Entry>,
+        (entries, others): (impl Iterator<Item = &'a Entry>, impl Iterator<Item = Actor>),
     ) -> Result<Self, Error> {
         let holders = slots.clone().filter_map(|slot| match slot.view.holder {
             Holder::User(id) => Some(id.to_string()),
@@ -47,7 +48,11 @@ impl Names {
         });
         let named = named.flatten().filter_map(|it| it.strip_prefix("user:").map(str::to_owned));
         let holders: BTreeSet<_> = holders.collect();
-        let people = holders.iter().cloned().chain(actors).chain(named).collect();
+        let others = others.filter_map(|actor| match actor {
+            Actor::User(id) => Some(id.to_string()),
+            Actor::System => None,
+        });
+        let people = holders.iter().cloned().chain(actors).chain(named).chain(others).collect();
         let mut users =
             finder::find_many::<UserView>(database, &Scope::catalogue(), people).await?;
         // Who holds what is billed is named, also where he is elsewhere by now.
@@ -92,8 +97,10 @@ impl Names {
             (None, Level::Customer) => description::CUSTOMER_SERVICE,
             (None, Level::User) => description::USER_SERVICE,
         };
-        let service_name = definition.map_or(service.key.as_str(), |it| it.name.as_str());
-        let plan_name = plan.map_or(entry.plan.as_str(), |plan| plan.name.as_str());
+        let of_account = entry.is_of_account().then_some(("Account", "Adjustment"));
+        let unnamed = of_account.unwrap_or((service.key.as_str(), entry.plan.as_str()));
+        let service_name = definition.map_or(unnamed.0, |it| it.name.as_str());
+        let plan_name = plan.map_or(unnamed.1, |plan| plan.name.as_str());
         let sku = service.sku_before(&entry.plan, end, known_at);
         let sku = sku.unwrap_or(entry.plan.as_str());
         let variables = Variables {
@@ -127,6 +134,10 @@ impl Names {
             for text in [&mut line_description, &mut summary_description] {
                 *text = format!("Commission of {earns}: {text}");
             }
+        }
+        if let Some(manual) = &entry.manual {
+            line_description.clone_from(&manual.description);
+            summary_description.clone_from(&manual.description);
         }
         Line {
             line_description,

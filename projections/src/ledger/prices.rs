@@ -82,6 +82,16 @@ impl PriceBook {
         Ok(Self { services, overrides, sellers, rows, rates, known_at })
     }
 
+    /// Adds what sellers would say.
+    pub(super) fn suppose(&mut self, prices: Vec<Arc<PriceView>>, rates: Vec<Arc<RateView>>) {
+        for view in prices {
+            self.rows.entry(view.path.to_string()).or_default().push(view);
+        }
+        for view in rates {
+            self.rates.entry(view.path.to_string()).or_default().push(view.for_rating());
+        }
+    }
+
     /// The services that ever charged for usage.
     pub(super) fn metered(&self) -> HashSet<ServiceKey> {
         let metered = self.services.values().filter(|service| service.is_metered());

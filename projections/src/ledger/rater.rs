@@ -8,14 +8,17 @@ use chrono::{DateTime, NaiveDate, Utc};
 use domain::billing::{
     Entry, Period, Prices, Quarantine, QuarantineReason, Subject, commissions, correct, rate, seal,
 };
+use domain::event::Actor;
 use domain::{OrganizationId, SubscriptionId};
 use eventstore::{Database, Error, SealedSlot};
 
+use super::accounts::{self, Accounts};
 use super::booked::{Books, Late, Sealed};
 use super::prices::Way;
 use super::rules::{self, Own, Rules, Then};
 use super::sellers::{self, Link, Role, Seller};
 use super::slots::{self, Slot};
+use super::supposed::Supposed;
 use super::{PriceBook, Question, Side};
 use crate::document::View as _;
 use crate::views::{OrganizationView, ServiceView};
@@ -31,6 +34,9 @@ pub(super) struct Rater {
     pub(super) rules: Rules,
     pub(super) prices: PriceBook,
     books: Books,
+    supposed: Supposed,
+    /// Stands for a service where an entry is of none.
+    no_service: Arc<ServiceView>,
     known_at: u64,
 }
 
@@ -41,6 +47,7 @@ pub(super) struct Customers {
     slots: HashMap<String, Vec<Slot>>,
     sealed: Sealed,
     late: Late,
+    accounts: Accounts,
     then: Then,
 }
 
@@ -55,6 +62,11 @@ impl Customers {
         self.slots.values().flatten()
     }
 
+    /// Who charged them, or gave back, by hand.
+    pub(super) fn actors(&self) -> impl Iterator<Item = Actor> {
+        self.accounts.actors()
+    }
+
     /// All that closed periods have of them and was read.
     pub(super) fn entries(&self) -> impl Iterator<Item = &Entry> {
         self.sealed.entries()
@@ -67,6 +79,8 @@ pub(super) struct Rated<'a> {
     /// The last of their links.
     pub(super) link: &'a Link,
     pub(super) slot: &'a Slot,
+    /// The slot in whose row it is sealed: mostly the same.
+    pub(super) row: SubscriptionId,
     pub(super) service: &'a Arc<ServiceView>,
     /// Which of the periods.
     pub(super) period: usize,
@@ -100,8 +114,19 @@ impl Rater {
             rules: Rules::load(database, &sellers, known_at).await?,
             prices,
             books: Books::load(database, sellers, known_at).await?,
+            supposed: Supposed::default(),
+            no_service: Arc::new(accounts::service()),
             known_at,
         })
+    }
+
+    /// Goes by what would be.
+    pub(super) fn suppose(&mut self, supposed: Supposed) {
+        for view in supposed.overrides() {
+            self.prices.overrides.entry(view.path.to_string()).or_default().push(view);
+        }
+        self.prices.suppose(supposed.prices(), supposed.rates());
+        self.supposed = supposed;
     }
 
     /// Between whom a customer's services are charged.
@@ -153,9 +178,14 @@ impl Rater {
             }
             buyers.push(Buyer { view: customer.clone(), links });
         }
+        let first = spans.iter().map(|span| span.0).min();
+        let first = first.map(|start| (start, self.books.booked_until()));
+        let mut accounts = Accounts::read(database, &customers, first, self.known_at).await?;
+        accounts.suppose(self.supposed.adjustments());
         let mut late = Late::default();
         if !corrected.is_empty() {
             late = self.books.late(database, &corrected, &buyers).await?;
+            late.suppose(self.supposed.backdated(&customers));
             prefixes.extend(late.whole().cloned());
             spans.extend(late.spans());
         }
@@ -168,9 +198,14 @@ impl Rater {
             let known_at = self.question.known_at;
             slots = slots::in_span(database, known_at, span, &metered, &customers).await?;
         }
+        let known_at = self.known_at;
+        self.supposed.replace(database, known_at, span, &metered, &customers, &mut slots).await?;
         let mut sealed = Sealed::of(database, prefixes).await?;
         let there: BTreeSet<_> = slots.values().flatten().map(|slot| slot.view.id).collect();
-        let wanted: BTreeSet<_> = sealed.slots().chain(late.slots()).collect();
+        let of_accounts = sealed.entries().filter(|entry| entry.manual.is_some());
+        let of_accounts = of_accounts.map(|entry| entry.subscription);
+        let of_accounts = of_accounts.chain(accounts.subscriptions());
+        let wanted: BTreeSet<_> = sealed.slots().chain(late.slots()).chain(of_accounts).collect();
         let missing = &wanted - &there;
         let missing = slots::of_ids(database, missing, self.known_at, span, &metered).await?;
         for slot in missing {
@@ -184,10 +219,20 @@ impl Rater {
                     late.touch(&self.books, (buyer, slot), &corrected);
                 }
             }
+            let first = late.compared().filter_map(|(_, seller, end)| {
+                let settings = &corrected.get(&seller)?.settings;
+                Some(settings.instants(&settings.period_ending(end)?).0)
+            });
+            let first = first.min();
+            if let Some((first, span)) = first.zip(span) {
+                let compared = late.compared().map(|(subscription, ..)| subscription).collect();
+                let (span, known) = ((first.min(span.0), span.1), (self.known_at, &metered));
+                slots::meter_from(database, &mut slots, &compared, span, known).await?;
+            }
             sealed.add_booked(database, &self.books, &late).await?;
         }
         let then = self.then(&buyers, &slots, &late).await?;
-        Ok(Customers { customers: buyers, slots, sealed, late, then })
+        Ok(Customers { customers: buyers, slots, sealed, late, then, accounts })
     }
 
     /// What rules look at.
@@ -247,13 +292,55 @@ impl Rater {
     pub(super) fn rate<'a>(&'a self, read: &'a Customers, mut take: impl FnMut(Rated<'a>)) {
         for Buyer { view, links } in &read.customers {
             let mut prices = KnownPrices::default();
+            let mut by_hand = self.by_hand(read, view, links);
             for slot in read.slots.get(view.path.as_str()).into_iter().flatten() {
                 if let Some(service) = self.prices.services.get(slot.view.service.as_str()) {
                     let of = Of { rater: self, read, customer: view, links, slot, service };
                     of.rate(&mut prices, &mut take);
+                    by_hand.remove(&slot.view.id).into_iter().flatten().for_each(|by_hand| {
+                        take(Rated { slot, service, ..by_hand });
+                    });
                 }
             }
+            by_hand.into_values().flatten().for_each(&mut take);
         }
+    }
+
+    /// What a customer was charged or given back by hand, by subscription.
+    fn by_hand<'a>(
+        &'a self,
+        read: &'a Customers,
+        customer: &'a Arc<OrganizationView>,
+        links: &'a [Link],
+    ) -> BTreeMap<SubscriptionId, Vec<Rated<'a>>> {
+        let mut all = BTreeMap::<_, Vec<_>>::new();
+        let Some(account) = read.accounts.of(customer.id) else { return all };
+        let slot = account.slot();
+        for (place, link) in links.iter().enumerate().filter(|(_, link)| link.buyer.is_none()) {
+            let seller = &link.seller;
+            let is_his = |it: &Link| it.buyer.is_none() && it.seller.id == seller.id;
+            if links[place + 1..].iter().any(is_his) || !self.is_asked(link, customer.id) {
+                continue;
+            }
+            let entries = account.entries(seller, &self.periods, (&self.books, &read.sealed));
+            for (subscription, by_period) in entries {
+                let rated = by_period.into_iter().map(|(period, entries)| {
+                    let closed = self.books.sealed(seller.id, self.periods[period].end);
+                    Rated {
+                        customer,
+                        link,
+                        slot,
+                        row: slot.view.id,
+                        service: &self.no_service,
+                        period,
+                        known_at: closed.map_or(self.known_at, |closed| closed.cutoff),
+                        outcome: Ok(entries),
+                    }
+                });
+                all.entry(subscription).or_default().extend(rated);
+            }
+        }
+        all
     }
 }
 
@@ -298,6 +385,7 @@ impl<'a> Of<'a> {
                         customer: self.customer,
                         link,
                         slot: self.slot,
+                        row: self.slot.view.id,
                         service: self.service,
                         period: index,
                         known_at,

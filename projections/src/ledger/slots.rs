@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use domain::billing::{Reading, Timeline};
+use domain::event::Recorded;
 use domain::{ServiceKey, SubscriptionId};
 use eventstore::{Database, Error, Value, failpoint};
 
@@ -56,7 +57,7 @@ pub(super) async fn in_span(
         .collect::<Result<Vec<_>, Error>>()?;
     let mut slots = HashMap::<_, Vec<_>>::new();
     let known_at = known_at.unwrap_or(u64::MAX);
-    for slot in with_facts(database, views, known_at, Some(span), metered).await? {
+    for slot in with_facts(database, views, (known_at, &[]), Some(span), metered).await? {
         slots.entry(slot.view.path.to_string()).or_default().push(slot);
     }
     Ok(slots)
@@ -72,17 +73,19 @@ pub(super) async fn of_ids(
 ) -> Result<Vec<Slot>, Error> {
     let keys = ids.into_iter().map(|id| id.to_string()).collect();
     let views = finder::find_many::<SubscriptionView>(database, &Scope::catalogue(), keys).await?;
-    with_facts(database, views.into_values().collect(), known_at, span, metered).await
+    let views = views.into_values().collect();
+    with_facts(database, views, (known_at, &[]), span, metered).await
 }
 
-async fn with_facts(
+/// Slots with their facts; of those whose documents do not keep them all, also `more` than the log has.
+pub(super) async fn with_facts(
     database: &Database,
     views: Vec<Arc<SubscriptionView>>,
-    known_at: u64,
+    (known_at, more): (u64, &[Recorded]),
     span: Option<(DateTime<Utc>, DateTime<Utc>)>,
     metered: &HashSet<ServiceKey>,
 ) -> Result<Vec<Slot>, Error> {
-    let mut histories = histories(database, &views, known_at).await?;
+    let mut histories = histories(database, &views, known_at, more).await?;
     let of_metered = views.iter().filter(|view| metered.contains(&view.service));
     let of_metered: Vec<_> = of_metered.map(|view| view.id.to_string()).collect();
     let mut readings = match span {
@@ -102,6 +105,28 @@ async fn with_facts(
         Slot { timeline, view }
     });
     Ok(slots.collect())
+}
+
+/// Reads what slots used from an earlier moment on: those that are compared in periods that are closed.
+pub(super) async fn meter_from(
+    database: &Database,
+    slots: &mut HashMap<String, Vec<Slot>>,
+    compared: &HashSet<SubscriptionId>,
+    span: (DateTime<Utc>, DateTime<Utc>),
+    (known_at, metered): (u64, &HashSet<ServiceKey>),
+) -> Result<(), Error> {
+    let mut compared: Vec<_> = slots
+        .values_mut()
+        .flatten()
+        .filter(|slot| compared.contains(&slot.view.id) && metered.contains(&slot.view.service))
+        .collect();
+    let ids = compared.iter().map(|slot| slot.view.id.to_string()).collect();
+    let mut readings = readings(database, ids, span, known_at).await?;
+    for slot in &mut compared {
+        let own = readings.remove(&slot.view.id).unwrap_or_default();
+        slot.timeline = std::mem::take(&mut slot.timeline).metered(own);
+    }
+    Ok(())
 }
 
 /// What some slots used in a span, as it was known at a position.
@@ -137,11 +162,13 @@ pub(super) async fn histories(
     mut database: &Database,
     views: &[Arc<SubscriptionView>],
     known_at: u64,
+    more: &[Recorded],
 ) -> Result<HashMap<String, Timeline>, Error> {
     let is_long = |view: &&Arc<SubscriptionView>| view.is_abridged || view.has_more_rests;
-    let long = views.iter().filter(is_long).map(|view| view.stream()).collect();
+    let long: Vec<_> = views.iter().filter(is_long).map(|view| view.stream()).collect();
+    let more: Vec<_> = more.iter().filter(|it| long.contains(&it.stream)).cloned().collect();
     let mut histories = HashMap::<_, Vec<_>>::new();
-    for event in eventstore::streams(&mut database, long).await? {
+    for event in eventstore::streams(&mut database, long).await?.into_iter().chain(more) {
         if event.position <= known_at {
             histories.entry(event.stream.clone()).or_default().push(event);
         }

@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use domain::event::{Event, Recorded};
 use domain::organization::OrganizationEvent;
-use domain::subscription::Phase;
+use domain::subscription::{Phase, SubscriptionEvent};
 use domain::usage::UsageEvent;
 use domain::{OrganizationId, SubscriptionId, TenantPath};
 use serde::{Deserialize, Serialize};
@@ -41,6 +41,9 @@ fn said(event: &Recorded) -> Option<BackdatedView> {
     let (from, path, is_about_slot) = match &event.event {
         Event::Subscription(happened) if happened.phase() == Phase::Withdrawn => {
             (None, &event.path, true)
+        }
+        Event::Subscription(SubscriptionEvent::Superseded { was_at, .. }) => {
+            (Some((*was_at).min(event.effective_at)), &event.path, true)
         }
         Event::Subscription(_) => {
             let from = backdated?;

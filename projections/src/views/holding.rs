@@ -169,7 +169,8 @@ impl View for HoldingView {
                 SubscriptionEvent::Provisioned { .. }
                 | SubscriptionEvent::DeprovisionRequested { .. }
                 | SubscriptionEvent::RequestCancelled { .. }
-                | SubscriptionEvent::RequestReset { .. },
+                | SubscriptionEvent::RequestReset { .. }
+                | SubscriptionEvent::Superseded { .. },
             ) => vec![Touch::existing(&event.path)],
             _ => vec![],
         }

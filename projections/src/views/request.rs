@@ -216,6 +216,7 @@ impl View for RequestView {
             Phase::Retried => {
                 Self { status: RequestStatus::Requested, detail: None, started_at: None, ..view }
             }
+            Phase::Superseded => Self { effective_at: event.effective_at, ..view },
             Phase::Withdrawn => {
                 Self { status: RequestStatus::Cancelled, completed_at: None, ..view }
             }

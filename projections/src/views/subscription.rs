@@ -226,17 +226,33 @@ impl SubscriptionView {
     }
 
     fn of(request: &Request, event: &Recorded) -> Self {
+        let whose = (request.customer.id, &event.path);
         Self {
-            id: request.subscription,
             holder: match &request.user {
                 Some(user) => Holder::User(user.id),
                 None => Holder::Customer(request.customer.id),
             },
-            customer: request.customer.id,
-            path: event.path.clone(),
-            service: request.service.key.clone(),
             instance: request.instance.clone(),
             request: request.id,
+            version: event.version,
+            ..Self::nothing_held(request.subscription, whose, request.service.key.clone())
+        }
+    }
+
+    /// A slot of a customer in which nothing was ever held.
+    pub(crate) fn nothing_held(
+        id: SubscriptionId,
+        (customer, path): (OrganizationId, &TenantPath),
+        service: ServiceKey,
+    ) -> Self {
+        Self {
+            id,
+            holder: Holder::Customer(customer),
+            customer,
+            path: path.clone(),
+            service,
+            instance: None,
+            request: CommandId(Uuid::nil()),
             verb: Verb::Provision,
             desk: Desk::default(),
             suspensions: Suspensions::default(),
@@ -247,7 +263,7 @@ impl SubscriptionView {
             is_abridged: false,
             since: None,
             earliest: None,
-            version: event.version,
+            version: 0,
         }
     }
 
@@ -356,7 +372,7 @@ impl View for SubscriptionView {
         let request = happened.request();
         match happened.phase() {
             Phase::Asked { verb, .. } => (view.request, view.verb) = (request, verb),
-            Phase::Withdrawn => {
+            Phase::Withdrawn | Phase::Superseded => {
                 view.withdraw(request, event.position);
                 let its = view.rests.iter_mut().filter(|it| it.rest.request == Some(request));
                 its.for_each(|it| it.withdrawn_at = Some(event.position));

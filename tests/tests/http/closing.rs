@@ -9,16 +9,16 @@ use serde_json::{Value, json};
 use crate::BOTH;
 
 /// An installation with a customer, and somebody besides Ada who may close periods.
-struct Office {
-    app: TestApp,
-    customer: String,
+pub(super) struct Office {
+    pub(super) app: TestApp,
+    pub(super) customer: String,
 }
 
 /// The second pair of eyes.
 const OTHER: &str = "second@x.test";
 
 impl Office {
-    async fn new(engine: eventstore::Engine, time: &str) -> Result<Self> {
+    pub(super) async fn new(engine: eventstore::Engine, time: &str) -> Result<Self> {
         let app = TestApp::new(engine, time).await?;
         app.publish("backup").await?;
         let customer = app.customer("Aanimals Inc", None).await?;
@@ -29,36 +29,36 @@ impl Office {
         Ok(Self { app, customer })
     }
 
-    async fn provision(&self, plan: &str, at: &str) -> Result<String> {
+    pub(super) async fn provision(&self, plan: &str, at: &str) -> Result<String> {
         let sent = json!({ "service": "backup", "plan": plan, "effectiveAt": at });
         let path = format!("/api/v2/customers/{}/subscriptions", self.customer);
         let made = self.app.post(&path, sent).await?;
         Ok(made["id"].as_str().context("an id")?.to_owned())
     }
 
-    async fn deprovision(&self, id: &str, at: &str) -> Result<()> {
+    pub(super) async fn deprovision(&self, id: &str, at: &str) -> Result<()> {
         let path = format!("/api/v2/subscriptions/{id}/deprovision");
         self.app.post(&path, json!({ "effectiveAt": at, "reason": "it was so" })).await?;
         Ok(())
     }
 
-    async fn ask(&self, end: &str) -> Result<Value> {
+    pub(super) async fn ask(&self, end: &str) -> Result<Value> {
         self.app.post(&format!("/api/v2/billing/{end}/close"), json!({})).await
     }
 
-    async fn approve(&self, end: &str) -> Result<Answer> {
+    pub(super) async fn approve(&self, end: &str) -> Result<Answer> {
         self.other(&format!("{end}/approve")).await
     }
 
     /// Somebody else posts something about billing. A session does not outlive the turning of the clock.
-    async fn other(&self, path: &str) -> Result<Answer> {
+    pub(super) async fn other(&self, path: &str) -> Result<Answer> {
         let token = self.app.sign_in(OTHER, PASSWORD).await?;
         let path = format!("/api/v2/billing/{path}");
         self.app.send(&token, Method::POST, &path, Some(json!({}))).await
     }
 
     /// Closes a period, by two people.
-    async fn close(&self, end: &str) -> Result<()> {
+    pub(super) async fn close(&self, end: &str) -> Result<()> {
         self.ask(end).await?;
         self.approve(end).await?.expect(202)?;
         let period = self.app.get(&format!("/api/v2/billing/{end}/close")).await?;
@@ -67,12 +67,12 @@ impl Office {
     }
 
     /// The detail of a period, as it stands.
-    async fn detail(&self, end: &str) -> Result<Value> {
+    pub(super) async fn detail(&self, end: &str) -> Result<Value> {
         self.app.get(&format!("/api/Billing/{end}/detail")).await
     }
 
     /// Amounts, service periods and classes of a period's detail.
-    async fn bill(&self, end: &str) -> Result<Vec<(String, String, String)>> {
+    pub(super) async fn bill(&self, end: &str) -> Result<Vec<(String, String, String)>> {
         let detail = self.detail(end).await?;
         let rows = detail["data"].as_array().context("rows")?;
         let text = |row: &Value, field: &str| row[field].as_str().unwrap_or_default().to_owned();
@@ -83,17 +83,17 @@ impl Office {
         Ok(rows.iter().map(line).collect())
     }
 
-    async fn total(&self, end: &str) -> Result<String> {
+    pub(super) async fn total(&self, end: &str) -> Result<String> {
         let rows = self.app.get(&format!("/api/Billing/{end}?aggregateByCustomer=true")).await?;
         Ok(rows["data"][0]["amount"].as_str().unwrap_or("none").to_owned())
     }
 }
 
-fn normal(amount: &str, service: &str) -> (String, String, String) {
+pub(super) fn normal(amount: &str, service: &str) -> (String, String, String) {
     (amount.to_owned(), service.to_owned(), "normal".to_owned())
 }
 
-fn correction(amount: &str, service: &str) -> (String, String, String) {
+pub(super) fn correction(amount: &str, service: &str) -> (String, String, String) {
     (amount.to_owned(), service.to_owned(), "correction".to_owned())
 }
 

@@ -30,6 +30,10 @@ const OPEN: &[(&str, &str)] = &[
     ("Activity", "day counts total firstPosition lastPosition"),
     ("ActivityCount", "category count"),
     (
+        "Adjustment",
+        "uuid position amount description reason effectiveAt recordedAt actor reversesUuid reversedByUuid",
+    ),
+    (
         "Approval",
         "uuid status verb subscriptionUuid serviceKey planKey quantity instance properties effectiveAt \
          reason requestedByUuid requestedAt steps step expiresAt reminders nextReminderAt \
@@ -253,6 +257,25 @@ const GUARDED: &[Row] = &[
         "Query.ledgerEntries",
         "ledgerEntries(endDate: \"2019-11-30\") { totalCount }",
         "/ledgerEntries",
+        ADMINISTRATORS,
+    ),
+    row("Query.adjustments", "adjustments { totalCount }", "/adjustments", ADMINISTRATORS),
+    row(
+        "Adjustment.customer",
+        "adjustments { nodes { customer { id } } }",
+        "/adjustments/nodes/*/customer",
+        ADMINISTRATORS,
+    ),
+    row(
+        "Adjustment.seller",
+        "adjustments(filter: { customerId: $organization }) { nodes { seller { id } } }",
+        "/adjustments/nodes/*/seller",
+        ABOVE,
+    ),
+    row(
+        "Adjustment.subscription",
+        "adjustments { nodes { subscription { id } } }",
+        "/adjustments/nodes/*/subscription",
         ADMINISTRATORS,
     ),
     row("Query.events", "events { totalCount }", "/events", ADMINISTRATORS),
@@ -590,6 +613,8 @@ fn takes(row: &Row) -> &'static str {
         | "PropertyValue.organization"
         | "ResolvedProperty.overriddenBy"
         | "Override.organization"
+        | "Adjustment.customer"
+        | "Adjustment.seller"
         | "LedgerEntry.customer"
         | "LedgerEntry.seller"
         | "LedgerEntry.buyer"
@@ -619,6 +644,7 @@ fn takes(row: &Row) -> &'static str {
         | "Subscription.request"
         | "Subscription.properties"
         | "Request.subscription"
+        | "Adjustment.subscription"
         | "LedgerEntry.subscription"
         | "QuarantinedSubscription.subscription" => "subscriptions.view",
         "Query.overrides"
@@ -626,6 +652,7 @@ fn takes(row: &Row) -> &'static str {
         | "Query.billingPeriods"
         | "Query.billingBridge"
         | "Query.billingSummary"
+        | "Query.adjustments"
         | "Query.ledgerEntries"
         | "Organization.billableRules"
         | "Organization.billingPatterns"

@@ -523,6 +523,25 @@ const ROUTES: &[Row] = &[
         "billing.view",
         [200, 200, 200, 403, 403],
     ),
+    row(
+        "GET /api/v2/billing/adjustments",
+        About::Nothing,
+        "billing.view",
+        [200, 200, 200, 403, 403],
+    ),
+    row(
+        "POST /api/v2/billing/adjustments",
+        About::Nothing,
+        "billing.adjust",
+        [400, 400, 403, 403, 403],
+    ),
+    row("POST /api/v2/billing/preview", About::Nothing, "billing.view", [400, 400, 400, 403, 403]),
+    row(
+        "POST /api/v2/billing/supersede",
+        About::Nothing,
+        "billing.supersede",
+        [400, 400, 403, 403, 403],
+    ),
     row("POST /api/v2/billing/usage", About::Nothing, "usage.record", [400, 400, 403, 403, 403]),
     row(
         "GET /api/v2/subscriptions/{id}/usage",

@@ -57,6 +57,9 @@ impl Tenant {
         let backup = json!({ "service": "backup", "plan": "BU001", "effectiveAt": "2019-11-11" });
         let backup =
             app.post(&format!("/api/v2/customers/{customer}/subscriptions"), backup).await?;
+        let credit = json!({ "subscriptionId": backup["id"], "amount": "-1.00",
+            "description": "A credit", "reason": "agreed", "effectiveAt": "2019-11-20" });
+        app.post("/api/v2/billing/adjustments", credit).await?;
         // Nobody says what this costs: it is quarantined.
         let unpriced = json!({ "service": "unpriced", "plan": "one", "effectiveAt": "2019-11-20" });
         let unpriced =

@@ -18,9 +18,9 @@ use domain::user::UserEvent;
 use domain::{SubjectId, TenantPath};
 use eventstore::{Chain, Database, Engine, Log};
 use projections::views::{
-    AccessView, ActivityView, ApprovalPolicyView, ApprovalView, AskedView, BackdatedView,
-    BooksView, CalendarView, FormerView, HoldingView, NameView, NumberView, OfferView,
-    OrganizationView, OverrideView, PermissionView, PriceView, RateView, RequestView,
+    AccessView, ActivityView, AdjustmentView, ApprovalPolicyView, ApprovalView, AskedView,
+    BackdatedView, BooksView, CalendarView, FormerView, HoldingView, NameView, NumberView,
+    OfferView, OrganizationView, OverrideView, PermissionView, PriceView, RateView, RequestView,
     RetentionView, RoleView, RulebookView, ServiceView, SubscriptionView, TABLES, UsageView,
     UserView,
 };
@@ -269,9 +269,10 @@ impl Below for Nothing {
 
 /// Every table that queries read has exactly the rows that its pure fold gives.
 async fn views_are_folded_from(database: &Database, events: &[Recorded]) -> Result<()> {
-    let folds: [(&str, BTreeSet<Line>); 26] = [
+    let folds: [(&str, BTreeSet<Line>); 27] = [
         (AccessView::TABLE, fold::<AccessView>(events)),
         (ActivityView::TABLE, fold::<ActivityView>(events)),
+        (AdjustmentView::TABLE, fold::<AdjustmentView>(events)),
         (ApprovalPolicyView::TABLE, fold::<ApprovalPolicyView>(events)),
         (ApprovalView::TABLE, fold::<ApprovalView>(events)),
         (AskedView::TABLE, fold::<AskedView>(events)),

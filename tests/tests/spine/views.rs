@@ -323,7 +323,7 @@ fn a_holding_counts_who_holds_whatever_the_order_of_arrival() {
             let id = CommandId(Uuid::from_u128(1_000 + number as u128));
             let now = day(0) + Duration::minutes(number as i64);
             let at = now + Duration::minutes(rng.random_range(-12..12));
-            let event = match rng.random_range(0..7) {
+            let event = match rng.random_range(0..8) {
                 _ if number < 3 => {
                     SubscriptionEvent::ProvisionRequested { request: request(5, "basic", 1) }
                 }
@@ -345,6 +345,18 @@ fn a_holding_counts_who_holds_whatever_the_order_of_arrival() {
                         continue;
                     };
                     SubscriptionEvent::RequestReset { request: last.request() }
+                }
+                5 => {
+                    let mut own = events.0.iter().filter(|event| event.stream == *stream);
+                    let is_fact = |event: &&Recorded| projections::ledger::fact(event).is_some();
+                    let Some(old) = own.rfind(is_fact) else { continue };
+                    let Event::Subscription(said) = &old.event else { continue };
+                    let fact = match said {
+                        SubscriptionEvent::Superseded { fact, .. } => fact.clone(),
+                        said => Box::new(said.clone()),
+                    };
+                    let (position, was_at) = (old.position, old.effective_at);
+                    SubscriptionEvent::Superseded { fact, position, was_at }
                 }
                 _ => removal_requested(id),
             };

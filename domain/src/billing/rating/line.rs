@@ -247,6 +247,7 @@ impl Rating<'_> {
             exact,
             exchange,
             kind: line.kind,
+            manual: None,
             measured,
             period_days: share.of,
             period_end: self.period.end,
