@@ -13,6 +13,7 @@ use domain::bulk::Bulk;
 use domain::event::{Event, Recorded};
 use domain::organization::Organization;
 use domain::permission::CustomPermission;
+use domain::pricing::Pricing;
 use domain::role::Role;
 use domain::service::Service;
 use domain::subscription::Subscription;
@@ -110,6 +111,7 @@ deciders! {
     bulks: Bulk,
     organizations: Organization,
     permissions: CustomPermission,
+    pricing: Pricing,
     roles: Role,
     rulebooks: Rulebook,
     services: Service,

@@ -16,6 +16,7 @@ use crate::billing_calendar::BillingCalendarEvent;
 use crate::bulk::BulkEvent;
 use crate::organization::{Contact, OrganizationEvent};
 use crate::permission::PermissionEvent;
+use crate::pricing::PricingEvent;
 use crate::role::RoleEvent;
 use crate::seal::Sealed;
 use crate::service::ServiceEvent;
@@ -52,6 +53,8 @@ pub enum Event {
     Books(BooksEvent),
     /// About what is charged or given back by hand.
     Adjustment(AdjustmentEvent),
+    /// About sellers' prices, and exchange rates.
+    Pricing(PricingEvent),
     /// About what a seller says of his bills.
     Rulebook(RulebookEvent),
 }
@@ -87,6 +90,7 @@ impl Event {
             Self::Approval(event) => serde_json::to_string(event),
             Self::Books(event) => serde_json::to_string(event),
             Self::Adjustment(event) => serde_json::to_string(event),
+            Self::Pricing(event) => serde_json::to_string(event),
             Self::Rulebook(event) => serde_json::to_string(event),
         }
         .expect("events have text keys only, so they have a JSON form");
@@ -123,6 +127,7 @@ impl Event {
             "approval" => tagged(kind, payload).map(Self::Approval),
             "books" => tagged(kind, payload).map(Self::Books),
             "adjustment" => tagged(kind, payload).map(Self::Adjustment),
+            "pricing" => tagged(kind, payload).map(Self::Pricing),
             "rulebook" => tagged(kind, payload).map(Self::Rulebook),
             _ => return Err(Undecodable::Kind(kind.to_owned())),
         }
@@ -338,6 +343,7 @@ impl Recorded {
             | Event::Approval(_)
             | Event::Books(_)
             | Event::Adjustment(_)
+            | Event::Pricing(_)
             | Event::Rulebook(_) => None,
         }
     }
@@ -474,6 +480,8 @@ pub const KINDS: &[&str] = &[
     "organization.role_taken",
     "permission.declared",
     "permission.withdrawn",
+    "pricing.price_set",
+    "pricing.rate_set",
     "role.created",
     "role.deleted",
     "role.edited",

@@ -21,7 +21,8 @@ use uuid::Uuid;
 
 use super::call::{Answer, Call, json_response};
 use crate::app::App;
-use crate::billing::{EntryResource, end_date_of};
+use crate::billing::whose::{Whose, Wish};
+use crate::billing::{EntryResource, end_date_of, find_organization};
 use crate::body;
 use crate::problem::Problem;
 
@@ -41,6 +42,8 @@ pub struct Preview {
     /// Up to the period that this date lies in. Where it is left out: up to the one after the last that anything begins
     /// in.
     until: Option<String>,
+    /// On whose bills, by his number or id: the caller's organisation's where it is left out, for a customer its own.
+    seller_id: Option<String>,
 }
 
 /// A command as it would be sent.
@@ -107,8 +110,18 @@ pub async fn preview(State(app): State<App>, call: Call) -> Answer {
     let principal = call.principal().clone();
     principal.require(Permission::ViewBilling)?;
     let body = call.input::<Preview>()?.map_err(|fault| Problem::from(Refusal::from(fault)))?;
+    let own = principal.scope();
+    let seller = match &body.seller_id {
+        None => None,
+        Some(id) => {
+            let found = find_organization(&app, &own, id).await?;
+            Some(found.ok_or_else(Problem::not_found)?)
+        }
+    };
+    let Whose { side, seller, .. } =
+        Whose::find(&app, &own, Wish { seller, ..Wish::default() }).await?;
+    let settings = seller.settings.clone();
     let (submissions, until) = understood(body, principal.caller())?;
-    let settings = app.billing_settings().await?;
     // It keeps a connection and what it shows in memory, as documents do.
     let _turn = app.turn().await;
     let vault = app.persons().vault();
@@ -130,11 +143,11 @@ pub async fn preview(State(app): State<App>, call: Call) -> Answer {
     let supposed = Supposed { events, views };
     for place in places {
         let (database, persons) = (app.database(), app.persons());
-        let question = Question { scope: Scope(place), known_at: None };
-        let begin = Parts::begin(database, persons, &question, &settings, &periods);
+        let question = Question { scope: Scope(place), known_at: None, side };
+        let begin = Parts::begin(database, persons, &question, &periods);
         let mut without = begin.await?.seen_by(&principal.scope());
         let wanted = (&periods[..], supposed.clone());
-        let begin = Parts::suppose(database, persons, &question, &settings, wanted);
+        let begin = Parts::suppose(database, persons, &question, wanted);
         let mut with = begin.await?.seen_by(&principal.scope());
         loop {
             let (was, is) = (without.next().await?, with.next().await?);
@@ -152,7 +165,7 @@ pub async fn preview(State(app): State<App>, call: Call) -> Answer {
 
 /// The commands, and how far to look; or all that is wrong with them.
 fn understood(
-    Preview { commands, until }: Preview,
+    Preview { commands, until, .. }: Preview,
     caller: commands::Caller,
 ) -> Result<(Vec<Submission>, Option<chrono::NaiveDate>), Problem> {
     let mut faults = Faults::default();

@@ -175,6 +175,7 @@ impl ManualCharge<'_> {
             actor: self.actor.to_owned(),
             added_by: self.actor.to_owned(),
             amount: *amount,
+            buyer: None,
             causes: vec![self.position],
             class: if is_late { Class::Correction } else { Class::Normal },
             component: ComponentKey::MANUAL,
@@ -191,6 +192,7 @@ impl ManualCharge<'_> {
             effective_at: self.effective_at,
             entry_id: entry_id(self.id),
             exact,
+            exchange: Vec::new(),
             kind: Kind::Manual,
             manual: Some(Manual {
                 adjustment: self.id,

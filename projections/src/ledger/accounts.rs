@@ -5,12 +5,13 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
-use domain::billing::{BillingSettings, Entry, Period, Timeline, seal};
+use domain::billing::{Entry, Period, Timeline, seal};
 use domain::event::Actor;
 use domain::{OrganizationId, PlanKey, ServiceKey, SubscriptionId};
 use eventstore::{Database, Error, Value, failpoint};
 
 use super::booked::{Books, Sealed};
+use super::sellers::Seller;
 use super::slots::Slot;
 use crate::tables;
 use crate::views::{AdjustmentView, OrganizationView, ServiceView, SkuRow, SubscriptionView};
@@ -104,10 +105,9 @@ impl Account {
     /// What a seller has of it in some periods, by subscription: closed ones as they were sealed.
     pub(super) fn entries(
         &self,
-        seller: OrganizationId,
+        seller: &Seller,
         periods: &[Period],
         (books, sealed): (&Books, &Sealed),
-        settings: &BillingSettings,
     ) -> BTreeMap<SubscriptionId, ByPeriod> {
         let mut entries = BTreeMap::<_, ByPeriod>::new();
         let mut add = |period: usize, entry: Entry| {
@@ -117,21 +117,24 @@ impl Account {
                 None => of.push((period, vec![entry])),
             }
         };
-        let last = books.closed(seller).last().map_or(0, |closed| closed.cutoff);
+        let settings = &seller.settings;
+        let last = books.closed(seller.id).last().map_or(0, |closed| closed.cutoff);
         for (index, period) in periods.iter().enumerate() {
-            if let Some(closed) = books.sealed(seller, period.end) {
-                let own = sealed.of(closed, self.slot.view.id).iter();
-                own.filter(|entry| entry.seller == seller)
-                    .for_each(|entry| add(index, entry.clone()));
+            let Some(period) = &settings.period_ending(period.end) else { continue };
+            if let Some(closed) = books.sealed(seller.id, period.end) {
+                let (customer, own) = (self.slot.view.customer, self.slot.view.id);
+                let own = sealed.bought(closed, customer, own).iter();
+                own.for_each(|entry| add(index, entry.clone()));
                 continue;
             }
-            let corrects = books.corrects(seller, period, settings);
-            for view in self.made.iter().filter(|view| view.adjusted.seller == seller) {
+            let corrects = books.corrects(seller, period);
+            for view in self.made.iter().filter(|view| view.adjusted.seller == seller.id) {
                 view.with_charge(|charge| {
                     let own = charge.period(settings);
                     // What the last close knew is in its period, or in a later one that is closed as well.
-                    let is_late =
-                        corrects && view.position > last && books.sealed(seller, own.end).is_some();
+                    let is_late = corrects
+                        && view.position > last
+                        && books.sealed(seller.id, own.end).is_some();
                     if own == *period || is_late {
                         add(index, charge.entry(settings, period));
                     }

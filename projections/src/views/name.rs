@@ -86,6 +86,7 @@ impl View for NameView {
             | Event::Approval(_)
             | Event::Books(_)
             | Event::Adjustment(_)
+            | Event::Pricing(_)
             | Event::Rulebook(_) => vec![],
         }
     }

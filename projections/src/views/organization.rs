@@ -138,6 +138,7 @@ impl View for OrganizationView {
             | Event::Approval(_)
             | Event::Books(_)
             | Event::Adjustment(_)
+            | Event::Pricing(_)
             | Event::Rulebook(_) => vec![],
         }
     }
@@ -232,6 +233,7 @@ impl View for OrganizationView {
             | Event::Approval(_)
             | Event::Books(_)
             | Event::Adjustment(_)
+            | Event::Pricing(_)
             | Event::Rulebook(_) => {}
         }
         Some(view)

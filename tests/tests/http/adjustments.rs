@@ -25,13 +25,14 @@ async fn graphql(app: &TestApp, query: &str) -> Result<Value> {
 async fn replay_is_the_seal(office: &Office, end: &str) -> Result<()> {
     let app = &office.app;
     let seal = app.get(&format!("/api/Billing/{end}/seal")).await?;
-    let settings = ledger::settings(&app.database).await?;
+    let path = domain::TenantPath::provider();
+    let scope = projections::finder::Scope(path.clone());
+    let sellers = ledger::Sellers::load(&app.database, &scope, []).await?;
+    let settings = &sellers.at(&path).context("the provider")?.settings;
     let period = settings.period_ending(end.parse()?).context("a period")?;
     let provider = text(&seal["organizationId"]).parse()?;
-    let path = domain::TenantPath::provider();
     let cutoff = seal["cutoff"].as_u64().context("a cutoff")?;
-    let difference =
-        ledger::compare_sealed(&app.database, (provider, &path), &settings, period, cutoff);
+    let difference = ledger::compare_sealed(&app.database, (provider, &path), period, cutoff);
     assert_eq!(difference.await?, None);
     Ok(())
 }
