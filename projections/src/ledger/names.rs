@@ -128,16 +128,15 @@ impl Names {
         }
         let mut summary_description =
             description::render(summary.unwrap_or(defaults.summary), &variables);
-        if entry.kind == Kind::Commission {
+        if let Some(manual) = &entry.manual {
+            line_description.clone_from(&manual.description);
+            summary_description.clone_from(&manual.description);
+        } else if entry.kind == Kind::Commission {
             // What a reseller earns is no part of what the customer pays.
             let earns = buyer.as_ref().map_or("", |reseller| reseller.name());
             for text in [&mut line_description, &mut summary_description] {
                 *text = format!("Commission of {earns}: {text}");
             }
-        }
-        if let Some(manual) = &entry.manual {
-            line_description.clone_from(&manual.description);
-            summary_description.clone_from(&manual.description);
         }
         Line {
             line_description,
