@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use commands::{Ambient, Writer};
-use domain::billing::BillingSettings;
+use domain::TenantPath;
 use eventstore::{Database, Log};
 use projections::Persons;
+use projections::ledger::Seller;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 
 use crate::auth::Gate;
@@ -157,12 +158,12 @@ impl App {
         &self.inner.feeds
     }
 
-    /// The settings that everybody bills by.
+    /// The seller at a place in the tree, or the nearest above it, and how he bills.
     ///
     /// # Errors
     /// What the database says.
-    pub async fn billing_settings(&self) -> Result<Arc<BillingSettings>, Problem> {
-        Ok(self.gate().billing_settings(self.database()).await?)
+    pub async fn seller_at(&self, path: &TenantPath) -> Result<Arc<Seller>, Problem> {
+        Ok(self.gate().seller_at(self.database(), path).await?)
     }
 
     /// A place among the requests that are being served, if there is one left.

@@ -14,7 +14,6 @@ use axum::response::{IntoResponse as _, Response};
 use chrono::{DateTime, Utc};
 use commands::Caller;
 use domain::authority::{Authority, Begin, Known, Place};
-use domain::billing::BillingSettings;
 use domain::event::{Event, Recorded};
 use domain::lifecycle::Status;
 use domain::organization::OrganizationEvent;
@@ -28,6 +27,7 @@ use eventstore::{Database, Error, Log, failpoint};
 use moka::sync::Cache;
 use projections::Persons;
 use projections::finder::{self, Scope};
+use projections::ledger::Seller;
 use projections::views::{
     AccessView, HoldingView, OrganizationView, PermissionView, RoleView, ServiceView,
 };
@@ -38,6 +38,8 @@ use crate::problem::Problem;
 use crate::rate::{Asker, Network};
 use crate::token::{TokenKind, Verified};
 
+/// Places whose sellers are kept in memory.
+const SELLERS_KEPT: u64 = 10_000;
 /// Users whose access is remembered.
 const REMEMBERED_MAX: u64 = 50_000;
 /// How often the log is looked at for what other processes wrote: a revocation must be felt within
@@ -213,7 +215,7 @@ pub struct Gate {
     holdings: Cache<TenantPath, Option<Arc<HoldingView>>>,
     persons: Persons,
     /// How everybody bills.
-    billing: Cache<(), Arc<BillingSettings>>,
+    sellers: Cache<TenantPath, Arc<Seller>>,
     /// Grows with every change, so that what was read before it is not remembered after it.
     changes: AtomicU64,
     /// The same of what customers hold; it changes far more often.
@@ -232,7 +234,7 @@ impl Gate {
             known: Cache::new(REMEMBERED_MAX),
             holdings: Cache::new(REMEMBERED_MAX),
             persons: Persons::new(vault),
-            billing: Cache::new(1),
+            sellers: Cache::new(SELLERS_KEPT),
             changes: AtomicU64::new(0),
             holding_changes: AtomicU64::new(0),
             asks_holdings: AtomicBool::new(false),
@@ -300,6 +302,7 @@ impl Gate {
             | Event::Service(ServiceEvent::Drafted { .. })
             | Event::Approval(_)
             | Event::Books(_)
+            | Event::Pricing(_)
             | Event::Rulebook(_)
             | Event::Bulk(_)
             | Event::Usage(_) => {}
@@ -322,26 +325,27 @@ impl Gate {
     fn forget_all(&self) {
         self.changes.fetch_add(1, Ordering::SeqCst);
         self.known.invalidate_all();
-        self.billing.invalidate_all();
+        self.sellers.invalidate_all();
         self.holding_changes.fetch_add(1, Ordering::SeqCst);
         self.holdings.invalidate_all();
     }
 
-    /// How everybody bills.
+    /// The seller at a place in the tree, or the nearest above it, and how he bills.
     ///
     /// # Errors
     /// What the database says; where there is no provider yet.
-    pub async fn billing_settings(
+    pub async fn seller_at(
         &self,
         database: &Database,
-    ) -> Result<Arc<BillingSettings>, Error> {
-        if let Some(known) = self.billing.get(&()) {
+        path: &TenantPath,
+    ) -> Result<Arc<Seller>, Error> {
+        if let Some(known) = self.sellers.get(path) {
             return Ok(known);
         }
         let before = self.changes.load(Ordering::SeqCst);
-        let found = Arc::new(projections::ledger::settings(database).await?);
+        let found = projections::ledger::seller_at(database, path).await?;
         if self.changes.load(Ordering::SeqCst) == before {
-            self.billing.insert((), found.clone());
+            self.sellers.insert(path.clone(), found.clone());
         }
         Ok(found)
     }

@@ -4,7 +4,9 @@ pub mod bridge;
 mod entries;
 mod export;
 mod format;
+pub mod margins;
 pub mod taxes;
+mod whose;
 mod workbook;
 
 use std::collections::{BTreeMap, HashMap};
@@ -23,18 +25,20 @@ use domain::permission::Permission;
 use domain::service::Level;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use projections::finder::{self, Query, Scope};
-use projections::ledger::{self, Line, Parts, Question, Statement};
+use projections::ledger::{self, Line, Parts, Question, Seller, Side, Statement};
 use projections::views::OrganizationView;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
 use self::bridge::{BRIDGE, BridgeResource};
-pub use self::entries::EntryResource;
 use self::entries::{ENTRIES, FOCUS, FocusResource};
+pub use self::entries::{EntryResource, exchange_text};
 use self::export::{Column, Row, Rows, Table, control_headers};
 use self::format::Format;
-use self::taxes::{TAX, TaxResource};
+use self::margins::{MARGINS, MarginResource, Terms};
+use self::taxes::{TAX, TaxResource, Taxed};
+pub(crate) use self::whose::{Whose, Wish};
 use crate::app::App;
 use crate::auth::Principal;
 use crate::problem::Problem;
@@ -87,8 +91,11 @@ pub struct BillParameters {
     customer_id: Option<String>,
     /// As it was known at this position or RFC 3339 time.
     known_at: Option<String>,
-    /// Only customers below this seller, by its number or its id.
+    /// What this seller bills, by its number or its id, and by whose calendar; the caller's own organisation where it is
+    /// left out, and for a customer what it buys.
     seller_id: Option<String>,
+    /// What this reseller or customer buys, by its number or its id.
+    buyer_id: Option<String>,
     /// `json`, `csv`, `xlsx`, `jsonl`, or for entries `focus`; or else what is accepted. An address may end in it, too:
     /// `.csv`, `.xlsx` or `.jsonl`.
     format: Option<String>,
@@ -109,14 +116,17 @@ pub struct EntryParameters {
     customer_id: Option<String>,
     /// As it was known at this position or RFC 3339 time.
     known_at: Option<String>,
-    /// Only customers below this seller, by its number or its id.
+    /// What this seller bills, by its number or its id; the caller's own organisation where it is left out, and for a
+    /// customer what it buys.
     seller_id: Option<String>,
+    /// What this reseller or customer buys, by its number or its id.
+    buyer_id: Option<String>,
 }
 
 impl From<EntryParameters> for BillParameters {
     fn from(parameters: EntryParameters) -> Self {
-        let EntryParameters { customer_id, known_at, seller_id } = parameters;
-        Self { customer_id, known_at, seller_id, ..Self::default() }
+        let EntryParameters { buyer_id, customer_id, known_at, seller_id } = parameters;
+        Self { buyer_id, customer_id, known_at, seller_id, ..Self::default() }
     }
 }
 
@@ -188,10 +198,12 @@ pub struct DetailResource {
     measured: Option<String>,
     /// The unit of that.
     measured_unit: Option<String>,
-    /// `recurring`, `oneOff`, `usage` or `minimum`.
+    /// `recurring`, `oneOff`, `usage`, `minimum` or `commission`.
     kind: &'static str,
     booked_period: NaiveDate,
     service_period: NaiveDate,
+    /// The reseller who buys, or is paid a commission; none where the customer buys.
+    buyer_name: Option<String>,
 }
 
 /// The summary as a table.
@@ -254,6 +266,7 @@ const DETAIL: Table = Table {
         ("waivedAmount", Column::Number),
         ("taxCategory", Column::Text),
         ("taxPercent", Column::Number),
+        ("buyerName", Column::Text),
     ],
 };
 
@@ -263,9 +276,9 @@ const DETAIL: Table = Table {
 pub async fn parameters(State(app): State<App>, reader: Reader) -> Answer {
     let principal = &reader.0;
     principal.require(Permission::ViewBilling)?;
-    let settings = app.billing_settings().await?;
     let scope = principal.scope();
-    let periods = ledger::periods(app.database(), &scope, &settings, app.now()).await?;
+    let Whose { seller, .. } = Whose::find(&app, &scope, Wish::default()).await?;
+    let periods = ledger::periods(app.database(), &scope, &seller.settings, app.now()).await?;
     let customers = organizations(&app, &scope, "customer").await?.into_iter();
     let customers =
         customers.map(|it| CustomerName { id: it.number, name: it.details.name.clone() }).collect();
@@ -426,6 +439,41 @@ pub async fn bridge(
     filter.give(&BRIDGE, &period, stream::iter([Ok(rows)]).boxed()).await
 }
 
+/// What a seller earns in a billing period: a row for each customer and product, with what it bills, what it pays itself in its
+/// own currency, commissions, and what is left.
+#[utoipa::path(get, path = "/api/Billing/{endDate}/margins", tag = "Billing",
+    params(("endDate" = String, Path), BillParameters),
+    responses((status = 200, body = Data<Vec<MarginResource>>)))]
+pub async fn margins(
+    State(app): State<App>,
+    reader: Reader,
+    Path(end_date): Path<String>,
+    headers: HeaderMap,
+    parameters: Parameters<BillParameters>,
+) -> Answer {
+    let wanted =
+        Wanted::parse(&app, &reader.0, &end_date, parameters, (&headers, Format::OF_TABLES))
+            .await?;
+    let Wanted { filter, period, question, settings, seller } = wanted;
+    let Side::Sells(id) = question.side else {
+        let detail = "Who buys earns nothing by it; ask for a seller's margins.";
+        return Err(Problem::bad_parameter("sellerId", detail));
+    };
+    let (database, persons) = (app.database(), app.persons());
+    let bought = Question { side: Side::Buys(id), ..question.clone() };
+    let periods = [period];
+    let (mut sells, mut buys) = futures_util::try_join!(
+        ledger::statements(database, persons, &question, &periods),
+        ledger::statements(database, persons, &bought, &periods),
+    )?;
+    let rates = ledger::rates(database, &seller, period.end, question.known_at).await?;
+    let buys_itself = seller.path.parent().is_some();
+    let terms = Terms { currency: settings.currency, end: period.end, rates, buys: buys_itself };
+    let (sells, buys) = (sells.remove(0).lines, buys.remove(0).lines);
+    let rows = margins::rows(&sells, &buys, &terms).map_err(|_| Problem::internal())?;
+    filter.give(&MARGINS, &period.label(), stream::iter([Ok(rows)]).boxed()).await
+}
+
 /// Why an entry is what it is.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
@@ -487,16 +535,15 @@ pub async fn tax(
         Wanted::parse(&app, &reader.0, &end_date, parameters, (&headers, Format::OF_TABLES))
             .await?;
     let (filter, period) = (wanted.filter.clone(), wanted.period.label());
-    let Wanted { question, settings, period: wanted_period, .. } = &wanted;
+    let Wanted { question, period: wanted_period, .. } = &wanted;
     let periods = [*wanted_period];
-    let mut parts =
-        Parts::begin(app.database(), app.persons(), question, settings, &periods).await?;
-    let mut rows = Vec::new();
+    let mut parts = Parts::begin(app.database(), app.persons(), question, &periods).await?;
+    let mut taxed = Taxed::default();
     while let Some(part) = parts.next().await? {
         let lines = part.iter().flat_map(|statement| &statement.lines);
-        let lines: Vec<_> = lines.filter(|line| filter.wants(line)).collect();
-        rows.extend(taxes::rows(&lines).map_err(|_| Problem::internal())?);
+        taxed.add(lines.filter(|line| filter.wants(line)));
     }
+    let rows = taxed.rows().map_err(|_| Problem::internal())?;
     filter.give(&TAX, &period, stream::iter([Ok(rows)]).boxed()).await
 }
 
@@ -538,8 +585,8 @@ async fn rows<T: Send + 'static>(
     wanted: &Wanted,
     resource: impl Fn(&Line) -> T + Send + 'static,
 ) -> Result<Rows<T>, Problem> {
-    let Wanted { filter, period, question, settings } = wanted;
-    let parts = Parts::begin(app.database(), app.persons(), question, settings, &[*period]).await?;
+    let Wanted { filter, period, question, .. } = wanted;
+    let parts = Parts::begin(app.database(), app.persons(), question, &[*period]).await?;
     let filter = filter.clone();
     let chunks =
         stream::try_unfold((parts, resource, filter), async |(mut parts, resource, filter)| {
@@ -594,6 +641,7 @@ impl From<&Line> for DetailResource {
             kind: kind_name(entry.kind),
             booked_period: entry.booked_end(),
             service_period: entry.period_end,
+            buyer_name: line.buyer.as_ref().map(|buyer| buyer.name().to_owned()),
         }
     }
 }
@@ -626,6 +674,7 @@ pub fn kind_name(kind: Kind) -> &'static str {
         Kind::OneOff => "oneOff",
         Kind::Usage => "usage",
         Kind::Minimum => "minimum",
+        Kind::Commission => "commission",
     }
 }
 
@@ -740,6 +789,7 @@ struct Wanted {
     filter: Filter,
     period: Period,
     question: Question,
+    seller: Arc<Seller>,
     settings: Arc<BillingSettings>,
 }
 
@@ -755,14 +805,14 @@ impl Wanted {
         let parameters = parameters.take()?;
         let format = Format::wanted(parameters.format.as_deref(), headers, offered)?;
         let filter = Filter::parse(&parameters, format)?;
-        let settings = app.billing_settings().await?;
+        let Whose { scope, side, seller } = whose(app, principal, &parameters).await?;
+        let settings = seller.settings.clone();
         let period = find_period(app, &principal.scope(), &settings, end_date).await?;
-        let scope = narrowed(app, principal, &parameters).await?;
         let known_at = match parameters.known_at.as_deref() {
             None => None,
             Some(text) => Some(known_at(app, text).await?),
         };
-        Ok(Self { filter, period, question: Question { scope, known_at }, settings })
+        Ok(Self { filter, period, question: Question { scope, known_at, side }, seller, settings })
     }
 }
 
@@ -777,11 +827,10 @@ struct Bill {
 
 impl Bill {
     async fn load(app: &App, wanted: Wanted) -> Result<Self, Problem> {
-        let Wanted { filter, period, question, settings } = wanted;
+        let Wanted { filter, period, question, settings, .. } = wanted;
         let periods = [settings.previous(period), period];
         let (database, persons) = (app.database(), app.persons());
-        let statements =
-            ledger::statements(database, persons, &question, &settings, &periods).await?;
+        let statements = ledger::statements(database, persons, &question, &periods).await?;
         let end = settings.instants(&period).1;
         Ok(Self { filter, statements, end })
     }
@@ -858,18 +907,23 @@ async fn find_period(
     Err(Problem::new(StatusCode::NOT_FOUND, "no_such_period", detail))
 }
 
-/// The caller's scope, narrowed to a seller or customer.
-async fn narrowed(
+/// Whose charges are asked for.
+async fn whose(
     app: &App,
     principal: &Principal,
     parameters: &BillParameters,
-) -> Result<Scope, Problem> {
-    let mut scope = principal.scope();
-    for wanted in [&parameters.seller_id, &parameters.customer_id].into_iter().flatten() {
-        let found = find_organization(app, &scope, wanted).await?;
-        scope = Scope(found.ok_or_else(Problem::not_found)?.path.clone());
+) -> Result<Whose, Problem> {
+    let own = principal.scope();
+    let mut found = [None, None, None];
+    let BillParameters { seller_id, customer_id, buyer_id, .. } = parameters;
+    for (found, wanted) in found.iter_mut().zip([seller_id, customer_id, buyer_id]) {
+        if let Some(wanted) = wanted {
+            let organization = find_organization(app, &own, wanted).await?;
+            *found = Some(organization.ok_or_else(Problem::not_found)?);
+        }
     }
-    Ok(scope)
+    let [seller, customer, buyer] = found;
+    Whose::find(app, &own, Wish { seller, customer, buyer }).await
 }
 
 /// An organisation by its number or its id.

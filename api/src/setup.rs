@@ -5,6 +5,7 @@ use chrono::Duration;
 use commands::usecase::installation::Install;
 use commands::usecase::users::{CreateToken, NewCredential};
 use commands::{Ambient as _, Caller, Command, Password, Submission, SystemAmbient};
+use domain::TenantPath;
 use domain::TokenId;
 use domain::billing::BillingSettings;
 use domain::text::Address;
@@ -169,8 +170,8 @@ async fn submit(app: &App, caller: Caller, command: Command) -> Result<()> {
 /// # Errors
 /// Where the database fails.
 pub async fn last_full_period(app: &App) -> Result<String> {
-    let settings = app.billing_settings().await;
-    let settings = settings.map_err(|problem| anyhow::anyhow!(problem.detail))?;
+    let provider = app.seller_at(&TenantPath::provider()).await;
+    let settings = provider.map_err(|problem| anyhow::anyhow!(problem.detail))?.settings.clone();
     let open = settings.period_containing(settings.local_date(app.now()));
     Ok(settings.previous(open).label())
 }

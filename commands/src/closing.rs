@@ -62,7 +62,7 @@ pub async fn readiness(
     cutoff: u64,
 ) -> Result<Vec<Unready>, StoreError> {
     let mut unready = Vec::new();
-    let mut draft = Draft::begin(database, seller, settings, period, cutoff, None).await?;
+    let mut draft = Draft::begin(database, seller, period, cutoff, None).await?;
     let customers = draft.customers();
     while let Some(part) = draft.next().await? {
         for slot in part {
@@ -171,12 +171,12 @@ async fn go_on(
     closing: &ClosingPeriod,
     slots_at_a_time: usize,
 ) -> Result<(), Error> {
-    let settings = ledger::settings(database).await.map_err(storage)?;
+    let billing = ledger::seller_at(database, &books.path).await.map_err(storage)?;
     let seller = (books.seller, &books.path);
     let ClosingPeriod { cutoff, end, last, .. } = *closing;
-    let period = settings.period_ending(end);
+    let period = billing.settings.period_ending(end);
     let period = period.ok_or_else(|| storage(unsuitable(format!("no period ends on {end}"))))?;
-    let draft = Draft::begin(database, seller, &settings, period, cutoff, last);
+    let draft = Draft::begin(database, seller, period, cutoff, last);
     let mut draft = draft.await.map_err(storage)?;
     let mut keeper = Keeper {
         slots_at_a_time,

@@ -16,7 +16,8 @@ use crate::error::Stop;
 use crate::unit::Unit;
 use crate::usecase::{
     approvals, billing, books, bulk, definition, installation, lifecycle, moves, offers,
-    organizations, overrides, requests, roles, rulebook, services, subscriptions, usage, users,
+    organizations, overrides, pricing, requests, roles, rulebook, services, subscriptions, usage,
+    users,
 };
 use crate::{Input, Reply};
 
@@ -85,12 +86,24 @@ pub enum Command {
         /// Why.
         body: Input<organizations::Because>,
     },
-    /// Bill by another calendar, from a date on.
-    ChangeCalendar {
+    /// Bill by another calendar, zone or currency.
+    ChangeBillingSettings {
         /// Whose.
         organization: String,
         /// What was sent.
-        body: Input<billing::ChangeCalendar>,
+        body: Input<billing::ChangeBillingSettings>,
+    },
+    /// Set rows of a seller's price book.
+    SetPrices {
+        /// Whose.
+        organization: String,
+        /// What was sent.
+        body: Input<pricing::SetPrices>,
+    },
+    /// Set exchange rates.
+    SetRates {
+        /// What was sent.
+        body: Input<pricing::SetExchangeRates>,
     },
     /// Add a person to an organisation.
     CreateUser {
@@ -527,9 +540,13 @@ impl Command {
             Self::EraseContact { id, kind, body } => {
                 organizations::erase_contact(unit, &id, kind, body)
             }
-            Self::ChangeCalendar { organization, body } => {
-                billing::change_calendar(unit, &organization, body)
+            Self::ChangeBillingSettings { organization, body } => {
+                billing::change_settings(unit, &organization, body)
             }
+            Self::SetPrices { organization, body } => {
+                pricing::set_prices(unit, &organization, body)
+            }
+            Self::SetRates { body } => pricing::set_rates(unit, body),
             Self::CreateUser { organization, body, password } => {
                 users::create(unit, &organization, body, password)
             }

@@ -12,6 +12,7 @@ use domain::bulk::Bulk;
 use domain::event::{Event, Recorded};
 use domain::organization::Organization;
 use domain::permission::CustomPermission;
+use domain::pricing::Pricing;
 use domain::role::Role;
 use domain::service::Service;
 use domain::subscription::Subscription;
@@ -108,6 +109,7 @@ deciders! {
     bulks: Bulk,
     organizations: Organization,
     permissions: CustomPermission,
+    pricing: Pricing,
     roles: Role,
     rulebooks: Rulebook,
     services: Service,

@@ -660,6 +660,21 @@ impl<'a> Unit<'a> {
         Ok(authority.permit(permission, target, held)?)
     }
 
+    /// Lets the caller say what a tenant pays, or says why not: nobody says what his own organisation pays.
+    ///
+    /// # Errors
+    /// See [`Authority::permit_to_sell`].
+    pub(crate) fn permit_to_sell(
+        &mut self,
+        permission: Permission,
+        target: &TenantPath,
+    ) -> Result<(), Stop> {
+        match self.authority()? {
+            Some(authority) => Ok(authority.permit_to_sell(permission, target, |_| false)?),
+            None => Ok(()),
+        }
+    }
+
     /// Lets the caller do something that concerns no single tenant, or says why not.
     ///
     /// # Errors

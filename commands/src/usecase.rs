@@ -12,6 +12,7 @@ pub mod moves;
 pub mod offers;
 pub mod organizations;
 pub mod overrides;
+pub mod pricing;
 pub mod requests;
 pub mod roles;
 pub mod rulebook;

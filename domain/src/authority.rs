@@ -507,6 +507,27 @@ impl Authority {
         }
     }
 
+    /// Lets it pass at `target`, unless that is his own organisation: what an organisation pays, those say who sell to it. To
+    /// the provider nobody does.
+    ///
+    /// # Errors
+    /// See [`Self::permit`].
+    pub fn permit_to_sell(
+        &self,
+        permission: impl Into<AnyPermission>,
+        target: &TenantPath,
+        held: impl Fn(&ServiceKey) -> bool,
+    ) -> Result<(), Refusal> {
+        let permission = permission.into();
+        self.permit(permission.clone(), target, held)?;
+        if self.path == *target && target.parent().is_some() {
+            let mut refusal = Refusal::lacking(self.lacking(&permission, target));
+            refusal.detail.push_str(" What your own organisation pays is said by who sells to it.");
+            return Err(refusal);
+        }
+        Ok(())
+    }
+
     /// Lets it pass in his whole scope: for what belongs to no tenant, such as a service, and for lists.
     /// `held` says which services his own organisation holds.
     ///

@@ -5,6 +5,7 @@
 pub mod books;
 mod bridge;
 mod calendar;
+mod chain;
 pub mod component;
 mod correction;
 pub mod description;
@@ -22,6 +23,7 @@ mod timeline;
 
 pub use bridge::{Cause, Difference, differences};
 pub use calendar::{BillingSettings, CalendarRule, Period, RuleChange};
+pub use chain::{BookRow, Exchange, Markup, RateRow, Says, SellerPrices, Sort, exchanged};
 pub use component::ComponentKey;
 pub use correction::{Correction, correct};
 pub use explain::{Reason, explain, sentence};
@@ -30,7 +32,7 @@ pub use price::{
     ComponentRow, Measure, Measured, Overridden, Override, PolicyRow, PriceOverride, PriceRow,
     PriceSource, Priced, Prices, Quarantine, QuarantineReason, Setting,
 };
-pub use rating::{Action, Class, Entry, Kind, PropertyChange, Subject, rate};
+pub use rating::{Action, Class, Entry, Kind, PropertyChange, Subject, commissions, rate};
 pub use rule::Waiver;
 pub use summary::{CustomerSummary, Detail, Overflow, SummaryRow, summarize, total_by_customer};
 pub use timeline::{

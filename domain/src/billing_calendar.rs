@@ -12,6 +12,8 @@ use crate::decider::Decider;
 pub enum BillingCalendarCommand {
     /// Bill by these settings.
     Set(BillingSettings),
+    /// Bill by these settings instead, as long as nothing is settled by the others.
+    Replace(BillingSettings),
     /// Go over to another rule of periods.
     ChangeRule(RuleChange),
 }
@@ -54,7 +56,13 @@ impl Decider for BillingCalendar {
                 let is_so = settings.rule_on(change.from) == change.rule;
                 Ok(if is_so { vec![] } else { vec![BillingCalendarEvent::RuleChanged(change)] })
             }
-            (Some(old), BillingCalendarCommand::Set(new)) if *old == new => Ok(vec![]),
+            (
+                Some(old),
+                BillingCalendarCommand::Set(new) | BillingCalendarCommand::Replace(new),
+            ) if *old == new => Ok(vec![]),
+            (_, BillingCalendarCommand::Replace(settings)) => {
+                Ok(vec![BillingCalendarEvent::Set { settings }])
+            }
             (Some(_), BillingCalendarCommand::Set(_)) => Err(Refusal::conflict(
                 "calendar_is_set",
                 "This seller's calendar, zone and currency are set and have been billed by.",
@@ -131,6 +139,15 @@ mod tests {
         given::<BillingCalendar>([set])
             .when(2, BillingCalendarCommand::Set(settings("USD")))
             .then_refused("calendar_is_set");
+    }
+
+    #[test]
+    fn settings_are_replaced_by_others() {
+        let set = |currency| BillingCalendarEvent::Set { settings: settings(currency) };
+        let replace = |currency| BillingCalendarCommand::Replace(settings(currency));
+        given::<BillingCalendar>([]).when(1, replace("EUR")).then([set("EUR")]);
+        given::<BillingCalendar>([(1, set("EUR"))]).when(2, replace("EUR")).then_nothing();
+        given::<BillingCalendar>([(1, set("EUR"))]).when(2, replace("USD")).then([set("USD")]);
     }
 
     #[test]

@@ -65,6 +65,7 @@ events_of!(Books, crate::billing::books::BooksEvent);
 events_of!(Rulebook, crate::billing::rulebook::RulebookEvent);
 events_of!(Bulk, crate::bulk::BulkEvent);
 events_of!(Usage, crate::usage::UsageEvent);
+events_of!(Pricing, crate::pricing::PricingEvent);
 events_of!(BillingCalendar, crate::billing_calendar::BillingCalendarEvent);
 
 /// `given(facts).when(command).then(facts)`: how a decider is tested. Every fact also goes through

@@ -15,6 +15,7 @@ use crate::billing_calendar::BillingCalendarEvent;
 use crate::bulk::BulkEvent;
 use crate::organization::{Contact, OrganizationEvent};
 use crate::permission::PermissionEvent;
+use crate::pricing::PricingEvent;
 use crate::role::RoleEvent;
 use crate::seal::Sealed;
 use crate::service::ServiceEvent;
@@ -49,6 +50,8 @@ pub enum Event {
     Approval(ApprovalEvent),
     /// About a seller's books.
     Books(BooksEvent),
+    /// About sellers' prices, and exchange rates.
+    Pricing(PricingEvent),
     /// About what a seller says of his bills.
     Rulebook(RulebookEvent),
 }
@@ -83,6 +86,7 @@ impl Event {
             Self::CustomPermission(event) => serde_json::to_string(event),
             Self::Approval(event) => serde_json::to_string(event),
             Self::Books(event) => serde_json::to_string(event),
+            Self::Pricing(event) => serde_json::to_string(event),
             Self::Rulebook(event) => serde_json::to_string(event),
         }
         .expect("events have text keys only, so they have a JSON form");
@@ -118,6 +122,7 @@ impl Event {
             "permission" => tagged(kind, payload).map(Self::CustomPermission),
             "approval" => tagged(kind, payload).map(Self::Approval),
             "books" => tagged(kind, payload).map(Self::Books),
+            "pricing" => tagged(kind, payload).map(Self::Pricing),
             "rulebook" => tagged(kind, payload).map(Self::Rulebook),
             _ => return Err(Undecodable::Kind(kind.to_owned())),
         }
@@ -332,6 +337,7 @@ impl Recorded {
             | Event::CustomPermission(_)
             | Event::Approval(_)
             | Event::Books(_)
+            | Event::Pricing(_)
             | Event::Rulebook(_) => None,
         }
     }
@@ -466,6 +472,8 @@ pub const KINDS: &[&str] = &[
     "organization.role_taken",
     "permission.declared",
     "permission.withdrawn",
+    "pricing.price_set",
+    "pricing.rate_set",
     "role.created",
     "role.deleted",
     "role.edited",

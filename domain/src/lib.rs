@@ -19,6 +19,7 @@ pub mod overrides;
 mod path;
 pub mod permission;
 mod planted;
+pub mod pricing;
 pub mod property;
 mod refusal;
 pub mod role;

@@ -197,6 +197,7 @@ impl Case {
             overrides: overrides.collect(),
             policies: policies.collect(),
             rows: rows.collect(),
+            ..Prices::default()
         }
     }
 
@@ -254,6 +255,7 @@ impl Case {
         slots
             .flat_map(|(timeline, slot)| {
                 let subject = Subject {
+                    buyer: None,
                     customer: OrganizationId(Uuid::from_u128(30)),
                     seller: OrganizationId(Uuid::from_u128(1)),
                     service: ServiceKey::parse("service").unwrap(),

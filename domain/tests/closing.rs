@@ -21,6 +21,7 @@ use uuid::Uuid;
 
 fn subject() -> Subject {
     Subject {
+        buyer: None,
         customer: OrganizationId(Uuid::from_u128(1)),
         seller: OrganizationId(Uuid::from_u128(2)),
         service: ServiceKey::parse("service").unwrap(),

@@ -52,14 +52,27 @@ impl SealedSlot {
     /// The row's key: rows stand in the order in which they are sealed.
     #[must_use]
     pub fn key(&self) -> String {
-        let Place { customer, subscription } = self.place;
-        format!("{}{subscription}", Self::of_buyer(self.cutoff, customer))
+        let Place { buyer, customer, subscription } = self.place;
+        format!("{}{subscription}", Self::of_customer(self.cutoff, buyer, customer))
     }
 
     /// What the keys of a buyer's rows of a closing begin with.
     #[must_use]
-    pub fn of_buyer(cutoff: u64, customer: domain::OrganizationId) -> String {
-        format!("{cutoff:020}/{customer}/")
+    pub fn of_buyer(cutoff: u64, buyer: domain::OrganizationId) -> String {
+        format!("{cutoff:020}/{buyer}/")
+    }
+
+    /// What the keys of rows begin with that are about one customer's slots: bought by the customer, or by a reseller.
+    #[must_use]
+    pub fn of_customer(
+        cutoff: u64,
+        buyer: Option<domain::OrganizationId>,
+        customer: domain::OrganizationId,
+    ) -> String {
+        match buyer {
+            None => Self::of_buyer(cutoff, customer),
+            Some(buyer) => format!("{}{customer}/", Self::of_buyer(cutoff, buyer)),
+        }
     }
 
     /// Rows to be written.
@@ -81,16 +94,19 @@ impl SealedSlot {
     /// # Errors
     /// Where the key is none.
     pub fn place_of(key: &str) -> Result<(u64, Place), Error> {
-        let mut parts = key.split('/');
-        let cutoff = parts.next().and_then(|text| text.parse().ok());
-        let customer = parts.next().and_then(|text| text.parse().ok());
-        let subscription = parts.next().and_then(|text| text.parse().ok());
-        match (cutoff, customer, subscription, parts.next()) {
-            (Some(cutoff), Some(customer), Some(subscription), None) => {
-                Ok((cutoff, Place { customer, subscription }))
-            }
-            _ => Err(Error::Unsuitable(format!("the key {key} of sealed entries is none"))),
-        }
+        let place = || {
+            let parts: Vec<_> = key.split('/').collect();
+            let (buyer, cutoff, customer, subscription) = match parts[..] {
+                [cutoff, customer, subscription] => (None, cutoff, customer, subscription),
+                [cutoff, buyer, customer, subscription] => {
+                    (Some(buyer.parse().ok()?), cutoff, customer, subscription)
+                }
+                _ => return None,
+            };
+            let (customer, subscription) = (customer.parse().ok()?, subscription.parse().ok()?);
+            Some((cutoff.parse().ok()?, Place { buyer, customer, subscription }))
+        };
+        place().ok_or_else(|| Error::Unsuitable(format!("the key {key} of sealed entries is none")))
     }
 }
 
@@ -150,7 +166,7 @@ pub async fn sealed_lines(
 pub async fn seal_of(source: &mut impl Source, cutoff: u64) -> Result<Seal, Error> {
     let mut sealing = Sealing::default();
     for_each_sealed(source, cutoff, |place, body| {
-        let added = sealing.add(place.customer, body);
+        let added = sealing.add(place.bought_by(), body);
         added.map_err(|error| Error::Unsuitable(error.to_string()))
     })
     .await?;

@@ -197,6 +197,20 @@ pub async fn running(
     rows.iter().map(|row| Ok(row.text(0)?.to_owned())).collect()
 }
 
+/// The organisation at a place in the tree.
+///
+/// # Errors
+/// What the database says.
+pub async fn find_at(
+    database: &Database,
+    path: &TenantPath,
+) -> Result<Option<Arc<OrganizationView>>, Error> {
+    match path.number() {
+        Some(number) => find_by_number(database, &Scope(path.clone()), number).await,
+        None => Ok(None),
+    }
+}
+
 /// Places in a scope that organisations have left.
 ///
 /// # Errors

@@ -12,13 +12,16 @@ mod prices;
 mod rater;
 mod rehearsal;
 mod rules;
+mod sellers;
 mod slots;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use chrono::{DateTime, Utc};
-use domain::billing::{BillingSettings, Entry, Fact, Overflow, Period, Quarantine, Rest, Timeline};
+use chrono::{DateTime, NaiveDate, Utc};
+use domain::billing::{
+    BillingSettings, Entry, Fact, Overflow, Period, Quarantine, RateRow, Rest, Timeline,
+};
 use domain::event::{Event, Recorded};
 use domain::money::{Currency, Money, Percent};
 use domain::service::Level;
@@ -31,14 +34,15 @@ use self::names::Names;
 use self::prices::PriceBook;
 use self::rater::{Customers, Rated, Rater};
 use self::slots::histories;
-use crate::finder::{self, Query, Scope};
+use crate::finder::{self, Scope};
 use crate::persons::Persons;
 use crate::tables;
-use crate::views::{CalendarView, Edge, OrganizationView, ServiceView, UserView};
+use crate::views::{BooksView, OrganizationView, ServiceView, UserView};
 
 pub use draft::{Draft, Drafted, compare_sealed};
 pub use in_force::{Effect, InForce};
 pub use rehearsal::{RuleEffect, rehearse_rules};
+pub use sellers::{Link, Role, Seller, Sellers};
 
 /// What an event says to the ledger, if anything: only outcomes bill (billing.md, section 2).
 #[must_use]
@@ -102,6 +106,17 @@ pub struct Question {
     pub scope: Scope,
     /// As it was known at this position of the log; none: now.
     pub known_at: Option<u64>,
+    /// Between whom.
+    pub side: Side,
+}
+
+/// Whose charges are meant: what is charged is rated anew between each seller and the next (billing.md, section 4).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Side {
+    /// What somebody buys, or is paid.
+    Buys(OrganizationId),
+    /// What somebody bills, and pays.
+    Sells(OrganizationId),
 }
 
 /// An entry with the names that people know it by.
@@ -113,6 +128,10 @@ pub struct Line {
     pub customer: Arc<OrganizationView>,
     /// Where that one is in the tree, for who sells.
     pub place: TenantPath,
+    /// Who sells.
+    pub seller: Arc<Seller>,
+    /// The reseller who buys, or is paid a commission; none: the customer buys.
+    pub buyer: Option<Arc<Seller>>,
     /// The user who holds it, for a user service.
     pub user: Option<Arc<UserView>>,
     /// That one's name.
@@ -192,17 +211,38 @@ impl Statement {
     }
 }
 
-/// The settings that everybody bills by.
+/// How a seller at a place bills: a customer stands for the one above it.
 ///
 /// # Errors
 /// What the database says; where there is no provider yet.
-pub async fn settings(database: &Database) -> Result<BillingSettings, Error> {
-    let query = Query { limit: 1, ..Query::default() };
-    let page = finder::list::<CalendarView>(database, &Scope::catalogue(), &query).await?;
-    let (_, calendar) = page.items.first().ok_or_else(|| {
+pub async fn seller_at(database: &Database, path: &TenantPath) -> Result<Arc<Seller>, Error> {
+    let own = Scope(path.clone());
+    let sellers = Sellers::load(database, &own, []).await?;
+    let nearest = path.lineage().into_iter().rev().find_map(|path| sellers.at(&path).cloned());
+    nearest.ok_or_else(|| {
         Error::Unsuitable("there is no provider yet; start `atrium serve` or `demo` once".into())
-    })?;
-    Ok(calendar.settings.clone())
+    })
+}
+
+/// The exchange rates that a seller goes by for a period that ends on a date: those known at a position, and at most those
+/// that were known when he closed it.
+///
+/// # Errors
+/// What the database says.
+pub async fn rates(
+    database: &Database,
+    seller: &Seller,
+    end: NaiveDate,
+    known_at: Option<u64>,
+) -> Result<Vec<RateRow>, Error> {
+    let known_at = known_at.unwrap_or(u64::MAX);
+    let key = seller.id.to_string();
+    let books = finder::find::<BooksView>(database, &Scope::catalogue(), &key).await?;
+    let closed = books.as_ref().and_then(|books| books.closed(end, known_at));
+    let known_at = closed.map_or(known_at, |closed| closed.cutoff);
+    let own = Scope(seller.path.clone());
+    let book = PriceBook::load(database, &own, known_at, BTreeSet::new()).await?;
+    Ok(book.rates_of(seller, known_at))
 }
 
 /// All billing periods of a scope, ascending: from the first that anything was held in to the one
@@ -258,11 +298,10 @@ pub async fn statements(
     database: &Database,
     persons: &Persons,
     question: &Question,
-    settings: &BillingSettings,
     periods: &[Period],
 ) -> Result<Vec<Statement>, Error> {
     let mut statements: Vec<_> = periods.iter().map(|period| Statement::empty(*period)).collect();
-    let mut parts = Parts::begin(database, persons, question, settings, periods).await?;
+    let mut parts = Parts::begin(database, persons, question, periods).await?;
     while let Some(part) = parts.next().await? {
         for (statement, mut part) in statements.iter_mut().zip(part) {
             statement.lines.append(&mut part.lines);
@@ -293,13 +332,12 @@ impl Parts {
         database: &Database,
         persons: &Persons,
         question: &Question,
-        settings: &BillingSettings,
         periods: &[Period],
     ) -> Result<Self, Error> {
         let mut customers = customers(database, &question.scope).await?;
         customers.extend(gone(database, &question.scope).await?);
         customers.sort_by_cached_key(|it| (it.details.name.to_lowercase(), it.number));
-        let rater = Rater::begin(database, question, settings, periods, &customers).await?;
+        let rater = Rater::begin(database, question, periods, &customers).await?;
         Ok(Self {
             persons: persons.clone(),
             rater: Arc::new(rater),
@@ -341,16 +379,15 @@ impl Parts {
         let mut statements: Vec<_> =
             rater.periods.iter().map(|period| Statement::empty(*period)).collect();
         rater.rate(&read, |rated| {
-            let Rated { customer, edge, slot, service, period, known_at, outcome } = rated;
+            let Rated { customer, link, slot, service, period, known_at, outcome } = rated;
             let statement = &mut statements[period];
             match outcome {
                 Ok(entries) => statement.lines.extend(entries.into_iter().map(|entry| {
-                    let end = rater
-                        .settings
-                        .midnight(entry.period_end.succ_opt().unwrap_or(entry.period_end));
+                    let end = entry.period_end.succ_opt().unwrap_or(entry.period_end);
+                    let end = link.seller.settings.midnight(end);
+                    let between = (customer, link, rater.reseller(link));
                     let own = rater.own(&entry, service, end, known_at);
-                    let place = (customer, &edge.path);
-                    names.line(entry, slot, place, (service, known_at, end), own)
+                    names.line(entry, slot, between, (service, known_at, end), own)
                 })),
                 Err(cause) => statement.quarantined.push(Quarantined {
                     subscription: slot.view.id,
@@ -362,11 +399,6 @@ impl Parts {
         });
         Ok(Some(statements))
     }
-}
-
-/// Whether what a seller bills a customer is for those to see who ask: he or somebody above him, or the customer.
-fn sees(scope: &Scope, customer: &OrganizationView, edge: &Edge) -> bool {
-    scope.0.contains(&edge.path) || customer.path == scope.0
 }
 
 /// The customers that were in scope and are elsewhere now: they were billed here.
@@ -417,7 +449,6 @@ pub async fn totals(
     database: &Database,
     persons: &Persons,
     question: &Question,
-    settings: &BillingSettings,
     periods: &[Period],
 ) -> Result<Vec<Total>, Error> {
     let empty = |period: &Period| Total {
@@ -427,7 +458,7 @@ pub async fn totals(
         quarantined: Vec::new(),
     };
     let mut totals: Vec<_> = periods.iter().map(empty).collect();
-    let mut parts = Parts::begin(database, persons, question, settings, periods).await?;
+    let mut parts = Parts::begin(database, persons, question, periods).await?;
     while let Some(part) = parts.next().await? {
         totals.iter_mut().zip(part).try_for_each(|(total, statement)| total.add(statement))?;
     }

@@ -16,6 +16,7 @@ mod offer;
 mod organization;
 mod overriding;
 mod permission;
+mod pricing;
 mod request;
 mod retention;
 mod role;
@@ -51,6 +52,7 @@ pub use offer::OfferView;
 pub use organization::{Edge, OrganizationView};
 pub use overriding::OverrideView;
 pub use permission::PermissionView;
+pub use pricing::{PriceView, RateView};
 pub use request::{RequestStatus, RequestView};
 pub use retention::RetentionView;
 pub use role::RoleView;
@@ -221,7 +223,9 @@ views! {
     offers: OfferView,
     organizations: OrganizationView,
     overrides: OverrideView,
+    prices: PriceView,
     permissions: PermissionView,
+    rates: RateView,
     requests: RequestView,
     retained: RetentionView,
     roles: RoleView,

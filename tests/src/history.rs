@@ -3,6 +3,7 @@
 
 mod aside;
 mod metered;
+mod priced;
 mod ruled;
 
 use std::sync::Once;
@@ -89,6 +90,7 @@ pub struct History {
     aside: StdRng,
     /// Where what is used comes from.
     metered: StdRng,
+    priced: StdRng,
     /// Where what sellers say about their bills comes from.
     ruled: StdRng,
     now: DateTime<Utc>,
@@ -127,6 +129,7 @@ impl History {
             rng: StdRng::seed_from_u64(seed),
             aside: StdRng::seed_from_u64(!seed),
             metered: StdRng::seed_from_u64(seed.rotate_left(32)),
+            priced: StdRng::seed_from_u64(seed.rotate_left(48)),
             ruled: StdRng::seed_from_u64(seed.rotate_left(16)),
             now: "2019-01-01T00:00:00Z".parse().expect("a time"),
             steps: 0,
@@ -182,6 +185,7 @@ impl History {
                 // Simulations catch mistakes of other sorts, by seeds that are known to.
                 if self.zone.is_none() {
                     drawn.extend(self.readings());
+                    drawn.extend(self.prices());
                     drawn.extend(self.rulebooks());
                 }
                 drawn
@@ -679,7 +683,7 @@ impl History {
         let body = json!({ "calendar": calendar, "effectiveFrom": format!("{month}-{day}") });
         let organization = first.filter(|_| self.rng.random_bool(0.8));
         let organization = organization.unwrap_or_else(|| self.organization().0);
-        Command::ChangeCalendar { organization, body: self.perhaps(body) }
+        Command::ChangeBillingSettings { organization, body: self.perhaps(body) }
     }
 
     fn contact(&mut self) -> Value {

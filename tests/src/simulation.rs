@@ -15,10 +15,10 @@ use domain::TenantPath;
 use domain::billing::Period;
 use domain::event::{Actor, Event, Recorded};
 use domain::lifecycle::{Status, Transition};
-use domain::organization::OrganizationEvent;
+use domain::organization::{Kind, OrganizationEvent};
 use eventstore::{Chain, Database, Engine, Hash, Log};
 use projections::finder::{self, Cursor, End, EventQuery, Query, Scope};
-use projections::ledger::{self, Question};
+use projections::ledger::{self, Question, Side};
 use projections::views::{
     ActivityView, DELETED, OrganizationView, OverrideView, RequestView, SubscriptionView, UserView,
 };
@@ -676,26 +676,32 @@ impl Simulation {
     /// A tenant's bill is the part of the provider's that is his.
     async fn read_bills(&mut self, path: &TenantPath) -> Result<()> {
         let database = self.reading();
-        let settings = ledger::settings(&database).await?;
+        let provider = ledger::seller_at(&database, &TenantPath::provider()).await?;
+        let settings = provider.settings.as_ref();
         let everything = Scope(TenantPath::provider());
         let now = self.model.events.last().map_or(DateTime::UNIX_EPOCH, |last| last.recorded_at);
-        let mut periods = ledger::periods(&database, &everything, &settings, now).await?;
+        let mut periods = ledger::periods(&database, &everything, settings, now).await?;
         periods.drain(..periods.len().saturating_sub(PERIODS));
-        let all = question(everything, None);
+        let own = finder::find_at(&database, path).await?.context("it is there")?;
+        let side = match own.kind {
+            Kind::Customer => Side::Buys(own.id),
+            Kind::Provider | Kind::Reseller => Side::Sells(own.id),
+        };
+        let all = question(everything, None, side);
         let persons = persons();
-        let all = ledger::statements(&database, &persons, &all, &settings, &periods).await?;
-        let ours = question(Scope(path.clone()), None);
-        let totals = ledger::totals(&database, &persons, &ours, &settings, &periods).await?;
-        let ours = ledger::statements(&database, &persons, &ours, &settings, &periods).await?;
+        let all = ledger::statements(&database, &persons, &all, &periods).await?;
+        let ours = question(Scope(path.clone()), None, side);
+        let totals = ledger::totals(&database, &persons, &ours, &periods).await?;
+        let ours = ledger::statements(&database, &persons, &ours, &periods).await?;
         for ((all, ours), total) in all.iter().zip(&ours).zip(&totals) {
             let entries = |lines: &[ledger::Line]| {
-                let is_his = |line: &&ledger::Line| {
-                    path.contains(&line.place) || line.customer.path == *path
-                };
-                let of_scope = lines.iter().filter(is_his);
-                of_scope.map(|line| format!("{:?}", line.entry)).collect::<Vec<_>>()
+                lines.iter().map(|line| format!("{:?}", line.entry)).collect::<Vec<_>>()
             };
-            ensure!(ours.lines.len() == entries(&ours.lines).len(), "others' lines are shown");
+            let is_his = |line: &ledger::Line| match side {
+                Side::Buys(buyer) => line.entry.bought_by() == buyer,
+                Side::Sells(seller) => line.entry.seller == seller,
+            };
+            ensure!(ours.lines.iter().all(is_his), "others' lines are shown");
             ensure!(entries(&ours.lines) == entries(&all.lines), "{:?} is not his", all.period);
             ensure!(total.lines == ours.lines.len() as u64, "{} lines", total.lines);
             for (currency, amount) in &total.amounts {
@@ -708,12 +714,13 @@ impl Simulation {
     /// Bills as they are known now.
     async fn remember_bill(&mut self) -> Result<()> {
         let database = self.processes[0].database.clone();
-        let settings = ledger::settings(&database).await?;
+        let provider = ledger::seller_at(&database, &TenantPath::provider()).await?;
+        let settings = provider.settings.as_ref();
         let everything = Scope(TenantPath::provider());
         let now: DateTime<Utc> = self.model.events.last().context("there are events")?.recorded_at;
-        let periods = ledger::periods(&database, &everything, &settings, now).await?;
+        let periods = ledger::periods(&database, &everything, settings, now).await?;
         let known_at = self.model.events.len() as u64;
-        let question = question(everything, Some(known_at));
+        let question = question(everything, Some(known_at), Side::Sells(provider.id));
         let entries = entries(&database, &question, &periods).await?;
         self.trace.tell(format!("bills: {entries:?}"));
         self.bill = Some((question, periods, entries));
@@ -783,8 +790,8 @@ impl Simulation {
     }
 }
 
-fn question(scope: Scope, known_at: Option<u64>) -> Question {
-    Question { scope, known_at }
+fn question(scope: Scope, known_at: Option<u64>, side: Side) -> Question {
+    Question { scope, known_at, side }
 }
 
 async fn entries(
@@ -792,8 +799,7 @@ async fn entries(
     question: &Question,
     periods: &[Period],
 ) -> Result<Vec<String>> {
-    let settings = ledger::settings(database).await?;
-    let statements = ledger::statements(database, &persons(), question, &settings, periods).await?;
+    let statements = ledger::statements(database, &persons(), question, periods).await?;
     let mut entries: Vec<_> = statements
         .iter()
         .flat_map(|statement| &statement.lines)

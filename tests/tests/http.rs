@@ -9,6 +9,7 @@ mod http {
     mod assigned;
     mod bills;
     mod bulk;
+    mod chain;
     mod closing;
     mod components;
     mod contract;

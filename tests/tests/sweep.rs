@@ -244,11 +244,12 @@ impl Trial {
         let books = books.context("the books")?;
         let mut readiness = None;
         if let Some(closing) = &books.closing {
-            let settings = ledger::settings(database).await?;
+            let provider = ledger::seller_at(database, &TenantPath::provider()).await?;
+            let settings = provider.settings.as_ref();
             let period = settings.period_ending(closing.end).context("the period")?;
             let (cutoff, path) = (closing.cutoff, TenantPath::provider());
             let of = (seller, &path);
-            let unready = closing::readiness(database, of, &settings, period, cutoff).await?;
+            let unready = closing::readiness(database, of, settings, period, cutoff).await?;
             let unready = closing::subscriptions(&unready);
             readiness = Some(Readiness { seller, cutoff, unready });
         }
@@ -692,11 +693,13 @@ async fn read(database: &Database, persons: &Persons) -> Result<()> {
     ensure!(offers["backup"].len() == 2, "the provider's, and the customer's");
     projections::activity::days(database, &scope, &paths, &query).await?;
     projections::activity::count_days(database, &scope, &paths).await?;
-    let settings = ledger::settings(database).await?;
+    let provider = ledger::seller_at(database, &TenantPath::provider()).await?;
+    let settings = provider.settings.as_ref();
     let now = "2019-03-31T00:30:00Z".parse()?;
-    let periods = ledger::periods(database, &scope, &settings, now).await?;
-    let question = Question { scope: scope.clone(), known_at: None };
-    let statements = ledger::statements(database, persons, &question, &settings, &periods).await?;
+    let periods = ledger::periods(database, &scope, settings, now).await?;
+    let side = ledger::Side::Sells(provider.id);
+    let question = Question { scope: scope.clone(), known_at: None, side };
+    let statements = ledger::statements(database, persons, &question, &periods).await?;
     ensure!(statements.iter().any(|statement| !statement.lines.is_empty()));
     let lines = statements.iter().flat_map(|statement| &statement.lines);
     let corrections = lines.filter(|line| line.entry.is_correction()).count();
@@ -709,7 +712,7 @@ async fn read(database: &Database, persons: &Persons) -> Result<()> {
     ensure!(package.events == closed.position && package.sealed == 1, "{package:?}");
     let verified = eventstore::verify_sealed(database).await?;
     ensure!(matches!(verified, SealsVerified::Whole { periods: 1, entries: 1 }), "{verified:?}");
-    let in_force = InForce::on(database, &scope, &settings, settings.local_date(now)).await?;
+    let in_force = InForce::on(database, &scope, settings, settings.local_date(now)).await?;
     let effects = in_force.effects(database, in_force.overrides()).await?;
     ensure!(effects.len() == 2 && effects.iter().all(|it| it.subscriptions == 1), "{effects:?}");
     let log = Log::new(database.clone());

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use chrono::{DateTime, NaiveDate, SecondsFormat, Utc};
 use domain::OrganizationId;
-use domain::billing::{BillingSettings, Class, Kind, Period};
+use domain::billing::{BillingSettings, Class, Exchange, Kind, Period};
 use projections::ledger::Line;
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -41,7 +41,7 @@ pub struct EntryResource {
     level: &'static str,
     line_description: String,
     summary_grouping: String,
-    /// `recurring`, `oneOff`, `usage` or `minimum`.
+    /// `recurring`, `oneOff`, `usage`, `minimum` or `commission`.
     kind: &'static str,
     component: String,
     /// `Added`, `Removed`, `Changed` or `Carried`.
@@ -94,6 +94,11 @@ pub struct EntryResource {
     price_sources: Vec<u64>,
     /// Positions of those that said another, and lost.
     price_losers: Vec<u64>,
+    /// The reseller who buys, or is paid a commission; none where the customer buys.
+    buyer_id: Option<Uuid>,
+    buyer_name: Option<String>,
+    /// By which rates its price was exchanged, such as `USD/EUR 0.9015`.
+    exchange_rates: Vec<String>,
 }
 
 /// The entries as a table.
@@ -154,6 +159,9 @@ pub(super) const ENTRIES: Table = Table {
         ("ruleIds", Column::Text),
         ("taxCategory", Column::Text),
         ("taxPercent", Column::Number),
+        ("buyerId", Column::Text),
+        ("buyerName", Column::Text),
+        ("exchangeRates", Column::Text),
     ],
 };
 
@@ -218,6 +226,9 @@ impl EntryResource {
             causes: entry.causes.clone(),
             price_sources: entry.price_sources.iter().map(|it| it.position()).collect(),
             price_losers: entry.price_losers.iter().map(|it| it.position()).collect(),
+            buyer_id: line.buyer.as_ref().map(|buyer| buyer.id.0),
+            buyer_name: line.buyer.as_ref().map(|buyer| buyer.name().to_owned()),
+            exchange_rates: entry.exchange.iter().map(exchange_text).collect(),
         }
     }
 }
@@ -319,15 +330,22 @@ impl FocusResource {
         let midnight = |date| moment(settings.midnight(date));
         Self {
             billed_cost: amount.clone(),
-            billing_account_id: line.customer.number.to_string(),
-            billing_account_name: line.customer.details.name.clone(),
-            billing_account_type: "Customer",
+            billing_account_id: match &line.buyer {
+                Some(buyer) => buyer.path.numbers().last().unwrap_or_default().to_string(),
+                None => line.customer.number.to_string(),
+            },
+            billing_account_name: match &line.buyer {
+                Some(buyer) => buyer.name().to_owned(),
+                None => line.customer.details.name.clone(),
+            },
+            billing_account_type: if line.buyer.is_some() { "Reseller" } else { "Customer" },
             billing_currency: entry.amount.currency.code().to_owned(),
             billing_period_end: moment(end),
             billing_period_start: moment(begin),
             charge_category: match entry.kind {
                 Kind::Usage => "Usage",
                 Kind::Recurring | Kind::OneOff | Kind::Minimum => "Purchase",
+                Kind::Commission => "Credit",
             },
             charge_class: match entry.class {
                 Class::Normal => None,
@@ -335,7 +353,7 @@ impl FocusResource {
             },
             charge_description: line.line_description.clone(),
             charge_frequency: match entry.kind {
-                Kind::Recurring | Kind::Minimum => "Recurring",
+                Kind::Recurring | Kind::Minimum | Kind::Commission => "Recurring",
                 Kind::OneOff => "One-Time",
                 Kind::Usage => "Usage-Based",
             },
@@ -363,6 +381,13 @@ impl FocusResource {
             plan_name: line.plan_name.clone(),
         }
     }
+}
+
+/// An exchange rate as it is written in answers.
+#[must_use]
+pub fn exchange_text(exchange: &Exchange) -> String {
+    let Exchange { from, rate, to, .. } = exchange;
+    format!("{}/{} {}", from.code(), to.code(), rate.shown())
 }
 
 fn moment(at: DateTime<Utc>) -> String {

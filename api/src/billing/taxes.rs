@@ -1,11 +1,14 @@
 //! Tax on bills, where it is computed here: a row for each buyer, category and rate.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
+use domain::OrganizationId;
 use domain::billing::Overflow;
 use domain::billing::tax::{Taxable, tax};
 use domain::money::Money;
 use projections::ledger::Line;
+use projections::views::OrganizationView;
 use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
@@ -16,6 +19,7 @@ use super::export::{Column, Row, Table};
 #[derive(Clone, Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct TaxResource {
+    /// Who buys: a customer, or a reseller.
     customer_id: u32,
     customer_code: String,
     customer_name: String,
@@ -55,45 +59,61 @@ pub(super) const TAX: Table = Table {
     ],
 };
 
-/// The rows of some customers, all of whose lines these are; in their order.
-pub(super) fn rows(lines: &[&Line]) -> Result<Vec<Row<TaxResource>>, Overflow> {
-    let taxable = |line: &&Line| Taxable {
-        amount: line.entry.amount,
-        category: line.tax_category.clone(),
-        customer: line.entry.customer,
-        percent: line.tax_percent,
-        seller: line.entry.seller,
-    };
-    let mut places = HashMap::new();
-    for line in lines {
-        let next = places.len();
-        places.entry(line.entry.customer).or_insert((next, &line.customer));
+/// What is taxed, gathered: who buys may have lines of many customers.
+#[derive(Default)]
+pub(super) struct Taxed {
+    /// Who buys, in the order in which they came.
+    buyers: HashMap<OrganizationId, (usize, Arc<OrganizationView>)>,
+    lines: Vec<Taxable>,
+}
+
+impl Taxed {
+    /// Adds lines.
+    pub(super) fn add<'a>(&mut self, lines: impl Iterator<Item = &'a Line>) {
+        for line in lines {
+            let next = self.buyers.len();
+            let view = line.buyer.as_ref().map_or(&line.customer, |buyer| &buyer.view);
+            let buyer = line.entry.bought_by();
+            self.buyers.entry(buyer).or_insert_with(|| (next, view.clone()));
+            self.lines.push(Taxable {
+                amount: line.entry.amount,
+                buyer,
+                category: line.tax_category.clone(),
+                percent: line.tax_percent,
+                seller: line.entry.seller,
+            });
+        }
     }
-    let mut groups = tax(lines.iter().map(taxable))?;
-    groups.sort_by_key(|group| places.get(&group.customer).map_or(0, |(place, _)| *place));
-    let mut rows = Vec::new();
-    for group in groups {
-        let Some((_, customer)) = places.get(&group.customer) else { continue };
-        let gross = match group.tax {
-            Some(tax) => Some(group.net.checked_add(tax).ok_or(Overflow)?),
-            None => None,
-        };
-        let resource = TaxResource {
-            customer_id: customer.number,
-            customer_code: customer.details.code.as_str().to_owned(),
-            customer_name: customer.details.name.clone(),
-            customer_account_code: customer.details.billing_identifier.clone(),
-            seller_id: group.seller.0,
-            tax_category: group.category.map(|category| category.to_string()),
-            tax_percent: group.percent.map(|percent| percent.to_string()),
-            currency: group.net.currency.code().to_owned(),
-            net: group.net.to_string(),
-            tax: group.tax.map(|tax| tax.to_string()),
-            gross: gross.map(|gross| gross.to_string()),
-            line_count: group.lines,
-        };
-        let amount = group.tax.unwrap_or(Money::new(0, group.net.currency));
-        rows.push(Row { resource, amount });
+
+    /// The rows, by buyer.
+    pub(super) fn rows(self) -> Result<Vec<Row<TaxResource>>, Overflow> {
+        let Self { buyers, lines } = self;
+        let mut groups = tax(lines)?;
+        groups.sort_by_key(|group| buyers.get(&group.buyer).map_or(0, |(place, _)| *place));
+        let mut rows = Vec::new();
+        for group in groups {
+            let Some((_, buyer)) = buyers.get(&group.buyer) else { continue };
+            let gross = match group.tax {
+                Some(tax) => Some(group.net.checked_add(tax).ok_or(Overflow)?),
+                None => None,
+            };
+            let resource = TaxResource {
+                customer_id: buyer.number,
+                customer_code: buyer.details.code.as_str().to_owned(),
+                customer_name: buyer.details.name.clone(),
+                customer_account_code: buyer.details.billing_identifier.clone(),
+                seller_id: group.seller.0,
+                tax_category: group.category.map(|category| category.to_string()),
+                tax_percent: group.percent.map(|percent| percent.to_string()),
+                currency: group.net.currency.code().to_owned(),
+                net: group.net.to_string(),
+                tax: group.tax.map(|tax| tax.to_string()),
+                gross: gross.map(|gross| gross.to_string()),
+                line_count: group.lines,
+            };
+            let amount = group.tax.unwrap_or(Money::new(0, group.net.currency));
+            rows.push(Row { resource, amount });
+        }
+        Ok(rows)
     }
-    Ok(rows)
 }

@@ -4,8 +4,8 @@ use async_graphql::{Enum, SimpleObject};
 use domain::billing;
 use domain::permission::Permission;
 
-use super::ledger::{BillingFilter, find_period, position};
-use super::reading::{Reading, Resolved, StatementKey};
+use super::ledger::{BillingFilter, find_period, position, statement_of};
+use super::reading::{Reading, Resolved};
 use super::scalar::{Date, KnownAt, Money};
 use crate::billing::bridge::ways;
 use crate::problem::Problem;
@@ -24,6 +24,8 @@ pub(crate) enum BridgeCause {
     Quantity,
     /// A price that somebody set otherwise for this buyer, or not any more.
     Override,
+    /// Another exchange rate.
+    ExchangeRate,
     /// Another price of the plan.
     Price,
     /// The same, on other days.
@@ -69,11 +71,11 @@ impl Bridge {
         known_at: Option<KnownAt>,
     ) -> Resolved<Option<Vec<Self>>> {
         reading.require(Permission::ViewBilling)?;
-        let period = find_period(reading, end_date.0).await?;
-        let scope = filter.scope(reading).await?;
+        let whose = filter.whose(reading).await?;
+        let period = find_period(reading, &whose, end_date.0).await?;
         let known_at = position(reading, known_at).await?;
-        let settings = reading.settings().await?;
-        let key = |period| StatementKey { path: scope.0.clone(), known_at, period };
+        let settings = whose.seller.settings.clone();
+        let key = |period| statement_of(&whose, known_at, period);
         let (last, this) = futures_util::try_join!(
             reading.statement(key(settings.previous(period))),
             reading.statement(key(period)),

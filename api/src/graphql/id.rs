@@ -29,6 +29,8 @@ pub(crate) enum GlobalId {
         end: NaiveDate,
         /// The number of the organisation whose bills it is about, and of all below.
         number: u32,
+        /// Whether it is about what that one buys.
+        is_bought: bool,
         /// As it was known at this position; none: now.
         known_at: Option<u64>,
     },
@@ -45,11 +47,10 @@ impl GlobalId {
             Self::Request(id) => format!("Request:{id}"),
             Self::Override(position) => format!("Override:{position}"),
             Self::Event(position) => format!("Event:{position}"),
-            Self::BillingPeriod { end, number, known_at: None } => {
-                format!("BillingPeriod:{end},{number}")
-            }
-            Self::BillingPeriod { end, number, known_at: Some(position) } => {
-                format!("BillingPeriod:{end},{number},{position}")
+            Self::BillingPeriod { end, number, is_bought, known_at } => {
+                let bought = if *is_bought { "b" } else { "" };
+                let known = known_at.map(|position| format!(",{position}")).unwrap_or_default();
+                format!("BillingPeriod:{end},{bought}{number}{known}")
             }
         };
         ID(BASE64_URL_SAFE_NO_PAD.encode(text))
@@ -69,9 +70,13 @@ impl GlobalId {
             "Event" => Self::Event(key.parse().ok()?),
             "BillingPeriod" => {
                 let mut parts = key.splitn(3, ',');
+                let end = parts.next()?.parse().ok()?;
+                let whose = parts.next()?;
+                let bought = whose.strip_prefix('b');
                 Self::BillingPeriod {
-                    end: parts.next()?.parse().ok()?,
-                    number: parts.next()?.parse().ok()?,
+                    end,
+                    number: bought.unwrap_or(whose).parse().ok()?,
+                    is_bought: bought.is_some(),
                     known_at: parts.next().map(str::parse).transpose().ok()?,
                 }
             }
@@ -97,8 +102,8 @@ mod tests {
             GlobalId::Request(CommandId(uuid)),
             GlobalId::Override(12),
             GlobalId::Event(13),
-            GlobalId::BillingPeriod { end, number: 1, known_at: None },
-            GlobalId::BillingPeriod { end, number: 30, known_at: Some(14) },
+            GlobalId::BillingPeriod { end, number: 1, is_bought: false, known_at: None },
+            GlobalId::BillingPeriod { end, number: 30, is_bought: true, known_at: Some(14) },
         ] {
             assert_eq!(GlobalId::decode(&id.encode()), Some(id));
         }

@@ -5,25 +5,24 @@ use std::sync::Arc;
 use async_graphql::connection::{Connection, OpaqueCursor};
 use async_graphql::{Context, Enum, ID, InputObject, Json, Object, SimpleObject};
 use chrono::{DateTime, NaiveDate, Utc};
-use domain::TenantPath;
 use domain::billing::{self, Period, PriceSource as Source, summarize, total_by_customer};
 use domain::organization::Kind;
 use domain::permission::Permission;
 use projections::finder::{self, Scope};
-use projections::ledger::{self, Line, Quarantined, Statement};
+use projections::ledger::{self, Line, Quarantined, Side, Statement};
 use projections::views::{BooksView, ClosingPeriod};
 use uuid::Uuid;
 
 use super::connection::{Known, Slice, cut};
 use super::id::GlobalId;
 use super::limits::{PAGE_MAX, STATEMENT_COST};
-use super::organization::{Organization, find as find_organization, narrowed};
+use super::organization::{Organization, find as find_organization};
 use super::reading::{Reading, Resolved, StatementKey, reading};
 use super::scalar::{Date, KnownAt, Money, Position, UnitPrice};
 use super::service::{Level, Service};
 use super::subscription::Subscription;
 use super::user::User;
-use crate::billing::{measured, rule_ids, summary_detail};
+use crate::billing::{Whose, Wish, exchange_text, measured, rule_ids, summary_detail};
 use crate::problem::Problem;
 use crate::rest::closing::SellerPeriod;
 
@@ -63,6 +62,8 @@ pub(crate) enum LedgerKind {
     Usage,
     /// What the other charges lack to come to a least amount.
     Minimum,
+    /// What a reseller earns whose customer is billed by somebody above it: less than nothing.
+    Commission,
 }
 
 /// How the days of a period are charged on which a plan is held.
@@ -91,6 +92,8 @@ pub(crate) enum PriceSourceKind {
     Override,
     /// A price of the service's plan.
     Plan,
+    /// A row of a seller's price book.
+    PriceBook,
 }
 
 /// Where a price comes from.
@@ -107,6 +110,7 @@ impl From<&Source> for PriceSource {
         let kind = match source {
             Source::Override(_) => PriceSourceKind::Override,
             Source::Row(_) => PriceSourceKind::Plan,
+            Source::Book(_) => PriceSourceKind::PriceBook,
         };
         Self { kind, position: Position(source.position()) }
     }
@@ -205,6 +209,19 @@ impl LedgerEntry {
     /// Who sells, if the caller can see it.
     async fn seller(&self, context: &Context<'_>) -> Resolved<Option<Organization>> {
         Organization::of(reading(context), self.line().entry.seller).await
+    }
+
+    /// The reseller who buys, or is paid a commission, if the caller can see it; none where the customer buys.
+    async fn buyer(&self, context: &Context<'_>) -> Resolved<Option<Organization>> {
+        match self.line().entry.buyer {
+            None => Ok(None),
+            Some(buyer) => Organization::of(reading(context), buyer).await,
+        }
+    }
+
+    /// By which rates its price was exchanged, such as `USD/EUR 0.9015`.
+    async fn exchange_rates(&self) -> Vec<String> {
+        self.line().entry.exchange.iter().map(exchange_text).collect()
     }
 
     /// The user who holds it, for a user service.
@@ -441,6 +458,8 @@ impl LedgerEntry {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Enum)]
 #[graphql(remote = "billing::QuarantineReason")]
 pub(crate) enum QuarantineReason {
+    /// The price is in a currency that nothing says the rate of.
+    NoExchangeRate,
     /// Nothing says what the plan costs.
     NoPrice,
     /// The amount is beyond what the ledger holds exactly.
@@ -536,7 +555,8 @@ impl BillingPeriod {
     pub(crate) async fn id(&self) -> ID {
         let number = self.key.path.numbers().last().unwrap_or_default();
         let known_at = self.key.known_at;
-        GlobalId::BillingPeriod { end: self.period.end, number, known_at }.encode()
+        let is_bought = matches!(self.key.side, Side::Buys(_));
+        GlobalId::BillingPeriod { end: self.period.end, number, is_bought, known_at }.encode()
     }
 
     /// Its last date, and its name.
@@ -688,18 +708,31 @@ impl SummaryRow {
 pub(crate) struct BillingFilter {
     /// Only this customer: its id here, in the REST or in the billing API.
     customer_id: Option<ID>,
-    /// Only customers below this seller, directly or not.
+    /// What this seller bills, by whose calendar; the caller's own organisation where it is left out, and for a customer
+    /// what it buys.
     seller_id: Option<ID>,
+    /// What this reseller or customer buys.
+    buyer_id: Option<ID>,
 }
 
 impl BillingFilter {
-    /// The part of the caller's scope that is meant: both, where both are said.
-    pub(super) async fn scope(&self, reading: &Reading) -> Resolved<Scope> {
-        let seller = narrowed(reading, self.seller_id.as_ref()).await?;
-        let Some(customer) = &self.customer_id else { return Ok(seller) };
-        let customer = narrowed(reading, Some(customer)).await?;
-        if seller.0.contains(&customer.0) { Ok(customer) } else { Err(Problem::not_found()) }
+    /// Whose charges are meant.
+    pub(super) async fn whose(&self, reading: &Reading) -> Resolved<Whose> {
+        let mut found = [None, None, None];
+        let wanted = [&self.seller_id, &self.customer_id, &self.buyer_id];
+        for (found, wanted) in found.iter_mut().zip(wanted) {
+            if let Some(id) = wanted {
+                *found = Some(find_organization(reading, id).await?);
+            }
+        }
+        let [seller, customer, buyer] = found;
+        Whose::find(&reading.app, &reading.scope(), Wish { seller, customer, buyer }).await
     }
+}
+
+/// The statement of a period.
+pub(super) fn statement_of(whose: &Whose, known_at: Option<u64>, period: Period) -> StatementKey {
+    StatementKey { path: whose.scope.0.clone(), known_at, period, side: whose.side }
 }
 
 /// Which lines.
@@ -707,8 +740,11 @@ impl BillingFilter {
 pub(crate) struct LedgerEntryFilter {
     /// Only those of this customer: its id here, in the REST or in the billing API.
     customer_id: Option<ID>,
-    /// Only those of customers below this seller, directly or not.
+    /// What this seller bills, by whose calendar; the caller's own organisation where it is left out, and for a customer
+    /// what it buys.
     seller_id: Option<ID>,
+    /// What this reseller or customer buys.
+    buyer_id: Option<ID>,
     /// Only those of these actions.
     actions: Option<Vec<LedgerAction>>,
     /// Only what is, or is not, charged.
@@ -732,11 +768,11 @@ impl LedgerEntry {
         slice: &Slice,
     ) -> Resolved<Option<LedgerEntryConnection>> {
         reading.require(Permission::ViewBilling)?;
-        let period = find_period(reading, end_date.0).await?;
-        let LedgerEntryFilter { customer_id, seller_id, actions, billable } = filter;
-        let scope = BillingFilter { customer_id, seller_id }.scope(reading).await?;
+        let LedgerEntryFilter { customer_id, seller_id, buyer_id, actions, billable } = filter;
+        let whose = BillingFilter { customer_id, seller_id, buyer_id }.whose(reading).await?;
+        let period = find_period(reading, &whose, end_date.0).await?;
         let known_at = position(reading, known_at).await?;
-        let key = StatementKey { path: scope.0, known_at, period };
+        let key = statement_of(&whose, known_at, period);
         let statement = reading.statement(key).await?;
         let mut places = Vec::with_capacity(statement.lines.len());
         let mut last = None;
@@ -784,15 +820,22 @@ impl BillingPeriod {
     pub(crate) async fn get(
         reading: &Reading,
         end: NaiveDate,
-        number: u32,
+        (number, is_bought): (u32, bool),
         known_at: Option<u64>,
     ) -> Resolved<Self> {
         let organization = find_organization(reading, &number.to_string()).await?;
         reading.permit(Permission::ViewBilling, &organization.path).await?;
-        let period = find_period(reading, end).await?;
-        let key = StatementKey { path: organization.path.clone(), known_at, period };
-        let books = books_at(reading, &key.path).await?;
-        Ok(Self::new(open_period(reading).await?, key, books.as_deref()))
+        let named = Some(organization.clone());
+        let wish = match (is_bought, organization.kind) {
+            (true, _) => Wish { buyer: named, ..Wish::default() },
+            (false, Kind::Customer) => Wish { customer: named, ..Wish::default() },
+            (false, Kind::Provider | Kind::Reseller) => Wish { seller: named, ..Wish::default() },
+        };
+        let whose = Whose::find(&reading.app, &reading.scope(), wish).await?;
+        let period = find_period(reading, &whose, end).await?;
+        let key = statement_of(&whose, known_at, period);
+        let books = books_of(reading, &whose).await?;
+        Ok(Self::new(open_period(reading, &whose), key, books.as_deref()))
     }
 
     /// All billing periods, the open one included.
@@ -803,15 +846,14 @@ impl BillingPeriod {
         slice: &Slice,
     ) -> Resolved<Option<BillingPeriodConnection>> {
         reading.require(Permission::ViewBilling)?;
-        let scope = filter.scope(reading).await?;
+        let whose = filter.whose(reading).await?;
         let known_at = position(reading, known_at).await?;
-        let open = open_period(reading).await?;
-        let settings = reading.settings().await?;
-        let periods =
-            ledger::periods(reading.app.database(), &scope, &settings, reading.now).await?;
-        let books = books_at(reading, &scope.0).await?;
+        let open = open_period(reading, &whose);
+        let (database, settings) = (reading.app.database(), &whose.seller.settings);
+        let periods = ledger::periods(database, &whose.scope, settings, reading.now).await?;
+        let books = books_of(reading, &whose).await?;
         let periods = periods.into_iter().map(|period| {
-            let key = StatementKey { path: scope.0.clone(), known_at, period };
+            let key = statement_of(&whose, known_at, period);
             (period.end, Self::new(open, key, books.as_deref()))
         });
         cut(periods.collect(), slice)
@@ -835,12 +877,12 @@ impl SummaryRow {
         slice: &Slice,
     ) -> Resolved<Option<SummaryConnection>> {
         reading.require(Permission::ViewBilling)?;
-        let period = find_period(reading, end_date.0).await?;
-        let scope = filter.scope(reading).await?;
+        let whose = filter.whose(reading).await?;
+        let period = find_period(reading, &whose, end_date.0).await?;
         let known_at = position(reading, known_at).await?;
-        let settings = reading.settings().await?;
+        let settings = whose.seller.settings.clone();
         let end = settings.instants(&period).1;
-        let key = |period| StatementKey { path: scope.0.clone(), known_at, period };
+        let key = |period| statement_of(&whose, known_at, period);
         let (this, last) = futures_util::try_join!(
             reading.statement(key(period)),
             reading.statement(key(settings.previous(period))),
@@ -877,11 +919,14 @@ const NO_SUCH_PERIOD: &str = "no_such_period";
 /// How many periods are named instead of one that there is not.
 const NEAREST: usize = 3;
 
-/// The period of the caller's scope that ends on a date.
-pub(super) async fn find_period(reading: &Reading, end: NaiveDate) -> Resolved<Period> {
-    let settings = reading.settings().await?;
-    let scope = reading.scope();
-    let periods = ledger::periods(reading.app.database(), &scope, &settings, reading.now).await?;
+/// The period that ends on a date, of those of the caller's scope, by the calendar of the seller who is meant.
+pub(super) async fn find_period(
+    reading: &Reading,
+    whose: &Whose,
+    end: NaiveDate,
+) -> Resolved<Period> {
+    let (scope, settings) = (reading.scope(), &whose.seller.settings);
+    let periods = ledger::periods(reading.app.database(), &scope, settings, reading.now).await?;
     if let Some(period) = periods.iter().find(|period| period.end == end) {
         return Ok(*period);
     }
@@ -893,24 +938,16 @@ pub(super) async fn find_period(reading: &Reading, end: NaiveDate) -> Resolved<P
     Err(Problem { code: NO_SUCH_PERIOD, detail, ..Problem::not_found() })
 }
 
-/// The books that the periods of an organisation are in: his own, or those of whoever bills it.
-async fn books_at(reading: &Reading, path: &TenantPath) -> Resolved<Option<Arc<BooksView>>> {
+/// The books that periods are in.
+async fn books_of(reading: &Reading, whose: &Whose) -> Resolved<Option<Arc<BooksView>>> {
     let (database, everywhere) = (reading.app.database(), Scope::catalogue());
-    let Some(number) = path.numbers().last() else { return Ok(None) };
-    let found = finder::find_by_number(database, &everywhere, number).await?;
-    let Some(organization) = found else { return Ok(None) };
-    let seller = match organization.kind {
-        Kind::Customer => organization.seller(),
-        Kind::Provider | Kind::Reseller => Some(organization.id),
-    };
-    let Some(seller) = seller else { return Ok(None) };
-    Ok(finder::find(database, &everywhere, &seller.to_string()).await?)
+    Ok(finder::find(database, &everywhere, &whose.seller.id.to_string()).await?)
 }
 
 /// The period that goes on now.
-async fn open_period(reading: &Reading) -> Resolved<Period> {
-    let settings = reading.settings().await?;
-    Ok(settings.period_containing(settings.local_date(reading.now)))
+fn open_period(reading: &Reading, whose: &Whose) -> Period {
+    let settings = &whose.seller.settings;
+    settings.period_containing(settings.local_date(reading.now))
 }
 
 pub(super) async fn position(

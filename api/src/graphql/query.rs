@@ -75,8 +75,8 @@ impl Query {
             GlobalId::Request(id) => Request::get(reading, id).await?.into(),
             GlobalId::Override(position) => Override::get(reading, position).await?.into(),
             GlobalId::Event(position) => Event::get(reading, position).await?.into(),
-            GlobalId::BillingPeriod { end, number, known_at } => {
-                BillingPeriod::get(reading, end, number, known_at).await?.into()
+            GlobalId::BillingPeriod { end, number, is_bought, known_at } => {
+                BillingPeriod::get(reading, end, (number, is_bought), known_at).await?.into()
             }
         }))
     }

@@ -28,7 +28,7 @@ use futures_util::task::AtomicWaker;
 use projections::View;
 use projections::effective::{self, EffectiveProperty};
 use projections::finder::{self, Page, Query, Scope};
-use projections::ledger::{self, Question, Statement, Total};
+use projections::ledger::{self, Question, Side, Statement, Total};
 use projections::views::{OrganizationView, RequestView, UserView};
 
 use super::limits::COMPLEXITY_MAX;
@@ -197,9 +197,9 @@ impl Reading {
         Ok(self.loader.load_one(question).await?.unwrap_or_default())
     }
 
-    /// The settings that everybody bills by.
+    /// The settings that those bill by who are at the caller's place, or the nearest above it.
     pub(crate) async fn settings(&self) -> Resolved<Arc<BillingSettings>> {
-        self.app.billing_settings().await
+        Ok(self.app.seller_at(&self.scope().0).await?.settings.clone())
     }
 }
 
@@ -249,6 +249,8 @@ pub(crate) struct StatementKey {
     pub(crate) known_at: Option<u64>,
     /// Of which period.
     pub(crate) period: Period,
+    /// Who bills, or who buys.
+    pub(crate) side: Side,
 }
 
 /// Where a request's data come from: the caller's scope, and nothing beyond it.
@@ -475,18 +477,19 @@ impl Source {
             if !self.scope.0.contains(&key.path) {
                 return Err(Problem::not_found());
             }
-            passes.entry((&key.path, key.known_at)).or_default().push(key.period);
+            passes.entry((&key.path, key.known_at, key.side)).or_default().push(key.period);
         }
-        let question =
-            |path: &TenantPath, known_at| Question { scope: Scope(path.clone()), known_at };
-        let passes = passes.into_iter();
-        Ok(passes.map(|((path, known_at), periods)| (question(path, known_at), periods)).collect())
+        let passes = passes.into_iter().map(|((path, known_at, side), periods)| {
+            (Question { scope: Scope(path.clone()), known_at, side }, periods)
+        });
+        Ok(passes.collect())
     }
 }
 
 impl StatementKey {
     fn new(question: &Question, period: Period) -> Self {
-        Self { path: question.scope.0.clone(), known_at: question.known_at, period }
+        let (path, known_at) = (question.scope.0.clone(), question.known_at);
+        Self { path, known_at, period, side: question.side }
     }
 }
 
@@ -498,12 +501,11 @@ impl Loader<StatementKey> for Source {
         &self,
         keys: &[StatementKey],
     ) -> Result<HashMap<StatementKey, Arc<Statement>>, Problem> {
-        let (database, settings) = (self.app.database(), self.app.billing_settings().await?);
+        let database = self.app.database();
         let mut found = HashMap::new();
         for (question, periods) in self.passes(keys.iter())? {
             let persons = self.app.persons();
-            let made =
-                ledger::statements(database, persons, &question, &settings, &periods).await?;
+            let made = ledger::statements(database, persons, &question, &periods).await?;
             let made = made.into_iter().map(|statement| {
                 (StatementKey::new(&question, statement.period), Arc::new(statement))
             });
@@ -518,11 +520,11 @@ impl Loader<TotalKey> for Source {
     type Error = Problem;
 
     async fn load(&self, keys: &[TotalKey]) -> Result<HashMap<TotalKey, Arc<Total>>, Problem> {
-        let (database, settings) = (self.app.database(), self.app.billing_settings().await?);
+        let database = self.app.database();
         let mut found = HashMap::new();
         for (question, periods) in self.passes(keys.iter().map(|key| &key.0))? {
             let persons = self.app.persons();
-            let made = ledger::totals(database, persons, &question, &settings, &periods).await?;
+            let made = ledger::totals(database, persons, &question, &periods).await?;
             let made = made.into_iter().map(|total| {
                 (TotalKey(StatementKey::new(&question, total.period)), Arc::new(total))
             });

@@ -100,7 +100,7 @@ impl SellerPeriod {
         if let (None, Kind::Customer) = (organization, seller.kind) {
             seller = crate::seals::biller(app, &seller).await?;
         }
-        let settings = app.billing_settings().await?;
+        let settings = &app.seller_at(&seller.path).await?.settings;
         let period = crate::billing::end_date_of(end).and_then(|end| settings.period_ending(end));
         let period = period.ok_or_else(Problem::not_found)?;
         let scope = finder::Scope::catalogue();
@@ -164,9 +164,9 @@ impl SellerPeriod {
     }
 
     async fn unready(&self, app: &App, cutoff: u64) -> Result<Vec<Unready>, Problem> {
-        let settings = app.billing_settings().await?;
+        let settings = &app.seller_at(&self.seller.path).await?.settings;
         let seller = (self.seller.id, &self.seller.path);
-        Ok(closing::readiness(app.database(), seller, &settings, self.period, cutoff).await?)
+        Ok(closing::readiness(app.database(), seller, settings, self.period, cutoff).await?)
     }
 }
 

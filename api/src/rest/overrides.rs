@@ -97,7 +97,7 @@ pub async fn overrides_in_force(
     reader.0.permit(Permission::ViewBilling, &organization.path).await?;
     let ReportParameters { date, limit, after } = parameters.take()?;
     let query = ListParameters { limit, after }.query()?;
-    let settings = app.billing_settings().await?;
+    let settings = app.seller_at(&organization.path).await?.settings.clone();
     let date = match date {
         None => settings.local_date(app.now()),
         Some(text) => text

@@ -138,7 +138,7 @@ pub async fn preview_rules(State(app): State<App>, call: Call) -> Answer {
         return Err(Refusal::conflict("no_books", detail).into());
     }
     let rules = rules(&texts)?;
-    let settings = app.billing_settings().await?;
+    let settings = app.seller_at(&seller.path).await?.settings.clone();
     let period = match end_date.as_deref() {
         None => Some(settings.period_containing(settings.local_date(app.now()))),
         Some(text) => end_date_of(text).and_then(|end| settings.period_ending(end)),
@@ -147,7 +147,7 @@ pub async fn preview_rules(State(app): State<App>, call: Call) -> Answer {
         Refusal::invalid("/endDate", "no_such_period", "No period ends on this date.")
     })?;
     let of = (seller.id, &seller.path);
-    let effects = rehearse_rules(app.database(), of, &settings, period, rules).await?;
+    let effects = rehearse_rules(app.database(), of, period, rules).await?;
     let customers = effects.iter().map(RuleEffectResource::new).collect::<Result<_, _>>()?;
     let preview =
         RulesPreviewResource { organization_id: seller.id.0, end_date: period.end, customers };

@@ -141,17 +141,16 @@ async fn recompute(
             return Ok(Err(format!("the event at position {position} {what}")));
         }
     };
-    let settings = ledger::settings(database).await?;
     let query = Query { limit: finder::LIST_MAX, ..Query::default() };
     let all = finder::list::<BooksView>(database, &Scope::catalogue(), &query).await?;
     for (_, books) in &all.items {
+        let billing = ledger::seller_at(database, &books.path).await?;
         for closed in &books.closed {
-            let Some(period) = settings.period_ending(closed.end) else {
+            let Some(period) = billing.settings.period_ending(closed.end) else {
                 return Ok(Err(format!("no period ends on {}", closed.end)));
             };
             let seller = (books.seller, &books.path);
-            let compared =
-                ledger::compare_sealed(database, seller, &settings, period, closed.cutoff).await?;
+            let compared = ledger::compare_sealed(database, seller, period, closed.cutoff).await?;
             if let Some(what) = compared {
                 return Ok(Err(format!("in the period {}, {what}", closed.end)));
             }

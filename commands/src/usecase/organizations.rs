@@ -3,8 +3,11 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use domain::billing::BillingSettings;
+use domain::billing_calendar::{BillingCalendar, BillingCalendarCommand};
 use domain::custom_fields::CustomFields;
 use domain::lifecycle::Status;
+use domain::money::Currency;
 use domain::organization::{Contact, Details, Kind, Organization, OrganizationCommand, Purpose};
 use domain::permission::Permission;
 use domain::text::{Address, Code, line, name};
@@ -49,7 +52,7 @@ pub struct CreateOrganization {
     pub contact: Option<ContactText>,
     /// What your own systems keep of it: up to 50 texts by the names of their fields.
     pub custom_fields: Option<CustomFieldsText>,
-    /// ISO 4217. Everybody bills in the provider's currency so far.
+    /// In which a reseller bills, by ISO 4217; as the seller above does where it is left out, and customers are billed.
     pub currency: Option<String>,
 }
 
@@ -186,9 +189,12 @@ pub(crate) fn create(
         faults.add("/parentId", "too_deep", "The tree of organisations is too deep here.");
     }
     let settings = super::billing_settings(unit, parent_id)?;
-    if body.currency.as_deref().is_some_and(|code| code != settings.currency.code()) {
+    let currency = body.currency.as_deref();
+    let currency = currency.and_then(|code| faults.take("/currency", Currency::parse(code)));
+    let currency = currency.filter(|currency| *currency != settings.currency);
+    if currency.is_some() && kind == Kind::Customer {
         let detail =
-            format!("Everybody bills in the provider's currency, {}.", settings.currency.code());
+            format!("A customer is billed as its seller bills: in {}.", settings.currency.code());
         faults.add("/currency", "other_currency", detail);
     }
     let number = unit.view::<NumberView>(ORGANIZATION_NUMBERS).map_or(0, |view| view.last) + 1;
@@ -222,6 +228,11 @@ pub(crate) fn create(
         details,
     };
     unit.execute::<Organization>(id, &path, command)?;
+    if let Some(currency) = currency {
+        let set = BillingCalendarCommand::Set(BillingSettings { currency, ..settings });
+        unit.begin::<BillingCalendar>(id);
+        unit.execute::<BillingCalendar>(id, &path, set)?;
+    }
     let resource = resource(unit, id)?;
     let version = resource.organization.version;
     Ok(Reply::created(location(&resource.organization), &resource, version))

@@ -20,7 +20,7 @@ use super::definition::ValueDocument;
 use super::organizations::Because;
 use super::services::Sold;
 use super::subscriptions::take_over;
-use super::{billing_settings, lineage, optional_moment, optional_reason, take_reason};
+use super::{billing_settings, lineage, optional_moment, optional_reason, parent, take_reason};
 use crate::error::Stop;
 use crate::resource::OverrideResource;
 use crate::unit::Unit;
@@ -314,10 +314,12 @@ pub(crate) fn price(
     body: Input<OverridePrice>,
 ) -> Result<Reply, Stop> {
     let path = unit.path_of(organization)?;
-    unit.permit(Permission::OverridePrices, &path)?;
+    unit.permit_to_sell(Permission::OverridePrices, &path)?;
     let body = unit.take(body)?;
     let id: OrganizationId = organization.parse().map_err(|_| Refusal::not_found())?;
-    let settings = billing_settings(unit, id)?;
+    // What a reseller pays is in the currency of who sells to it.
+    let seller = parent(unit, id)?.unwrap_or(id);
+    let settings = billing_settings(unit, seller)?;
     let mut faults = Faults::default();
     let Some(Sold { definition: sold, .. }) = Sold::find(unit, &body.service) else {
         return Err(

@@ -4,6 +4,7 @@
 //! time, and the last step seals them. A closed period is never opened again. The books begin with the first period
 //! that is closed; what is before it stays as it is computed.
 
+use std::cmp::Ordering;
 use std::collections::BTreeSet;
 
 use chrono::{DateTime, NaiveDate, Utc};
@@ -38,13 +39,40 @@ impl Person {
 }
 
 /// A slot, and whose it is: what rows of a period are in the order of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Place {
-    /// Who buys.
+    /// The reseller who buys, or is paid a commission; none: the customer buys.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub buyer: Option<OrganizationId>,
+    /// Who has it in the end.
     pub customer: OrganizationId,
     /// The slot.
     pub subscription: SubscriptionId,
+}
+
+impl Place {
+    /// Who buys, or is paid a commission: in whose part of the books it stands.
+    #[must_use]
+    pub fn bought_by(&self) -> OrganizationId {
+        self.buyer.unwrap_or(self.customer)
+    }
+
+    fn order(&self) -> (OrganizationId, OrganizationId, SubscriptionId) {
+        (self.bought_by(), self.customer, self.subscription)
+    }
+}
+
+impl PartialOrd for Place {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Place {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.order().cmp(&other.order())
+    }
 }
 
 /// Some rows of a period, as they are kept.
@@ -540,7 +568,7 @@ mod tests {
 
     fn place(number: u128) -> Place {
         let customer = OrganizationId(Uuid::from_u128(7));
-        Place { customer, subscription: subscription(number) }
+        Place { buyer: None, customer, subscription: subscription(number) }
     }
 
     fn kept(after: Option<Place>, last: Place) -> Kept {

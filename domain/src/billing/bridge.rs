@@ -19,6 +19,8 @@ pub enum Cause {
     Quantity,
     /// A price that somebody set otherwise for this buyer, or not any more.
     Override,
+    /// Another exchange rate.
+    ExchangeRate,
     /// Another price of the plan.
     Price,
     /// The same, on other days: some months are shorter, and of some only a part is charged.
@@ -38,12 +40,13 @@ const PERIOD_DAYS_MAX: u32 = 62;
 
 impl Cause {
     /// Every one, in the order in which they are told.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::New,
         Self::Removed,
         Self::Plan,
         Self::Quantity,
         Self::Override,
+        Self::ExchangeRate,
         Self::Price,
         Self::Days,
         Self::OneOff,
@@ -61,6 +64,7 @@ impl Cause {
             Self::Plan => "plan",
             Self::Quantity => "quantity",
             Self::Override => "override",
+            Self::ExchangeRate => "exchangeRate",
             Self::Price => "price",
             Self::Days => "days",
             Self::OneOff => "oneOff",
@@ -84,8 +88,9 @@ pub struct Difference {
     pub subscription: SubscriptionId,
 }
 
-/// The part of what is charged that has one cause: a component of a subscription, from one seller in one currency.
-type Part<'a> = (OrganizationId, OrganizationId, SubscriptionId, &'a str, Currency);
+/// The part of what is charged that has one cause: a component of a subscription, from one seller to one buyer in one
+/// currency.
+type Part<'a> = (OrganizationId, OrganizationId, OrganizationId, SubscriptionId, &'a str, Currency);
 
 /// The entries of a part, of both periods.
 #[derive(Default)]
@@ -118,13 +123,14 @@ pub fn differences<'a>(
             *sum = added(*sum, entry.amount, is_this)?;
             continue;
         }
-        let part =
-            (entry.customer, entry.seller, entry.subscription, entry.component.as_str(), currency);
+        let Entry { customer, component, seller, subscription, .. } = entry;
+        let (buyer, component) = (entry.bought_by(), component.as_str());
+        let part = (*customer, *seller, buyer, *subscription, component, currency);
         let both = parts.entry(part).or_default();
         if is_this { both.this.push(entry) } else { both.last.push(entry) }
     }
     let mut differences = Vec::new();
-    for ((customer, _, subscription, _, currency), both) in parts {
+    for ((customer, _, _, subscription, _, currency), both) in parts {
         let mut amount = Money::new(0, currency);
         for entry in &both.this {
             amount = added(amount, entry.amount, true)?;
@@ -187,7 +193,18 @@ impl Both<'_> {
         if prices.len() > 1 {
             let is_override = |source: &PriceSource| matches!(source, PriceSource::Override(_));
             let overridden = |entry: &&Entry| entry.price_sources.iter().any(is_override);
-            return if charged().any(overridden) { Cause::Override } else { Cause::Price };
+            if charged().any(overridden) {
+                return Cause::Override;
+            }
+            let rates: BTreeSet<_> = charged()
+                .flat_map(|entry| entry.exchange.iter().map(|it| it.rate.to_string()))
+                .collect();
+            let is_exchanged = charged().all(|entry| !entry.exchange.is_empty());
+            return if is_exchanged && rates.len() > 1 {
+                Cause::ExchangeRate
+            } else {
+                Cause::Price
+            };
         }
         if last(Action::Added) { Cause::New } else { Cause::Days }
     }

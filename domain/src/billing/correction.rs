@@ -46,13 +46,14 @@ impl Entry {
     }
 
     /// Whether it is about money: it charges days, or an amount. Others tell of a count or of a property.
-    fn charges(&self) -> bool {
+    pub(super) fn charges(&self) -> bool {
         self.days > 0 || self.due().minor != 0
     }
 
     /// Whether what another entry charges is just the same.
     fn agrees_with(&self, other: &Self) -> bool {
         self.component == other.component
+            && self.buyer == other.buyer
             && self.kind == other.kind
             && self.amount == other.amount
             && self.plan == other.plan
@@ -73,8 +74,10 @@ impl Prices {
         let components = self.components.iter().map(|row| row.position);
         let policies = self.policies.iter().map(|row| row.position);
         let overrides = self.overrides.iter().map(|it| it.position);
-        let later =
-            rows.chain(components).chain(policies).chain(overrides).filter(|it| *it > position);
+        let book = self.chain.iter().flat_map(|seller| &seller.rows).map(|row| row.position);
+        let rates = self.rates.iter().map(|it| it.position);
+        let all = rows.chain(components).chain(policies).chain(overrides).chain(book).chain(rates);
+        let later = all.filter(|it| *it > position);
         later.collect::<BTreeSet<_>>().into_iter().collect()
     }
 }

@@ -67,6 +67,7 @@ fn exact(entry: &Entry) -> Reason {
         let kind = match source {
             PriceSource::Override(_) => "override",
             PriceSource::Row(_) => "row",
+            PriceSource::Book(_) => "priceBook",
         };
         Reason::new(what, kind, [Reason::leaf("event", source.position())])
     };
@@ -78,6 +79,10 @@ fn exact(entry: &Entry) -> Reason {
     because.extend(entry.measured.as_ref().map(|measured| {
         let unit = measured.unit.as_ref().map(|unit| Reason::leaf("unit", unit));
         Reason::new("measured", measured.amount.shown(), Vec::from_iter(unit))
+    }));
+    because.extend(entry.exchange.iter().map(|it| {
+        let what = format!("{} {} for 1 {}", it.rate.shown(), it.to.code(), it.from.code());
+        Reason::new("exchangeRate", what, [Reason::leaf("event", it.position)])
     }));
     because.push(days);
     Reason::new("exactMinorUnits", entry.exact.shown(), because)
@@ -140,6 +145,7 @@ pub fn sentence(entry: &Entry, description: &str, actor: &str) -> String {
         Kind::OneOff => format!("{price} for {each}, once, come to {amount}"),
         Kind::Usage => format!("{each} were used, at {price}, which comes to {amount}"),
         Kind::Minimum => format!("{amount} are lacking to the least that is charged"),
+        Kind::Commission => format!("{amount} are what the reseller earns of it, {time}"),
     };
     let what = match (entry.class, entry.correction.as_ref().and_then(|it| it.reverses.as_ref())) {
         (Class::Correction, Some(_)) => {

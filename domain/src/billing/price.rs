@@ -8,7 +8,9 @@ use chrono::{DateTime, NaiveDate, Utc};
 use serde::{Deserialize, Serialize};
 
 use super::calendar::following;
+use super::chain::{Exchange, RateRow, Said, SellerPrices};
 use super::component::{Charge, ComponentKey};
+use super::rating::Cause;
 use super::{BillingSettings, DayPolicy, Period, Suspended};
 use crate::money::{Percent, Ratio};
 use crate::property::Unit;
@@ -185,6 +187,8 @@ pub enum PriceSource {
     Override(u64),
     /// A [`PriceRow`] or [`ComponentRow`].
     Row(u64),
+    /// A row of a seller's price book.
+    Book(u64),
 }
 
 impl PriceSource {
@@ -192,7 +196,7 @@ impl PriceSource {
     #[must_use]
     pub const fn position(self) -> u64 {
         match self {
-            Self::Override(position) | Self::Row(position) => position,
+            Self::Override(position) | Self::Row(position) | Self::Book(position) => position,
         }
     }
 }
@@ -200,19 +204,26 @@ impl PriceSource {
 /// Everything that says what a service's plans cost one buyer.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Prices {
+    /// What the sellers on the way to the buyer say of their own, the provider first: one for each that is above the buyer.
+    /// Empty where none says anything and all have one currency.
+    pub chain: Vec<SellerPrices>,
     /// What the plans cost beside their own prices.
     pub components: Vec<ComponentRow>,
     /// What the organisations on the buyer's path have set otherwise: prices and properties.
     pub overrides: Vec<Override>,
     /// How the days of the plans are charged that are not charged day by day.
     pub policies: Vec<PolicyRow>,
-    /// The seller's prices of the service's plans.
+    /// What currencies cost in others; only where sellers have different ones.
+    pub rates: Vec<RateRow>,
+    /// The provider's prices of the service's plans.
     pub rows: Vec<PriceRow>,
 }
 
 /// A plan's price on a date, and why it is that.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Priced {
+    /// By which rates it was exchanged.
+    pub exchange: Vec<Exchange>,
     /// What was in force as well, and lost; sorted.
     pub losers: Vec<PriceSource>,
     /// How many of something else than what is held are charged, where that is so.
@@ -264,6 +275,9 @@ pub struct Quarantine {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, thiserror::Error)]
 #[serde(rename_all = "camelCase")]
 pub enum QuarantineReason {
+    /// The price is in a currency that nothing says the rate of.
+    #[error("no exchange rate is known")]
+    NoExchangeRate,
     /// Nothing says what the plan costs.
     #[error("no price is in force")]
     NoPrice,
@@ -277,6 +291,7 @@ impl QuarantineReason {
     #[must_use]
     pub const fn code(self) -> &'static str {
         match self {
+            Self::NoExchangeRate => "no_exchange_rate",
             Self::NoPrice => "no_price",
             Self::TooLarge => "too_large",
         }
@@ -284,40 +299,43 @@ impl QuarantineReason {
 }
 
 impl Prices {
-    /// What one unit of `plan` costs on the seller's local `date`.
+    /// What one unit of `plan` costs on the seller's local `date`, where so many are held.
     ///
     /// The nearest level with an override in force wins; within it one for the plan over one for
     /// every plan, then the latest from, then the later recorded. A percentage goes on to the next
-    /// level above, at last to the seller's row: the latest from, then the later recorded.
+    /// level above, at last to the provider's row: the latest from, then the later recorded. What sellers on the way say
+    /// of their own comes in between ([`SellerPrices`]).
     ///
     /// # Errors
-    /// [`Quarantine`] where nothing says the price, or it is too large.
+    /// [`Quarantine`] where nothing says the price or an exchange rate, or it is too large.
     pub fn on(
         &self,
         date: NaiveDate,
         plan: &PlanKey,
+        quantity: u32,
         settings: &BillingSettings,
     ) -> Result<Priced, Quarantine> {
         let quarantine = |reason| Quarantine { date, plan: plan.clone(), reason };
-        let day_end = settings.midnight(following(date));
-        let mut said = self.overriding(day_end, plan, &ComponentKey::RECURRING);
+        let of = Of { date, key: &ComponentKey::RECURRING, plan, quantity, settings };
+        let mut said = self.said(&of).map_err(quarantine)?;
         let mut rows: Vec<_> = self
             .rows
             .iter()
-            .filter(|row| row.plan == *plan && row.from.is_none_or(|from| from < day_end))
+            .filter(|row| row.plan == *plan && row.from.is_none_or(|from| from < of.day_end()))
             .collect();
         rows.sort_unstable_by_key(|row| Reverse((row.from, row.position)));
+        let mut base = said.own_base();
         for row in rows {
             let source = PriceSource::Row(row.position);
-            if said.amount.is_some() {
+            if base.is_some() {
                 said.losers.push(source);
             } else {
-                said.amount = Some(row.minor);
+                base = Some(Ratio::whole(row.minor));
                 said.sources.push(source);
             }
         }
-        let base = said.amount.ok_or_else(|| quarantine(QuarantineReason::NoPrice))?;
-        let minor = said.raised(Ratio::whole(base));
+        let base = base.ok_or_else(|| quarantine(QuarantineReason::NoPrice))?;
+        let minor = said.raised(base, Ratio::whole(1));
         let minor = minor.ok_or_else(|| quarantine(QuarantineReason::TooLarge))?;
         Ok(said.priced(minor))
     }
@@ -331,20 +349,24 @@ impl Prices {
         date: NaiveDate,
         plan: &PlanKey,
         key: &ComponentKey,
+        quantity: u32,
         settings: &BillingSettings,
     ) -> Option<Tariff<'_>> {
-        let day_end = settings.midnight(following(date));
+        let of = Of { date, key, plan, quantity, settings };
         let is_its = |row: &&ComponentRow| row.plan == *plan && row.component == *key;
         let rows = self.components.iter().filter(is_its);
         let mut rows: Vec<_> =
-            rows.filter(|row| row.from.is_none_or(|from| from < day_end)).collect();
+            rows.filter(|row| row.from.is_none_or(|from| from < of.day_end())).collect();
         rows.sort_unstable_by_key(|row| Reverse((row.from, row.position)));
         let (row, older) = rows.split_first()?;
         let charge = row.charge.as_ref()?;
-        let mut said = self.overriding(day_end, plan, key);
-        let list = if said.amount.is_none() { &mut said.sources } else { &mut said.losers };
-        list.push(PriceSource::Row(row.position));
-        said.losers.extend(older.iter().map(|row| PriceSource::Row(row.position)));
+        let said = self.said(&of).map(|mut said| {
+            let is_open = said.own_base().is_none();
+            let list = if is_open { &mut said.sources } else { &mut said.losers };
+            list.push(PriceSource::Row(row.position));
+            said.losers.extend(older.iter().map(|row| PriceSource::Row(row.position)));
+            said
+        });
         Some(Tariff { charge, measure: row.measure.as_ref(), said })
     }
 
@@ -361,7 +383,7 @@ impl Prices {
         settings: &BillingSettings,
     ) -> bool {
         let mut keys = self.components.iter().filter(|row| row.plan == *plan);
-        keys.any(|row| self.component_on(date, plan, &row.component, settings).is_some())
+        keys.any(|row| self.component_on(date, plan, &row.component, 1, settings).is_some())
     }
 
     /// What each of so many units of a component costs in a month on a date, where it is charged by months or years; of a
@@ -376,12 +398,12 @@ impl Prices {
         settings: &BillingSettings,
     ) -> Option<Priced> {
         if key.is_recurring() {
-            return self.on(date, plan, settings).ok();
+            return self.on(date, plan, quantity, settings).ok();
         }
-        let tariff = self.component_on(date, plan, key, settings)?;
+        let tariff = self.component_on(date, plan, key, quantity, settings)?;
         let Charge::Recurring { interval, .. } = tariff.charge else { return None };
         let months = Ratio::whole(interval.months().into());
-        let priced = tariff.price(Ratio::whole(quantity.into()), quantity)?;
+        let priced = tariff.price(Ratio::whole(quantity.into()), quantity).ok()?;
         Some(Priced { minor: priced.minor.checked_div(months)?, ..priced })
     }
 
@@ -394,31 +416,23 @@ impl Prices {
         settings: &BillingSettings,
     ) -> bool {
         self.component_keys().iter().any(|key| {
-            let tariff = self.component_on(date, plan, key, settings);
+            let tariff = self.component_on(date, plan, key, 1, settings);
             tariff.is_some_and(
                 |it| matches!(it.charge, Charge::Property { property: of, .. } if of == property),
             )
         })
     }
 
-    /// What overrides say of a component's price on the day that ends at `day_end`.
-    fn overriding(&self, day_end: DateTime<Utc>, plan: &PlanKey, key: &ComponentKey) -> Said {
+    /// What overrides and the sellers on the way say of a component's price.
+    fn said(&self, of: &Of<'_>) -> Result<Said, QuarantineReason> {
         let mut said = Said::default();
-        let mut level = None;
-        for (price_override, it) in self.price_overrides_in_force(day_end, plan, key) {
-            let source = PriceSource::Override(it.position);
-            if said.amount.is_some() || level == Some(it.depth) {
-                said.losers.push(source);
-                continue;
-            }
-            level = Some(it.depth);
-            said.sources.push(source);
-            match price_override {
-                PriceOverride::Amount(minor) => said.amount = Some(minor),
-                PriceOverride::Percent(percent) => said.percents.push(percent),
-            }
+        let overrides = self.price_overrides_in_force(of.day_end(), of.plan, of.key);
+        if self.chain.is_empty() {
+            said.override_by(&overrides);
+        } else {
+            said.pass_down(self, of, &overrides)?;
         }
-        said
+        Ok(said)
     }
 
     /// How a plan's days are charged in a period: by the policy in force when it ends, so that no period is
@@ -510,7 +524,8 @@ impl Prices {
         to: DateTime<Utc>,
     ) -> impl Iterator<Item = DateTime<Utc>> + '_ {
         let overridden = self.override_moments(&ComponentKey::RECURRING);
-        let moments = self.rows.iter().map(|row| row.from).chain(overridden);
+        let passed_down = self.book_moments(&ComponentKey::RECURRING);
+        let moments = self.rows.iter().map(|row| row.from).chain(overridden).chain(passed_down);
         moments.flatten().filter(move |moment| (from..to).contains(moment))
     }
 
@@ -520,7 +535,14 @@ impl Prices {
         key: &ComponentKey,
     ) -> impl Iterator<Item = DateTime<Utc>> {
         let rows = self.components.iter().filter(|row| row.component == *key);
-        rows.map(|row| row.from).chain(self.override_moments(key)).flatten()
+        let passed_down = self.book_moments(key);
+        rows.map(|row| row.from).chain(self.override_moments(key)).chain(passed_down).flatten()
+    }
+
+    fn book_moments(&self, key: &ComponentKey) -> impl Iterator<Item = Option<DateTime<Utc>>> {
+        let rows = self.chain.iter().flat_map(|seller| &seller.rows);
+        let rows = rows.filter(move |row| row.is_of(key));
+        rows.flat_map(|row| [row.from, row.to])
     }
 
     fn override_moments(&self, key: &ComponentKey) -> impl Iterator<Item = Option<DateTime<Utc>>> {
@@ -528,7 +550,8 @@ impl Prices {
         priced.flat_map(|it| [Some(it.from), it.to()])
     }
 
-    /// The override to which a price of a component new on `date` is due: one that it comes from, or a clear.
+    /// Who is behind a price of a component that is new on `date`: an override or a row of a price book that it comes from,
+    /// or a clear.
     pub(super) fn cause_of(
         &self,
         priced: &Priced,
@@ -536,35 +559,39 @@ impl Prices {
         plan: &PlanKey,
         key: &ComponentKey,
         settings: &BillingSettings,
-    ) -> Option<&Override> {
+    ) -> Option<Cause<'_>> {
         let source = |it: &Override| priced.sources.contains(&PriceSource::Override(it.position));
-        self.overrides
+        let by_override = self
+            .overrides
             .iter()
             .filter(|it| it.price_of(key).is_some() && it.is_for(plan))
             .filter(|it| source(it) || it.is_clear())
             .filter(|it| settings.local_date(it.from) == date)
-            .max_by_key(|it| (source(it), it.depth, it.position))
+            .max_by_key(|it| (source(it), it.depth, it.position));
+        let rows = self.chain.iter().flat_map(|seller| &seller.rows);
+        let mut by_row = rows.filter(|row| {
+            priced.sources.contains(&PriceSource::Book(row.position))
+                && row.from.is_some_and(|from| settings.local_date(from) == date)
+        });
+        by_override.map(Cause::from).or_else(|| by_row.next_back().map(Cause::from))
     }
 }
 
-/// What says a price, gathered.
-#[derive(Clone, Debug, Default)]
-struct Said {
-    /// Of a unit, in minor units.
-    amount: Option<i64>,
-    losers: Vec<PriceSource>,
-    percents: Vec<Percent>,
-    sources: Vec<PriceSource>,
+/// What a price is asked for.
+#[derive(Clone, Copy)]
+pub(super) struct Of<'a> {
+    pub date: NaiveDate,
+    pub key: &'a ComponentKey,
+    pub plan: &'a PlanKey,
+    /// How many are held.
+    pub quantity: u32,
+    pub settings: &'a BillingSettings,
 }
 
-impl Said {
-    fn raised(&self, base: Ratio) -> Option<Ratio> {
-        self.percents.iter().try_fold(base, |price, percent| percent.apply(price))
-    }
-
-    fn priced(mut self, minor: Ratio) -> Priced {
-        self.losers.sort_unstable();
-        Priced { losers: self.losers, measured: None, minor, sources: self.sources }
+impl Of<'_> {
+    /// The first moment after the date.
+    pub(super) fn day_end(&self) -> DateTime<Utc> {
+        self.settings.midnight(following(self.date))
     }
 }
 
@@ -573,18 +600,25 @@ impl Said {
 pub(super) struct Tariff<'a> {
     pub charge: &'a Charge,
     pub measure: Option<&'a Measure>,
-    said: Said,
+    said: Result<Said, QuarantineReason>,
 }
 
 impl Tariff<'_> {
-    /// What `units` cost together, told as the price of each of `of`; none beyond what can be held.
-    pub(super) fn price(self, units: Ratio, of: u32) -> Option<Priced> {
-        let cost = match self.said.amount {
-            Some(minor) => units.checked_mul(Ratio::whole(minor))?,
-            None => self.charge.rate().cost(units)?,
+    /// What `units` cost together, told as the price of each of `of`.
+    ///
+    /// # Errors
+    /// Why it cannot be said.
+    pub(super) fn price(self, units: Ratio, of: u32) -> Result<Priced, QuarantineReason> {
+        let said = self.said?;
+        let price = || {
+            let cost = match said.own_base() {
+                Some(minor) => units.checked_mul(minor)?,
+                None => self.charge.rate().cost(units)?,
+            };
+            said.raised(cost, units)?.checked_div(Ratio::whole(of.into()))
         };
-        let minor = self.said.raised(cost)?.checked_div(Ratio::whole(of.into()))?;
-        Some(self.said.priced(minor))
+        let minor = price().ok_or(QuarantineReason::TooLarge)?;
+        Ok(said.priced(minor))
     }
 }
 
@@ -703,7 +737,7 @@ mod tests {
 
     /// What plan `a` costs on a day of November, in whole minor units.
     fn minor(prices: &Prices, day: u32) -> i64 {
-        let priced = prices.on(date(day), &plan("a"), &settings()).unwrap();
+        let priced = prices.on(date(day), &plan("a"), 1, &settings()).unwrap();
         assert_eq!(priced.minor.denominator(), 1);
         i64::try_from(priced.minor.numerator()).unwrap()
     }
@@ -721,7 +755,7 @@ mod tests {
         let rows = vec![row(1, None, 100), row(3, Some(11), 300), row(2, Some(10), 200)];
         let prices = Prices { rows, ..Prices::default() };
         assert_eq!([9, 10, 11].map(|day| minor(&prices, day)), [100, 200, 300]);
-        let priced = prices.on(date(11), &plan("a"), &settings()).unwrap();
+        let priced = prices.on(date(11), &plan("a"), 1, &settings()).unwrap();
         assert_eq!(priced.sources, [PriceSource::Row(3)]);
         assert_eq!(priced.losers, [PriceSource::Row(1), PriceSource::Row(2)]);
     }
@@ -735,11 +769,11 @@ mod tests {
     #[test]
     fn a_plan_that_nothing_prices_is_quarantined() {
         let prices = with([]);
-        let refused = prices.on(date(9), &plan("b"), &settings()).unwrap_err();
+        let refused = prices.on(date(9), &plan("b"), 1, &settings()).unwrap_err();
         assert_eq!((refused.date, &refused.plan), (date(9), &plan("b")));
         assert_eq!(refused.reason, QuarantineReason::NoPrice);
         let later = Prices { rows: vec![row(1, Some(10), 100)], ..Prices::default() };
-        assert!(later.on(date(9), &plan("a"), &settings()).is_err());
+        assert!(later.on(date(9), &plan("a"), 1, &settings()).is_err());
     }
 
     #[test]
@@ -782,7 +816,7 @@ mod tests {
             reduce(6, "-50"),
             Override { depth: 1, ..set(7, 10) },
         ]);
-        let priced = prices.on(date(10), &plan("a"), &settings()).unwrap();
+        let priced = prices.on(date(10), &plan("a"), 1, &settings()).unwrap();
         assert_eq!(priced.minor, Ratio::whole(40));
         assert_eq!(priced.sources, [PriceSource::Override(6), PriceSource::Override(5)]);
         assert_eq!(priced.losers, [PriceSource::Override(7), PriceSource::Row(1)]);
@@ -796,7 +830,7 @@ mod tests {
         assert_eq!(minor(&with(all.clone()), 10), 90);
         assert_eq!(minor(&with(all[1..].to_vec()), 10), 80);
         assert_eq!(minor(&with(all[2..].to_vec()), 10), 60);
-        let losers = with(all).on(date(10), &plan("a"), &settings()).unwrap().losers;
+        let losers = with(all).on(date(10), &plan("a"), 1, &settings()).unwrap().losers;
         let positions: Vec<_> = losers.iter().map(|source| source.position()).collect();
         assert_eq!(positions, [5, 6, 7, 1]);
     }
@@ -809,14 +843,14 @@ mod tests {
         prices.overrides = (1..=10)
             .map(|depth| Override { depth, ..reduce(depth as u64 + 10, "33.3333") })
             .collect();
-        let refused = prices.on(date(10), &plan("a"), &settings()).unwrap_err();
+        let refused = prices.on(date(10), &plan("a"), 1, &settings()).unwrap_err();
         assert_eq!(refused.reason, QuarantineReason::TooLarge);
     }
 
     /// The position of the override that the price of `a` on the tenth is due to.
     fn due_to(overrides: impl IntoIterator<Item = Override>) -> Option<u64> {
         let prices = with(overrides);
-        let priced = prices.on(date(10), &plan("a"), &settings()).unwrap();
+        let priced = prices.on(date(10), &plan("a"), 1, &settings()).unwrap();
         let by =
             prices.cause_of(&priced, date(10), &plan("a"), &ComponentKey::RECURRING, &settings());
         by.map(|it| it.position)
@@ -844,14 +878,13 @@ mod tests {
     #[test]
     fn prices_may_change_where_rows_and_overrides_of_prices_begin_or_end() {
         let prices = Prices {
-            components: vec![],
-            policies: vec![],
             overrides: vec![
                 Override { from: november(3), ..set_until(5, 80, november(4)) },
                 Override { from: november(5), ..property(6, "Quota", Setting::Cleared) },
                 Override { from: november(6), ..clear(7) },
             ],
             rows: vec![row(1, None, 100), row(2, Some(7), 200), row(3, Some(8), 300)],
+            ..Prices::default()
         };
         let mut moments: Vec<_> = prices.moments(november(4), november(8)).collect();
         moments.sort();

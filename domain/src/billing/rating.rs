@@ -4,17 +4,19 @@
 use chrono::{DateTime, NaiveDate, Utc};
 use serde::{Deserialize, Serialize};
 
-use super::Correction;
 use super::calendar::following;
+use super::chain::Exchange;
 use super::component::Charge;
 use super::price::PriceSource;
 use super::rule::Waiver;
 use super::{
-    BillingSettings, ComponentKey, DayPolicy, Measured, Period, Prices, Quarantine, Timeline,
+    BillingSettings, ComponentKey, Correction, DayPolicy, Measured, Period, Prices, Quarantine,
+    QuarantineReason, Timeline,
 };
 use crate::money::{Money, Ratio, UnitPrice};
 use crate::{OrganizationId, PlanKey, PropertyKey, ServiceKey, SubscriptionId};
 
+mod commission;
 mod line;
 mod minimum;
 mod once;
@@ -23,15 +25,19 @@ mod stay;
 mod terms;
 mod usage;
 
+pub use commission::commissions;
+pub(super) use line::Cause;
 use line::Line;
 use stay::Stay;
 
 /// Whose charges are rated, and between whom.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Subject {
-    /// Who buys.
+    /// The reseller who buys, or is paid a commission; none: the customer buys.
+    pub buyer: Option<OrganizationId>,
+    /// Who has it in the end.
     pub customer: OrganizationId,
-    /// Who sells, by its own prices, calendar, zone and currency.
+    /// Who sells, by its own calendar, zone and currency.
     pub seller: OrganizationId,
     /// What is sold.
     pub service: ServiceKey,
@@ -51,6 +57,9 @@ pub struct Entry {
     pub added_by: String,
     /// What is charged.
     pub amount: Money,
+    /// The reseller who buys, or is paid a commission; none: the customer buys.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub buyer: Option<OrganizationId>,
     /// The positions of the events that the line follows from, in order.
     pub causes: Vec<u64>,
     /// Whether it is the charge itself.
@@ -65,7 +74,7 @@ pub struct Entry {
     pub count_after: u32,
     /// What the line adds to its plan's count at the previous period's end.
     pub count_before: u32,
-    /// Who buys.
+    /// Who has it in the end, and buys it where no `buyer` is named.
     pub customer: OrganizationId,
     /// How many days are charged, or given back; of months of 30 days where the policy says so.
     pub days: u32,
@@ -76,6 +85,9 @@ pub struct Entry {
     pub entry_id: String,
     /// What is charged before rounding, in minor units.
     pub exact: Ratio,
+    /// By which rates its price was exchanged, where sellers bill in different currencies.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub exchange: Vec<Exchange>,
     /// What sort of charge it is.
     pub kind: Kind,
     /// How much of a property, or how much that was used, is charged: for each of what is held.
@@ -173,6 +185,8 @@ pub enum Kind {
     Usage,
     /// What the other charges lack to come to a least amount.
     Minimum,
+    /// What a reseller earns whose customer is billed by somebody above it: less than nothing.
+    Commission,
 }
 
 /// Whether an entry is the charge itself.
@@ -264,6 +278,14 @@ struct Rating<'a> {
     settings: &'a BillingSettings,
     subject: &'a Subject,
     timeline: &'a Timeline,
+}
+
+impl Entry {
+    /// Who buys, or is paid a commission.
+    #[must_use]
+    pub fn bought_by(&self) -> OrganizationId {
+        self.buyer.unwrap_or(self.customer)
+    }
 }
 
 impl Rating<'_> {

@@ -56,7 +56,7 @@ pub struct Taxable {
     /// How it is taxed.
     pub category: Option<TaxCategory>,
     /// Who buys.
-    pub customer: OrganizationId,
+    pub buyer: OrganizationId,
     /// How much; none: it is computed elsewhere.
     pub percent: Option<Percent>,
     /// Who sells.
@@ -69,7 +69,7 @@ pub struct TaxGroup {
     /// How they are taxed.
     pub category: Option<TaxCategory>,
     /// Who buys.
-    pub customer: OrganizationId,
+    pub buyer: OrganizationId,
     /// How many they are.
     pub lines: u64,
     /// What they come to.
@@ -91,11 +91,11 @@ type GroupKey = (OrganizationId, OrganizationId, Currency, Option<TaxCategory>, 
 pub fn tax(lines: impl IntoIterator<Item = Taxable>) -> Result<Vec<TaxGroup>, Overflow> {
     let mut groups = BTreeMap::<GroupKey, TaxGroup>::new();
     for line in lines {
-        let Taxable { amount, category, customer, percent, seller } = line;
-        let key = (seller, customer, amount.currency, category.clone(), percent);
+        let Taxable { amount, buyer, category, percent, seller } = line;
+        let key = (seller, buyer, amount.currency, category.clone(), percent);
         let group = groups.entry(key).or_insert_with(|| TaxGroup {
             category,
-            customer,
+            buyer,
             lines: 0,
             net: Money::new(0, amount.currency),
             percent,
@@ -125,7 +125,7 @@ mod tests {
         Taxable {
             amount: Money::new(minor, Currency::parse("EUR").unwrap()),
             category: TaxCategory::parse(category),
-            customer: OrganizationId(Uuid::from_u128(30)),
+            buyer: OrganizationId(Uuid::from_u128(30)),
             percent: percent.map(|percent| Percent::parse(percent).unwrap()),
             seller: OrganizationId(Uuid::from_u128(1)),
         }
@@ -149,7 +149,7 @@ mod tests {
     #[test]
     fn each_category_and_rate_is_a_group_of_its_own() {
         let mut other = line(700, "standard", Some("15"));
-        other.customer = OrganizationId(Uuid::from_u128(31));
+        other.buyer = OrganizationId(Uuid::from_u128(31));
         let lines = [
             line(1_000, "standard", Some("15")),
             line(500, "reduced", Some("7")),

@@ -67,6 +67,7 @@ fn settings() -> impl Strategy<Value = BillingSettings> {
 
 fn subject() -> Subject {
     Subject {
+        buyer: None,
         customer: OrganizationId(Uuid::from_u128(1)),
         seller: OrganizationId(Uuid::from_u128(2)),
         service: ServiceKey::parse("service").unwrap(),
@@ -269,7 +270,7 @@ fn prices() -> impl Strategy<Value = Prices> {
         }
         let drawn = drawn.into_iter().enumerate();
         let policies = drawn.map(policy_row).collect();
-        Prices { components, overrides, policies, rows: list_prices() }
+        Prices { components, overrides, policies, rows: list_prices(), ..Prices::default() }
     })
 }
 

@@ -5,14 +5,16 @@ use std::sync::Arc;
 
 use chrono::{DateTime, NaiveDate, Utc};
 use domain::billing::books::Place;
-use domain::billing::{BillingSettings, Entry, Period, seal};
+use domain::billing::{Entry, Period, seal};
 use domain::{OrganizationId, SubscriptionId};
 use eventstore::{Database, Error, SealedSlot, Value, failpoint};
 
+use super::rater::Buyer;
+use super::sellers::Seller;
 use super::slots::Slot;
 use crate::finder::{self, Scope};
 use crate::tables;
-use crate::views::{BackdatedView, BooksView, Closed, OrganizationView, Subject, SubscriptionView};
+use crate::views::{BackdatedView, BooksView, Closed, Subject, SubscriptionView};
 
 /// The books of some sellers, as they were known at a position.
 #[derive(Debug)]
@@ -82,14 +84,10 @@ impl Books {
     }
 
     /// Whether a period is the one in which corrections of closed ones are booked.
-    pub(super) fn corrects(
-        &self,
-        seller: OrganizationId,
-        period: &Period,
-        settings: &BillingSettings,
-    ) -> bool {
-        let view = self.views.get(&seller);
-        view.and_then(|view| view.open(self.known_at, settings)).is_some_and(|it| it == *period)
+    pub(super) fn corrects(&self, seller: &Seller, period: &Period) -> bool {
+        let open = self.views.get(&seller.id);
+        let open = open.and_then(|view| view.open(self.known_at, &seller.settings));
+        open.is_some_and(|it| it == *period)
     }
 
     /// The position up to which the prices of a closed period count.
@@ -115,15 +113,17 @@ impl Books {
     pub(super) async fn late(
         &self,
         database: &Database,
-        sellers: &BTreeSet<OrganizationId>,
-        customers: &[Arc<OrganizationView>],
-        settings: &BillingSettings,
+        sellers: &HashMap<OrganizationId, Arc<Seller>>,
+        buyers: &[Buyer],
     ) -> Result<Late, Error> {
-        let last = || sellers.iter().filter_map(|seller| self.closed(*seller).last());
-        let cutoff = last().map(|last| last.cutoff).min().unwrap_or(0);
-        let end = last().map(|last| last.end).max().unwrap_or(NaiveDate::MIN);
-        let end = settings.midnight(end.succ_opt().unwrap_or(end));
-        let paths = customers.iter().map(|customer| customer.path.to_string()).collect();
+        let last =
+            || sellers.values().filter_map(|seller| Some((seller, self.closed(seller.id).last()?)));
+        let cutoff = last().map(|(_, last)| last.cutoff).min().unwrap_or(0);
+        let end = |(seller, last): (&Arc<Seller>, &Closed)| {
+            seller.settings.midnight(last.end.succ_opt().unwrap_or(last.end))
+        };
+        let end = last().map(end).max().unwrap_or(DateTime::<Utc>::MIN_UTC);
+        let paths = buyers.iter().map(|buyer| buyer.view.path.to_string()).collect();
         failpoint("projections::ledger::late")?;
         let sql = format!(
             "select key, document from view_backdated \
@@ -141,37 +141,50 @@ impl Books {
             .iter()
             .map(|row| tables::read(row.text(0)?, row.bytes(1)?))
             .collect::<Result<Vec<Arc<BackdatedView>>, Error>>()?;
-        let deferred = customers
+        let deferred = buyers
             .iter()
-            .filter_map(|customer| self.deferred.get(customer.path.as_str()))
+            .filter_map(|buyer| self.deferred.get(buyer.view.path.as_str()))
             .flatten()
-            .filter(|it| sellers.contains(&it.seller));
-        let again: Vec<_> = sellers.iter().flat_map(|seller| self.rerated(*seller)).collect();
+            .filter(|it| sellers.contains_key(&it.seller));
         let turned = facts.iter().filter_map(|fact| match fact.subject {
             Subject::Customer(customer) => Some((customer, fact.from?)),
             Subject::Subscription(_) => None,
         });
-        let mut buyers = BTreeSet::new();
-        let mut periods: Vec<_> =
-            again.iter().filter_map(|closed| settings.period_ending(closed.end)).collect();
-        for customer in customers {
-            buyers.extend(again.iter().map(|closed| (closed.cutoff, customer.id)));
-        }
-        for (customer, from) in turned {
-            let first = settings.period_containing(settings.local_date(from));
-            periods.push(first);
-            for seller in sellers {
-                let closed = self.closed(*seller).iter().filter(|it| it.end >= first.end);
-                buyers.extend(closed.map(|closed| (closed.cutoff, customer)));
+        let turned = turned.fold(HashMap::new(), |mut first, (customer, from)| {
+            let known = first.entry(customer).or_insert(from);
+            *known = from.min(*known);
+            first
+        });
+        let mut late = Late {
+            deferred: deferred.copied().collect(),
+            whole: BTreeSet::new(),
+            spans: Vec::new(),
+            touched: BTreeMap::new(),
+            facts: Vec::new(),
+        };
+        for buyer in buyers {
+            let customer = buyer.view.id;
+            for link in buyer.links.iter().filter(|link| sellers.contains_key(&link.seller.id)) {
+                let Seller { id, settings, .. } = link.seller.as_ref();
+                let again: Vec<_> = self.rerated(*id).collect();
+                let since = turned.get(&customer).map(|from| {
+                    let first = settings.period_containing(settings.local_date(*from));
+                    late.spans.push(settings.instants(&first));
+                    first.end
+                });
+                for closed in self.closed(*id) {
+                    let is_again = again.iter().any(|it| it.end == closed.end);
+                    if is_again && let Some(period) = settings.period_ending(closed.end) {
+                        late.spans.push(settings.instants(&period));
+                    }
+                    if is_again || since.is_some_and(|since| closed.end >= since) {
+                        let prefix = SealedSlot::of_customer(closed.cutoff, link.buyer, customer);
+                        late.whole.insert(prefix);
+                    }
+                }
             }
         }
-        Ok(Late {
-            facts,
-            deferred: deferred.copied().collect(),
-            buyers,
-            periods,
-            touched: BTreeMap::new(),
-        })
+        Ok(Late { facts, ..late })
     }
 }
 
@@ -180,27 +193,28 @@ impl Books {
 pub(super) struct Late {
     facts: Vec<Arc<BackdatedView>>,
     deferred: Vec<Deferred>,
-    /// Of whom all that a closing has is compared.
-    buyers: BTreeSet<(u64, OrganizationId)>,
-    /// Periods of which all slots are compared.
-    periods: Vec<Period>,
+    /// What the keys of rows begin with, all of which are compared.
+    whole: BTreeSet<String>,
+    /// From when to when all slots are compared.
+    spans: Vec<(DateTime<Utc>, DateTime<Utc>)>,
     /// The closed periods of a seller that have to be compared with what is known now: by slot.
     touched: BTreeMap<(SubscriptionId, OrganizationId), Touched>,
 }
 
 /// What has to be compared of a slot.
 struct Touched {
-    customer: OrganizationId,
+    /// Between whom: the customer, and who buys.
+    places: BTreeSet<(OrganizationId, Option<OrganizationId>)>,
     ends: BTreeSet<NaiveDate>,
 }
 
 impl Late {
-    pub(super) fn buyers(&self) -> impl Iterator<Item = (u64, OrganizationId)> {
-        self.buyers.iter().copied()
+    pub(super) fn whole(&self) -> impl Iterator<Item = &String> {
+        self.whole.iter()
     }
 
-    pub(super) fn periods(&self) -> impl Iterator<Item = Period> {
-        self.periods.iter().copied()
+    pub(super) fn spans(&self) -> impl Iterator<Item = (DateTime<Utc>, DateTime<Utc>)> {
+        self.spans.iter().copied()
     }
 
     /// Slots that have to be there, whenever they were held.
@@ -216,12 +230,11 @@ impl Late {
     pub(super) fn touch(
         &mut self,
         books: &Books,
-        (customer, slot): (OrganizationId, &Slot),
-        sellers: &BTreeSet<OrganizationId>,
-        settings: &BillingSettings,
+        (buyer, slot): (&Buyer, &Slot),
+        sellers: &HashMap<OrganizationId, Arc<Seller>>,
     ) {
-        let id = slot.view.id;
-        for seller in sellers {
+        let (id, customer) = (slot.view.id, buyer.view.id);
+        for (seller, Seller { settings, .. }) in sellers.iter().map(|(id, it)| (id, it.as_ref())) {
             let closed = books.closed(*seller);
             let cutoff = closed.last().map_or(0, |last| last.cutoff);
             let late = self.facts.iter().filter(|fact| fact.position > cutoff);
@@ -243,7 +256,9 @@ impl Late {
             let deferred = deferred.filter(|it| it.seller == *seller && it.subscription == id);
             ends.extend(deferred.map(|it| it.end));
             if !ends.is_empty() {
-                self.touched.insert((id, *seller), Touched { customer, ends });
+                let links = buyer.links.iter().filter(|link| link.seller.id == *seller);
+                let places = links.map(|link| (customer, link.buyer)).collect();
+                self.touched.insert((id, *seller), Touched { places, ends });
             }
         }
     }
@@ -265,16 +280,13 @@ fn withdrawn_from(view: &SubscriptionView, position: u64) -> DateTime<Utc> {
     from.or(view.earliest).unwrap_or(DateTime::<Utc>::MIN_UTC)
 }
 
-/// Sealed entries, by closing and slot.
+/// Sealed entries, by closing, buyer and slot.
 #[derive(Default)]
-pub(super) struct Sealed(BTreeMap<(u64, SubscriptionId), Vec<Entry>>);
+pub(super) struct Sealed(BTreeMap<(u64, OrganizationId, SubscriptionId), Vec<Entry>>);
 
 impl Sealed {
-    /// All that these buyers have in these closings: each named by what the keys of its rows begin with.
-    pub(super) async fn of_buyers(
-        database: &Database,
-        prefixes: BTreeSet<String>,
-    ) -> Result<Self, Error> {
+    /// All that is bought for these customers in these closings: each named by what the keys of its rows begin with.
+    pub(super) async fn of(database: &Database, prefixes: BTreeSet<String>) -> Result<Self, Error> {
         let mut sealed = Self::default();
         if prefixes.is_empty() {
             return Ok(sealed);
@@ -311,13 +323,16 @@ impl Sealed {
         let mut keys = BTreeSet::new();
         let mut slots = BTreeSet::new();
         for ((subscription, seller), touched) in &late.touched {
-            let place = Place { customer: touched.customer, subscription: *subscription };
-            let closed = touched.ends.iter().filter_map(|end| books.sealed(*seller, *end));
-            let unread =
-                closed.filter(|closed| !self.0.contains_key(&(closed.cutoff, *subscription)));
-            keys.extend(unread.map(|closed| {
-                SealedSlot { cutoff: closed.cutoff, place, corrections: 0, body: Vec::new() }.key()
-            }));
+            for (customer, buyer) in touched.places.iter().copied() {
+                let place = Place { buyer, customer, subscription: *subscription };
+                let closed = touched.ends.iter().filter_map(|end| books.sealed(*seller, *end));
+                let unread = closed.map(|closed| closed.cutoff).filter(|cutoff| {
+                    !self.0.contains_key(&(*cutoff, place.bought_by(), *subscription))
+                });
+                keys.extend(unread.map(|cutoff| {
+                    SealedSlot { cutoff, place, corrections: 0, body: Vec::new() }.key()
+                }));
+            }
             slots.insert(subscription.to_string());
         }
         let engine = database.engine();
@@ -340,13 +355,13 @@ impl Sealed {
         let entries = seal::entries(body).map_err(|error| {
             Error::Unsuitable(format!("the sealed entries {key} cannot be read: {error}"))
         })?;
-        self.0.insert((cutoff, place.subscription), entries);
+        self.0.insert((cutoff, place.bought_by(), place.subscription), entries);
         Ok(())
     }
 
     /// Every slot that has any.
     pub(super) fn slots(&self) -> impl Iterator<Item = SubscriptionId> {
-        self.0.keys().map(|(_, subscription)| *subscription)
+        self.0.keys().map(|(_, _, subscription)| *subscription)
     }
 
     /// All of them.
@@ -354,19 +369,25 @@ impl Sealed {
         self.0.values().flatten()
     }
 
-    /// What a closing has of a slot.
-    pub(super) fn of(&self, closed: &Closed, subscription: SubscriptionId) -> &[Entry] {
-        self.0.get(&(closed.cutoff, subscription)).map_or(&[], Vec::as_slice)
+    /// What a closing has of a slot that somebody buys.
+    pub(super) fn bought(
+        &self,
+        closed: &Closed,
+        buyer: OrganizationId,
+        subscription: SubscriptionId,
+    ) -> &[Entry] {
+        self.0.get(&(closed.cutoff, buyer, subscription)).map_or(&[], Vec::as_slice)
     }
 
-    /// All that a seller's closed periods have for one service period of a slot.
+    /// All that a seller's closed periods have for one service period of a slot that somebody buys.
     pub(super) fn booked(
         &self,
         closed: &[Closed],
+        buyer: OrganizationId,
         subscription: SubscriptionId,
         end: NaiveDate,
     ) -> Vec<Entry> {
-        let entries = closed.iter().flat_map(|closed| self.of(closed, subscription));
+        let entries = closed.iter().flat_map(|closed| self.bought(closed, buyer, subscription));
         entries.filter(|entry| entry.period_end == end).cloned().collect()
     }
 }

@@ -5,26 +5,32 @@ use std::sync::Arc;
 
 use domain::billing::books::Place;
 use domain::billing::merkle::Hash;
-use domain::billing::{BillingSettings, Entry, Period, Quarantine, seal};
+use domain::billing::{Entry, Period, Quarantine, seal};
 use domain::{OrganizationId, ServiceKey, TenantPath};
 use eventstore::{Database, Error};
 use tokio::task::JoinSet;
 
-use super::rater::{Customers, Rater};
-use super::{Question, RATED_AT_A_TIME, customers, gone};
+use super::rater::{Customers, Rated, Rater};
+use super::{Question, RATED_AT_A_TIME, Side, customers, gone};
 use crate::finder::Scope;
 use crate::views::OrganizationView;
 
 /// A seller's period as far as the log went at a cutoff, some customers at a time.
 pub struct Draft {
     rater: Arc<Rater>,
-    /// Those who are still to come, by id.
-    customers: std::vec::IntoIter<Arc<OrganizationView>>,
+    /// Who is still to come: who buys, and for which customer, in that order.
+    purchases: std::vec::IntoIter<Purchase>,
     /// Only what comes behind it.
     after: Option<Place>,
     /// The next ones, who are read while those before them are sealed.
-    reading: JoinSet<Result<Customers, Error>>,
+    reading: JoinSet<Result<(Wanted, Customers), Error>>,
 }
+
+/// Who buys, and what has it in the end.
+type Purchase = (OrganizationId, Arc<OrganizationView>);
+
+/// Whose purchases are meant, of what is read: who buys, and the customer.
+type Wanted = BTreeSet<(OrganizationId, OrganizationId)>;
 
 /// A slot, and what it comes to.
 #[derive(Debug)]
@@ -45,38 +51,49 @@ impl Draft {
     pub async fn begin(
         database: &Database,
         (seller, path): (OrganizationId, &TenantPath),
-        settings: &BillingSettings,
         period: Period,
         cutoff: u64,
         after: Option<Place>,
     ) -> Result<Self, Error> {
-        let question = Question { scope: Scope(path.clone()), known_at: Some(cutoff) };
+        let (scope, side) = (Scope(path.clone()), Side::Sells(seller));
+        let question = Question { scope, known_at: Some(cutoff), side };
         let mut all = customers(database, &question.scope).await?;
         all.extend(gone(database, &question.scope).await?);
-        all.retain(|customer| {
-            let edges = customer.edges_known_at(cutoff);
-            let is_his = edges.iter().any(|edge| edge.seller == seller);
-            is_his && after.is_none_or(|after| customer.id >= after.customer)
-        });
-        all.sort_by_key(|customer| customer.id);
-        let mut rater = Rater::begin(database, &question, settings, &[period], &all).await?;
-        rater.seller = Some(seller);
-        let rater = Arc::new(rater);
-        Ok(Self { rater, customers: all.into_iter(), after, reading: JoinSet::new() })
+        let rater = Rater::begin(database, &question, &[period], &all).await?;
+        let mut purchases = Vec::with_capacity(all.len());
+        for customer in all {
+            let links = rater.links(&customer);
+            let his = links.iter().filter(|link| link.seller.id == seller);
+            let buyers: BTreeSet<_> = his.map(|link| link.bought_by(customer.id)).collect();
+            let buyers = buyers.into_iter().filter(|buyer| {
+                let place = (*buyer, customer.id);
+                after.is_none_or(|after| place >= (after.bought_by(), after.customer))
+            });
+            purchases.extend(buyers.map(|buyer| (buyer, customer.clone())));
+        }
+        purchases.sort_by_key(|(buyer, customer)| (*buyer, customer.id));
+        let (rater, purchases) = (Arc::new(rater), purchases.into_iter());
+        Ok(Self { rater, purchases, after, reading: JoinSet::new() })
     }
 
-    /// The places in the tree of those who are still to come.
+    /// The places in the tree of the customers that are still to come.
     #[must_use]
     pub fn customers(&self) -> BTreeSet<TenantPath> {
-        self.customers.as_slice().iter().map(|customer| customer.path.clone()).collect()
+        self.purchases.as_slice().iter().map(|(_, customer)| customer.path.clone()).collect()
     }
 
     fn read_on(&mut self) {
-        let customers: Vec<_> = self.customers.by_ref().take(RATED_AT_A_TIME).collect();
-        if !customers.is_empty() {
-            let rater = self.rater.clone();
-            self.reading.spawn(async move { rater.read(customers).await });
+        let purchases: Vec<_> = self.purchases.by_ref().take(RATED_AT_A_TIME).collect();
+        if purchases.is_empty() {
+            return;
         }
+        let wanted = purchases.iter().map(|(buyer, customer)| (*buyer, customer.id)).collect();
+        let customers: BTreeMap<_, _> =
+            purchases.into_iter().map(|(_, customer)| (customer.id, customer)).collect();
+        let rater = self.rater.clone();
+        self.reading.spawn(async move {
+            Ok((wanted, rater.read(customers.into_values().collect()).await?))
+        });
     }
 
     /// What the next customers have; none where everybody has been.
@@ -89,11 +106,17 @@ impl Draft {
         }
         let Some(read) = self.reading.join_next().await else { return Ok(None) };
         // Nobody cancels it, so it has panicked, which is not for us to hide.
-        let read = read.unwrap_or_else(|died| std::panic::resume_unwind(died.into_panic()))?;
+        let read = read.unwrap_or_else(|died| std::panic::resume_unwind(died.into_panic()));
+        let (wanted, read) = read?;
         self.read_on();
         let mut drafted = BTreeMap::new();
         self.rater.rate(&read, |rated| {
-            let place = Place { customer: rated.customer.id, subscription: rated.slot.view.id };
+            let Rated { customer, link, slot, .. } = &rated;
+            if !wanted.contains(&(link.bought_by(customer.id), customer.id)) {
+                return;
+            }
+            let (customer, subscription) = (customer.id, slot.view.id);
+            let place = Place { buyer: link.buyer, customer, subscription };
             let slot = drafted.entry(place).or_insert_with(|| Drafted {
                 place,
                 service: rated.service.key.clone(),
@@ -118,7 +141,6 @@ impl Draft {
 pub async fn compare_sealed(
     database: &Database,
     seller: (OrganizationId, &TenantPath),
-    settings: &BillingSettings,
     period: Period,
     cutoff: u64,
 ) -> Result<Option<String>, Error> {
@@ -128,7 +150,7 @@ pub async fn compare_sealed(
         Ok(())
     })
     .await?;
-    let mut draft = Draft::begin(database, seller, settings, period, cutoff, None).await?;
+    let mut draft = Draft::begin(database, seller, period, cutoff, None).await?;
     while let Some(part) = draft.next().await? {
         for slot in part {
             // What cannot be rated was deferred.

@@ -11,10 +11,10 @@ use domain::money::{Money, Ratio};
 use domain::property::{Property, Scope as PropertyScope};
 use domain::service::{Definition, Plan};
 use domain::subscription::{Request, SubscriptionEvent};
-use domain::{PlanKey, TenantPath};
+use domain::{OrganizationId, PlanKey, TenantPath};
 use eventstore::{Database, Error, Value, failpoint};
 
-use super::{PriceBook, Question, histories};
+use super::{PriceBook, histories};
 use crate::finder::{self, Scope};
 use crate::tables;
 use crate::views::{OrganizationView, OverrideView, ServiceView, SubscriptionView};
@@ -61,8 +61,7 @@ impl InForce {
         settings: &BillingSettings,
         date: NaiveDate,
     ) -> Result<Self, Error> {
-        let question = Question { scope: scope.clone(), known_at: None };
-        let book = PriceBook::load(database, &question, BTreeSet::new()).await?;
+        let book = PriceBook::load(database, scope, u64::MAX, BTreeSet::new()).await?;
         let mut overrides = Vec::new();
         for views in book.overrides.values() {
             for view in views.iter().filter(|view| scope.0.contains(&view.path)) {
@@ -220,17 +219,18 @@ impl InForce {
             let Some(held) = timeline.state_at(self.moment) else { continue };
             let Some(plan) = definition.plan(held.plan) else { continue };
             let request = requests.get(&view.stream()).map(|(_, request)| request);
+            let whose = (view.customer, &view.path);
             // What nobody filled in is the same for all of one customer and plan.
             let own;
             let felt_here = if request.is_some_and(|request| request.inputs().next().is_some()) {
                 let units = held.quantity;
-                own = self.of_plan(page, service, (definition, plan, units), &view.path, request);
+                own = self.of_plan(page, service, (definition, plan, units), whose, request);
                 &own
             } else {
                 let units = if has_rates { held.quantity } else { 1 };
                 let of = (view.service.as_str(), &view.path, held.plan.clone(), units);
                 known.entry(of).or_insert_with(|| {
-                    self.of_plan(page, service, (definition, plan, units), &view.path, None)
+                    self.of_plan(page, service, (definition, plan, units), whose, None)
                 })
             };
             for OfPlan { position, prices } in felt_here {
@@ -283,10 +283,10 @@ impl InForce {
         page: &[Arc<OverrideView>],
         service: &ServiceView,
         (definition, plan, units): (&Definition, &Plan, u32),
-        path: &TenantPath,
+        (buyer, path): (OrganizationId, &TenantPath),
         request: Option<&Request>,
     ) -> Vec<OfPlan> {
-        let prices = self.book.of(service, path);
+        let prices = self.book.of(service, (buyer, path), &self.settings);
         let above = self.above(service, path);
         let inputs: Vec<_> =
             request.into_iter().flat_map(Request::inputs).map(effective::Input::from).collect();
@@ -373,7 +373,8 @@ impl InForce {
         let values: BTreeSet<_> = match &view.overriding.overridden {
             of_price @ (Overridden::Price(_) | Overridden::Component { .. }) => {
                 let key = of_price.component()?;
-                let prices = self.book.of(service, &view.path);
+                let whose = (view.organization, &view.path);
+                let prices = self.book.of(service, whose, &self.settings);
                 let cost = |plan: &&Plan| {
                     let mut others = prices.clone();
                     others.overrides.retain(|it| it.position != view.position);

@@ -4,14 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
-use domain::TenantPath;
-use domain::billing::Entry;
 use domain::billing::description::{self, Variables};
+use domain::billing::{Entry, Kind};
 use domain::service::Level;
 use eventstore::{Database, Error};
 
 use super::Line;
 use super::rules::Own;
+use super::sellers::{Link, Seller};
 use super::slots::Slot;
 use crate::finder::{self, Scope};
 use crate::persons::Persons;
@@ -73,7 +73,7 @@ impl Names {
         &self,
         entry: Entry,
         slot: &Slot,
-        (customer, place): (&Arc<OrganizationView>, &TenantPath),
+        (customer, link, buyer): (&Arc<OrganizationView>, &Link, Option<Arc<Seller>>),
         (service, known_at, end): (&Arc<ServiceView>, u64, DateTime<Utc>),
         own: Own<'_>,
     ) -> Line {
@@ -119,12 +119,20 @@ impl Names {
             let name = component.map_or(entry.component.as_str(), |it| &it.name);
             line_description = format!("{line_description}: {name}");
         }
+        let mut summary_description =
+            description::render(summary.unwrap_or(defaults.summary), &variables);
+        if entry.kind == Kind::Commission {
+            // What a reseller earns is no part of what the customer pays.
+            let earns = buyer.as_ref().map_or("", |reseller| reseller.name());
+            for text in [&mut line_description, &mut summary_description] {
+                *text = format!("Commission of {earns}: {text}");
+            }
+        }
         Line {
             line_description,
-            summary_description: description::render(
-                summary.unwrap_or(defaults.summary),
-                &variables,
-            ),
+            summary_description,
+            seller: link.seller.clone(),
+            buyer,
             actor_name: self.actor(&entry.actor),
             service_name: service_name.to_owned(),
             plan_name: plan_name.to_owned(),
@@ -135,7 +143,7 @@ impl Names {
             known_at,
             instance: slot.view.instance.clone(),
             customer: customer.clone(),
-            place: place.clone(),
+            place: link.path.clone(),
             level,
             user,
             user_name,

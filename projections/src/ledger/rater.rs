@@ -1,36 +1,35 @@
-//! Rating customers: what each of their slots comes to in some periods, on each edge. Closed periods are read as they
+//! Rating customers: what each of their slots comes to in some periods, between whom. Closed periods are read as they
 //! were sealed; open ones are computed, and the first open one has the corrections of those that are closed.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use chrono::{DateTime, NaiveDate, Utc};
-use domain::OrganizationId;
 use domain::billing::{
-    BillingSettings, Entry, Period, Prices, Quarantine, QuarantineReason, Subject, correct, rate,
-    seal,
+    Entry, Period, Prices, Quarantine, QuarantineReason, Subject, commissions, correct, rate, seal,
 };
+use domain::{OrganizationId, SubscriptionId};
 use eventstore::{Database, Error, SealedSlot};
 
 use super::booked::{Books, Late, Sealed};
+use super::prices::Way;
 use super::rules::{self, Own, Rules, Then};
+use super::sellers::{self, Link, Role, Seller};
 use super::slots::{self, Slot};
-use super::{PriceBook, Question, sees};
+use super::{PriceBook, Question, Side};
 use crate::document::View as _;
-use crate::views::{Edge, OrganizationView, ServiceView};
+use crate::views::{OrganizationView, ServiceView};
 
 /// What it takes to rate the customers of a question.
 #[derive(Debug)]
 pub(super) struct Rater {
     pub(super) database: Database,
     pub(super) question: Question,
-    pub(super) settings: BillingSettings,
+    /// The periods, as who asks names them; each seller has his own of that name, if any.
     pub(super) periods: Vec<Period>,
-    /// Only what this seller bills, where he is named.
-    pub(super) seller: Option<OrganizationId>,
     /// What is not charged.
     pub(super) rules: Rules,
-    prices: PriceBook,
+    pub(super) prices: PriceBook,
     books: Books,
     known_at: u64,
 }
@@ -45,10 +44,10 @@ pub(super) struct Customers {
     then: Then,
 }
 
-/// A customer, and who bills it.
-struct Buyer {
-    view: Arc<OrganizationView>,
-    edges: Vec<Edge>,
+/// A customer, and between whom its services are charged.
+pub(super) struct Buyer {
+    pub(super) view: Arc<OrganizationView>,
+    pub(super) links: Vec<Link>,
 }
 
 impl Customers {
@@ -62,10 +61,11 @@ impl Customers {
     }
 }
 
-/// What a slot comes to in one period, on one edge.
+/// What a slot comes to in one period, between two.
 pub(super) struct Rated<'a> {
     pub(super) customer: &'a Arc<OrganizationView>,
-    pub(super) edge: &'a Edge,
+    /// The last of their links.
+    pub(super) link: &'a Link,
     pub(super) slot: &'a Slot,
     pub(super) service: &'a Arc<ServiceView>,
     /// Which of the periods.
@@ -75,36 +75,51 @@ pub(super) struct Rated<'a> {
     pub(super) outcome: Result<Vec<Entry>, Quarantine>,
 }
 
-/// Prices of one customer's services: by service, edge and position.
-type KnownPrices<'a> = HashMap<(&'a str, usize, u64), Prices>;
+/// What is known of one customer's prices: by service, the number of sellers on the way, link, position, and subscription where
+/// there are rows for it alone.
+type KnownPrices<'a> = HashMap<(&'a str, usize, usize, u64, Option<SubscriptionId>), Prices>;
 
 impl Rater {
     pub(super) async fn begin(
         database: &Database,
         question: &Question,
-        settings: &BillingSettings,
         periods: &[Period],
         customers: &[Arc<OrganizationView>],
     ) -> Result<Self, Error> {
         let known_at = question.known_at.unwrap_or(u64::MAX);
-        let turned = customers.iter().filter(|customer| !customer.edges.is_empty());
-        let places: BTreeSet<_> = turned
-            .flat_map(|customer| customer.edges_known_at(known_at))
-            .flat_map(|edge| edge.path.lineage())
-            .collect();
-        let edges = customers.iter().flat_map(|customer| customer.edges_known_at(known_at));
-        let sellers: BTreeSet<_> = edges.map(|edge| edge.seller).collect();
+        let places = sellers::places(customers, known_at);
+        let prices = PriceBook::load(database, &question.scope, known_at, places).await?;
+        let sellers = match question.side {
+            Side::Sells(seller) => BTreeSet::from([seller]),
+            Side::Buys(_) => prices.sellers.all().map(|seller| seller.id).collect(),
+        };
         Ok(Self {
             database: database.clone(),
             question: question.clone(),
-            settings: settings.clone(),
             periods: periods.to_vec(),
-            seller: None,
             rules: Rules::load(database, &sellers, known_at).await?,
-            prices: PriceBook::load(database, question, places).await?,
+            prices,
             books: Books::load(database, sellers, known_at).await?,
             known_at,
         })
+    }
+
+    /// Between whom a customer's services are charged.
+    pub(super) fn links(&self, customer: &OrganizationView) -> Vec<Link> {
+        self.prices.sellers.links(customer, self.known_at)
+    }
+
+    /// The reseller who buys, or is paid, where that is not the customer.
+    pub(super) fn reseller(&self, link: &Link) -> Option<Arc<Seller>> {
+        let buyer = link.buyer?;
+        let lineage = link.path.lineage();
+        let mut above = lineage.iter().filter_map(|path| self.prices.sellers.at(path));
+        above.find(|seller| seller.id == buyer).cloned()
+    }
+
+    /// A seller's period of that name, if he has one.
+    fn period_of(seller: &Seller, period: &Period) -> Option<Period> {
+        seller.settings.period_ending(period.end)
     }
 
     /// Reads what some customers have: in a number of statements that does not depend on how many they are.
@@ -112,47 +127,48 @@ impl Rater {
         &self,
         customers: Vec<Arc<OrganizationView>>,
     ) -> Result<Customers, Error> {
-        let (database, settings) = (&self.database, &self.settings);
-        let mut open = Vec::new();
+        let database = &self.database;
+        let mut spans = Vec::new();
         let mut prefixes = BTreeSet::new();
-        let mut corrected = BTreeSet::new();
+        let mut corrected = HashMap::<OrganizationId, Arc<Seller>>::new();
         let mut buyers = Vec::with_capacity(customers.len());
         for customer in &customers {
-            let edges = customer.edges_known_at(self.known_at);
-            for seller in edges.iter().map(|edge| edge.seller).filter(|it| self.is_asked(*it)) {
+            let links = self.links(customer);
+            for link in links.iter().filter(|link| self.is_asked(link, customer.id)) {
+                let Link { seller, buyer, .. } = link;
                 for period in &self.periods {
-                    match self.books.sealed(seller, period.end) {
+                    let Some(period) = Self::period_of(seller, period) else { continue };
+                    match self.books.sealed(seller.id, period.end) {
                         Some(closed) => {
-                            prefixes.insert(SealedSlot::of_buyer(closed.cutoff, customer.id));
+                            let cutoff = closed.cutoff;
+                            let prefix = SealedSlot::of_customer(cutoff, *buyer, customer.id);
+                            prefixes.insert(prefix);
                         }
-                        None => open.push(*period),
+                        None => spans.push(seller.settings.instants(&period)),
                     }
-                    if self.books.corrects(seller, period, settings) {
-                        corrected.insert(seller);
+                    if self.books.corrects(seller, &period) {
+                        corrected.insert(seller.id, seller.clone());
                     }
                 }
             }
-            buyers.push(Buyer { view: customer.clone(), edges });
+            buyers.push(Buyer { view: customer.clone(), links });
         }
         let mut late = Late::default();
         if !corrected.is_empty() {
-            late = self.books.late(database, &corrected, &customers, settings).await?;
-            let whole = late.buyers();
-            prefixes.extend(whole.map(|(cutoff, buyer)| SealedSlot::of_buyer(cutoff, buyer)));
-            open.extend(late.periods());
+            late = self.books.late(database, &corrected, &buyers).await?;
+            prefixes.extend(late.whole().cloned());
+            spans.extend(late.spans());
         }
         let mut slots = HashMap::<_, Vec<_>>::new();
-        let first = open.iter().min_by_key(|period| period.start);
-        let last = open.iter().max_by_key(|period| period.end);
+        let first = spans.iter().map(|span| span.0).min();
+        let last = spans.iter().map(|span| span.1).max();
         let span = first.zip(last);
-        let span =
-            span.map(|(first, last)| (settings.instants(first).0, settings.instants(last).1));
         let metered = self.prices.metered();
         if let Some(span) = span {
             let known_at = self.question.known_at;
             slots = slots::in_span(database, known_at, span, &metered, &customers).await?;
         }
-        let mut sealed = Sealed::of_buyers(database, prefixes).await?;
+        let mut sealed = Sealed::of(database, prefixes).await?;
         let there: BTreeSet<_> = slots.values().flatten().map(|slot| slot.view.id).collect();
         let wanted: BTreeSet<_> = sealed.slots().chain(late.slots()).collect();
         let missing = &wanted - &there;
@@ -163,9 +179,9 @@ impl Rater {
             of_customer.sort_by_cached_key(|slot| (slot.view.index().sort, slot.view.id));
         }
         if !corrected.is_empty() {
-            for customer in &customers {
-                for slot in slots.get(customer.path.as_str()).into_iter().flatten() {
-                    late.touch(&self.books, (customer.id, slot), &corrected, settings);
+            for buyer in &buyers {
+                for slot in slots.get(buyer.view.path.as_str()).into_iter().flatten() {
+                    late.touch(&self.books, (buyer, slot), &corrected);
                 }
             }
             sealed.add_booked(database, &self.books, &late).await?;
@@ -181,21 +197,22 @@ impl Rater {
         slots: &HashMap<String, Vec<Slot>>,
         late: &Late,
     ) -> Result<Then, Error> {
-        let asked = buyers.iter().map(|Buyer { view, edges }| {
+        let asked = buyers.iter().map(|Buyer { view, links }| {
             let slots = slots.get(view.path.as_str()).map_or(&[][..], Vec::as_slice);
-            let sellers: BTreeSet<_> = edges.iter().map(|edge| edge.seller).collect();
-            let periods = sellers.into_iter().map(|seller| {
-                let open = self.periods.iter().copied();
-                let open = open.filter(|it| self.books.sealed(seller, it.end).is_none());
-                let late = slots.iter().flat_map(|slot| late.ends(slot.view.id, seller));
-                let late = late.filter_map(|end| self.settings.period_ending(end));
-                (seller, open.chain(late).collect())
+            let asked = links.iter().filter(|link| self.is_asked(link, view.id));
+            let sellers: BTreeMap<_, _> =
+                asked.map(|link| (link.seller.id, &link.seller)).collect();
+            let periods = sellers.into_iter().map(|(id, seller)| {
+                let open = self.periods.iter().filter_map(|it| Self::period_of(seller, it));
+                let open = open.filter(|it| self.books.sealed(id, it.end).is_none());
+                let late = slots.iter().flat_map(|slot| late.ends(slot.view.id, id));
+                let late = late.filter_map(|end| seller.settings.period_ending(end));
+                (id, open.chain(late).collect())
             });
-            rules::Asked { customer: view, edges, slots, periods: periods.collect() }
+            rules::Asked { customer: view, links, slots, periods: periods.collect() }
         });
         let asked: Vec<_> = asked.collect();
-        let known_at = self.question.known_at;
-        Then::read(&self.database, &self.rules, &self.settings, known_at, &asked).await
+        Then::read(&self.database, &self.rules, self.question.known_at, &asked).await
     }
 
     /// What the seller of an entry says about it, with what was known when its period was closed, if it is.
@@ -219,17 +236,20 @@ impl Rater {
         }
     }
 
-    fn is_asked(&self, seller: OrganizationId) -> bool {
-        self.seller.is_none_or(|asked| asked == seller)
+    fn is_asked(&self, link: &Link, customer: OrganizationId) -> bool {
+        match self.question.side {
+            Side::Sells(seller) => link.seller.id == seller,
+            Side::Buys(buyer) => link.bought_by(customer) == buyer,
+        }
     }
 
     /// Rates some customers, in their order.
     pub(super) fn rate<'a>(&'a self, read: &'a Customers, mut take: impl FnMut(Rated<'a>)) {
-        for Buyer { view, edges } in &read.customers {
+        for Buyer { view, links } in &read.customers {
             let mut prices = KnownPrices::default();
             for slot in read.slots.get(view.path.as_str()).into_iter().flatten() {
                 if let Some(service) = self.prices.services.get(slot.view.service.as_str()) {
-                    let of = Of { rater: self, read, customer: view, edges, slot, service };
+                    let of = Of { rater: self, read, customer: view, links, slot, service };
                     of.rate(&mut prices, &mut take);
                 }
             }
@@ -242,34 +262,33 @@ struct Of<'a> {
     rater: &'a Rater,
     read: &'a Customers,
     customer: &'a Arc<OrganizationView>,
-    edges: &'a [Edge],
+    links: &'a [Link],
     slot: &'a Slot,
     service: &'a Arc<ServiceView>,
 }
 
+/// The links between two: their places among the customer's, in the order of time.
+type Pair = Vec<usize>;
+
 impl<'a> Of<'a> {
     fn rate(&self, prices: &mut KnownPrices<'a>, take: &mut impl FnMut(Rated<'a>)) {
-        let Rater { question, settings, periods, books, known_at, .. } = self.rater;
-        let is_asked = |edge: &Edge| {
-            self.rater.is_asked(edge.seller) && sees(&question.scope, self.customer, edge)
-        };
-        for (place, edge) in self.edges.iter().enumerate().filter(|(_, edge)| is_asked(edge)) {
-            // What a seller has altogether goes with the last of his edges.
-            let later = &self.edges[place + 1..];
-            let is_last = !later.iter().any(|it| it.seller == edge.seller && is_asked(it));
+        let Rater { periods, books, known_at, .. } = self.rater;
+        for pair in self.pairs() {
+            let Some(link) = pair.last().map(|place| &self.links[*place]) else { continue };
+            let seller = &link.seller;
             for (index, period) in periods.iter().enumerate() {
-                let (known_at, outcome) = match books.sealed(edge.seller, period.end) {
-                    Some(_) if !is_last => continue,
+                let Some(period) = Rater::period_of(seller, period) else { continue };
+                let (known_at, outcome) = match books.sealed(seller.id, period.end) {
                     Some(closed) => {
-                        let entries = self.read.sealed.of(closed, self.slot.view.id);
+                        let buyer = link.bought_by(self.customer.id);
+                        let entries = self.read.sealed.bought(closed, buyer, self.slot.view.id);
                         (closed.cutoff, Ok(entries.to_vec()))
                     }
                     None => {
-                        let own = self.rated(prices, place, period, *known_at);
-                        let is_corrected = is_last && books.corrects(edge.seller, period, settings);
-                        let outcome = match is_corrected {
+                        let own = self.rated(prices, &pair, &period, *known_at);
+                        let outcome = match books.corrects(seller, &period) {
                             false => own,
-                            true => self.with_corrections(prices, edge.seller, period, own),
+                            true => self.with_corrections(prices, &pair, &period, own),
                         };
                         (*known_at, outcome)
                     }
@@ -277,7 +296,7 @@ impl<'a> Of<'a> {
                 if outcome.as_ref().map_or(true, |entries| !entries.is_empty()) {
                     take(Rated {
                         customer: self.customer,
-                        edge,
+                        link,
                         slot: self.slot,
                         service: self.service,
                         period: index,
@@ -289,67 +308,138 @@ impl<'a> Of<'a> {
         }
     }
 
-    /// The entries of one period on one edge, with the prices as they were known at a position.
+    /// The links that are asked about, those between the same two together.
+    fn pairs(&self) -> Vec<Pair> {
+        let mut pairs: Vec<Pair> = Vec::new();
+        for (place, link) in self.links.iter().enumerate() {
+            if !self.rater.is_asked(link, self.customer.id) {
+                continue;
+            }
+            let of = |place: usize| (self.links[place].seller.id, self.links[place].buyer);
+            match pairs.iter_mut().find(|pair| of(pair[0]) == of(place)) {
+                Some(pair) => pair.push(place),
+                None => pairs.push(vec![place]),
+            }
+        }
+        pairs
+    }
+
+    /// The entries of one period between two, with the prices as they were known at a position.
     fn rated(
+        &self,
+        known: &mut KnownPrices<'a>,
+        pair: &[usize],
+        period: &Period,
+        prices_at: u64,
+    ) -> Result<Vec<Entry>, Quarantine> {
+        let mut entries = Vec::new();
+        for place in pair {
+            let mut of_link = self.of_link(known, *place, period, prices_at)?;
+            if entries.is_empty() { entries = of_link } else { entries.append(&mut of_link) }
+        }
+        Ok(entries)
+    }
+
+    fn of_link(
         &self,
         known: &mut KnownPrices<'a>,
         place: usize,
         period: &Period,
         prices_at: u64,
     ) -> Result<Vec<Entry>, Quarantine> {
-        let Rater { settings, prices, .. } = self.rater;
-        let edge = &self.edges[place];
-        let until = self.edges.get(place + 1).and_then(|next| next.turn.as_ref());
+        let link = &self.links[place];
         let own;
-        let timeline = if edge.turn.is_none() && until.is_none() {
+        let timeline = if link.from.is_none() && link.until.is_none() {
             &self.slot.timeline
         } else {
-            own = self.slot.timeline.between(edge.turn.as_ref(), until);
+            own = self.slot.timeline.between(link.from.as_ref(), link.until.as_ref());
             &own
         };
-        let key = (self.service.key.as_str(), place, prices_at);
-        let prices = known.entry(key).or_insert_with(|| {
-            prices.at(self.service, (&edge.path, &self.customer.path), prices_at)
-        });
         let subject = Subject {
+            buyer: link.buyer,
             customer: self.customer.id,
-            seller: edge.seller,
+            seller: link.seller.id,
             service: self.service.key.clone(),
             subscription: self.slot.view.id,
         };
-        let mut entries = rate(&subject, timeline, prices, settings, period)?;
-        let of = rules::Of {
-            customer: self.customer,
-            edge,
-            slot: self.slot,
-            service: self.service,
-            timeline,
-            period,
-            end: settings.instants(period).1,
-            cutoff: self.rater.books.sealed(edge.seller, period.end).map(|closed| closed.cutoff),
+        let settings = &link.seller.settings;
+        let Rater { books, rules, .. } = self.rater;
+        let mut rated = |sellers: usize| {
+            let prices = self.prices(known, (place, sellers), prices_at);
+            rate(&subject, timeline, prices, settings, period)
         };
-        self.rater.rules.waive(&mut entries, &of, &self.read.then);
-        Ok(entries)
+        match link.role {
+            Role::Sale => {
+                let mut entries = rated(link.way.len())?;
+                let seller = link.seller.id;
+                let of = rules::Of {
+                    customer: self.customer,
+                    link,
+                    slot: self.slot,
+                    service: self.service,
+                    timeline,
+                    period,
+                    end: settings.instants(period).1,
+                    cutoff: books.sealed(seller, period.end).map(|closed| closed.cutoff),
+                };
+                rules.waive(&mut entries, &of, &self.read.then);
+                Ok(entries)
+            }
+            Role::Commission => {
+                let (sold, bought) = (rated(link.way.len())?, rated(link.way.len() - 1)?);
+                commissions(&subject, &sold, &bought)
+            }
+        }
+    }
+
+    /// What says the prices of the slot, as far as so many sellers on the way of a link have a say.
+    fn prices<'k>(
+        &self,
+        known: &'k mut KnownPrices<'a>,
+        (place, sellers): (usize, usize),
+        prices_at: u64,
+    ) -> &'k Prices {
+        let book = &self.rater.prices;
+        let link = &self.links[place];
+        // Below the last seller there is a reseller who buys, or the customer.
+        let below = link.path.lineage();
+        let below = below.get(sellers).and_then(|path| book.sellers.at(path));
+        let buyer = below.map_or(self.customer.id, |seller| seller.id);
+        let subscription = Some(self.slot.view.id);
+        let way = Way {
+            sellers: &link.way[..sellers],
+            buyer,
+            then: &link.path,
+            now: &self.customer.path,
+            biller: &link.seller,
+            subscription,
+        };
+        let subscription = subscription.filter(|_| book.is_for_instance(&way));
+        let way = Way { subscription, ..way };
+        let key = (self.service.key.as_str(), sellers, place, prices_at, subscription);
+        known.entry(key).or_insert_with(|| book.at(self.service, &way, prices_at))
     }
 
     /// What a seller's first open period has beside its own charges: what sets right those that are closed.
     fn with_corrections(
         &self,
         known: &mut KnownPrices<'a>,
-        seller: OrganizationId,
+        pair: &[usize],
         into: &Period,
         own: Result<Vec<Entry>, Quarantine>,
     ) -> Result<Vec<Entry>, Quarantine> {
         let subscription = self.slot.view.id;
-        let closed = self.rater.books.closed(seller);
+        let link = &self.links[pair[0]];
+        let (seller, buyer) = (&link.seller, link.bought_by(self.customer.id));
+        let closed = self.rater.books.closed(seller.id);
         let mut entries = Vec::new();
-        for end in self.read.late.ends(subscription, seller) {
-            let booked = self.read.sealed.booked(closed, subscription, end);
+        for end in self.read.late.ends(subscription, seller.id) {
+            let booked = self.read.sealed.booked(closed, buyer, subscription, end);
             let is_deferred = || {
-                let sealed = self.rater.books.sealed(seller, end);
+                let sealed = self.rater.books.sealed(seller.id, end);
                 sealed.is_some_and(|closed| closed.deferred.contains(&subscription))
             };
-            let now = match self.closed_as_known_now(known, seller, end) {
+            let now = match self.closed_as_known_now(known, pair, end) {
                 Ok(now) => now,
                 // It was left out, and still cannot be rated: what it charges now is charged all the same.
                 Err(_) if is_deferred() => continue,
@@ -371,26 +461,24 @@ impl<'a> Of<'a> {
     fn closed_as_known_now(
         &self,
         known: &mut KnownPrices<'a>,
-        seller: OrganizationId,
+        pair: &[usize],
         end: NaiveDate,
     ) -> Result<Vec<Entry>, Quarantine> {
-        let Rater { settings, books, known_at, prices, .. } = self.rater;
-        let (Some(closed), Some(period)) = (books.sealed(seller, end), settings.period_ending(end))
-        else {
+        let Rater { books, known_at, .. } = self.rater;
+        let seller = &self.links[pair[0]].seller;
+        let closed = books.sealed(seller.id, end);
+        let (Some(closed), Some(period)) = (closed, seller.settings.period_ending(end)) else {
             return Ok(Vec::new());
         };
-        let pinned = books.prices_of(seller, closed);
+        let pinned = books.prices_of(seller.id, closed);
         let mut entries = Vec::new();
-        let of_seller = self.edges.iter().enumerate().filter(|(_, edge)| edge.seller == seller);
-        for (place, edge) in of_seller {
-            let mut rated = self.rated(known, place, &period, pinned);
-            let lacks_price = |rated: &Result<_, Quarantine>| {
-                matches!(rated, Err(Quarantine { reason: QuarantineReason::NoPrice, .. }))
-            };
+        for place in pair {
+            let mut rated = self.of_link(known, *place, &period, pinned);
             if lacks_price(&rated) {
-                let all = prices.at(self.service, (&edge.path, &self.customer.path), *known_at);
-                for later in all.positions_after(pinned) {
-                    rated = self.rated(known, place, &period, later);
+                let sellers = self.links[*place].way.len();
+                let all = self.prices(known, (*place, sellers), *known_at).positions_after(pinned);
+                for later in all {
+                    rated = self.of_link(known, *place, &period, later);
                     if !lacks_price(&rated) {
                         break;
                     }
@@ -400,4 +488,10 @@ impl<'a> Of<'a> {
         }
         Ok(entries)
     }
+}
+
+/// Whether something cannot be rated as long as nobody says what it costs.
+fn lacks_price(rated: &Result<Vec<Entry>, Quarantine>) -> bool {
+    use QuarantineReason::{NoExchangeRate, NoPrice};
+    matches!(rated, Err(Quarantine { reason: NoPrice | NoExchangeRate, .. }))
 }

@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use domain::billing::rule::Rule;
-use domain::billing::{BillingSettings, Overflow, Period};
+use domain::billing::{Overflow, Period};
 use domain::money::{Currency, Money};
 use domain::{OrganizationId, TenantPath};
 use eventstore::{Database, Error};
 
 use super::rater::{Customers, Rater};
-use super::{Question, RATED_AT_A_TIME, customers, gone};
+use super::{Question, RATED_AT_A_TIME, Side, customers, gone};
 use crate::finder::Scope;
 use crate::views::OrganizationView;
 
@@ -46,17 +46,15 @@ type Sums = BTreeMap<(OrganizationId, Currency), Sum>;
 pub async fn rehearse_rules(
     database: &Database,
     (seller, path): (OrganizationId, &TenantPath),
-    settings: &BillingSettings,
     period: Period,
     rules: Vec<Rule>,
 ) -> Result<Vec<RuleEffect>, Error> {
-    let question = Question { scope: Scope(path.clone()), known_at: None };
+    let (scope, side) = (Scope(path.clone()), Side::Sells(seller));
+    let question = Question { scope, known_at: None, side };
     let mut all = customers(database, &question.scope).await?;
     all.extend(gone(database, &question.scope).await?);
-    all.retain(|customer| customer.edges_known_at(u64::MAX).iter().any(|it| it.seller == seller));
     all.sort_by_cached_key(|it| (it.details.name.to_lowercase(), it.number));
-    let mut rater = Rater::begin(database, &question, settings, &[period], &all).await?;
-    rater.seller = Some(seller);
+    let mut rater = Rater::begin(database, &question, &[period], &all).await?;
     rater.rules.propose(seller, rules);
     let mut effects = Vec::new();
     for some in all.chunks(RATED_AT_A_TIME) {

@@ -8,7 +8,7 @@ use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 use domain::billing::rule::{Field, Rule, Ruled, waive};
 use domain::billing::rulebook::Pattern;
 use domain::billing::tax::{TaxRate, rate_on};
-use domain::billing::{BillingSettings, Entry, Holding, Period, Timeline};
+use domain::billing::{Entry, Holding, Period, Timeline};
 use domain::event::{Event, Recorded};
 use domain::lifecycle::Status;
 use domain::money::Percent;
@@ -16,11 +16,12 @@ use domain::organization::{Details, Organization, OrganizationEvent};
 use domain::{Decider, OrganizationId, PropertyKey, SubscriptionId, TaxCategory, TenantPath};
 use eventstore::{Database, Error};
 
+use super::sellers::{Link, Role};
 use super::slots::Slot;
 use crate::effective;
 use crate::finder::{self, Scope};
 use crate::views::{
-    Described, Edge, Holder, OrganizationView, RulebookView, ServiceView, UserView, described,
+    Described, Holder, OrganizationView, RulebookView, ServiceView, UserView, described,
 };
 
 /// The rules of some sellers.
@@ -126,12 +127,12 @@ impl Rules {
         self.books.is_empty() && self.proposed.is_none()
     }
 
-    /// Takes off what is not charged of a slot's entries of one period and edge.
+    /// Takes off what is not charged of a slot's entries of one period and link.
     pub(super) fn waive(&self, entries: &mut [Entry], of: &Of<'_>, then: &Then) {
         if entries.is_empty() || self.are_none() {
             return;
         }
-        let rules = self.of(of.edge.seller, of.period.end, of.cutoff);
+        let rules = self.of(of.link.seller.id, of.period.end, of.cutoff);
         if !rules.is_empty() {
             let held = held_last(of.timeline, of.end);
             waive(entries, &rules, &|field| then.look(field, of, held, self.known_at));
@@ -147,13 +148,13 @@ pub(super) struct Own<'a> {
     pub(super) tax_percent: Option<Percent>,
 }
 
-/// What is looked at: a slot, in one period and on one edge.
+/// What is looked at: a slot, in one period and between two.
 pub(super) struct Of<'a> {
     pub(super) customer: &'a OrganizationView,
-    pub(super) edge: &'a Edge,
+    pub(super) link: &'a Link,
     pub(super) slot: &'a Slot,
     pub(super) service: &'a ServiceView,
-    /// As far as the edge goes.
+    /// As far as the link goes.
     pub(super) timeline: &'a Timeline,
     pub(super) period: &'a Period,
     /// The first moment after the period.
@@ -192,10 +193,10 @@ struct Customer {
     status: Status,
 }
 
-/// A customer with all its slots, who bills it, and which periods are rated of each of these.
+/// A customer with all its slots, between whom they are charged, and which periods are rated of each of these.
 pub(super) struct Asked<'a> {
     pub(super) customer: &'a Arc<OrganizationView>,
-    pub(super) edges: &'a [Edge],
+    pub(super) links: &'a [Link],
     pub(super) slots: &'a [Slot],
     pub(super) periods: Vec<(OrganizationId, BTreeSet<Period>)>,
 }
@@ -205,7 +206,6 @@ impl Then {
     pub(super) async fn read(
         mut database: &Database,
         rules: &Rules,
-        settings: &BillingSettings,
         known_at: Option<u64>,
         asked: &[Asked<'_>],
     ) -> Result<Self, Error> {
@@ -214,7 +214,7 @@ impl Then {
             return Ok(then);
         }
         let look_at = |it: &Asked<'_>, sort: fn(&Field) -> bool| {
-            it.edges.iter().any(|edge| rules.look_at(edge.seller, sort))
+            it.links.iter().any(|link| rules.look_at(link.seller.id, sort))
         };
         let stream = |id: OrganizationId| format!("{}-{id}", Organization::CATEGORY);
         // Of most customers nothing has ever changed.
@@ -247,7 +247,7 @@ impl Then {
                 .into_iter()
                 .collect();
         }
-        then.properties = properties(database, rules, settings, known_at, asked).await?;
+        then.properties = properties(database, rules, known_at, asked).await?;
         Ok(then)
     }
 
@@ -287,7 +287,7 @@ impl Then {
             Field::Level => if user.is_some() { "user" } else { "customer" }.into(),
             Field::Plan => held?.plan.as_str().into(),
             Field::Property(key) => {
-                let place = (of.slot.view.id, of.edge.path.clone(), of.period.end);
+                let place = (of.slot.view.id, of.link.path.clone(), of.period.end);
                 self.properties.get(&place)?.get(key)?.as_str().into()
             }
             Field::Quantity => held?.quantity.to_string().into(),
@@ -326,27 +326,28 @@ fn customers(events: &[Recorded]) -> Vec<Customer> {
 async fn properties(
     database: &Database,
     rules: &Rules,
-    settings: &BillingSettings,
     known_at: Option<u64>,
     asked: &[Asked<'_>],
 ) -> Result<HashMap<(SubscriptionId, TenantPath, NaiveDate), Properties>, Error> {
     let mut places = Vec::new();
     let mut questions = Vec::new();
     for it in asked {
-        let looked_at =
-            it.edges.iter().filter(|edge| rules.look_at(edge.seller, Field::is_property));
-        for edge in looked_at {
-            let periods = it.periods.iter().filter(|(seller, _)| *seller == edge.seller);
+        let looked_at = it.links.iter().filter(|link| {
+            link.role == Role::Sale && rules.look_at(link.seller.id, Field::is_property)
+        });
+        for link in looked_at {
+            let Link { seller, path, .. } = link;
+            let periods = it.periods.iter().filter(|(id, _)| *id == seller.id);
             for period in periods.flat_map(|(_, periods)| periods) {
-                let end = settings.instants(period).1;
+                let end = seller.settings.instants(period).1;
                 for slot in it.slots {
                     let held = held_last(&slot.timeline, end);
-                    places.push((slot.view.id, edge.path.clone(), period.end));
+                    places.push((slot.view.id, path.clone(), period.end));
                     questions.push(effective::Question {
                         as_of: just_before(end),
                         known_at,
                         path: it.customer.path.clone(),
-                        place_then: Some(edge.path.clone()),
+                        place_then: Some(path.clone()),
                         plan: held.map(|held| held.plan.clone()),
                         service: slot.view.service.clone(),
                         subscription: Some(slot.view.id),

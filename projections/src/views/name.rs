@@ -85,6 +85,7 @@ impl View for NameView {
             | Event::CustomPermission(_)
             | Event::Approval(_)
             | Event::Books(_)
+            | Event::Pricing(_)
             | Event::Rulebook(_) => vec![],
         }
     }

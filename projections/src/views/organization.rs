@@ -137,6 +137,7 @@ impl View for OrganizationView {
             | Event::CustomPermission(_)
             | Event::Approval(_)
             | Event::Books(_)
+            | Event::Pricing(_)
             | Event::Rulebook(_) => vec![],
         }
     }
@@ -230,6 +231,7 @@ impl View for OrganizationView {
             | Event::CustomPermission(_)
             | Event::Approval(_)
             | Event::Books(_)
+            | Event::Pricing(_)
             | Event::Rulebook(_) => {}
         }
         Some(view)

@@ -39,13 +39,14 @@ pub async fn close(engine: Engine, size: Size, tell: &mut impl FnMut(Figure)) ->
     world.system(Command::AskClose { end: end.to_owned(), body: wish() }).await?;
     let books = finder::find::<BooksView>(database, &Scope::catalogue(), &provider).await?;
     let closing = books.and_then(|books| books.closing.clone()).context("a closing")?;
-    let settings = ledger::settings(database).await?;
+    let provider = ledger::seller_at(database, &TenantPath::provider()).await?;
+    let settings = provider.settings.as_ref();
     let period = settings.period_ending(closing.end).context("a period")?;
     let of = (seller, &TenantPath::provider());
 
     machine::forget_peak();
     let began = Instant::now();
-    let unready = closing::readiness(database, of, &settings, period, closing.cutoff).await?;
+    let unready = closing::readiness(database, of, settings, period, closing.cutoff).await?;
     let readiness = rate(size.entries, began.elapsed());
     ensure!(unready.is_empty(), "{} are not ready", unready.len());
     let figure = Figure::new("readiness", engine, readiness, "entries/s");

@@ -14,14 +14,19 @@ impl History {
     /// Rules and patterns that are set after the commands of a step.
     pub(super) fn rulebooks(&mut self) -> Vec<Submission> {
         std::mem::swap(&mut self.rng, &mut self.ruled);
-        let is_said = self.rng.random_bool(0.3);
+        let is_said = self.rng.random_bool(0.5);
         let said = is_said.then(|| self.rulebook());
         std::mem::swap(&mut self.rng, &mut self.ruled);
         said.into_iter().collect()
     }
 
     fn rulebook(&mut self) -> Submission {
-        let organization = self.rng.random_bool(0.8).then(|| self.organization().0);
+        // The provider's more often than others': what is set there is taken away again.
+        let organization = match self.rng.random_range(0..10) {
+            0..5 => self.organizations.first().map(|(id, _)| id.clone()),
+            5..9 => Some(self.organization().0),
+            _ => None,
+        };
         let count = self.rng.random_range(0..=SET_MAX);
         let if_match = self.rng.random_bool(0.1).then(|| self.rng.random_range(0..4));
         let command = if self.rng.random_bool(0.6) {
@@ -88,8 +93,8 @@ impl History {
 
     fn tax_rate(&mut self) -> Value {
         json!({
-            "category": self.one_of(&["standard", "reduced", "no key"]),
-            "validFrom": self.one_of(&["2019-01-01", "2019-04-01", "soon"]),
+            "category": self.one_of(&["standard", "standard", "standard", "reduced", "no key"]),
+            "validFrom": self.one_of(&["2019-01-01", "2019-01-01", "2019-04-01", "soon"]),
             "percent": self.perhaps_of(0.8, &["19", "7.5", "200"]),
         })
     }

@@ -361,10 +361,10 @@ async fn a_reseller_closes_for_himself_and_nobody_elses_books() -> Result<()> {
         };
         assert_eq!(state(&format!("?organizationId={reseller}")).await?, "closed");
         assert_eq!(state("").await?, "open");
-        // The provider closes what he bills himself; what is below the reseller is the reseller's.
+        // The provider closes what he bills himself: to his customer, and to the reseller for the reseller's.
         office.close("2020-01-31").await?;
         let period = app.get("/api/v2/billing/2020-01-31/close").await?;
-        assert_eq!(period["entries"], 1, "{period}");
+        assert_eq!(period["entries"], 2, "{period}");
         let mut amounts: Vec<_> = office.bill("2020-01-31").await?;
         amounts.sort();
         assert_eq!(amounts, [normal("100.00", "2020-01-31"), normal("180.00", "2020-01-31")]);

@@ -57,7 +57,7 @@ const OPEN: &[(&str, &str)] = &[
         "entryId endDate action class component kind customerNumber customerCode customerName \
          customerAccountCode userName serviceKey serviceName planKey planName instance productSku \
          level billable nonBillableReason waivedAmount ruleIds taxCategory taxPercent lineDescription summaryGrouping amount exactAmount \
-         unitPrice priceSources priceLosers propertyChange quantity measured measuredUnit countAfter countBefore days \
+         unitPrice priceSources priceLosers exchangeRates propertyChange quantity measured measuredUnit countAfter countBefore days \
          dayPolicy periodDays serviceFrom serviceTo effectiveAt actor actorName addedBy removedBy reason causes explain",
     ),
     ("Money", "amount minor currency"),
@@ -524,6 +524,13 @@ const GUARDED: &[Row] = &[
         ABOVE,
     ),
     row(
+        "LedgerEntry.buyer",
+        "ledgerEntries(endDate: \"2019-11-30\", filter: { customerId: $organization }) \
+         { nodes { buyer { id } } }",
+        "/ledgerEntries/nodes/*/buyer",
+        [Shown, Hidden, Hidden, Forbidden, Forbidden],
+    ),
+    row(
         "LedgerEntry.user",
         "ledgerEntries(endDate: \"2019-12-31\", filter: { customerId: $organization }) \
          { nodes { user { id } userName } }",
@@ -585,6 +592,7 @@ fn takes(row: &Row) -> &'static str {
         | "Override.organization"
         | "LedgerEntry.customer"
         | "LedgerEntry.seller"
+        | "LedgerEntry.buyer"
         | "SummaryRow.customer"
         | "QuarantinedSubscription.customer" => "organizations.view",
         "Query.users"

@@ -265,7 +265,7 @@ async fn a_customer_is_billed_by_the_seller_above_it_that_is_named_from_its_date
         let made = app.put(&path, by(root)).await?;
         assert_eq!((&made["billedBy"], &made["parentId"]), (&json!(root), &json!(east)));
         let query = "{ ledgerEntries(endDate: \"2019-11-30\") { nodes { serviceKey days action amount \
-            { amount } seller { uuid } } } organization(id: $id) { billedBy { uuid } } }";
+            { amount } seller { uuid } buyer { uuid } } } organization(id: $id) { billedBy { uuid } } }";
         let query = format!("query($id: ID!) {query}");
         let sent = json!({ "query": query, "variables": { "id": stage.customer } });
         let answer = app.post("/graphql", sent).await?;
@@ -276,6 +276,7 @@ async fn a_customer_is_billed_by_the_seller_above_it_that_is_named_from_its_date
             .map(|node| {
                 json!([
                     node["seller"]["uuid"],
+                    node["buyer"]["uuid"],
                     node["days"],
                     node["amount"]["amount"],
                     node["action"]
@@ -284,7 +285,10 @@ async fn a_customer_is_billed_by_the_seller_above_it_that_is_named_from_its_date
             .collect();
         assert_eq!(
             of_backup,
-            [json!([east, 15, "45.00", "REMOVED"]), json!([root, 15, "45.00", "ADDED"])]
+            [
+                json!([root, east, 15, "45.00", "REMOVED"]),
+                json!([root, null, 15, "45.00", "ADDED"])
+            ]
         );
         // The same again is done; who goes elsewhere is billed there.
         assert_eq!(app.put(&path, by(root)).await?["version"], made["version"]);

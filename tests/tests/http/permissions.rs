@@ -143,6 +143,12 @@ const ROUTES: &[Row] = &[
         "billing.view",
         [200, 200, 200, 403, 403],
     ),
+    row(
+        "GET /api/Billing/{endDate}/margins",
+        About::Nothing,
+        "billing.view",
+        [200, 200, 400, 403, 403],
+    ),
     row("GET /api/v2/customers", About::Nothing, "organizations.view", [200, 200, 200, 403, 403]),
     row("POST /api/v2/customers", About::Nothing, "customers.manage", [400, 400, 403, 403, 403]),
     row(
@@ -476,6 +482,30 @@ const ROUTES: &[Row] = &[
     row("GET /api/v2/billing/patterns", About::Nothing, "billing.view", [200, 200, 200, 403, 403]),
     row(
         "PUT /api/v2/billing/patterns",
+        About::Nothing,
+        "billing.manage",
+        [400, 400, 403, 403, 403],
+    ),
+    row(
+        "GET /api/v2/organizations/{id}/price-book",
+        About::Reseller,
+        "billing.view",
+        [200, 200, 404, 404, 404],
+    ),
+    row(
+        "PUT /api/v2/organizations/{id}/price-book",
+        About::Reseller,
+        "overrides.set_prices",
+        [400, 400, 404, 404, 404],
+    ),
+    row(
+        "GET /api/v2/billing/exchange-rates",
+        About::Nothing,
+        "billing.view",
+        [200, 200, 404, 403, 403],
+    ),
+    row(
+        "PUT /api/v2/billing/exchange-rates",
         About::Nothing,
         "billing.manage",
         [400, 400, 403, 403, 403],

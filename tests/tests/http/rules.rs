@@ -36,8 +36,17 @@ async fn detail(app: &TestApp, end: &str, query: &str) -> Result<Vec<Value>> {
 
 /// Of each line: customer, amount, what is waived, and why.
 async fn waived(app: &TestApp, end: &str) -> Result<Vec<(String, String, String, String)>> {
+    waived_by(app, end, "").await
+}
+
+/// The same, of one seller's bill.
+async fn waived_by(
+    app: &TestApp,
+    end: &str,
+    query: &str,
+) -> Result<Vec<(String, String, String, String)>> {
     let text = |row: &Value, field: &str| row[field].as_str().unwrap_or("-").to_owned();
-    let rows = detail(app, end, "").await?;
+    let rows = detail(app, end, query).await?;
     for row in &rows {
         let is_waived = row["waivedAmount"].is_string();
         assert_eq!(row["billable"], !is_waived, "{row}");
@@ -306,7 +315,9 @@ async fn a_rule_is_for_what_its_seller_bills_and_is_tried_before_it_is_set() -> 
             assert_eq!((&row["waivedLines"], &row["newWaivedLines"]), (&json!(0), &json!(1)));
         };
         effect("Own", &tried["customers"][0]);
-        assert_eq!(tried["customers"].as_array().map(Vec::len), Some(1), "{tried}");
+        // And what the reseller would pay for its customer.
+        effect("Theirs", &tried["customers"][1]);
+        assert_eq!(tried["customers"].as_array().map(Vec::len), Some(2), "{tried}");
         assert_eq!(app.get(RULES).await?["rules"], json!([]), "nothing was stored");
         // The reseller's own, tried and set by himself.
         let ask = async |method: Method, path: &str, body: Option<Value>| {
@@ -318,9 +329,11 @@ async fn a_rule_is_for_what_its_seller_bills_and_is_tried_before_it_is_set() -> 
         let sent = json!({ "rules": everything() });
         let made = ask(Method::PUT, RULES, Some(sent.clone())).await?.expect(200)?;
         assert_eq!(made["organizationId"], json!(reseller));
-        let expected =
-            [line("Own", "100.00", "-", "-"), line("Theirs", "0.00", "100.00", "Because of all")];
-        assert_eq!(waived(&app, "2019-11-30").await?, expected);
+        let expected = [line("Own", "100.00", "-", "-"), line("Theirs", "100.00", "-", "-")];
+        assert_eq!(waived(&app, "2019-11-30").await?, expected, "the reseller pays all the same");
+        let of_north = format!("sellerId={reseller}");
+        let expected = [line("Theirs", "0.00", "100.00", "Because of all")];
+        assert_eq!(waived_by(&app, "2019-11-30", &of_north).await?, expected);
         // Tried once more, nothing changes.
         let tried = ask(Method::POST, preview, Some(sent)).await?.expect(200)?;
         assert_eq!(tried["customers"], json!([]));

@@ -65,10 +65,11 @@ impl Shop {
         self.world.system(Command::AskClose { end: end(), body: wish() }).await?;
         let cutoff = self.books().await?.closing.context("a closing")?.cutoff;
         let database = &self.world.database;
-        let settings = ledger::settings(database).await?;
+        let provider = ledger::seller_at(database, &TenantPath::provider()).await?;
+        let settings = provider.settings.as_ref();
         let period = settings.period_ending(end().parse()?).context("a period")?;
         let of = (self.seller, &TenantPath::provider());
-        let unready = readiness(database, of, &settings, period, cutoff).await?;
+        let unready = readiness(database, of, settings, period, cutoff).await?;
         ensure!(unready.is_empty(), "{unready:?}");
         let readiness = Some(Readiness { seller: self.seller, cutoff, unready: Vec::new() });
         let approve = Command::ApproveClose { end: end(), body: wish(), readiness };
@@ -86,10 +87,11 @@ impl Shop {
         let closed = books.closed.first().context("a closed period")?;
         assert_eq!((closed.cutoff, closed.entries), (cutoff, entries));
         let database = &self.world.database;
-        let settings = ledger::settings(database).await?;
+        let provider = ledger::seller_at(database, &TenantPath::provider()).await?;
+        let settings = provider.settings.as_ref();
         let period = settings.period_ending(closed.end).context("a period")?;
         let of = (self.seller, &TenantPath::provider());
-        let mut draft = Draft::begin(database, of, &settings, period, cutoff, None).await?;
+        let mut draft = Draft::begin(database, of, period, cutoff, None).await?;
         let mut rated = BTreeMap::<Place, Vec<u8>>::new();
         while let Some(part) = draft.next().await? {
             for slot in part {
@@ -176,12 +178,15 @@ async fn what_others_write_meanwhile_is_late_and_is_corrected() -> Result<()> {
         }
         shop.is_whole(cutoff, CUSTOMERS as u64).await.with_context(|| format!("{engine:?}"))?;
         // 21 of 31 days at 10.00 are sealed; 10 of them should have been.
-        let settings = ledger::settings(database).await?;
+        let provider = ledger::seller_at(database, &TenantPath::provider()).await?;
+        let settings = provider.settings.as_ref();
         let february = settings.period_ending("2019-02-28".parse()?).context("a period")?;
-        let question = ledger::Question { scope: Scope(TenantPath::provider()), known_at: None };
+        let side = ledger::Side::Sells(shop.seller);
+        let scope = Scope(TenantPath::provider());
+        let question = ledger::Question { scope, known_at: None, side };
         let persons = atrium_tests::world::persons();
         let periods = [february];
-        let bills = ledger::statements(database, &persons, &question, &settings, &periods).await?;
+        let bills = ledger::statements(database, &persons, &question, &periods).await?;
         let minor: i64 = bills[0].lines.iter().map(|line| line.entry.amount.minor).sum();
         assert_eq!(minor, CUSTOMERS as i64 * (323 - 677));
         assert_eq!(bills[0].lines.len(), 2 * CUSTOMERS);

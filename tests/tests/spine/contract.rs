@@ -20,8 +20,9 @@ use eventstore::{Chain, Database, Engine, Log};
 use projections::views::{
     AccessView, ActivityView, ApprovalPolicyView, ApprovalView, AskedView, BackdatedView,
     BooksView, CalendarView, FormerView, HoldingView, NameView, NumberView, OfferView,
-    OrganizationView, OverrideView, PermissionView, RequestView, RetentionView, RoleView,
-    RulebookView, ServiceView, SubscriptionView, TABLES, UsageView, UserView,
+    OrganizationView, OverrideView, PermissionView, PriceView, RateView, RequestView,
+    RetentionView, RoleView, RulebookView, ServiceView, SubscriptionView, TABLES, UsageView,
+    UserView,
 };
 use projections::{Below, View, Views, Wants};
 use serde::de::DeserializeOwned;
@@ -268,7 +269,7 @@ impl Below for Nothing {
 
 /// Every table that queries read has exactly the rows that its pure fold gives.
 async fn views_are_folded_from(database: &Database, events: &[Recorded]) -> Result<()> {
-    let folds: [(&str, BTreeSet<Line>); 24] = [
+    let folds: [(&str, BTreeSet<Line>); 26] = [
         (AccessView::TABLE, fold::<AccessView>(events)),
         (ActivityView::TABLE, fold::<ActivityView>(events)),
         (ApprovalPolicyView::TABLE, fold::<ApprovalPolicyView>(events)),
@@ -285,6 +286,8 @@ async fn views_are_folded_from(database: &Database, events: &[Recorded]) -> Resu
         (OrganizationView::TABLE, fold::<OrganizationView>(events)),
         (OverrideView::TABLE, fold::<OverrideView>(events)),
         (PermissionView::TABLE, fold::<PermissionView>(events)),
+        (PriceView::TABLE, fold::<PriceView>(events)),
+        (RateView::TABLE, fold::<RateView>(events)),
         (RequestView::TABLE, fold::<RequestView>(events)),
         (RetentionView::TABLE, fold::<RetentionView>(events)),
         (RoleView::TABLE, fold::<RoleView>(events)),

@@ -4,21 +4,24 @@ use anyhow::Result;
 use atrium_tests::laws;
 use atrium_tests::world::{World, body, persons};
 use commands::Command;
+use domain::TenantPath;
 use domain::organization::Kind;
 use projections::finder::Scope;
-use projections::ledger::{self, Question, Statement};
+use projections::ledger::{self, Question, Side, Statement};
 use serde_json::json;
 
 use super::setting::{BOTH, create, id, provider, sell};
 
 /// The lines of January 2018, each with what it is about.
 async fn january(world: &World, known_at: Option<u64>) -> Result<Vec<String>> {
-    let settings = ledger::settings(&world.database).await?;
+    let provider = ledger::seller_at(&world.database, &TenantPath::provider()).await?;
+    let settings = provider.settings.as_ref();
     let date = "2018-01-15".parse()?;
-    let question = Question { scope: Scope::catalogue(), known_at };
+    let side = Side::Sells(provider.id);
+    let question = Question { scope: Scope::catalogue(), known_at, side };
     let period = settings.period_containing(date);
     let (database, persons) = (&world.database, persons());
-    let made = ledger::statements(database, &persons, &question, &settings, &[period]).await?;
+    let made = ledger::statements(database, &persons, &question, &[period]).await?;
     let lines = |statement: &Statement| {
         assert!(statement.quarantined.is_empty(), "{:?}", statement.quarantined);
         statement.lines.iter().map(|line| format!("{:?}", line.entry)).collect()

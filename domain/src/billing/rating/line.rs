@@ -63,7 +63,7 @@ pub(super) enum Span {
 
 /// Who did what caused a line, when and why.
 #[derive(Clone, Copy)]
-pub(super) struct Cause<'a> {
+pub(in crate::billing) struct Cause<'a> {
     pub actor: &'a str,
     pub effective_at: DateTime<Utc>,
     pub position: u64,
@@ -222,10 +222,8 @@ impl Rating<'_> {
         amount: Money,
         unit_price: UnitPrice,
     ) -> Entry {
-        let (price_sources, price_losers, measured) = line
-            .priced
-            .map(|priced| (priced.sources, priced.losers, priced.measured))
-            .unwrap_or_default();
+        let Priced { exchange, losers: price_losers, measured, sources: price_sources, .. } =
+            line.priced.unwrap_or_default();
         let mut causes = vec![line.fact.position, line.cause.position];
         causes.extend(price_sources.iter().map(|source| source.position()));
         causes.sort_unstable();
@@ -235,6 +233,7 @@ impl Rating<'_> {
             actor: line.cause.actor.to_owned(),
             added_by: line.added_by.actor.clone(),
             amount,
+            buyer: self.subject.buyer,
             causes,
             class: Class::Normal,
             component: line.component,
@@ -246,6 +245,7 @@ impl Rating<'_> {
             effective_at: line.cause.effective_at,
             entry_id: String::new(),
             exact,
+            exchange,
             kind: line.kind,
             measured,
             period_days: share.of,
@@ -316,6 +316,9 @@ pub(super) fn entry_id(entry: &Entry) -> String {
     }
     if let Some(measured) = &entry.measured {
         let _ = write!(text, " {}", measured.amount);
+    }
+    if let Some(buyer) = entry.buyer {
+        let _ = write!(text, " {buyer}");
     }
     if let Some(waiver) = &entry.waiver {
         let _ = write!(text, " waived {}", waiver.amount.minor);

@@ -3,7 +3,7 @@
 
 use super::super::calendar::following;
 use super::super::component::Charge;
-use super::super::{ComponentKey, Quarantine, QuarantineReason};
+use super::super::{ComponentKey, Quarantine};
 use super::line::{Line, Span};
 use super::{Action, Kind, Rating};
 use crate::money::Ratio;
@@ -30,14 +30,13 @@ impl<'a> Rating<'a> {
             let Some((fact, held)) = last.and_then(|fact| Some((fact, fact.holding()?))) else {
                 continue;
             };
-            let tariff = self.prices.component_on(date, held.plan, key, self.settings);
+            let tariff =
+                self.prices.component_on(date, held.plan, key, held.quantity, self.settings);
             let tariff = tariff.filter(|it| matches!(it.charge, Charge::OneOff { .. }));
             let Some(tariff) = tariff.filter(|_| ended_before != Some(date)) else { continue };
-            let priced = tariff.price(Ratio::whole(1), 1).ok_or_else(|| Quarantine {
-                date,
-                plan: held.plan.clone(),
-                reason: QuarantineReason::TooLarge,
-            })?;
+            let priced = tariff.price(Ratio::whole(1), 1);
+            let priced =
+                priced.map_err(|reason| Quarantine { date, plan: held.plan.clone(), reason })?;
             lines.push(Line {
                 action: Action::Added,
                 added_by: began,

@@ -45,7 +45,7 @@ impl<'a> Rating<'a> {
                 (Some(first), None) => first.cause,
                 (None, None) => fact.into(),
             };
-            let priced = self.priced(date, held.plan)?;
+            let priced = self.priced(date, held)?;
             let line = self.line(stay, &key, Segment { dates: date..date, fact, held, priced });
             own.insert(0, Line { action, cause, ..line });
         }
@@ -188,17 +188,16 @@ impl<'a> Rating<'a> {
         is_meant: impl Fn(&Charge) -> bool,
     ) -> Result<Option<Priced>, Quarantine> {
         if key.is_recurring() {
-            return self.priced(date, held.plan).map(Some);
+            return self.priced(date, held).map(Some);
         }
-        let tariff = self.prices.component_on(date, held.plan, key, self.settings);
+        let tariff = self.prices.component_on(date, held.plan, key, held.quantity, self.settings);
         let Some(tariff) = tariff.filter(|it| is_meant(it.charge)) else { return Ok(None) };
         let quarantine = |reason| Quarantine { date, plan: held.plan.clone(), reason };
-        let too_large = || quarantine(QuarantineReason::TooLarge);
         let Charge::Property { included, property, unit, .. } = tariff.charge else {
             // The least that a subscription costs is not for each unit.
             let units = if tariff.charge.is_minimum() { 1 } else { held.quantity };
             let units = Ratio::whole(units.into());
-            return tariff.price(units, held.quantity).map(Some).ok_or_else(too_large);
+            return tariff.price(units, held.quantity).map(Some).map_err(quarantine);
         };
         let of_plan = tariff.measure.and_then(|measure| measure.value.as_ref());
         let Some(value) = fact.values.get(property).or(of_plan) else { return Ok(None) };
@@ -206,12 +205,12 @@ impl<'a> Rating<'a> {
         let amount = amount_in(value, units, unit.as_deref());
         let amount = amount.ok_or_else(|| quarantine(QuarantineReason::NoPrice))?;
         let more = exact(*included).and_then(|included| amount.checked_sub(included));
-        let more = more.ok_or_else(too_large)?;
+        let more = more.ok_or_else(|| quarantine(QuarantineReason::TooLarge))?;
         if more <= Ratio::ZERO {
             return Ok(None);
         }
         let measured = Some(Measured { amount: more, unit: unit.clone() });
-        let priced = tariff.price(more, 1).ok_or_else(too_large)?;
+        let priced = tariff.price(more, 1).map_err(quarantine)?;
         Ok(Some(Priced { measured, ..priced }))
     }
 
@@ -241,11 +240,12 @@ impl<'a> Rating<'a> {
 
     /// What one unit of a plan costs on a date by its own price; nothing where it is only counted, or has only other
     /// components.
-    fn priced(&self, date: NaiveDate, plan: &PlanKey) -> Result<Priced, Quarantine> {
+    fn priced(&self, date: NaiveDate, held: Holding<'_>) -> Result<Priced, Quarantine> {
+        let Holding { plan, quantity } = held;
         if self.policy(plan) == DayPolicy::None {
             return Ok(Priced::default());
         }
-        let priced = self.prices.on(date, plan, self.settings);
+        let priced = self.prices.on(date, plan, quantity, self.settings);
         match priced {
             Err(Quarantine { reason: QuarantineReason::NoPrice, .. })
                 if self.prices.has_components(date, plan, self.settings) =>
@@ -302,7 +302,7 @@ impl<'a> Rating<'a> {
             return (*fact).into();
         }
         let by = self.prices.cause_of(priced, dates.start, held.plan, key, self.settings);
-        by.map_or_else(|| (*fact).into(), Cause::from)
+        by.unwrap_or_else(|| (*fact).into())
     }
 
     /// What has to be shown without being charged: what was held when the last period ended, and

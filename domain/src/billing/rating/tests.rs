@@ -72,6 +72,7 @@ fn rows() -> Vec<PriceRow> {
 
 fn november_rated(facts: Vec<Fact>, prices: &Prices) -> Result<Vec<Entry>, Quarantine> {
     let subject = Subject {
+        buyer: None,
         customer: OrganizationId(Uuid::from_u128(30)),
         seller: OrganizationId(Uuid::from_u128(1)),
         service: ServiceKey::parse("mailbox").unwrap(),

@@ -27,7 +27,8 @@ impl<'a> Rating<'a> {
             let (run, fact) = self.held_by(reading)?;
             let held = fact.holding()?;
             let date = self.settings.local_date(reading.effective_at);
-            let tariff = self.prices.component_on(date, held.plan, key, self.settings)?;
+            let tariff =
+                self.prices.component_on(date, held.plan, key, held.quantity, self.settings)?;
             let is_its =
                 matches!(tariff.charge, Charge::Usage { meter, .. } if *meter == reading.meter);
             let is_last = readings[from..to].iter().rfind(|it| it.meter == reading.meter);
@@ -36,8 +37,8 @@ impl<'a> Rating<'a> {
         let Some((reading, run, fact, held, tariff)) = last else { return Ok(()) };
         let Charge::Usage { included, .. } = tariff.charge else { return Ok(()) };
         let date = self.settings.local_date(reading.effective_at);
-        let too_large =
-            || Quarantine { date, plan: held.plan.clone(), reason: QuarantineReason::TooLarge };
+        let quarantine = |reason| Quarantine { date, plan: held.plan.clone(), reason };
+        let too_large = || quarantine(QuarantineReason::TooLarge);
         let aggregation = tariff.measure.and_then(|it| it.aggregation).unwrap_or_default();
         let own: Vec<_> =
             readings[from..to].iter().filter(|it| it.meter == reading.meter).collect();
@@ -46,7 +47,7 @@ impl<'a> Rating<'a> {
         let more = more.ok_or_else(too_large)?;
         let more = if more > Ratio::ZERO { more } else { Ratio::ZERO };
         let unit = tariff.measure.and_then(|it| it.unit.clone());
-        let priced = tariff.price(more, 1).ok_or_else(too_large)?;
+        let priced = tariff.price(more, 1).map_err(quarantine)?;
         let removal = run.ended.filter(|ended| ended.effective_at < self.end);
         lines.push(Line {
             action: match removal {

@@ -1,0 +1,281 @@
+//! The cases of billing-cases.md about resellers and currencies, and others: a record per case in `chain_cases.json`.
+//!
+//! In a record the sellers stand in their order, the provider first; `biller` is the one who bills the customer, the last
+//! where it is left out. `edges` are what is charged on each, from the provider down; `commissions` what the biller pays to
+//! those below it, the nearest first; `margins` what each reseller earns, in his currency.
+
+#![expect(clippy::unwrap_used, reason = "a record that does not fit fails its test")]
+
+use chrono::NaiveDate;
+use domain::billing::{
+    BillingSettings, BookRow, CalendarRule, Change, ComponentKey, Entry, Fact, Kind, Overridden,
+    Override, Period, PriceOverride, PriceRow, Prices, Quarantine, QuarantineReason, RateRow, Says,
+    SellerPrices, Setting, Subject, Timeline, Values, commissions, exchanged, rate,
+};
+use domain::money::{Currency, Money};
+use domain::{OrganizationId, PlanKey, ServiceKey, SubscriptionId};
+use serde::Deserialize;
+use uuid::Uuid;
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Case {
+    case: String,
+    title: String,
+    list: String,
+    biller: Option<usize>,
+    sellers: Vec<CaseSeller>,
+    #[serde(default)]
+    rates: Vec<CaseRate>,
+    quantity: Option<u32>,
+    from: NaiveDate,
+    end: NaiveDate,
+    edges: Vec<String>,
+    #[serde(default)]
+    commissions: Vec<String>,
+    #[serde(default)]
+    margins: Vec<CaseMargin>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct CaseSeller {
+    currency: Currency,
+    rows: Vec<CaseRow>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct CaseRow {
+    says: Says,
+    #[serde(default)]
+    buyer: bool,
+    #[serde(default)]
+    instance: bool,
+    #[serde(default)]
+    from_quantity: u32,
+    from: Option<NaiveDate>,
+}
+
+#[derive(Deserialize)]
+struct CaseRate {
+    from: Currency,
+    to: Currency,
+    rate: String,
+    since: NaiveDate,
+}
+
+#[derive(Deserialize)]
+struct CaseMargin {
+    cost: String,
+    margin: String,
+}
+
+fn organization(number: usize) -> OrganizationId {
+    OrganizationId(Uuid::from_u128(number as u128))
+}
+
+impl Case {
+    fn settings(&self, seller: usize) -> BillingSettings {
+        let currency = self.sellers[seller].currency;
+        BillingSettings::new(currency, CalendarRule::CalendarMonth, chrono_tz::UTC)
+    }
+
+    fn rates(&self) -> Vec<RateRow> {
+        let rates = self.rates.iter().zip(900..).map(|(it, position)| RateRow {
+            from: it.from,
+            position,
+            rate: domain::pricing::rate(&it.rate).unwrap(),
+            since: it.since,
+            to: it.to,
+        });
+        rates.collect()
+    }
+
+    /// What leads to whoever is below so many sellers.
+    fn prices(&self, sellers: usize) -> Prices {
+        let plan = PlanKey::parse("plan").unwrap();
+        let list = Money::parse(&self.list, self.sellers[0].currency).unwrap();
+        let chain = self.sellers[..sellers].iter().enumerate().map(|(place, seller)| {
+            let rows = seller.rows.iter().zip(100 * (place as u64 + 1)..);
+            let rows = rows.map(|(row, position)| BookRow {
+                actor: "Pat".to_owned(),
+                component: ComponentKey::RECURRING,
+                from: row.from.map(|date| self.settings(place).midnight(date)),
+                from_quantity: row.from_quantity,
+                is_for_buyer: row.buyer,
+                is_for_instance: row.instance,
+                plan: None,
+                position,
+                reason: None,
+                says: row.says,
+                to: None,
+            });
+            SellerPrices { currency: seller.currency, rows: rows.collect() }
+        });
+        Prices {
+            chain: chain.collect(),
+            rates: self.rates(),
+            rows: vec![PriceRow { from: None, minor: list.minor, plan, position: 1 }],
+            ..Prices::default()
+        }
+    }
+
+    /// What is charged to whoever is below so many sellers, as the biller bills.
+    fn rated(&self, sellers: usize, biller: usize) -> Result<Vec<Entry>, Quarantine> {
+        self.rated_with(&self.prices(sellers), sellers, biller)
+    }
+
+    fn rated_with(
+        &self,
+        prices: &Prices,
+        sellers: usize,
+        biller: usize,
+    ) -> Result<Vec<Entry>, Quarantine> {
+        let settings = self.settings(biller);
+        let change = Change::Provisioned {
+            plan: PlanKey::parse("plan").unwrap(),
+            quantity: self.quantity.unwrap_or(1),
+        };
+        let timeline = Timeline::new([Fact {
+            actor: "Ann".to_owned(),
+            change,
+            effective_at: settings.midnight(self.from),
+            position: 10,
+            reason: None,
+            request: None,
+            values: Values::new(),
+        }]);
+        let buyer = (sellers < self.sellers.len()).then(|| organization(sellers + 1));
+        rate(&self.subject(biller, buyer), &timeline, prices, &settings, &self.period(biller))
+    }
+
+    fn subject(&self, biller: usize, buyer: Option<OrganizationId>) -> Subject {
+        Subject {
+            buyer,
+            customer: organization(30),
+            seller: organization(biller + 1),
+            service: ServiceKey::parse("service").unwrap(),
+            subscription: SubscriptionId(Uuid::from_u128(5)),
+        }
+    }
+
+    fn period(&self, seller: usize) -> Period {
+        self.settings(seller).period_ending(self.end).unwrap()
+    }
+}
+
+fn cases() -> Vec<Case> {
+    serde_json::from_str(include_str!("chain_cases.json")).unwrap()
+}
+
+fn total(entries: &[Entry]) -> Money {
+    let currency = entries[0].amount.currency;
+    Money::new(entries.iter().map(|it| it.amount.minor).sum(), currency)
+}
+
+#[test]
+fn every_edge_and_commission_is_right_to_the_cent() {
+    for case in cases() {
+        let at = format!("case {} ({})", case.case, case.title);
+        let last = case.sellers.len() - 1;
+        let biller = case.biller.unwrap_or(last);
+        let mut edges = Vec::new();
+        for seller in 0..biller {
+            edges.push(case.rated(seller + 1, seller).unwrap());
+        }
+        edges.push(case.rated(case.sellers.len(), biller).unwrap());
+        let amounts: Vec<_> = edges.iter().map(|it| total(it).to_string()).collect();
+        assert_eq!(amounts, case.edges, "{at}");
+        let paid = (biller + 1..=last).map(|reseller| {
+            let sold = case.rated(reseller + 1, biller).unwrap();
+            let bought = case.rated(reseller, biller).unwrap();
+            let subject = case.subject(biller, Some(organization(reseller + 1)));
+            commissions(&subject, &sold, &bought).unwrap()
+        });
+        let paid: Vec<_> = paid.collect();
+        assert!(paid.iter().flatten().all(|it| it.kind == Kind::Commission && it.count_after == 0));
+        let amounts: Vec<_> = paid.iter().map(|it| total(it).to_string()).collect();
+        assert_eq!(amounts, case.commissions, "{at}");
+        for (place, expected) in case.margins.iter().enumerate() {
+            let (bought, sold) = (total(&edges[place]), total(&edges[place + 1]));
+            let cost = exchanged(bought, sold.currency, &case.rates(), case.end).unwrap();
+            let margin = sold.checked_sub(cost).unwrap();
+            assert_eq!(
+                (cost.to_string(), margin.to_string()),
+                (expected.cost.clone(), expected.margin.clone()),
+                "{at}"
+            );
+        }
+    }
+}
+
+/// Law 8: the provider's revenue plus all margins is what the customer pays; and who bills changes nothing about it.
+#[test]
+fn margins_telescope_whoever_bills() {
+    for case in cases().iter().filter(|case| case.rates.is_empty()) {
+        let last = case.sellers.len() - 1;
+        let paid = total(&case.rated(case.sellers.len(), last).unwrap());
+        for biller in 0..=last {
+            let mut sum = total(&case.rated(1, 0).unwrap()).minor;
+            for reseller in 1..=last {
+                let of = reseller.min(biller);
+                let sold = case.rated(reseller + 1, of).unwrap();
+                let bought = case.rated(reseller, of).unwrap();
+                let subject = case.subject(of, Some(organization(reseller + 1)));
+                let earned = commissions(&subject, &sold, &bought).unwrap();
+                sum -= earned.iter().map(|it| it.amount.minor).sum::<i64>();
+            }
+            assert_eq!(sum, paid.minor, "case {}, {biller}", case.case);
+        }
+    }
+}
+
+fn override_at(depth: usize, value: PriceOverride) -> Override {
+    Override {
+        actor: "Bob".to_owned(),
+        depth,
+        from: chrono::DateTime::UNIX_EPOCH,
+        overridden: Overridden::Price(Setting::Set { to: None, value }),
+        plan: None,
+        position: 50 + depth as u64,
+        reason: None,
+    }
+}
+
+#[test]
+fn an_override_for_a_reseller_changes_its_edge_and_what_follows_from_it_and_nothing_else() {
+    let cases = cases();
+    let case = cases.iter().find(|it| it.case == "9a").unwrap();
+    let amount = |sellers: usize, overrides: &[Override]| {
+        let overrides = overrides.iter().filter(|it| it.depth <= sellers + 1).cloned();
+        let prices = Prices { overrides: overrides.collect(), ..case.prices(sellers) };
+        total(&case.rated_with(&prices, sellers, sellers - 1).unwrap()).minor
+    };
+    // 60.00 for the master: the sub pays 66.00, and its customers 100.00 as before. 20 of 30 days.
+    let for_master = [override_at(2, PriceOverride::Amount(6_000))];
+    assert_eq!([1, 2, 3].map(|edge| amount(edge, &for_master)), [4_000, 4_400, 6_667]);
+    // For the customer it goes before the sub's own row.
+    let for_customer = [override_at(4, PriceOverride::Amount(9_000))];
+    assert_eq!([1, 2, 3].map(|edge| amount(edge, &for_customer)), [4_667, 5_133, 6_000]);
+}
+
+#[test]
+fn what_has_no_price_or_no_rate_is_quarantined_and_holds_up_no_edge_that_needs_neither() {
+    let cases = cases();
+    let case = cases.iter().find(|it| it.case == "8a").unwrap();
+    let derived = cases.iter().find(|it| it.case == "8a derived").unwrap();
+    let without = |case: &Case, sellers: usize| {
+        let prices = Prices { rates: Vec::new(), ..case.prices(sellers) };
+        case.rated_with(&prices, sellers, sellers - 1).map_err(|it| it.reason)
+    };
+    assert!(without(case, 1).is_ok() && without(case, 2).is_ok());
+    assert_eq!(without(derived, 2), Err(QuarantineReason::NoExchangeRate));
+    let unpriced = |case: &Case, sellers: usize| {
+        let prices = Prices { rows: Vec::new(), ..case.prices(sellers) };
+        case.rated_with(&prices, sellers, sellers - 1).map_err(|it| it.reason)
+    };
+    assert_eq!(unpriced(case, 1), Err(QuarantineReason::NoPrice));
+    assert!(unpriced(case, 2).is_ok());
+    assert_eq!(unpriced(derived, 2), Err(QuarantineReason::NoPrice));
+}
