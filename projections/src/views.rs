@@ -58,7 +58,7 @@ pub use pricing::{PriceView, RateView};
 pub use request::{RequestStatus, RequestView};
 pub use retention::RetentionView;
 pub use role::RoleView;
-pub use rulebook::{Described, RulebookView, Said};
+pub use rulebook::{Described, RulebookView, Said, described};
 pub use service::{Publication, ServiceView, SkuRow, TaxedRow};
 pub use subscription::{Holder, Scheduled, SubscriptionView};
 pub use usage::UsageView;

@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 use domain::billing::rule::{Field, Rule, Ruled, waive};
-use domain::billing::tax::rate_on;
+use domain::billing::rulebook::Pattern;
+use domain::billing::tax::{TaxRate, rate_on};
 use domain::billing::{Entry, Holding, Period, Timeline};
 use domain::event::{Event, Recorded};
 use domain::lifecycle::Status;
@@ -19,17 +20,41 @@ use super::sellers::{Link, Role};
 use super::slots::Slot;
 use crate::effective;
 use crate::finder::{self, Scope};
-use crate::views::{Described, Holder, OrganizationView, RulebookView, ServiceView, UserView};
+use crate::views::{
+    Described, Holder, OrganizationView, RulebookView, ServiceView, UserView, described,
+};
 
 /// The rules of some sellers.
 #[derive(Debug)]
 pub(super) struct Rules {
-    books: HashMap<OrganizationId, Arc<RulebookView>>,
+    books: HashMap<OrganizationId, Book>,
     known_at: u64,
     /// Those that a seller thinks of, in place of his own in periods that are not closed.
     proposed: Option<(OrganizationId, Vec<Rule>)>,
     /// Whether those count.
     pub(super) is_proposing: bool,
+}
+
+/// A seller's rulebook, and what it says as far as is known: looked up once, and not for every line.
+#[derive(Debug)]
+struct Book {
+    view: Arc<RulebookView>,
+    /// In their order, each with the position of what said it.
+    rules: Vec<(u64, Rule)>,
+    patterns: Vec<Pattern>,
+    tax_rates: Vec<TaxRate>,
+}
+
+impl Book {
+    fn new(view: Arc<RulebookView>, known_at: u64) -> Self {
+        let rules = view.rules_known_at(known_at);
+        Self {
+            rules: rules.iter().map(|it| (it.position, it.rule.clone())).collect(),
+            patterns: view.patterns_known_at(known_at).cloned().collect(),
+            tax_rates: view.tax_rates_known_at(known_at).cloned().collect(),
+            view,
+        }
+    }
 }
 
 impl Rules {
@@ -40,7 +65,8 @@ impl Rules {
     ) -> Result<Self, Error> {
         let keys = sellers.iter().map(ToString::to_string).collect();
         let found = finder::find_many::<RulebookView>(database, &Scope::catalogue(), keys).await?;
-        let books = found.into_values().map(|view| (view.seller, view)).collect();
+        let books = found.into_values().map(|view| (view.seller, Book::new(view, known_at)));
+        let books = books.collect();
         Ok(Self { books, known_at, proposed: None, is_proposing: false })
     }
 
@@ -56,7 +82,12 @@ impl Rules {
             (Some((_, rules)), None, _) => {
                 rules.iter().map(|rule| Ruled { position: self.known_at, rule }).collect()
             }
-            (_, cutoff, Some(book)) => book.rules_known_at(cutoff.unwrap_or(self.known_at)),
+            (_, None, Some(book)) => book
+                .rules
+                .iter()
+                .map(|(position, rule)| Ruled { position: *position, rule })
+                .collect(),
+            (_, Some(cutoff), Some(book)) => book.view.rules_known_at(cutoff),
             (_, _, None) => return Vec::new(),
         };
         rules.retain(|it| it.rule.is_valid_on(end));
@@ -65,7 +96,7 @@ impl Rules {
 
     /// Whether any rule that a seller ever had looks at something of that sort.
     fn look_at(&self, seller: OrganizationId, sort: fn(&Field) -> bool) -> bool {
-        let own = self.books.get(&seller).into_iter().flat_map(|book| &book.rules);
+        let own = self.books.get(&seller).into_iter().flat_map(|book| &book.view.rules);
         let own = own.filter_map(|said| said.value.as_ref());
         let proposed = self.proposed.iter().filter(|it| it.0 == seller).flat_map(|it| &it.1);
         own.chain(proposed).any(|rule| rule.condition.fields().into_iter().any(sort))
@@ -74,7 +105,7 @@ impl Rules {
     /// How an entry and what it is summed up by is described, where its seller says so.
     pub(super) fn described(&self, entry: &Entry) -> Described<'_> {
         let Some(book) = self.books.get(&entry.seller) else { return Described::default() };
-        book.described((&entry.service, &entry.plan, &entry.component), self.known_at)
+        described(&book.patterns, (&entry.service, &entry.plan, &entry.component))
     }
 
     /// How much tax a seller adds for a category in what ends on a date, as it was known at a position.
@@ -85,7 +116,11 @@ impl Rules {
         end: NaiveDate,
         known_at: u64,
     ) -> Option<Percent> {
-        rate_on(self.books.get(&seller)?.tax_rates_known_at(known_at), category, end)
+        let book = self.books.get(&seller)?;
+        match known_at == self.known_at {
+            true => rate_on(&book.tax_rates, category, end),
+            false => rate_on(book.view.tax_rates_known_at(known_at), category, end),
+        }
     }
 
     fn are_none(&self) -> bool {

@@ -85,26 +85,28 @@ impl RulebookView {
     pub fn tax_rates_known_at(&self, position: u64) -> impl Iterator<Item = &TaxRate> {
         known_at(&self.tax_rates, position).map(|(_, rate)| rate)
     }
+}
 
-    /// How a line and what it is summed up by are described, where the seller says so.
-    #[must_use]
-    pub fn described(
-        &self,
-        (service, plan, component): (&ServiceKey, &PlanKey, &ComponentKey),
-        position: u64,
-    ) -> Described<'_> {
-        let mut fitting: Vec<_> = self
-            .patterns_known_at(position)
-            .filter_map(|it| Some((it.element.takes_in(service, plan, component)?, it)))
-            .collect();
-        fitting.sort_by_key(|(narrow, _)| std::cmp::Reverse(*narrow));
-        let patterns = || fitting.iter().map(|(_, pattern)| *pattern);
-        let line = patterns().find(|it| it.line.is_some());
-        Described {
-            line: line.and_then(|it| it.line.as_deref()),
-            names_component: line.is_some_and(|it| it.element.component.is_some()),
-            summary: patterns().find_map(|it| it.summary.as_deref()),
+/// How a line and what it is summed up by are described, where a seller's patterns say so: the narrowest counts.
+#[must_use]
+pub fn described<'a>(
+    patterns: &'a [Pattern],
+    (service, plan, component): (&ServiceKey, &PlanKey, &ComponentKey),
+) -> Described<'a> {
+    let (mut line, mut summary) = (None, None);
+    for pattern in patterns {
+        let Some(narrow) = pattern.element.takes_in(service, plan, component) else { continue };
+        if pattern.line.is_some() && line.is_none_or(|(other, _)| narrow > other) {
+            line = Some((narrow, pattern));
         }
+        if pattern.summary.is_some() && summary.is_none_or(|(other, _)| narrow > other) {
+            summary = Some((narrow, pattern));
+        }
+    }
+    Described {
+        line: line.and_then(|(_, it)| it.line.as_deref()),
+        names_component: line.is_some_and(|(_, it)| it.element.component.is_some()),
+        summary: summary.and_then(|(_, it)| it.summary.as_deref()),
     }
 }
 
