@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use domain::OrganizationId;
-use domain::billing::Overflow;
 use domain::billing::tax::{Taxable, tax};
+use domain::billing::{Kind, Overflow};
 use domain::money::Money;
 use projections::ledger::Line;
 use projections::views::OrganizationView;
@@ -70,7 +70,8 @@ pub(super) struct Taxed {
 impl Taxed {
     /// Adds lines.
     pub(super) fn add<'a>(&mut self, lines: impl Iterator<Item = &'a Line>) {
-        for line in lines {
+        // A commission is what the seller pays, and the reseller's to tax.
+        for line in lines.filter(|line| line.entry.kind != Kind::Commission) {
             let next = self.buyers.len();
             let view = line.buyer.as_ref().map_or(&line.customer, |buyer| &buyer.view);
             let buyer = line.entry.bought_by();
