@@ -469,3 +469,30 @@ async fn wholesale_is_closed_sealed_proven_and_corrected_like_all_else() -> Resu
     }
     Ok(())
 }
+
+#[tokio::test]
+async fn a_price_book_is_rehearsed_by_customer_before_it_is_published() -> Result<()> {
+    for engine in BOTH {
+        let chain = Chain::new(engine).await?;
+        let (app, [max, ..]) = (&chain.app, &chain.tokens);
+        let rows = json!([{ "percentOnCost": "20", "effectiveFrom": "2019-11-01" }]);
+        let sent = json!({ "until": "2019-11-30", "commands": [{
+            "path": format!("/api/v2/organizations/{}/price-book", chain.master),
+            "body": { "rows": rows, "reason": "The next list" },
+        }] });
+        let path = "/api/v2/billing/preview";
+        let tried = app.send(max, Method::POST, path, Some(sent.clone())).await?.expect(200)?;
+        let customer = &tried["periods"][0]["customers"][0];
+        assert_eq!(customer["customerName"], "Aanimals Inc", "{tried}");
+        assert_eq!((&customer["without"], &customer["with"]), (&json!("51.33"), &json!("56.00")));
+        let own = "2019-11-30/detail";
+        assert_eq!(bill(app, max, own).await?, lines(&[("recurring", "Sub", "51.33")]));
+        // For the provider nothing is otherwise, and for the sub neither: its prices are its own.
+        let tried = app.send(&app.token, Method::POST, path, Some(sent)).await?.expect(200)?;
+        assert_eq!(tried["periods"], json!([]));
+        book(app, max, &chain.master, rows).await?;
+        assert_eq!(bill(app, max, own).await?, lines(&[("recurring", "Sub", "56.00")]));
+        chain.app.finish().await?;
+    }
+    Ok(())
+}
