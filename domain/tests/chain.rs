@@ -53,6 +53,8 @@ struct CaseRow {
     #[serde(default)]
     instance: bool,
     #[serde(default)]
+    all_services: bool,
+    #[serde(default)]
     from_quantity: u32,
     from: Option<NaiveDate>,
 }
@@ -105,6 +107,7 @@ impl Case {
                 from_quantity: row.from_quantity,
                 is_for_buyer: row.buyer,
                 is_for_instance: row.instance,
+                is_for_service: !row.all_services,
                 plan: None,
                 position,
                 reason: None,

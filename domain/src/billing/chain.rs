@@ -36,6 +36,8 @@ pub struct BookRow {
     pub is_for_buyer: bool,
     /// Whether it is for one subscription only.
     pub is_for_instance: bool,
+    /// Whether it is for one service only.
+    pub is_for_service: bool,
     /// Of which plan; none: of every plan.
     pub plan: Option<PlanKey>,
     /// The event's place in the log.
@@ -156,6 +158,9 @@ impl Exchange {
     }
 }
 
+/// For an instance, for a buyer, for a service, for a plan, and from how many on.
+type Place = (bool, bool, bool, bool, u32);
+
 impl BookRow {
     /// Whether it is of a component.
     pub(super) fn is_of(&self, key: &ComponentKey) -> bool {
@@ -163,9 +168,14 @@ impl BookRow {
     }
 
     /// What it stands in a series with: the latest of a series that has begun counts.
-    fn series(&self) -> (Sort, bool, bool, Option<&PlanKey>, u32) {
-        let Self { is_for_instance, is_for_buyer, plan, from_quantity, .. } = self;
-        (self.says.sort(), *is_for_instance, *is_for_buyer, plan.as_ref(), *from_quantity)
+    fn series(&self) -> (Sort, Option<&PlanKey>, Place) {
+        (self.says.sort(), self.plan.as_ref(), self.place())
+    }
+
+    /// What it is for, the narrower the higher.
+    fn place(&self) -> Place {
+        let Self { is_for_instance, is_for_buyer, is_for_service, plan, from_quantity, .. } = self;
+        (*is_for_instance, *is_for_buyer, *is_for_service, plan.is_some(), *from_quantity)
     }
 
     fn source(&self) -> PriceSource {
@@ -185,8 +195,8 @@ impl<'a> From<&'a BookRow> for Cause<'a> {
 }
 
 impl SellerPrices {
-    /// What the seller says of a sort, the first to win first: for the instance, then for the buyer, then for the plan, then
-    /// for the most that are held; of a series the latest from, then the later recorded.
+    /// What the seller says of a sort, the first to win first: for the instance, then for the buyer, then for the service, then
+    /// for the plan, then for the most that are held; of a series the latest from, then the later recorded.
     fn in_force(&self, of: &Of<'_>, sort: Sort) -> Vec<&BookRow> {
         let day_end = of.day_end();
         let is_in_force = |row: &&BookRow| {
@@ -198,11 +208,7 @@ impl SellerPrices {
                 && row.to.is_none_or(|to| to >= day_end)
         };
         let mut rows: Vec<_> = self.rows.iter().filter(is_in_force).collect();
-        rows.sort_by_key(|row| {
-            let BookRow { is_for_instance, is_for_buyer, plan, from_quantity, .. } = row;
-            let place = (is_for_instance, is_for_buyer, plan.is_some(), from_quantity);
-            std::cmp::Reverse((place, row.from, row.position))
-        });
+        rows.sort_by_key(|row| std::cmp::Reverse((row.place(), row.from, row.position)));
         let mut seen = HashSet::new();
         rows.retain(|row| seen.insert(row.series()) && !matches!(row.says, Says::Ended(_)));
         rows
@@ -364,7 +370,11 @@ impl Said {
                     let minor = Ratio::whole(money.minor);
                     let minor = match money.currency == seller.currency {
                         true => Some(minor),
-                        false => rate(rates, money.currency, seller.currency, of)?.apply(minor),
+                        false => {
+                            let exchange = rate(rates, money.currency, seller.currency, of)?;
+                            self.exchange.push(exchange);
+                            exchange.apply(minor)
+                        }
                     };
                     self.steps.push(Step::Plus(minor.ok_or(QuarantineReason::TooLarge)?));
                 }

@@ -34,8 +34,9 @@ impl PriceView {
     /// As rating wants it.
     #[must_use]
     pub fn for_rating(&self) -> BookRow {
-        let PriceSetting { buyer, component, from_quantity, plan, says, subscription, to, .. } =
+        let PriceSetting { buyer, component, from_quantity, plan, says, service, .. } =
             &self.setting;
+        let PriceSetting { subscription, to, .. } = &self.setting;
         BookRow {
             actor: self.actor.to_string(),
             component: component.clone(),
@@ -43,6 +44,7 @@ impl PriceView {
             from_quantity: *from_quantity,
             is_for_buyer: buyer.is_some(),
             is_for_instance: subscription.is_some(),
+            is_for_service: service.is_some(),
             plan: plan.clone(),
             position: self.position,
             reason: self.reason.clone(),
