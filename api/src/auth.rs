@@ -214,7 +214,7 @@ pub struct Gate {
     /// What customers hold, by path, for the roles of services.
     holdings: Cache<TenantPath, Option<Arc<HoldingView>>>,
     persons: Persons,
-    /// How everybody bills.
+    /// Who sells at a place, and how he bills.
     sellers: Cache<TenantPath, Arc<Seller>>,
     /// Grows with every change, so that what was read before it is not remembered after it.
     changes: AtomicU64,

@@ -12,7 +12,8 @@ mod workbook;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use axum::extract::State;
+use axum::extract::{FromRequestParts, State};
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use chrono::{DateTime, NaiveDate, Utc};
@@ -25,7 +26,7 @@ use domain::permission::Permission;
 use domain::service::Level;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use projections::finder::{self, Query, Scope};
-use projections::ledger::{self, Line, Parts, Question, Seller, Side, Statement};
+use projections::ledger::{self, Line, Question, Seller, Side, Statement};
 use projections::views::OrganizationView;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -290,16 +291,8 @@ pub async fn parameters(State(app): State<App>, reader: Reader) -> Answer {
 #[utoipa::path(get, path = "/api/Billing/{endDate}", tag = "Billing",
     params(("endDate" = String, Path), BillParameters),
     responses((status = 200, body = Data<Vec<SummaryResource>>)))]
-pub async fn summary(
-    State(app): State<App>,
-    reader: Reader,
-    Path(end_date): Path<String>,
-    headers: HeaderMap,
-    parameters: Parameters<BillParameters>,
-) -> Answer {
-    let wanted =
-        Wanted::parse(&app, &reader.0, &end_date, parameters, (&headers, Format::OF_TABLES))
-            .await?;
+pub async fn summary(State(app): State<App>, asked: Asked) -> Answer {
+    let wanted = asked.understood(&app, Format::OF_TABLES).await?;
     let period = wanted.period.label();
     let bill = Bill::load(&app, wanted).await?;
     let (this, last) = (bill.details(1), bill.details(0));
@@ -344,16 +337,8 @@ pub async fn summary(
 #[utoipa::path(get, path = "/api/Billing/{endDate}/detail", tag = "Billing",
     params(("endDate" = String, Path), BillParameters),
     responses((status = 200, body = Data<Vec<DetailResource>>)))]
-pub async fn detail(
-    State(app): State<App>,
-    reader: Reader,
-    Path(end_date): Path<String>,
-    headers: HeaderMap,
-    parameters: Parameters<BillParameters>,
-) -> Answer {
-    let wanted =
-        Wanted::parse(&app, &reader.0, &end_date, parameters, (&headers, Format::OF_TABLES))
-            .await?;
+pub async fn detail(State(app): State<App>, asked: Asked) -> Answer {
+    let wanted = asked.understood(&app, Format::OF_TABLES).await?;
     let (filter, period) = (wanted.filter.clone(), wanted.period.label());
     let rows = rows(&app, &wanted, |line: &Line| DetailResource::from(line)).await?;
     filter.give(&DETAIL, &period, rows).await
@@ -365,31 +350,22 @@ pub async fn detail(
 #[utoipa::path(get, path = "/api/Billing/{endDate}/entries", tag = "Billing",
     params(("endDate" = String, Path), BillParameters),
     responses((status = 200, body = Data<Vec<EntryResource>>)))]
-pub async fn entries(
-    State(app): State<App>,
-    reader: Reader,
-    Path(end_date): Path<String>,
-    headers: HeaderMap,
-    parameters: Parameters<BillParameters>,
-) -> Answer {
-    let mut wanted =
-        Wanted::parse(&app, &reader.0, &end_date, parameters, (&headers, Format::OF_ENTRIES))
-            .await?;
-    let (filter, period, settings) =
-        (wanted.filter.clone(), wanted.period, wanted.settings.clone());
+pub async fn entries(State(app): State<App>, asked: Asked) -> Answer {
+    let readers = asked.principal.clone();
+    let mut wanted = asked.understood(&app, Format::OF_ENTRIES).await?;
+    let (filter, period) = (wanted.filter.clone(), wanted.period);
     if filter.format != Format::Focus {
-        let entry = move |line: &Line| EntryResource::new(line, &settings);
-        let rows = rows(&app, &wanted, entry).await?;
+        let rows = rows(&app, &wanted, |line: &Line| EntryResource::from(line)).await?;
         return filter.give(&ENTRIES, &period.label(), rows).await;
     }
     // What it comes to is told before it is sent, so it is read twice: both times as it is known now.
     if wanted.question.known_at.is_none() {
         wanted.question.known_at = Some(app.log().head().await?.position);
     }
-    let sellers = Arc::new(sellers(&app, &reader.0).await?);
+    let sellers = Arc::new(sellers(&app, &readers).await?);
     let focus = || {
-        let (settings, sellers) = (settings.clone(), sellers.clone());
-        move |line: &Line| FocusResource::new(line, &settings, &period, &sellers)
+        let sellers = sellers.clone();
+        move |line: &Line| FocusResource::new(line, &period, &sellers)
     };
     let (first, again) = (rows(&app, &wanted, focus()).await?, rows(&app, &wanted, focus()).await?);
     let mut answer = filter.give(&FOCUS, &period.label(), again).await?;
@@ -402,16 +378,8 @@ pub async fn entries(
 #[utoipa::path(get, path = "/api/Billing/{endDate}/bridge", tag = "Billing",
     params(("endDate" = String, Path), BillParameters),
     responses((status = 200, body = Data<Vec<BridgeResource>>)))]
-pub async fn bridge(
-    State(app): State<App>,
-    reader: Reader,
-    Path(end_date): Path<String>,
-    headers: HeaderMap,
-    parameters: Parameters<BillParameters>,
-) -> Answer {
-    let wanted =
-        Wanted::parse(&app, &reader.0, &end_date, parameters, (&headers, Format::OF_TABLES))
-            .await?;
+pub async fn bridge(State(app): State<App>, asked: Asked) -> Answer {
+    let wanted = asked.understood(&app, Format::OF_TABLES).await?;
     let period = wanted.period.label();
     let bill = Bill::load(&app, wanted).await?;
     let too_large = |_| Problem::internal();
@@ -444,17 +412,9 @@ pub async fn bridge(
 #[utoipa::path(get, path = "/api/Billing/{endDate}/margins", tag = "Billing",
     params(("endDate" = String, Path), BillParameters),
     responses((status = 200, body = Data<Vec<MarginResource>>)))]
-pub async fn margins(
-    State(app): State<App>,
-    reader: Reader,
-    Path(end_date): Path<String>,
-    headers: HeaderMap,
-    parameters: Parameters<BillParameters>,
-) -> Answer {
-    let wanted =
-        Wanted::parse(&app, &reader.0, &end_date, parameters, (&headers, Format::OF_TABLES))
-            .await?;
-    let Wanted { filter, period, question, settings, seller } = wanted;
+pub async fn margins(State(app): State<App>, asked: Asked) -> Answer {
+    let wanted = asked.understood(&app, Format::OF_TABLES).await?;
+    let Wanted { filter, period, question, seller } = wanted;
     let Side::Sells(id) = question.side else {
         let detail = "Who buys earns nothing by it; ask for a seller's margins.";
         return Err(Problem::bad_parameter("sellerId", detail));
@@ -468,7 +428,8 @@ pub async fn margins(
     )?;
     let rates = ledger::rates(database, &seller, period.end, question.known_at).await?;
     let buys_itself = seller.path.parent().is_some();
-    let terms = Terms { currency: settings.currency, end: period.end, rates, buys: buys_itself };
+    let currency = seller.settings.currency;
+    let terms = Terms { currency, end: period.end, rates, buys: buys_itself };
     let (sells, buys) = (sells.remove(0).lines, buys.remove(0).lines);
     let rows = margins::rows(&sells, &buys, &terms).map_err(|_| Problem::internal())?;
     filter.give(&MARGINS, &period.label(), stream::iter([Ok(rows)]).boxed()).await
@@ -501,10 +462,9 @@ pub async fn explanation(
     let (parameters, as_json) =
         (parameters.map(Into::into), (&HeaderMap::new(), &[Format::Json][..]));
     let wanted = Wanted::parse(&app, &reader.0, &end_date, parameters, as_json).await?;
-    let settings = wanted.settings.clone();
     let explained = move |line: &Line| {
         (line.entry.entry_id == entry_id).then(|| ExplanationResource {
-            entry: EntryResource::new(line, &settings),
+            entry: EntryResource::from(line),
             sentence: sentence(&line.entry, &line.line_description, &line.actor_name),
             reason: explain(&line.entry),
         })
@@ -524,20 +484,12 @@ pub async fn explanation(
 #[utoipa::path(get, path = "/api/Billing/{endDate}/tax", tag = "Billing",
     params(("endDate" = String, Path), BillParameters),
     responses((status = 200, body = Data<Vec<TaxResource>>)))]
-pub async fn tax(
-    State(app): State<App>,
-    reader: Reader,
-    Path(end_date): Path<String>,
-    headers: HeaderMap,
-    parameters: Parameters<BillParameters>,
-) -> Answer {
-    let wanted =
-        Wanted::parse(&app, &reader.0, &end_date, parameters, (&headers, Format::OF_TABLES))
-            .await?;
+pub async fn tax(State(app): State<App>, asked: Asked) -> Answer {
+    let wanted = asked.understood(&app, Format::OF_TABLES).await?;
     let (filter, period) = (wanted.filter.clone(), wanted.period.label());
     let Wanted { question, period: wanted_period, .. } = &wanted;
     let periods = [*wanted_period];
-    let mut parts = Parts::begin(app.database(), app.persons(), question, &periods).await?;
+    let mut parts = ledger::Parts::begin(app.database(), app.persons(), question, &periods).await?;
     let mut taxed = Taxed::default();
     while let Some(part) = parts.next().await? {
         let lines = part.iter().flat_map(|statement| &statement.lines);
@@ -586,7 +538,7 @@ async fn rows<T: Send + 'static>(
     resource: impl Fn(&Line) -> T + Send + 'static,
 ) -> Result<Rows<T>, Problem> {
     let Wanted { filter, period, question, .. } = wanted;
-    let parts = Parts::begin(app.database(), app.persons(), question, &[*period]).await?;
+    let parts = ledger::Parts::begin(app.database(), app.persons(), question, &[*period]).await?;
     let filter = filter.clone();
     let chunks =
         stream::try_unfold((parts, resource, filter), async |(mut parts, resource, filter)| {
@@ -791,7 +743,33 @@ struct Wanted {
     period: Period,
     question: Question,
     seller: Arc<Seller>,
-    settings: Arc<BillingSettings>,
+}
+
+/// A bill that somebody asks for, as it came.
+pub struct Asked {
+    principal: Principal,
+    end_date: String,
+    headers: HeaderMap,
+    parameters: Parameters<BillParameters>,
+}
+
+impl FromRequestParts<App> for Asked {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
+        let Reader(principal) = Reader::from_request_parts(parts, app).await?;
+        let Path(end_date) = Path::from_request_parts(parts, app).await?;
+        let headers = parts.headers.clone();
+        let Ok(parameters) = Parameters::from_request_parts(parts, app).await;
+        Ok(Self { principal, end_date, headers, parameters })
+    }
+}
+
+impl Asked {
+    async fn understood(self, app: &App, offered: &[Format]) -> Result<Wanted, Problem> {
+        let Self { principal, end_date, headers, parameters } = self;
+        Wanted::parse(app, &principal, &end_date, parameters, (&headers, offered)).await
+    }
 }
 
 impl Wanted {
@@ -807,13 +785,12 @@ impl Wanted {
         let format = Format::wanted(parameters.format.as_deref(), headers, offered)?;
         let filter = Filter::parse(&parameters, format)?;
         let Whose { scope, side, seller } = whose(app, principal, &parameters).await?;
-        let settings = seller.settings.clone();
-        let period = find_period(app, &principal.scope(), &settings, end_date).await?;
+        let period = find_period(app, &principal.scope(), &seller.settings, end_date).await?;
         let known_at = match parameters.known_at.as_deref() {
             None => None,
             Some(text) => Some(known_at(app, text).await?),
         };
-        Ok(Self { filter, period, question: Question { scope, known_at, side }, seller, settings })
+        Ok(Self { filter, period, question: Question { scope, known_at, side }, seller })
     }
 }
 
@@ -828,7 +805,8 @@ struct Bill {
 
 impl Bill {
     async fn load(app: &App, wanted: Wanted) -> Result<Self, Problem> {
-        let Wanted { filter, period, question, settings, .. } = wanted;
+        let Wanted { filter, period, question, seller } = wanted;
+        let settings = &seller.settings;
         let periods = [settings.previous(period), period];
         let (database, persons) = (app.database(), app.persons());
         let statements = ledger::statements(database, persons, &question, &periods).await?;

@@ -82,11 +82,11 @@ pub struct ServeArguments {
     #[arg(long, value_name = "URL", env = "ATRIUM_COMMANDS_AT")]
     pub commands_at: Option<String>,
 
-    /// Currency that everybody bills in, set at the first start [default: EUR]
+    /// Currency that the provider bills in, set at the first start [default: EUR]
     #[arg(long, value_name = "CODE", env = "ATRIUM_CURRENCY")]
     pub currency: Option<String>,
 
-    /// Time zone that everybody bills in, set at the first start [default: UTC]
+    /// Time zone that the provider bills in, set at the first start [default: UTC]
     #[arg(long, value_name = "ZONE", env = "ATRIUM_TIME_ZONE")]
     pub time_zone: Option<String>,
 
@@ -142,7 +142,7 @@ pub struct Settings {
     pub look_every: Duration,
     /// Whether the server writes.
     pub access: Access,
-    /// How everybody bills, for the first start.
+    /// How the provider bills, for the first start.
     pub billing: BillingSettings,
     /// Folder for checkpoints, where they are to be made.
     pub checkpoints: Option<PathBuf>,

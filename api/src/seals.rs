@@ -64,7 +64,7 @@ pub struct SealParameters {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct ProofParameters {
-    /// The customer, by its number or id; the caller's own organisation where it is left out.
+    /// Who buys, a customer or a reseller, by its number or id; the caller's own organisation where it is left out.
     customer_id: Option<String>,
     /// The seller, by his number or id; the one who bills the customer where it is left out.
     seller_id: Option<String>,

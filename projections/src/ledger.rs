@@ -44,7 +44,8 @@ use crate::views::{BooksView, OrganizationView, ServiceView, UserView};
 pub use draft::{Draft, Drafted, compare_sealed};
 pub use in_force::{Effect, InForce};
 pub use rehearsal::{RuleEffect, rehearse_rules};
-pub use sellers::{Link, Role, Seller, Sellers};
+pub use sellers::Seller;
+use sellers::Sellers;
 pub use supposed::Supposed;
 
 /// What an event says to the ledger, if anything: only outcomes bill (billing.md, section 2).
@@ -124,8 +125,6 @@ pub struct Line {
     pub entry: Entry,
     /// Who buys.
     pub customer: Arc<OrganizationView>,
-    /// Where that one is in the tree, for who sells.
-    pub place: TenantPath,
     /// Who sells.
     pub seller: Arc<Seller>,
     /// The reseller who buys, or is paid a commission; none: the customer buys.

@@ -19,8 +19,8 @@ pub struct BridgeResource {
     customer_id: Option<u32>,
     customer_code: Option<String>,
     customer_name: Option<String>,
-    /// `lastPeriod`, then `new`, `removed`, `plan`, `quantity`, `override`, `price`, `days`, `oneOff`, `term`,
-    /// `adjustment`, `correction` and `waiver` as far as there are any, then `thisPeriod`, which is the sum of those before.
+    /// `lastPeriod`, then `new`, `removed`, `plan`, `quantity`, `override`, `exchangeRate`, `price`, `days`, `oneOff`,
+    /// `term`, `adjustment`, `correction` and `waiver` as far as there are any, then `thisPeriod`, which is the sum of those before.
     step: &'static str,
     /// Subscriptions behind it; of totals, none.
     subscriptions: Option<u64>,

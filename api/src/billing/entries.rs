@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use chrono::{DateTime, NaiveDate, SecondsFormat, Utc};
 use domain::OrganizationId;
-use domain::billing::{BillingSettings, Class, Exchange, Kind, Period};
+use domain::billing::{Class, Exchange, Kind, Period};
 use projections::ledger::Line;
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -167,8 +167,8 @@ pub(super) const ENTRIES: Table = Table {
     ],
 };
 
-impl EntryResource {
-    pub(crate) fn new(line: &Line, settings: &BillingSettings) -> Self {
+impl From<&Line> for EntryResource {
+    fn from(line: &Line) -> Self {
         let entry = &line.entry;
         let change = entry.property_change.as_ref();
         let correction = entry.correction.as_ref();
@@ -205,7 +205,7 @@ impl EntryResource {
             service_from: entry.service_from,
             service_to: entry.service_to,
             effective_at: entry.effective_at,
-            time_zone: settings.zone.name(),
+            time_zone: line.seller.settings.zone.name(),
             quantity: entry.quantity,
             measured: measured(entry),
             measured_unit: entry.measured.as_ref().and_then(|it| it.unit.clone()),
@@ -325,11 +325,11 @@ impl FocusResource {
     /// `sellers` are those that the reader sees, by name.
     pub(super) fn new(
         line: &Line,
-        settings: &BillingSettings,
         period: &Period,
         sellers: &BTreeMap<OrganizationId, String>,
     ) -> Self {
         let entry = &line.entry;
+        let settings = &line.seller.settings;
         let (begin, end) = settings.instants(period);
         let seller = sellers.get(&entry.seller).map_or(OUTSIDER, String::as_str);
         let (amount, due) = (entry.amount.to_string(), entry.due().to_string());

@@ -95,7 +95,7 @@ pub async fn set_exchange_rates(State(app): State<App>, call: Call) -> Answer {
     call.command(&app, Command::SetRates { body }).await
 }
 
-/// Lists the exchange rates that the caller's seller has set, in the order of recording.
+/// Lists the exchange rates that a seller has set, in the order of recording.
 #[utoipa::path(get, path = "/api/v2/billing/exchange-rates", tag = "Billing",
     params(RateParameters),
     responses((status = 200, body = ListResource<ExchangeRateResource>)))]

@@ -183,7 +183,7 @@ pub async fn preview(State(app): State<App>, call: Call) -> Answer {
             difference.take(is, true)?;
         }
     }
-    let shown = difference.show(outcomes, &periods, settings)?;
+    let shown = difference.show(outcomes, &periods)?;
     let json = serde_json::to_string(&shown).expect("resources have text keys only");
     Ok(json_response(StatusCode::OK, json))
 }
@@ -363,7 +363,6 @@ impl Difference {
         self,
         outcomes: Vec<&'static str>,
         periods: &[Period],
-        settings: &BillingSettings,
     ) -> Result<PreviewResource, Problem> {
         let (mut shown, mut left, mut more) = (Vec::new(), ENTRIES_MAX, false);
         for (period, of) in periods.iter().zip(self.periods) {
@@ -385,7 +384,7 @@ impl Difference {
                 more |= lines.len() > left;
                 lines.truncate(left);
                 left -= lines.len();
-                lines.iter().map(|line| EntryResource::new(line, settings)).collect()
+                lines.iter().map(EntryResource::from).collect()
             };
             let (booked, dropped) = (entries(booked), entries(dropped));
             let rows = totals.into_values().map(PreviewedTotal::of).collect::<Result<_, _>>()?;

@@ -153,7 +153,6 @@ impl Names {
             known_at,
             instance: slot.view.instance.clone(),
             customer: customer.clone(),
-            place: link.path.clone(),
             level,
             user,
             user_name,

@@ -35,14 +35,14 @@ impl Seller {
 
 /// The sellers in a scope and above some places, by their places.
 #[derive(Debug)]
-pub struct Sellers(BTreeMap<String, Arc<Seller>>);
+pub(super) struct Sellers(BTreeMap<String, Arc<Seller>>);
 
 impl Sellers {
     /// Those in a scope and above it, and those at some other places.
     ///
     /// # Errors
     /// What the database says; where there is no provider yet.
-    pub async fn load(
+    pub(super) async fn load(
         database: &Database,
         scope: &Scope,
         places: impl IntoIterator<Item = TenantPath>,
@@ -76,12 +76,12 @@ impl Sellers {
 
     /// The one at a place.
     #[must_use]
-    pub fn at(&self, path: &TenantPath) -> Option<&Arc<Seller>> {
+    pub(super) fn at(&self, path: &TenantPath) -> Option<&Arc<Seller>> {
         self.0.get(path.as_str())
     }
 
     /// All of them.
-    pub fn all(&self) -> impl Iterator<Item = &Arc<Seller>> {
+    pub(super) fn all(&self) -> impl Iterator<Item = &Arc<Seller>> {
         self.0.values()
     }
 
@@ -94,7 +94,7 @@ impl Sellers {
 
     /// Between whom what is charged for a customer, as it was known at a position: in the order of time.
     #[must_use]
-    pub fn links(&self, customer: &OrganizationView, known_at: u64) -> Vec<Link> {
+    pub(super) fn links(&self, customer: &OrganizationView, known_at: u64) -> Vec<Link> {
         let edges = customer.edges_known_at(known_at);
         let mut links: Vec<Link> = Vec::new();
         for (place, edge) in edges.iter().enumerate() {
@@ -148,26 +148,26 @@ fn no_provider() -> Error {
 
 /// Between whom something is charged for a customer, over a stretch of time.
 #[derive(Clone, Debug)]
-pub struct Link {
+pub(super) struct Link {
     /// The reseller who buys, or is paid a commission; none: the customer buys.
-    pub buyer: Option<OrganizationId>,
+    pub(super) buyer: Option<OrganizationId>,
     /// Since when; none: ever since.
-    pub from: Option<Turn>,
+    pub(super) from: Option<Turn>,
     /// Where the customer is then.
-    pub path: TenantPath,
+    pub(super) path: TenantPath,
     /// What it is.
-    pub role: Role,
+    pub(super) role: Role,
     /// Who bills, or pays.
-    pub seller: Arc<Seller>,
+    pub(super) seller: Arc<Seller>,
     /// Until when.
-    pub until: Option<Turn>,
+    pub(super) until: Option<Turn>,
     /// Whose prices lead to it, the provider first: the last one sells to the buyer, or is paid the commission.
-    pub way: Vec<Arc<Seller>>,
+    pub(super) way: Vec<Arc<Seller>>,
 }
 
 /// What a link is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Role {
+pub(super) enum Role {
     /// Something is sold.
     Sale,
     /// A reseller earns what the customer pays more than the reseller would pay.
@@ -177,7 +177,7 @@ pub enum Role {
 impl Link {
     /// Who buys, or is paid.
     #[must_use]
-    pub fn bought_by(&self, customer: OrganizationId) -> OrganizationId {
+    pub(super) fn bought_by(&self, customer: OrganizationId) -> OrganizationId {
         self.buyer.unwrap_or(customer)
     }
 
