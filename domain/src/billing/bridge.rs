@@ -220,13 +220,14 @@ impl Both<'_> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use proptest::prelude::*;
     use serde_json::{Value, json};
 
     use super::*;
 
-    fn entry(more: Value) -> Entry {
+    /// An entry of 30.00 for November, but for what is said otherwise.
+    pub(in crate::billing) fn entry(more: Value) -> Entry {
         let mut entry = json!({
             "action": "carried", "actor": "system", "addedBy": "system",
             "amount": { "minor": 3_000, "currency": "EUR" }, "causes": [], "class": "normal",

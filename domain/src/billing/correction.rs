@@ -161,3 +161,33 @@ fn adjustment_id(entry: &Entry, into: &Period) -> String {
 fn id(text: &str) -> String {
     Hash(Sha256::digest(text).into()).to_string()
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::super::bridge::tests::entry;
+    use super::super::{BillingSettings, CalendarRule};
+    use super::*;
+    use crate::money::Currency;
+
+    #[test]
+    fn what_differs_only_in_what_was_measured_or_in_who_buys_is_reversed_and_rebooked() {
+        let currency = Currency::parse("EUR").unwrap();
+        let settings = BillingSettings::new(currency, CalendarRule::CalendarMonth, chrono_tz::UTC);
+        let into = settings.period_ending("2019-12-31".parse().unwrap()).unwrap();
+        let measured = |amount: &str| {
+            let amount = json!({ "numerator": amount, "denominator": "1" });
+            entry(json!({ "measured": { "amount": amount } }))
+        };
+        let booked = measured("3");
+        assert_eq!(correct(std::slice::from_ref(&booked), &[measured("3")], &into), []);
+        let bought =
+            entry(json!({ "measured": booked.measured, "buyer": uuid::Uuid::from_u128(4) }));
+        for now in [measured("4"), bought] {
+            let corrections = correct(std::slice::from_ref(&booked), &[now], &into);
+            let minor: Vec<_> = corrections.iter().map(|it| it.amount.minor).collect();
+            assert_eq!(minor, [-3_000, 3_000]);
+        }
+    }
+}

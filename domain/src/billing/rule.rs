@@ -368,6 +368,7 @@ pub fn waive(entries: &mut [Entry], rules: &[Ruled<'_>], look: &Look<'_>) {
 
 #[cfg(test)]
 mod tests {
+    use super::super::bridge::tests::entry;
     use super::*;
 
     fn look(field: &Field) -> Option<Cow<'static, str>> {
@@ -458,5 +459,27 @@ mod tests {
         assert!(!rule(None).is_valid_on(date("2019-11-29")));
         assert!(rule(Some("2019-12-01")).is_valid_on(date("2019-11-30")));
         assert!(!rule(Some("2019-12-31")).is_valid_on(date("2019-12-31")), "`to` is exclusive");
+    }
+
+    #[test]
+    fn the_last_rule_that_holds_says_why_and_all_that_hold_are_named() {
+        let rule = |key: &str, plan: &str| Rule {
+            condition: test("plan", Operator::Is, &[plan]),
+            description: String::new(),
+            from: "2019-11-01".parse().unwrap(),
+            key: RuleKey::parse(key).unwrap(),
+            order: 1,
+            reason: format!("Because of {key}"),
+            to: None,
+        };
+        let rules = [rule("first", "gold"), rule("second", "gold"), rule("third", "silver")];
+        let ruled: Vec<_> = rules.iter().map(|rule| Ruled { position: 7, rule }).collect();
+        let mut entries = [entry(serde_json::json!({}))];
+        waive(&mut entries, &ruled, &look);
+        let waiver = entries[0].waiver.as_ref().unwrap();
+        assert_eq!((entries[0].amount.minor, waiver.amount.minor), (0, 3_000));
+        assert_eq!(waiver.reason, "Because of second");
+        let keys: Vec<_> = waiver.rules.iter().map(ToString::to_string).collect();
+        assert_eq!(keys, ["first", "second"]);
     }
 }
