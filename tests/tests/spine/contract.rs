@@ -269,7 +269,7 @@ impl Below for Nothing {
 
 /// Every table that queries read has exactly the rows that its pure fold gives.
 async fn views_are_folded_from(database: &Database, events: &[Recorded]) -> Result<()> {
-    let folds: [(&str, BTreeSet<Line>); 27] = [
+    let folds: [(&str, BTreeSet<Line>); 28] = [
         (AccessView::TABLE, fold::<AccessView>(events)),
         (ActivityView::TABLE, fold::<ActivityView>(events)),
         (AdjustmentView::TABLE, fold::<AdjustmentView>(events)),
