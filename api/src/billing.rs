@@ -1,10 +1,12 @@
 //! The billing API (api.md, section 2): compatible with existing integrations, flat and unpaged.
 
+mod asked;
 pub mod bridge;
 mod entries;
 mod export;
 mod format;
 pub mod margins;
+mod rows;
 pub mod taxes;
 mod whose;
 mod workbook;
@@ -12,38 +14,39 @@ mod workbook;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use axum::extract::{FromRequestParts, State};
-use axum::http::request::Parts;
+use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
-use chrono::{DateTime, NaiveDate, Utc};
+use chrono::{DateTime, Utc};
 use domain::OrganizationId;
 use domain::billing::{
-    Action, BillingSettings, Class, Detail, Entry, Kind, Period, Reason, SummaryRow, explain,
-    sentence, summarize, total_by_customer,
+    Detail, Reason, SummaryRow, explain, sentence, summarize, total_by_customer,
 };
 use domain::permission::Permission;
-use domain::service::Level;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use projections::finder::{self, Query, Scope};
-use projections::ledger::{self, Line, Question, Seller, Side, Statement};
+use projections::ledger::{self, Line, Question, Side, Statement};
 use projections::views::OrganizationView;
-use serde::{Deserialize, Serialize};
-use utoipa::{IntoParams, ToSchema};
-use uuid::Uuid;
+use serde::Serialize;
+use utoipa::ToSchema;
 
+pub use self::asked::{Asked, BillParameters, EntryParameters};
+use self::asked::{Filter, Wanted};
+pub(crate) use self::asked::{end_date_of, find_organization, malformed_end_date};
 use self::bridge::{BRIDGE, BridgeResource};
 use self::entries::{ENTRIES, FOCUS, FocusResource};
 pub use self::entries::{EntryResource, exchange_text};
-use self::export::{Column, Row, Rows, Table, control_headers};
+use self::export::{Row, Rows, control_headers};
 use self::format::Format;
 use self::margins::{MARGINS, MarginResource, Terms};
+use self::rows::{DETAIL, SUMMARY, class_name, level_name};
+pub use self::rows::{DetailResource, SummaryResource, action_name, kind_name, measured, rule_ids};
 use self::taxes::{TAX, TaxResource, Taxed};
 pub(crate) use self::whose::{Whose, Wish};
 use crate::app::App;
 use crate::auth::Principal;
 use crate::problem::Problem;
-use crate::rest::{Answer, Parameters, Path, Reader, json_response, limit};
+use crate::rest::{Answer, Parameters, Path, Reader, json_response};
 
 /// Everything under `data`, as existing integrations want it.
 #[derive(Debug, Serialize, ToSchema)]
@@ -76,200 +79,6 @@ pub struct CustomerName {
     /// Its name.
     name: String,
 }
-
-/// What narrows a bill down.
-#[derive(Clone, Debug, Default, Deserialize, IntoParams)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-pub struct BillParameters {
-    /// Only what is, or is not, billable; both where it is left out.
-    #[param(value_type = Option<bool>)]
-    billable: Option<String>,
-    /// One row for each customer (summary only).
-    #[param(value_type = Option<bool>)]
-    aggregate_by_customer: Option<String>,
-    /// Only this customer, by its number or its id.
-    customer_id: Option<String>,
-    /// As it was known at this position or RFC 3339 time.
-    known_at: Option<String>,
-    /// What this seller bills, by its number or its id, and by whose calendar; the caller's own organisation where it is
-    /// left out, and for a customer what it buys.
-    seller_id: Option<String>,
-    /// What this reseller or customer buys, by its number or its id.
-    buyer_id: Option<String>,
-    /// `json`, `csv`, `xlsx`, `jsonl`, or for entries `focus`; or else what is accepted. An address may end in it, too:
-    /// `.csv`, `.xlsx` or `.jsonl`.
-    format: Option<String>,
-    /// At most so many rows; all where it is left out.
-    #[param(value_type = Option<u32>)]
-    limit: Option<String>,
-    /// Rows to pass over, as the answer before said in `next`.
-    #[param(value_type = Option<u64>)]
-    after: Option<String>,
-}
-
-/// Where to look for an entry, and as of when.
-#[derive(Clone, Debug, Default, Deserialize, IntoParams)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-pub struct EntryParameters {
-    /// Only this customer's, by its number or its id: it is found sooner then.
-    customer_id: Option<String>,
-    /// As it was known at this position or RFC 3339 time.
-    known_at: Option<String>,
-    /// What this seller bills, by its number or its id; the caller's own organisation where it is left out, and for a
-    /// customer what it buys.
-    seller_id: Option<String>,
-    /// What this reseller or customer buys, by its number or its id.
-    buyer_id: Option<String>,
-}
-
-impl From<EntryParameters> for BillParameters {
-    fn from(parameters: EntryParameters) -> Self {
-        let EntryParameters { buyer_id, customer_id, known_at, seller_id } = parameters;
-        Self { buyer_id, customer_id, known_at, seller_id, ..Self::default() }
-    }
-}
-
-/// A row of the summary: what one customer has of one thing.
-#[derive(Clone, Debug, Serialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct SummaryResource {
-    customer_id: u32,
-    customer_code: String,
-    customer_name: String,
-    customer_account_code: Option<String>,
-    /// None where the row is for the whole customer.
-    product_sku: Option<String>,
-    billable: bool,
-    summary_grouping: Option<String>,
-    last_month_count: i64,
-    difference: i64,
-    this_month_count: i64,
-    currency: String,
-    /// A decimal text, such as `66.67`.
-    amount: String,
-    last_month_amount: String,
-    /// Detail rows of this period behind the row.
-    result_count: u64,
-}
-
-/// A row of the detail: one billable element.
-#[derive(Clone, Debug, Serialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct DetailResource {
-    customer_id: u32,
-    customer_code: String,
-    customer_name: String,
-    customer_account_code: Option<String>,
-    user_id: Option<Uuid>,
-    user_name: Option<String>,
-    service_name: String,
-    plan_name: String,
-    instance_name: Option<String>,
-    product_sku: String,
-    /// `Customer` or `User`.
-    sku_type: &'static str,
-    billable: bool,
-    non_billable_reason: Option<String>,
-    /// What it would come to, where it is not billable.
-    waived_amount: Option<String>,
-    /// How it is taxed, as the plan or its component says.
-    tax_category: Option<String>,
-    /// How much tax the seller adds; none: it is computed elsewhere.
-    tax_percent: Option<String>,
-    line_description: String,
-    summary_grouping: String,
-    /// `Added`, `Removed`, `Changed` or `Carried`.
-    action: &'static str,
-    actioned_date: DateTime<Utc>,
-    actioned_by: String,
-    quantity: u32,
-    days: u32,
-    period_days: u32,
-    unit_price: String,
-    currency: String,
-    amount: String,
-    entry_id: String,
-    class: &'static str,
-    /// Which part of what the plan costs: `recurring` is the plan's own price.
-    component: String,
-    /// How much of a property, or how much that was used, is charged for each of what is held; none where it is what is
-    /// held itself.
-    measured: Option<String>,
-    /// The unit of that.
-    measured_unit: Option<String>,
-    /// `recurring`, `oneOff`, `usage`, `minimum`, `commission` or `manual`.
-    kind: &'static str,
-    booked_period: NaiveDate,
-    service_period: NaiveDate,
-    /// The reseller who buys, or is paid a commission; none where the customer buys.
-    buyer_name: Option<String>,
-}
-
-/// The summary as a table.
-const SUMMARY: Table = Table {
-    name: "summary",
-    columns: &[
-        ("customerId", Column::Number),
-        ("customerCode", Column::Text),
-        ("customerName", Column::Text),
-        ("customerAccountCode", Column::Text),
-        ("productSku", Column::Text),
-        ("billable", Column::Text),
-        ("summaryGrouping", Column::Text),
-        ("lastMonthCount", Column::Number),
-        ("difference", Column::Number),
-        ("thisMonthCount", Column::Number),
-        ("currency", Column::Text),
-        ("amount", Column::Number),
-        ("lastMonthAmount", Column::Number),
-        ("resultCount", Column::Number),
-    ],
-};
-
-/// The detail as a table.
-const DETAIL: Table = Table {
-    name: "detail",
-    columns: &[
-        ("customerId", Column::Number),
-        ("customerCode", Column::Text),
-        ("customerName", Column::Text),
-        ("customerAccountCode", Column::Text),
-        ("userId", Column::Text),
-        ("userName", Column::Text),
-        ("serviceName", Column::Text),
-        ("planName", Column::Text),
-        ("instanceName", Column::Text),
-        ("productSku", Column::Text),
-        ("skuType", Column::Text),
-        ("billable", Column::Text),
-        ("nonBillableReason", Column::Text),
-        ("lineDescription", Column::Text),
-        ("summaryGrouping", Column::Text),
-        ("action", Column::Text),
-        ("actionedDate", Column::Time),
-        ("actionedBy", Column::Text),
-        ("quantity", Column::Number),
-        ("days", Column::Number),
-        ("periodDays", Column::Number),
-        ("unitPrice", Column::Number),
-        ("currency", Column::Text),
-        ("amount", Column::Number),
-        ("entryId", Column::Text),
-        ("class", Column::Text),
-        ("component", Column::Text),
-        ("kind", Column::Text),
-        ("bookedPeriod", Column::Date),
-        ("servicePeriod", Column::Date),
-        ("measured", Column::Number),
-        ("measuredUnit", Column::Text),
-        ("waivedAmount", Column::Number),
-        ("taxCategory", Column::Text),
-        ("taxPercent", Column::Number),
-        ("buyerName", Column::Text),
-    ],
-};
 
 /// Lists the billing periods and the customers that the caller may see.
 #[utoipa::path(get, path = "/api/Billing/parameters", tag = "Billing",
@@ -553,247 +362,6 @@ async fn rows<T: Send + 'static>(
     Ok(chunks.boxed())
 }
 
-impl From<&Line> for DetailResource {
-    fn from(line: &Line) -> Self {
-        let entry = &line.entry;
-        let waiver = entry.waiver.as_ref();
-        Self {
-            customer_id: line.customer.number,
-            customer_code: line.customer.details.code.as_str().to_owned(),
-            customer_name: line.customer.details.name.clone(),
-            customer_account_code: line.customer.details.billing_identifier.clone(),
-            user_id: line.user.as_ref().map(|user| user.id.0),
-            user_name: line.user_name.clone(),
-            service_name: line.service_name.clone(),
-            plan_name: line.plan_name.clone(),
-            instance_name: line.instance.clone(),
-            product_sku: line.sku.clone(),
-            sku_type: level_name(line.level),
-            billable: entry.is_billable(),
-            non_billable_reason: waiver.map(|waiver| waiver.reason.clone()),
-            waived_amount: waiver.map(|waiver| waiver.amount.to_string()),
-            tax_category: line.tax_category.as_ref().map(ToString::to_string),
-            tax_percent: line.tax_percent.map(|percent| percent.to_string()),
-            line_description: line.line_description.clone(),
-            summary_grouping: line.summary_description.clone(),
-            action: action_name(entry.action),
-            actioned_date: entry.effective_at,
-            actioned_by: line.actor_name.clone(),
-            quantity: entry.quantity,
-            days: entry.days,
-            period_days: entry.period_days,
-            unit_price: entry.unit_price.decimal.clone(),
-            currency: entry.amount.currency.code().to_owned(),
-            amount: entry.amount.to_string(),
-            entry_id: entry.entry_id.clone(),
-            class: class_name(entry.class),
-            component: entry.component.to_string(),
-            measured: measured(entry),
-            measured_unit: entry.measured.as_ref().and_then(|it| it.unit.clone()),
-            kind: kind_name(entry.kind),
-            booked_period: entry.booked_end(),
-            service_period: entry.period_end,
-            buyer_name: line.buyer.as_ref().map(|buyer| buyer.name().to_owned()),
-        }
-    }
-}
-
-/// The rules that say that an entry is not charged, in their order.
-#[must_use]
-pub fn rule_ids(entry: &Entry) -> Vec<String> {
-    let rules = entry.waiver.iter().flat_map(|waiver| &waiver.rules);
-    rules.map(ToString::to_string).collect()
-}
-
-/// How much was measured, as it is written in answers.
-#[must_use]
-pub fn measured(entry: &Entry) -> Option<String> {
-    entry.measured.as_ref().map(|measured| measured.amount.shown())
-}
-
-fn level_name(level: Level) -> &'static str {
-    match level {
-        Level::Customer => "Customer",
-        Level::User => "User",
-    }
-}
-
-/// A kind as it is written in answers.
-#[must_use]
-pub fn kind_name(kind: Kind) -> &'static str {
-    match kind {
-        Kind::Recurring => "recurring",
-        Kind::OneOff => "oneOff",
-        Kind::Usage => "usage",
-        Kind::Minimum => "minimum",
-        Kind::Commission => "commission",
-        Kind::Manual => "manual",
-    }
-}
-
-fn class_name(class: Class) -> &'static str {
-    match class {
-        Class::Normal => "normal",
-        Class::Correction => "correction",
-    }
-}
-
-/// An action as it is written in answers.
-#[must_use]
-pub fn action_name(action: Action) -> &'static str {
-    match action {
-        Action::Removed => "Removed",
-        Action::Added => "Added",
-        Action::Changed => "Changed",
-        Action::Carried => "Carried",
-    }
-}
-
-/// The parameters, understood.
-#[derive(Clone, Debug)]
-struct Filter {
-    format: Format,
-    billable: Option<bool>,
-    aggregate_by_customer: bool,
-    limit: Option<usize>,
-    after: usize,
-}
-
-impl Filter {
-    fn parse(parameters: &BillParameters, format: Format) -> Result<Self, Problem> {
-        let boolean = |name: &str, text: Option<&str>| match text {
-            None => Ok(None),
-            Some(text) if text.eq_ignore_ascii_case("true") => Ok(Some(true)),
-            Some(text) if text.eq_ignore_ascii_case("false") => Ok(Some(false)),
-            Some(_) => Err(Problem::bad_parameter(name, "This is true or false.")),
-        };
-        let limit = parameters.limit.as_deref().map(|text| limit(Some(text))).transpose()?;
-        let after = parameters.after.as_deref().map(|text| {
-            text.parse().map_err(|_| Problem::bad_parameter("after", "This is a number of rows."))
-        });
-        let aggregate = parameters.aggregate_by_customer.as_deref();
-        Ok(Self {
-            format,
-            billable: boolean("billable", parameters.billable.as_deref())?,
-            aggregate_by_customer: boolean("aggregateByCustomer", aggregate)?.unwrap_or(false),
-            limit,
-            after: after.transpose()?.unwrap_or(0),
-        })
-    }
-
-    /// Whether a line is asked for.
-    fn wants(&self, line: &Line) -> bool {
-        self.billable.is_none_or(|billable| line.entry.is_billable() == billable)
-    }
-
-    /// The rows in the form that was asked for.
-    async fn give<T: Serialize + Send + 'static>(
-        &self,
-        table: &'static Table,
-        period: &str,
-        rows: Rows<T>,
-    ) -> Answer {
-        match (self.format, self.limit) {
-            (Format::Json, Some(limit)) => self.page(limit, rows).await,
-            _ => export::answer(self.format, table, period, self.narrow(rows)).await,
-        }
-    }
-
-    /// All rows, or the part that was asked for.
-    fn narrow<T: Send + 'static>(&self, rows: Rows<T>) -> Rows<T> {
-        let wanted = (rows, self.after, self.limit.unwrap_or(usize::MAX));
-        let chunks = stream::try_unfold(wanted, async |(mut rows, skip, left)| {
-            if left == 0 {
-                return Ok(None);
-            }
-            let Some(mut some) = rows.try_next().await? else { return Ok(None) };
-            let skipped = some.len().min(skip);
-            some.drain(..skipped);
-            some.truncate(left);
-            let left = left - some.len();
-            Ok(Some((some, (rows, skip - skipped, left))))
-        });
-        chunks.boxed()
-    }
-
-    /// The part that was asked for, with where the next begins.
-    async fn page<T: Serialize>(&self, limit: usize, mut rows: Rows<T>) -> Answer {
-        let until = self.after.saturating_add(limit);
-        let mut page = Vec::new();
-        let mut seen = 0_usize;
-        // One more than is given, so that it is known whether there are more.
-        while seen <= until {
-            let Some(some) = rows.try_next().await? else { break };
-            for row in some {
-                if (self.after..until).contains(&seen) {
-                    page.push(row.resource);
-                }
-                seen += 1;
-            }
-        }
-        let next = (seen > until).then(|| until.to_string());
-        let body = serde_json::json!({ "data": page, "next": next });
-        Ok(json_response(StatusCode::OK, body.to_string()))
-    }
-}
-
-/// Which bill is asked for.
-struct Wanted {
-    filter: Filter,
-    period: Period,
-    question: Question,
-    seller: Arc<Seller>,
-}
-
-/// A bill that somebody asks for, as it came.
-pub struct Asked {
-    principal: Principal,
-    end_date: String,
-    headers: HeaderMap,
-    parameters: Parameters<BillParameters>,
-}
-
-impl FromRequestParts<App> for Asked {
-    type Rejection = Problem;
-
-    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
-        let Reader(principal) = Reader::from_request_parts(parts, app).await?;
-        let Path(end_date) = Path::from_request_parts(parts, app).await?;
-        let headers = parts.headers.clone();
-        let Ok(parameters) = Parameters::from_request_parts(parts, app).await;
-        Ok(Self { principal, end_date, headers, parameters })
-    }
-}
-
-impl Asked {
-    async fn understood(self, app: &App, offered: &[Format]) -> Result<Wanted, Problem> {
-        let Self { principal, end_date, headers, parameters } = self;
-        Wanted::parse(app, &principal, &end_date, parameters, (&headers, offered)).await
-    }
-}
-
-impl Wanted {
-    async fn parse(
-        app: &App,
-        principal: &Principal,
-        end_date: &str,
-        parameters: Parameters<BillParameters>,
-        (headers, offered): (&HeaderMap, &[Format]),
-    ) -> Result<Self, Problem> {
-        principal.require(Permission::ViewBilling)?;
-        let parameters = parameters.take()?;
-        let format = Format::wanted(parameters.format.as_deref(), headers, offered)?;
-        let filter = Filter::parse(&parameters, format)?;
-        let Whose { scope, side, seller } = whose(app, principal, &parameters).await?;
-        let period = find_period(app, &principal.scope(), &seller.settings, end_date).await?;
-        let known_at = match parameters.known_at.as_deref() {
-            None => None,
-            Some(text) => Some(known_at(app, text).await?),
-        };
-        Ok(Self { filter, period, question: Question { scope, known_at, side }, seller })
-    }
-}
-
 /// The lines of a period and of the one before it, of those customers that were asked for.
 struct Bill {
     filter: Filter,
@@ -852,79 +420,4 @@ pub fn summary_detail(line: &Line, end: DateTime<Utc>) -> Detail {
 fn data<T: Serialize>(data: &T) -> Response {
     let json = serde_json::to_string(&Data { data }).expect("resources have text keys only");
     json_response(StatusCode::OK, json)
-}
-
-/// The date that a period is named by; none where the text is none as it is written.
-pub(crate) fn end_date_of(text: &str) -> Option<NaiveDate> {
-    text.parse().ok().filter(|_| text.len() == 10)
-}
-
-pub(crate) fn malformed_end_date() -> Problem {
-    Problem::malformed("A period is named by its last date, such as 2019-10-31.")
-}
-
-/// The period of this name.
-///
-/// # Errors
-/// 400 where it is no date; 404, with the nearest ones, where no period of the scope ends on it.
-async fn find_period(
-    app: &App,
-    scope: &Scope,
-    settings: &BillingSettings,
-    end_date: &str,
-) -> Result<Period, Problem> {
-    let date = end_date_of(end_date).ok_or_else(malformed_end_date)?;
-    let periods = ledger::periods(app.database(), scope, settings, app.now()).await?;
-    if let Some(period) = periods.iter().find(|period| period.end == date) {
-        return Ok(*period);
-    }
-    let mut nearest = periods;
-    nearest.sort_by_key(|period| (period.end - date).abs());
-    let mut nearest: Vec<_> = nearest.iter().take(3).map(Period::label).collect();
-    nearest.sort();
-    let detail = format!("No period ends on {date}. The nearest end on {}.", nearest.join(", "));
-    Err(Problem::new(StatusCode::NOT_FOUND, "no_such_period", detail))
-}
-
-/// Whose charges are asked for.
-async fn whose(
-    app: &App,
-    principal: &Principal,
-    parameters: &BillParameters,
-) -> Result<Whose, Problem> {
-    let own = principal.scope();
-    let mut found = [None, None, None];
-    let BillParameters { seller_id, customer_id, buyer_id, .. } = parameters;
-    for (found, wanted) in found.iter_mut().zip([seller_id, customer_id, buyer_id]) {
-        if let Some(wanted) = wanted {
-            let organization = find_organization(app, &own, wanted).await?;
-            *found = Some(organization.ok_or_else(Problem::not_found)?);
-        }
-    }
-    let [seller, customer, buyer] = found;
-    Whose::find(app, &own, Wish { seller, customer, buyer }).await
-}
-
-/// An organisation by its number or its id.
-pub(crate) async fn find_organization(
-    app: &App,
-    scope: &Scope,
-    wanted: &str,
-) -> Result<Option<std::sync::Arc<OrganizationView>>, Problem> {
-    match wanted.parse::<u32>() {
-        Ok(number) => Ok(finder::find_by_number(app.database(), scope, number).await?),
-        Err(_) => Ok(finder::find(app.database(), scope, wanted).await?),
-    }
-}
-
-/// A position, written as such or as a time.
-async fn known_at(app: &App, text: &str) -> Result<u64, Problem> {
-    if let Ok(position) = text.parse() {
-        return Ok(position);
-    }
-    let time = DateTime::parse_from_rfc3339(text).map_err(|_| {
-        let detail = "This is a position or a time such as 2019-11-30T10:00:00Z.";
-        Problem::bad_parameter("knownAt", detail)
-    })?;
-    Ok(app.log().position_at(time.timestamp_micros()).await?)
 }
