@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::fmt::Display;
 use std::sync::Arc;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, NaiveDate, Utc};
 use domain::authority::{Authority, Begin, Known, Place};
 use domain::event::{Actor, Event, Recorded};
 use domain::lifecycle::Status;
@@ -120,6 +120,8 @@ pub(crate) struct Unit<'a> {
     /// How often randomness was taken.
     randoms: Cell<u32>,
     effective_at: DateTime<Utc>,
+    /// The first moment of a date, and the date, where one was meant.
+    date: Option<(DateTime<Utc>, NaiveDate)>,
     reason: Option<String>,
     top: Layer,
     events: Vec<Recorded>,
@@ -166,6 +168,7 @@ impl<'a> Unit<'a> {
             ids: Cell::new(1),
             randoms: Cell::new(0),
             effective_at: ground.now,
+            date: None,
             reason: None,
             top: Layer::default(),
             events: Vec::new(),
@@ -226,6 +229,12 @@ impl<'a> Unit<'a> {
     pub(crate) fn because(&mut self, effective_at: Option<DateTime<Utc>>, reason: Option<String>) {
         self.effective_at = effective_at.unwrap_or(self.ground.now);
         self.reason = reason;
+    }
+
+    /// Notes that a moment is the first of a date at the customer's seller, and that the date is meant: what is true from that
+    /// moment on is true at each seller from its own midnight on.
+    pub(crate) fn means(&mut self, moment: DateTime<Utc>, date: Option<NaiveDate>) {
+        self.date = date.map(|date| (moment, date));
     }
 
     /// Why what is decided now is done, where somebody said so.
@@ -755,6 +764,7 @@ impl<'a> Unit<'a> {
             version,
             path: path.clone(),
             effective_at: self.effective_at,
+            effective_date: self.date.filter(|it| it.0 == self.effective_at).map(|it| it.1),
             recorded_at: self.ground.now,
             actor: self.caller.actor,
             on_behalf_of: self.caller.on_behalf_of,

@@ -127,6 +127,19 @@ pub(crate) fn optional_moment(
     text.and_then(|text| faults.take(pointer, moment(text, settings)))
 }
 
+/// The same of something that a customer has: where it is a date, each seller sees it from its own midnight on.
+pub(crate) fn optional_day(
+    unit: &mut Unit<'_>,
+    faults: &mut Faults,
+    pointer: &str,
+    text: Option<&str>,
+    settings: &BillingSettings,
+) -> Option<DateTime<Utc>> {
+    let moment = optional_moment(faults, pointer, text, settings)?;
+    unit.means(moment, text.and_then(|text| text.parse().ok()));
+    Some(moment)
+}
+
 /// Takes a reason out of a body's field, if it has one.
 pub(crate) fn optional_reason(faults: &mut Faults, text: Option<&str>) -> Option<String> {
     let reason = text.and_then(|text| faults.take("/reason", note(text)));

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, NaiveDate, Utc};
 use serde::de::value::{MapAccessDeserializer, MapDeserializer};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -234,6 +234,8 @@ pub struct Recorded {
     pub path: TenantPath,
     /// When it is true in the business.
     pub effective_at: DateTime<Utc>,
+    /// The date that was meant, where one was: each seller sees it from its own midnight on (billing.md, section 2).
+    pub effective_date: Option<NaiveDate>,
     /// When it was stored; never decreases along the log.
     pub recorded_at: DateTime<Utc>,
     /// Who did it.
@@ -275,6 +277,8 @@ struct Envelope<'a> {
     correlation: CommandId,
     #[serde(with = "chrono::serde::ts_microseconds")]
     effective_at: DateTime<Utc>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    effective_date: Option<NaiveDate>,
     #[serde(borrow)]
     kind: std::borrow::Cow<'a, str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -304,6 +308,7 @@ impl Recorded {
             command_id: self.command_id,
             correlation: self.correlation,
             effective_at: self.effective_at,
+            effective_date: self.effective_date,
             kind: shape.kind.as_str().into(),
             on_behalf_of: self.on_behalf_of,
             path: self.path.as_str().into(),
@@ -384,6 +389,7 @@ impl Recorded {
             version: envelope.version,
             path,
             effective_at: envelope.effective_at,
+            effective_date: envelope.effective_date,
             recorded_at: envelope.recorded_at,
             actor: envelope.actor,
             on_behalf_of: envelope.on_behalf_of,

@@ -639,6 +639,7 @@ impl Decider for Subscription {
             let actor = String::new();
             let request = Some(request);
             self.timeline.record(Fact {
+                date: None,
                 actor,
                 change,
                 effective_at,

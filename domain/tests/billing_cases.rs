@@ -218,6 +218,7 @@ impl Case {
                 .into_iter()
                 .partition(|(fact, _)| matches!(fact.change.as_str(), "suspended" | "resumed"));
             let rests = rests.into_iter().map(|(fact, position)| Rest {
+                date: None,
                 actor: fact.actor.clone(),
                 effective_at: instant(&fact.at, &self.settings()),
                 position,
@@ -229,6 +230,7 @@ impl Case {
                 let plan = || PlanKey::parse(fact.plan.as_deref().unwrap()).unwrap();
                 let quantity = || fact.quantity.unwrap();
                 Fact {
+                    date: None,
                     actor: fact.actor.clone(),
                     change: match fact.change.as_str() {
                         "provisioned" => Change::Provisioned { plan: plan(), quantity: quantity() },

@@ -142,6 +142,7 @@ impl Case {
             quantity: self.quantity.unwrap_or(1),
         };
         let timeline = Timeline::new([Fact {
+            date: None,
             actor: "Ann".to_owned(),
             change,
             effective_at: settings.midnight(self.from),
@@ -270,6 +271,7 @@ fn a_term_has_one_exchange_rate_and_saying_again_what_is_so_changes_nothing() {
             ..Prices::default()
         };
         let fact = |date: &str, position, change| Fact {
+            date: None,
             actor: "Ann".to_owned(),
             change,
             effective_at: settings.midnight(date.parse().unwrap()),

@@ -100,6 +100,7 @@ impl Ledger {
         for (position, step) in (1..=known).zip(&self.steps) {
             match step {
                 Step::Fact(effective_at, change) => facts.push(Fact {
+                    date: None,
                     actor: "Ann".to_owned(),
                     change: change.clone(),
                     effective_at: *effective_at,

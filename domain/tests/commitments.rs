@@ -69,6 +69,7 @@ fn charged(place: usize, minor: i64, from: NaiveDate, settings: &BillingSettings
         subscription: SubscriptionId(id),
     };
     let timeline = Timeline::new([Fact {
+        date: None,
         actor: "Ann".to_owned(),
         change: Change::Provisioned { plan: plan.clone(), quantity: 1 },
         effective_at: settings.midnight(from),

@@ -58,6 +58,7 @@ pub fn fact(event: &Recorded) -> Option<Fact> {
     Some(Fact {
         actor: event.actor.to_string(),
         change: happened.change()?,
+        date: event.effective_date,
         effective_at: event.effective_at,
         position: event.position,
         reason: event.reason.clone(),
@@ -74,6 +75,7 @@ pub fn rest(event: &Recorded) -> Option<Rest> {
     };
     Some(Rest {
         actor: event.actor.to_string(),
+        date: event.effective_date,
         effective_at: event.effective_at,
         position: event.position,
         reason: event.reason.clone(),

@@ -16,6 +16,7 @@ mod http {
     mod components;
     mod contract;
     mod credentials;
+    mod dates;
     mod exports;
     mod feeds;
     mod fields;

@@ -321,6 +321,7 @@ fn of_two_facts_at_one_moment_the_later_recorded_holds() {
     let fact = |position, change| {
         let actor = "Ann".to_owned();
         Fact {
+            date: None,
             actor,
             change,
             effective_at: moment,

@@ -188,6 +188,7 @@ fn day(
         "This is done now; the date is today or an earlier one.",
     );
     let moment = settings.midnight(date);
+    unit.means(moment, Some(date));
     faults.ensure(
         customer.billed_since.is_none_or(|since| since <= moment),
         pointer,

@@ -171,6 +171,7 @@ pub(crate) fn report(unit: &mut Unit<'_>, request: &str, report: Report) -> Resu
         Report::Completed(body) => {
             // Where no moment was given, it counts from now.
             let from = unit.load::<Subscription>(id).outcome_at(request, now);
+            unit.means(view.effective_at, view.effective_date);
             (SubscriptionCommand::Complete(request), from, take_reason(unit, body)?)
         }
         Report::Failed(body) => {
@@ -283,6 +284,9 @@ fn release(unit: &mut Unit<'_>, id: SubscriptionId, request: CommandId) -> Resul
     let Some(view) = unit.view::<SubscriptionView>(&id.to_string()) else { return Ok(()) };
     let (now, process) = (unit.now(), subscriptions::process(unit, &view.service));
     let from = unit.load::<Subscription>(id).outcome_at(request, now);
+    if let Some(asked) = unit.view::<RequestView>(&request.to_string()) {
+        unit.means(asked.effective_at, asked.effective_date);
+    }
     unit.because(from, None);
     let command = SubscriptionCommand::Release { process, request };
     unit.execute::<Subscription>(id, &view.path, command)

@@ -32,7 +32,7 @@ use super::overrides::Above;
 use super::services::Sold;
 use super::users::ensure_user_active;
 use super::{
-    billing_settings, ensure_few, lineage, offers, optional_moment, optional_reason, some_of,
+    billing_settings, ensure_few, lineage, offers, optional_day, optional_reason, some_of,
 };
 use crate::error::Stop;
 use crate::resource::{RequestResource, SubscriptionResource};
@@ -573,7 +573,7 @@ pub(super) fn provision_part(
     let settings = billing_settings(unit, recipient.customer)?;
     let mut faults = Faults::default();
     let from =
-        optional_moment(&mut faults, "/effectiveAt", body.effective_at.as_deref(), &settings);
+        optional_day(unit, &mut faults, "/effectiveAt", body.effective_at.as_deref(), &settings);
     let reason = optional_reason(&mut faults, body.reason.as_deref());
     let quantity = quantity(body.quantity, 1, &mut faults);
     let Some(sold) = Sold::find(unit, &body.service) else {
@@ -650,7 +650,7 @@ pub(crate) fn change(
     let settings = billing_settings(unit, recipient.customer)?;
     let mut faults = Faults::default();
     let from =
-        optional_moment(&mut faults, "/effectiveAt", body.effective_at.as_deref(), &settings);
+        optional_day(unit, &mut faults, "/effectiveAt", body.effective_at.as_deref(), &settings);
     let reason = optional_reason(&mut faults, body.reason.as_deref());
     unit.because(from, reason);
     let subscription = unit.load::<Subscription>(id);
@@ -713,7 +713,7 @@ pub(super) fn plainly(
     let settings = billing_settings(unit, recipient.customer)?;
     let mut faults = Faults::default();
     let from =
-        optional_moment(&mut faults, "/effectiveAt", body.effective_at.as_deref(), &settings);
+        optional_day(unit, &mut faults, "/effectiveAt", body.effective_at.as_deref(), &settings);
     let reason = optional_reason(&mut faults, body.reason.as_deref());
     faults.check()?;
     unit.because(from, reason);

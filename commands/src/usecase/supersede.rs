@@ -8,7 +8,7 @@ use projections::views::SubscriptionView;
 use serde::Deserialize;
 use utoipa::ToSchema;
 
-use super::{billing_settings, optional_moment, optional_reason};
+use super::{billing_settings, optional_day, optional_reason};
 use crate::error::Stop;
 use crate::unit::Unit;
 use crate::{Input, Reply};
@@ -52,7 +52,7 @@ pub(crate) fn supersede(
 
     let settings = billing_settings(unit, recipient.customer)?;
     let mut faults = Faults::default();
-    let at = optional_moment(&mut faults, "/effectiveAt", Some(&effective_at), &settings);
+    let at = optional_day(unit, &mut faults, "/effectiveAt", Some(&effective_at), &settings);
     let now = unit.now();
     let is_over = at.is_none_or(|at| at <= now) && found.effective_at <= now;
     let detail = "What is to come is cancelled and asked anew.";

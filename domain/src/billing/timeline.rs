@@ -1,13 +1,15 @@
 //! A slot's timeline: its facts in business order, and the runs that they make (billing.md,
 //! section 2).
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
 
+use super::BillingSettings;
 use crate::{Bug, CommandId, MeterKey, PlanKey, PropertyKey, planted};
 
 /// One dated fact about a slot.
@@ -18,6 +20,9 @@ pub struct Fact {
     pub actor: String,
     /// What became true.
     pub change: Change,
+    /// The date that was meant, where one was: each seller sees it from its own midnight on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub date: Option<NaiveDate>,
     /// When it became true in the business.
     pub effective_at: DateTime<Utc>,
     /// The event's place in the log.
@@ -42,6 +47,9 @@ pub type Values = BTreeMap<PropertyKey, String>;
 pub struct Rest {
     /// Who caused it, as people read it.
     pub actor: String,
+    /// The date that was meant, where one was: each seller sees it from its own midnight on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub date: Option<NaiveDate>,
     /// When it became true in the business.
     pub effective_at: DateTime<Utc>,
     /// The event's place in the log.
@@ -114,11 +122,22 @@ pub struct Turn {
     pub actor: String,
     /// When.
     pub at: DateTime<Utc>,
+    /// The date that was meant, where one was: each seller sees it from its own midnight on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub date: Option<NaiveDate>,
     /// The event's place in the log.
     pub position: u64,
     /// Why, where somebody said so.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+}
+
+impl Turn {
+    /// As a seller sees it.
+    #[must_use]
+    pub fn seen_by(&self, seller: &BillingSettings) -> Self {
+        Self { at: self.date.map_or(self.at, |date| seller.midnight(date)), ..self.clone() }
+    }
 }
 
 /// One unbroken time of holding a slot.
@@ -230,6 +249,27 @@ impl Timeline {
         self.facts.push(fact);
     }
 
+    /// As a seller sees it: what was said of a date is true from the seller's own midnight on (billing.md, section 2).
+    #[must_use]
+    pub fn seen_by(&self, seller: &BillingSettings) -> Cow<'_, Self> {
+        let is_his = |date: Option<NaiveDate>, at| date.is_none_or(|it| seller.midnight(it) == at);
+        if self.facts.iter().all(|it| is_his(it.date, it.effective_at))
+            && self.rests.iter().all(|it| is_his(it.date, it.effective_at))
+        {
+            return Cow::Borrowed(self);
+        }
+        let at = |date: Option<NaiveDate>, at| date.map_or(at, |date| seller.midnight(date));
+        let facts = self
+            .facts
+            .iter()
+            .map(|fact| Fact { effective_at: at(fact.date, fact.effective_at), ..fact.clone() });
+        let rests = self
+            .rests
+            .iter()
+            .map(|rest| Rest { effective_at: at(rest.date, rest.effective_at), ..rest.clone() });
+        Cow::Owned(Self::new(facts).resting(rests).metered(self.readings.iter().cloned()))
+    }
+
     /// The part of it that one seller bills, from the fact that made him the seller and up to the one that made
     /// another the seller: what is held at such a moment begins or ends there.
     #[must_use]
@@ -241,6 +281,7 @@ impl Timeline {
         let turned = |turn: &Turn, change| Fact {
             actor: turn.actor.clone(),
             change,
+            date: None,
             effective_at: turn.at,
             position: turn.position,
             reason: turn.reason.clone(),
@@ -274,6 +315,7 @@ impl Timeline {
             let is_its = (last.effective_at, last.position) > run.began().order();
             // Right behind the fact that begins it.
             is_its.then(|| Rest {
+                date: None,
                 effective_at: turn.at,
                 position: begins.as_ref().map_or(last.position, |it| it.position + 1),
                 ..last.clone()
@@ -402,6 +444,7 @@ mod tests {
 
     fn fact(second: i64, position: u64, change: Change) -> Fact {
         Fact {
+            date: None,
             actor: "Ann".to_owned(),
             change,
             effective_at: instant(second),
@@ -493,6 +536,7 @@ mod tests {
 
     fn rest(second: i64, position: u64, suspended: bool) -> Rest {
         Rest {
+            date: None,
             actor: "Cyd".to_owned(),
             effective_at: instant(second),
             position,
@@ -532,6 +576,7 @@ mod tests {
     #[test]
     fn what_rests_does_so_with_another_seller_too_and_each_has_the_readings_of_his_time() {
         let turn = |second, position| Turn {
+            date: None,
             actor: "Max".to_owned(),
             at: instant(second),
             position,
@@ -566,6 +611,7 @@ mod tests {
     #[test]
     fn what_one_seller_bills_begins_and_ends_with_him() {
         let turn = |second, position| Turn {
+            date: None,
             actor: "Max".to_owned(),
             at: instant(second),
             position,

@@ -72,6 +72,7 @@ pub(crate) fn subject() -> Subject {
 
 pub(crate) fn fact(position: u64, minute: i64, change: Change) -> Fact {
     Fact {
+        date: None,
         actor: "Ann".to_owned(),
         change,
         effective_at: moment(minute),
@@ -109,6 +110,7 @@ pub(crate) fn size() -> impl Strategy<Value = Values> {
 pub(crate) fn rests() -> impl Strategy<Value = Vec<Rest>> {
     prop::collection::btree_map(minute(), any::<bool>(), 0..5).prop_map(|drawn| {
         let rest = |(position, (minute, suspended)): (u64, (i64, bool))| Rest {
+            date: None,
             actor: "Cyd".to_owned(),
             effective_at: moment(minute),
             position,

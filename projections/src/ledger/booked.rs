@@ -12,7 +12,7 @@ use eventstore::{Database, Error, SealedSlot, Value, failpoint};
 use super::commitments::Pools;
 use super::rater::Buyer;
 use super::sellers::Seller;
-use super::slots::Slot;
+use super::slots::{DATE_MAX, Slot};
 use crate::finder::{self, Scope};
 use crate::tables;
 use crate::views::{BackdatedView, BooksView, Closed, Subject, SubscriptionView};
@@ -130,7 +130,8 @@ impl Books {
         let end = |(seller, last): (&Arc<Seller>, &Closed)| {
             seller.settings.midnight(last.end.succ_opt().unwrap_or(last.end))
         };
-        let end = last().map(end).max().unwrap_or(DateTime::<Utc>::MIN_UTC);
+        let end = last().map(end).max().map(|end| end + DATE_MAX);
+        let end = end.unwrap_or(DateTime::<Utc>::MIN_UTC);
         let paths = buyers.iter().map(|buyer| buyer.view.path.to_string()).collect();
         failpoint("projections::ledger::late")?;
         let sql = format!(
@@ -176,7 +177,7 @@ impl Books {
                 let Seller { id, settings, .. } = link.seller.as_ref();
                 let again: Vec<_> = self.rerated(*id).collect();
                 let since = turned.get(&customer).map(|from| {
-                    let first = settings.period_containing(settings.local_date(*from));
+                    let first = settings.period_containing(settings.local_date(*from - DATE_MAX));
                     late.spans.push(settings.instants(&first));
                     first.end
                 });
@@ -263,6 +264,7 @@ impl Late {
                 .min();
             let mut ends: BTreeSet<_> = books.rerated(*seller).map(|closed| closed.end).collect();
             if let Some(from) = from {
+                let from = from.checked_sub_signed(DATE_MAX).unwrap_or(from);
                 let first = settings.period_containing(settings.local_date(from)).end;
                 ends.extend(closed.iter().map(|closed| closed.end).filter(|end| *end >= first));
             }

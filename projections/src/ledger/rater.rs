@@ -518,11 +518,17 @@ impl<'a> Of<'a> {
         }
     }
 
-    /// The facts of the slot as long as the link was.
+    /// The facts of the slot as the seller sees them, as long as the link was.
     fn timeline(&self, link: &Link) -> Cow<'a, Timeline> {
+        let seller = link.seller.settings.as_ref();
+        let own = self.slot.timeline.seen_by(seller);
         match (&link.from, &link.until) {
-            (None, None) => Cow::Borrowed(&self.slot.timeline),
-            (from, until) => Cow::Owned(self.slot.timeline.between(from.as_ref(), until.as_ref())),
+            (None, None) => own,
+            (from, until) => {
+                let [from, until] =
+                    [from, until].map(|turn| turn.as_ref().map(|turn| turn.seen_by(seller)));
+                Cow::Owned(own.between(from.as_ref(), until.as_ref()))
+            }
         }
     }
 

@@ -341,7 +341,8 @@ async fn properties(
             for period in periods.flat_map(|(_, periods)| periods) {
                 let end = seller.settings.instants(period).1;
                 for slot in it.slots {
-                    let held = held_last(&slot.timeline, end);
+                    let seen = slot.timeline.seen_by(&seller.settings);
+                    let held = held_last(&seen, end);
                     places.push((slot.view.id, path.clone(), period.end));
                     questions.push(effective::Question {
                         as_of: just_before(end),

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use domain::billing::{Reading, Timeline};
 use domain::event::Recorded;
 use domain::{ServiceKey, SubscriptionId};
@@ -13,6 +13,9 @@ use super::{SLOTS_OF_CUSTOMER_MAX, timeline};
 use crate::finder::{self, Scope};
 use crate::tables;
 use crate::views::{OrganizationView, SubscriptionView, UsageView};
+
+/// More than the midnights of one date lie apart in any two zones.
+pub(super) const DATE_MAX: TimeDelta = TimeDelta::days(2);
 
 /// A slot and its facts.
 #[derive(Debug)]
@@ -30,8 +33,10 @@ pub(super) async fn in_span(
     metered: &HashSet<ServiceKey>,
     customers: &[Arc<OrganizationView>],
 ) -> Result<HashMap<String, Vec<Slot>>, Error> {
+    // A date is another moment at each seller.
+    let (first, last) = (span.0 - DATE_MAX, span.1 + DATE_MAX);
     // What was learned since may have ended a slot earlier than was known then.
-    let held_until = known_at.map_or(span.0.timestamp_micros(), |_| i64::MIN);
+    let held_until = known_at.map_or(first.timestamp_micros(), |_| i64::MIN);
     let paths = customers.iter().map(|customer| customer.path.to_string()).collect();
     let engine = database.engine();
     // Behind a path there are letters, digits, `-`, `_` and `.` only: `~` comes after all of them. The bound is
@@ -45,7 +50,7 @@ pub(super) async fn in_span(
     ) + " order by sort, key";
     let values = [
         Value::Texts(paths),
-        span.1.timestamp_micros().into(),
+        last.timestamp_micros().into(),
         held_until.into(),
         SLOTS_OF_CUSTOMER_MAX.into(),
     ];

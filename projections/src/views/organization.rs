@@ -94,6 +94,7 @@ impl OrganizationView {
         let turn = Turn {
             actor: event.actor.to_string(),
             at: event.effective_at,
+            date: event.effective_date,
             position: event.position,
             reason: event.reason.clone(),
         };

@@ -1,6 +1,6 @@
 //! Requests: what came of asking.
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, NaiveDate, Utc};
 use domain::approval::ApprovalEvent;
 use domain::bulk::{Bulk, BulkEvent};
 use domain::event::{Actor, Event, Recorded};
@@ -68,6 +68,9 @@ pub struct RequestView {
     pub requested_at: DateTime<Utc>,
     /// When it is to be true in the business.
     pub effective_at: DateTime<Utc>,
+    /// The date that was meant, where one was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub effective_date: Option<NaiveDate>,
     /// When work began.
     pub started_at: Option<DateTime<Utc>>,
     /// When it was done.
@@ -113,6 +116,7 @@ impl RequestView {
             reason: event.reason.clone(),
             requested_at: event.recorded_at,
             effective_at: event.effective_at,
+            effective_date: event.effective_date,
             started_at: Some(event.recorded_at),
             completed_at: None,
         }
@@ -189,6 +193,7 @@ impl View for RequestView {
                     reason: event.reason.clone(),
                     requested_at: event.recorded_at,
                     effective_at: event.effective_at,
+                    effective_date: event.effective_date,
                     started_at: None,
                     completed_at: None,
                 });
@@ -216,7 +221,11 @@ impl View for RequestView {
             Phase::Retried => {
                 Self { status: RequestStatus::Requested, detail: None, started_at: None, ..view }
             }
-            Phase::Superseded => Self { effective_at: event.effective_at, ..view },
+            Phase::Superseded => Self {
+                effective_at: event.effective_at,
+                effective_date: event.effective_date,
+                ..view
+            },
             Phase::Withdrawn => {
                 Self { status: RequestStatus::Cancelled, completed_at: None, ..view }
             }

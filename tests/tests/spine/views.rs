@@ -47,6 +47,7 @@ impl Events {
         let own = self.0.iter().filter(|earlier| earlier.stream == stream).count() as u64;
         let command_id = CommandId(Uuid::from_u128(position.into()));
         self.0.push(Recorded {
+            effective_date: None,
             position,
             stream: stream.to_owned(),
             version: own + 1,

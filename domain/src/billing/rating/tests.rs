@@ -28,7 +28,16 @@ fn october() -> DateTime<Utc> {
 
 fn fact(position: u64, effective_at: DateTime<Utc>, change: Change) -> Fact {
     let (actor, reason) = (format!("Ann {position}"), Some(format!("because {position}")));
-    Fact { actor, change, effective_at, position, reason, request: None, values: Values::new() }
+    Fact {
+        actor,
+        change,
+        date: None,
+        effective_at,
+        position,
+        reason,
+        request: None,
+        values: Values::new(),
+    }
 }
 
 fn provisioned(key: &str, quantity: u32) -> Change {
