@@ -6,6 +6,8 @@ mod entries;
 mod export;
 mod format;
 pub mod margins;
+pub mod preview;
+pub mod rehearsal;
 mod rows;
 pub mod taxes;
 mod whose;

@@ -207,6 +207,11 @@ impl Sealed {
         Ok(Self { seller, closed, asked_by, approved_by, seal })
     }
 
+    /// Which rating its entries were made by.
+    pub(crate) fn engine(&self) -> u32 {
+        self.seal.engine
+    }
+
     fn shown(&self, app: &App, is_whole: bool) -> SealResource {
         let Seal { engine, root, zones, .. } = self.seal.as_ref();
         let Closed { end, cutoff, position, .. } = &self.closed;

@@ -43,7 +43,7 @@ use crate::views::{BooksView, OrganizationView, ServiceView, UserView};
 
 pub use draft::{Draft, Drafted, compare_sealed};
 pub use in_force::{Effect, InForce};
-pub use rehearsal::{RuleEffect, rehearse_rules};
+pub use rehearsal::{Change, CustomerEffect, Proposal, Rehearsal, Sum, rehearse};
 pub use sellers::Seller;
 use sellers::Sellers;
 pub use supposed::Supposed;

@@ -33,6 +33,7 @@ mod http {
     mod published;
     mod rates;
     mod refusals;
+    mod rehearsals;
     mod requests;
     mod roles;
     mod rules;

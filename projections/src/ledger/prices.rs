@@ -9,6 +9,7 @@ use domain::{OrganizationId, ServiceKey, SubscriptionId, TenantPath};
 use eventstore::{Database, Error, Value, failpoint};
 
 use super::sellers::{Seller, Sellers};
+use super::supposed::Supposed;
 use crate::document::View;
 use crate::finder::{self, Query, Scope};
 use crate::tables;
@@ -82,12 +83,18 @@ impl PriceBook {
         Ok(Self { services, overrides, sellers, rows, rates, known_at })
     }
 
-    /// Adds what sellers would say.
-    pub(super) fn suppose(&mut self, prices: Vec<Arc<PriceView>>, rates: Vec<Arc<RateView>>) {
-        for view in prices {
+    /// Adds what would be said otherwise.
+    pub(super) fn suppose(&mut self, supposed: &Supposed) {
+        for service in supposed.services() {
+            self.services.insert(service.key.to_string(), service);
+        }
+        for view in supposed.overrides() {
+            self.overrides.entry(view.path.to_string()).or_default().push(view);
+        }
+        for view in supposed.prices() {
             self.rows.entry(view.path.to_string()).or_default().push(view);
         }
-        for view in rates {
+        for view in supposed.rates() {
             self.rates.entry(view.path.to_string()).or_default().push(view.for_rating());
         }
     }

@@ -15,6 +15,7 @@ use eventstore::{Database, Error, SealedSlot};
 use super::accounts::{self, Accounts};
 use super::booked::{Books, Late, Sealed};
 use super::prices::Way;
+use super::rehearsal::Proposal;
 use super::rules::{self, Own, Rules, Then};
 use super::sellers::{self, Link, Role, Seller};
 use super::slots::{self, Slot};
@@ -35,6 +36,8 @@ pub(super) struct Rater {
     pub(super) prices: PriceBook,
     books: Books,
     supposed: Supposed,
+    /// Up to which position prices count of what is not closed.
+    prices_at: u64,
     /// Stands for a service where an entry is of none.
     no_service: Arc<ServiceView>,
     known_at: u64,
@@ -115,6 +118,7 @@ impl Rater {
             prices,
             books: Books::load(database, sellers, known_at).await?,
             supposed: Supposed::default(),
+            prices_at: known_at,
             no_service: Arc::new(accounts::service()),
             known_at,
         })
@@ -122,11 +126,20 @@ impl Rater {
 
     /// Goes by what would be.
     pub(super) fn suppose(&mut self, supposed: Supposed) {
-        for view in supposed.overrides() {
-            self.prices.overrides.entry(view.path.to_string()).or_default().push(view);
-        }
-        self.prices.suppose(supposed.prices(), supposed.rates());
+        self.prices.suppose(&supposed);
+        self.rules.suppose(supposed.rulebooks());
         self.supposed = supposed;
+    }
+
+    /// Goes by what somebody proposes, and by all that is known now of what that is about.
+    pub(super) fn propose(&mut self, Proposal { supposed, prices, rules }: Proposal) {
+        self.suppose(supposed);
+        if prices {
+            self.prices_at = u64::MAX;
+        }
+        if rules {
+            self.rules.as_known_now();
+        }
     }
 
     /// Between whom a customer's services are charged.
@@ -359,7 +372,7 @@ type Pair = Vec<usize>;
 
 impl<'a> Of<'a> {
     fn rate(&self, prices: &mut KnownPrices<'a>, take: &mut impl FnMut(Rated<'a>)) {
-        let Rater { periods, books, known_at, .. } = self.rater;
+        let Rater { periods, books, known_at, prices_at, .. } = self.rater;
         for pair in self.pairs() {
             let Some(link) = pair.last().map(|place| &self.links[*place]) else { continue };
             let seller = &link.seller;
@@ -372,7 +385,7 @@ impl<'a> Of<'a> {
                         (closed.cutoff, Ok(entries.to_vec()))
                     }
                     None => {
-                        let own = self.rated(prices, &pair, &period, *known_at);
+                        let own = self.rated(prices, &pair, &period, *prices_at);
                         let outcome = match books.corrects(seller, &period) {
                             false => own,
                             true => self.with_corrections(prices, &pair, &period, own),
