@@ -6,6 +6,7 @@
 
 mod accounts;
 mod booked;
+mod commitments;
 mod draft;
 mod in_force;
 mod names;

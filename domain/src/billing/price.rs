@@ -189,6 +189,8 @@ pub enum PriceSource {
     Row(u64),
     /// A row of a seller's price book.
     Book(u64),
+    /// What a buyer is committed to ([`Commitment`](super::Commitment)).
+    Commitment(u64),
 }
 
 impl PriceSource {
@@ -196,7 +198,10 @@ impl PriceSource {
     #[must_use]
     pub const fn position(self) -> u64 {
         match self {
-            Self::Override(position) | Self::Row(position) | Self::Book(position) => position,
+            Self::Book(position)
+            | Self::Commitment(position)
+            | Self::Override(position)
+            | Self::Row(position) => position,
         }
     }
 }
@@ -379,6 +384,13 @@ impl Prices {
     /// What there is beside the plans' own prices, in order.
     pub(super) fn component_keys(&self) -> BTreeSet<ComponentKey> {
         self.components.iter().map(|row| row.component.clone()).collect()
+    }
+
+    /// Whether a component is charged by terms, and not by billing periods.
+    #[must_use]
+    pub fn is_by_terms(&self, key: &ComponentKey) -> bool {
+        let rows = self.components.iter().filter(|row| row.component == *key);
+        rows.filter_map(|row| row.charge.as_ref()).any(|charge| charge.term().is_some())
     }
 
     /// Whether a plan has components on a date, so that it needs no price of its own.
