@@ -18,6 +18,7 @@ mod http {
     mod exports;
     mod feeds;
     mod fields;
+    mod held_then;
     mod hostile;
     mod instances;
     mod late;
@@ -38,6 +39,7 @@ mod http {
     mod rules;
     mod taxes;
     mod tenants;
+    mod travel;
 }
 
 /// Every test runs on both.

@@ -168,7 +168,7 @@ pub async fn preview(State(app): State<App>, call: Call) -> Answer {
     let supposed = Supposed { events, views };
     for place in places {
         let (database, persons) = (app.database(), app.persons());
-        let question = Question { scope: Scope(place), known_at: None, side };
+        let question = Question { scope: Scope(place), as_of: None, known_at: None, side };
         let begin = Parts::begin(database, persons, &question, &periods);
         let mut without = begin.await?.seen_by(&principal.scope());
         let wanted = (&periods[..], supposed.clone());

@@ -50,7 +50,7 @@ pub async fn rehearse_rules(
     rules: Vec<Rule>,
 ) -> Result<Vec<RuleEffect>, Error> {
     let (scope, side) = (Scope(path.clone()), Side::Sells(seller));
-    let question = Question { scope, known_at: None, side };
+    let question = Question { scope, as_of: None, known_at: None, side };
     let mut all = customers(database, &question.scope).await?;
     all.extend(gone(database, &question.scope).await?);
     all.sort_by_cached_key(|it| (it.details.name.to_lowercase(), it.number));
