@@ -93,6 +93,7 @@ fn routes() -> OpenApiRouter<App> {
         .routes(routes!(organizations::get_organization))
         .routes(routes!(billing::get_billing_settings, billing::change_billing_settings))
         .routes(routes!(billing::list_price_book, billing::set_price_book))
+        .routes(routes!(billing::list_commitments, billing::set_commitments))
         .routes(routes!(billing::list_exchange_rates, billing::set_exchange_rates))
         .routes(routes!(closing::get_period, closing::close_period))
         .routes(routes!(closing::approve_close))

@@ -15,9 +15,9 @@ use eventstore::SealedSlot;
 use crate::error::Stop;
 use crate::unit::Unit;
 use crate::usecase::{
-    adjustments, approvals, billing, books, bulk, definition, installation, lifecycle, moves,
-    offers, organizations, overrides, pricing, requests, roles, rulebook, services, subscriptions,
-    supersede, usage, users,
+    adjustments, approvals, billing, books, bulk, commitments, definition, installation, lifecycle,
+    moves, offers, organizations, overrides, pricing, requests, roles, rulebook, services,
+    subscriptions, supersede, usage, users,
 };
 use crate::{Input, Reply};
 
@@ -104,6 +104,11 @@ pub enum Command {
     SetRates {
         /// What was sent.
         body: Input<pricing::SetExchangeRates>,
+    },
+    /// Commit buyers to what a service comes to at least.
+    SetCommitments {
+        /// What was sent.
+        body: Input<commitments::SetCommitments>,
     },
     /// Add a person to an organisation.
     CreateUser {
@@ -559,6 +564,7 @@ impl Command {
                 pricing::set_prices(unit, &organization, body)
             }
             Self::SetRates { body } => pricing::set_rates(unit, body),
+            Self::SetCommitments { body } => commitments::set(unit, body),
             Self::CreateUser { organization, body, password } => {
                 users::create(unit, &organization, body, password)
             }

@@ -5,6 +5,7 @@ pub mod approvals;
 pub mod billing;
 pub mod books;
 pub mod bulk;
+pub mod commitments;
 pub mod definition;
 pub mod installation;
 pub(crate) mod lifecycle;

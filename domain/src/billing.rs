@@ -33,7 +33,9 @@ pub use price::{
     ComponentRow, Measure, Measured, Overridden, Override, PolicyRow, PriceOverride, PriceRow,
     PriceSource, Priced, Prices, Quarantine, QuarantineReason, Setting,
 };
-pub use rating::{Action, Class, Entry, Kind, PropertyChange, Subject, commissions, rate};
+pub use rating::{
+    Action, Class, Commitment, Entry, Kind, PropertyChange, Sharing, Subject, commissions, rate,
+};
 pub use rule::Waiver;
 pub use summary::{CustomerSummary, Detail, Overflow, SummaryRow, summarize, total_by_customer};
 pub use timeline::{

@@ -480,6 +480,7 @@ pub const KINDS: &[&str] = &[
     "organization.role_taken",
     "permission.declared",
     "permission.withdrawn",
+    "pricing.commitment_set",
     "pricing.price_set",
     "pricing.rate_set",
     "role.created",

@@ -183,9 +183,11 @@ impl Ratio {
         if self.denominator == other.denominator {
             return Self::new(self.numerator.checked_add(other.numerator)?, self.denominator);
         }
-        let left = self.numerator.checked_mul(other.denominator)?;
-        let right = other.numerator.checked_mul(self.denominator)?;
-        Self::new(left.checked_add(right)?, self.denominator.checked_mul(other.denominator)?)
+        // By the least denominator that both have, so that nothing on the way is larger than it has to be.
+        let common = common_divisor(self.denominator, other.denominator)?;
+        let (own, its) = (other.denominator / common, self.denominator / common);
+        let (left, right) = (self.numerator.checked_mul(own)?, other.numerator.checked_mul(its)?);
+        Self::new(left.checked_add(right)?, self.denominator.checked_mul(own)?)
     }
 
     /// The difference; none where a number is beyond what can be held.
@@ -197,19 +199,19 @@ impl Ratio {
     /// The product; none where a number is beyond what can be held.
     #[must_use]
     pub fn checked_mul(self, other: Self) -> Option<Self> {
+        // Reduced crosswise first, for the same reason.
+        let down = common_divisor(self.numerator, other.denominator)?;
+        let up = common_divisor(other.numerator, self.denominator)?;
         Self::new(
-            self.numerator.checked_mul(other.numerator)?,
-            self.denominator.checked_mul(other.denominator)?,
+            (self.numerator / down).checked_mul(other.numerator / up)?,
+            (self.denominator / up).checked_mul(other.denominator / down)?,
         )
     }
 
     /// The quotient; none where `other` is zero or a number is beyond what can be held.
     #[must_use]
     pub fn checked_div(self, other: Self) -> Option<Self> {
-        Self::new(
-            self.numerator.checked_mul(other.denominator)?,
-            self.denominator.checked_mul(other.numerator)?,
-        )
+        self.checked_mul(Self::new(other.denominator, other.numerator)?)
     }
 
     /// As a plain decimal, rounded to `digits` after the point where it has more, without zeros at its end; none beyond what
@@ -310,6 +312,10 @@ impl<'de> Deserialize<'de> for Ratio {
         let denominator = stored.denominator.parse().map_err(de::Error::custom)?;
         Self::new(numerator, denominator).ok_or_else(|| de::Error::custom("not a ratio"))
     }
+}
+
+fn common_divisor(a: i128, b: i128) -> Option<i128> {
+    i128::try_from(greatest_common_divisor(a.unsigned_abs(), b.unsigned_abs())).ok()
 }
 
 fn greatest_common_divisor(mut a: u128, mut b: u128) -> u128 {
@@ -587,6 +593,18 @@ mod tests {
         assert_eq!(third.checked_sub(third), Some(Ratio::ZERO));
         assert_eq!(third.checked_div(third), Some(Ratio::whole(1)));
         assert!(third < Ratio::whole(1));
+    }
+
+    /// As amounts are that went through two exchange rates of ten decimals, and by the days of two months.
+    #[test]
+    fn what_is_held_can_be_added_and_multiplied_where_the_result_is_held() {
+        let fine = 10_i128.pow(20);
+        let (a, b) = (Ratio::new(1, 30 * fine).unwrap(), Ratio::new(1, 31 * fine).unwrap());
+        assert_eq!(a.checked_add(b), Ratio::new(61, 930 * fine));
+        let (a, b) = (Ratio::new(7 * fine, 3).unwrap(), Ratio::new(3 * fine, 7 * fine).unwrap());
+        assert_eq!(a.checked_mul(b), Ratio::new(fine, 1));
+        assert_eq!(a.checked_div(a), Some(Ratio::whole(1)));
+        assert_eq!(Ratio::ZERO.checked_mul(a), Some(Ratio::ZERO));
     }
 
     #[test]

@@ -1,11 +1,12 @@
-//! Pricing: rows of sellers' price books, and exchange rates, each a fact of its own (billing.md, section 4, Price).
+//! Pricing: rows of sellers' price books, exchange rates, and what buyers are committed to, each a fact of its own (billing.md,
+//! section 4, Price and Components).
 
 use chrono::{DateTime, NaiveDate, Utc};
 use serde::{Deserialize, Serialize};
 
 use crate::billing::{ComponentKey, Says};
 use crate::decider::Decider;
-use crate::money::{Currency, Ratio};
+use crate::money::{Currency, Money, Ratio};
 use crate::{Invalid, OrganizationId, PlanKey, Refusal, ServiceKey, SubscriptionId};
 
 /// Most decimals of an exchange rate.
@@ -91,6 +92,23 @@ pub struct RateSetting {
     pub to: Currency,
 }
 
+/// What all that a buyer holds of a service comes to at least, in a full period. Its event's effective time is from when on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CommitmentSetting {
+    /// At least so much; nothing: the buyer is not committed any more.
+    pub amount: Money,
+    /// Who is: a reseller or customer whom the seller bills.
+    pub buyer: OrganizationId,
+    /// To whom.
+    pub seller: OrganizationId,
+    /// Of which service.
+    pub service: ServiceKey,
+    /// When it ends by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to: Option<DateTime<Utc>>,
+}
+
 /// A wish about prices.
 #[derive(Clone, Debug)]
 pub enum PricingCommand {
@@ -98,11 +116,16 @@ pub enum PricingCommand {
     SetPrice(PriceSetting),
     /// Set an exchange rate.
     SetRate(RateSetting),
+    /// Commit a buyer.
+    SetCommitment(CommitmentSetting),
 }
 
 /// A fact about prices.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum PricingEvent {
+    /// A buyer was committed.
+    #[serde(rename = "pricing.commitment_set")]
+    CommitmentSet(CommitmentSetting),
     /// A row of a price book was set.
     #[serde(rename = "pricing.price_set")]
     PriceSet(PriceSetting),
@@ -111,7 +134,7 @@ pub enum PricingEvent {
     RateSet(RateSetting),
 }
 
-/// One row or rate: a stream of its own, so that setting one costs the same however many there are.
+/// One row, rate or commitment: a stream of its own, so that setting one costs the same however many there are.
 #[derive(Clone, Debug, Default)]
 pub struct Pricing {
     is_set: bool,
@@ -133,6 +156,7 @@ impl Decider for Pricing {
         Ok(vec![match command {
             PricingCommand::SetPrice(setting) => PricingEvent::PriceSet(setting),
             PricingCommand::SetRate(setting) => PricingEvent::RateSet(setting),
+            PricingCommand::SetCommitment(setting) => PricingEvent::CommitmentSet(setting),
         }])
     }
 
@@ -147,8 +171,6 @@ mod tests {
 
     use super::*;
     use crate::decider::testing::given;
-    use crate::money::Money;
-
     #[test]
     fn a_rate_is_a_plain_decimal_above_nothing() {
         assert_eq!(rate("0.9015"), Ok(Ratio::new(9015, 10_000).unwrap()));
@@ -159,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn a_row_and_a_rate_are_set_once() {
+    fn a_row_a_rate_and_a_commitment_are_set_once() {
         let seller = OrganizationId(Uuid::from_u128(4));
         let [usd, eur] = ["USD", "EUR"].map(|code| Currency::parse(code).unwrap());
         let price = PriceSetting {
@@ -181,7 +203,18 @@ mod tests {
             source: "ECB".to_owned(),
             to: eur,
         };
+        let commitment = CommitmentSetting {
+            amount: Money::new(10_000, eur),
+            buyer: OrganizationId(Uuid::from_u128(5)),
+            seller,
+            service: ServiceKey::parse("backup").unwrap(),
+            to: None,
+        };
         for (command, event) in [
+            (
+                PricingCommand::SetCommitment(commitment.clone()),
+                PricingEvent::CommitmentSet(commitment),
+            ),
             (PricingCommand::SetPrice(price.clone()), PricingEvent::PriceSet(price)),
             (PricingCommand::SetRate(rate.clone()), PricingEvent::RateSet(rate)),
         ] {

@@ -7,10 +7,11 @@
 #![expect(clippy::unwrap_used, reason = "a record that does not fit fails its test")]
 
 use chrono::NaiveDate;
+use domain::billing::component::{Charge, Interval, Rate, Timing};
 use domain::billing::{
-    BillingSettings, BookRow, CalendarRule, Change, ComponentKey, Entry, Fact, Kind, Overridden,
-    Override, Period, PriceOverride, PriceRow, Prices, Quarantine, QuarantineReason, RateRow, Says,
-    SellerPrices, Setting, Subject, Timeline, Values, commissions, exchanged, rate,
+    BillingSettings, BookRow, CalendarRule, Change, ComponentKey, ComponentRow, Entry, Fact, Kind,
+    Overridden, Override, Period, PriceOverride, PriceRow, Prices, Quarantine, QuarantineReason,
+    RateRow, Says, SellerPrices, Setting, Subject, Timeline, Values, commissions, exchanged, rate,
 };
 use domain::money::{Currency, Money};
 use domain::{OrganizationId, PlanKey, ServiceKey, SubscriptionId};
@@ -231,6 +232,73 @@ fn margins_telescope_whoever_bills() {
             }
             assert_eq!(sum, paid.minor, "case {}, {biller}", case.case);
         }
+    }
+}
+
+/// 1,200.00 USD a year from 2020-01-01; the reseller bills in euros, at 0.90 and from February on at 0.80.
+#[test]
+fn a_term_has_one_exchange_rate_and_saying_again_what_is_so_changes_nothing() {
+    let (euro, dollar) = (Currency::parse("EUR").unwrap(), Currency::parse("USD").unwrap());
+    let settings = BillingSettings::new(euro, CalendarRule::CalendarMonth, chrono_tz::UTC);
+    let plan = || PlanKey::parse("plan").unwrap();
+    let rate_since = |since: &str, position, rate| RateRow {
+        from: dollar,
+        position,
+        rate: domain::pricing::rate(rate).unwrap(),
+        since: since.parse().unwrap(),
+        to: euro,
+    };
+    let seller = |currency| SellerPrices { currency, rows: Vec::new() };
+    let booked = |timing, said_again: bool| {
+        let charge = Charge::Recurring {
+            interval: Interval::Year,
+            rate: Rate::Unit(Money::new(120_000, dollar)),
+            timing,
+        };
+        let key = ComponentKey::parse("yearly").unwrap();
+        let prices = Prices {
+            chain: vec![seller(dollar), seller(euro)],
+            components: vec![ComponentRow {
+                charge: Some(charge),
+                component: key.clone(),
+                from: None,
+                measure: None,
+                plan: plan(),
+                position: 2,
+            }],
+            rates: vec![rate_since("2019-01-01", 3, "0.90"), rate_since("2020-02-01", 4, "0.80")],
+            ..Prices::default()
+        };
+        let fact = |date: &str, position, change| Fact {
+            actor: "Ann".to_owned(),
+            change,
+            effective_at: settings.midnight(date.parse().unwrap()),
+            position,
+            reason: None,
+            request: None,
+            values: Values::new(),
+        };
+        let provisioned = Change::Provisioned { plan: plan(), quantity: 1 };
+        let again = Change::Changed { plan: plan(), quantity: 1 };
+        let again = said_again.then(|| fact("2020-03-10", 11, again));
+        let timeline =
+            Timeline::new([fact("2020-01-01", 10, provisioned)].into_iter().chain(again));
+        let mut booked = Vec::new();
+        let mut period = settings.period_ending("2020-01-31".parse().unwrap()).unwrap();
+        for _ in 0..12 {
+            let subject = cases()[0].subject(1, None);
+            let entries = rate(&subject, &timeline, &prices, &settings, &period).unwrap();
+            let yearly = entries.iter().filter(|it| it.component == key);
+            booked.extend(yearly.map(|it| (period.label(), it.amount.to_string())));
+            period = settings.next(period);
+        }
+        booked
+    };
+    for said_again in [false, true] {
+        let advance = ("2020-01-31".to_owned(), "1080.00".to_owned());
+        assert_eq!(booked(Timing::Advance, said_again), [advance]);
+        let arrears = ("2020-12-31".to_owned(), "960.00".to_owned());
+        assert_eq!(booked(Timing::Arrears, said_again), [arrears]);
     }
 }
 

@@ -7,6 +7,7 @@
 mod accounts;
 mod as_of;
 mod booked;
+mod commitments;
 mod draft;
 mod in_force;
 mod names;

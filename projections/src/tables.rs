@@ -11,7 +11,7 @@ use crate::document::{Documents, ToWrite, View, Written};
 use crate::views::TABLES;
 
 /// Changes whenever a view's fold or form does; then the views are rebuilt at the next start.
-pub const VIEWS_VERSION: &str = "17";
+pub const VIEWS_VERSION: &str = "18";
 
 /// The columns of each view's table.
 const COLUMNS: &[(&str, CellKind)] = &[

@@ -54,7 +54,7 @@ pub use offer::OfferView;
 pub use organization::{Edge, OrganizationView};
 pub use overriding::OverrideView;
 pub use permission::PermissionView;
-pub use pricing::{PriceView, RateView};
+pub use pricing::{CommitmentView, PriceView, RateView};
 pub use request::{RequestStatus, RequestView};
 pub use retention::RetentionView;
 pub use role::RoleView;
@@ -219,6 +219,7 @@ views! {
     backdated: BackdatedView,
     books: BooksView,
     calendars: CalendarView,
+    commitments: CommitmentView,
     former: FormerView,
     holdings: HoldingView,
     names: NameView,

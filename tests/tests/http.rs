@@ -12,6 +12,7 @@ mod http {
     mod bulk;
     mod chain;
     mod closing;
+    mod commitments;
     mod components;
     mod contract;
     mod credentials;

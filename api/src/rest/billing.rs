@@ -5,14 +5,15 @@ use axum::http::StatusCode;
 use commands::Command;
 use commands::resource::BillingSettingsResource;
 use commands::usecase::billing::ChangeBillingSettings;
+use commands::usecase::commitments::{CommitmentResource, CommitmentsResource, SetCommitments};
 use commands::usecase::pricing::{
     ExchangeRateResource, ExchangeRatesResource, PriceRowResource, PriceRowsResource,
     SetExchangeRates, SetPrices,
 };
 use domain::organization::Kind;
 use domain::permission::Permission;
-use projections::finder::{self, Scope};
-use projections::views::{OrganizationView, PriceView, RateView};
+use projections::finder::{self, Query, Scope};
+use projections::views::{CommitmentView, OrganizationView, PriceView, RateView};
 
 use super::call::{Answer, Call, Reader, json_response};
 use super::list::{ListParameters, ListResource, page};
@@ -97,15 +98,48 @@ pub async fn set_exchange_rates(State(app): State<App>, call: Call) -> Answer {
 
 /// Lists the exchange rates that a seller has set, in the order of recording.
 #[utoipa::path(get, path = "/api/v2/billing/exchange-rates", tag = "Billing",
-    params(RateParameters),
+    params(SellerParameters),
     responses((status = 200, body = ListResource<ExchangeRateResource>)))]
 pub async fn list_exchange_rates(
     State(app): State<App>,
     reader: Reader,
-    parameters: Parameters<RateParameters>,
+    parameters: Parameters<SellerParameters>,
 ) -> Answer {
+    let query = of_seller(&app, &reader, parameters.take()?).await?;
+    let found = finder::list::<RateView>(app.database(), &Scope::catalogue(), &query).await?;
+    Ok(page(&found, |view: &RateView| ExchangeRateResource::from(view)))
+}
+
+/// Commits buyers to what all that they hold of a service comes to at least, in a period.
+#[utoipa::path(put, path = "/api/v2/billing/commitments", tag = "Billing", request_body = SetCommitments,
+    responses((status = 200, body = CommitmentsResource)))]
+pub async fn set_commitments(State(app): State<App>, call: Call) -> Answer {
+    let body = call.input()?;
+    call.command(&app, Command::SetCommitments { body }).await
+}
+
+/// Lists what buyers are committed to at a seller, in the order of recording.
+#[utoipa::path(get, path = "/api/v2/billing/commitments", tag = "Billing",
+    params(SellerParameters),
+    responses((status = 200, body = ListResource<CommitmentResource>)))]
+pub async fn list_commitments(
+    State(app): State<App>,
+    reader: Reader,
+    parameters: Parameters<SellerParameters>,
+) -> Answer {
+    let query = of_seller(&app, &reader, parameters.take()?).await?;
+    let found = finder::list::<CommitmentView>(app.database(), &Scope::catalogue(), &query).await?;
+    Ok(page(&found, |view: &CommitmentView| CommitmentResource::from(view)))
+}
+
+/// What a seller has set.
+async fn of_seller(
+    app: &App,
+    reader: &Reader,
+    parameters: SellerParameters,
+) -> Result<Query, Problem> {
     reader.0.require(Permission::ViewBilling)?;
-    let RateParameters { organization_id, limit, after } = parameters.take()?;
+    let SellerParameters { organization_id, limit, after } = parameters;
     let seller = match organization_id {
         None => {
             let own = app.seller_at(&reader.0.scope().0).await?;
@@ -115,21 +149,20 @@ pub async fn list_exchange_rates(
             own.id
         }
         Some(id) => {
-            let view = crate::billing::find_organization(&app, &reader.0.scope(), &id).await?;
+            let view = crate::billing::find_organization(app, &reader.0.scope(), &id).await?;
             view.filter(|it| it.kind != Kind::Customer).ok_or_else(Problem::not_found)?.id
         }
     };
     let mut query = ListParameters { limit, after }.query()?;
     query.owner = Some(seller.to_string());
-    let found = finder::list::<RateView>(app.database(), &Scope::catalogue(), &query).await?;
-    Ok(page(&found, |view: &RateView| ExchangeRateResource::from(view)))
+    Ok(query)
 }
 
-/// Whose rates, and which of them.
+/// Whose, and which of them.
 #[derive(Clone, Debug, Default, serde::Deserialize, utoipa::IntoParams)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
-pub struct RateParameters {
+pub struct SellerParameters {
     /// The seller: his id, or his number; the caller's own organisation where it is left out.
     organization_id: Option<String>,
     /// At most so many.

@@ -52,8 +52,8 @@ pub struct Preview {
 pub struct PreviewedCommand {
     /// Where to: `/api/v2/` and then `customers/{id}/subscriptions`, `users/{id}/subscriptions`,
     /// `subscriptions/{id}/change|deprovision|suspend|resume`, `organizations/{id}/prices`,
-    /// `organizations/{id}/price-book`, `organizations/{id}/overrides/{service}`, `billing/exchange-rates` or
-    /// `billing/adjustments`.
+    /// `organizations/{id}/price-book`, `organizations/{id}/overrides/{service}`, `billing/commitments`,
+    /// `billing/exchange-rates` or `billing/adjustments`.
     path: String,
     /// What would be sent.
     #[schema(value_type = Option<Object>)]
@@ -250,6 +250,7 @@ fn command(wish: &PreviewedCommand) -> Option<Command> {
         ["organizations", organization, "price-book"] => {
             Command::SetPrices { organization: id(organization), body: body::parse(sent) }
         }
+        ["billing", "commitments"] => Command::SetCommitments { body: body::parse(sent) },
         ["billing", "exchange-rates"] => Command::SetRates { body: body::parse(sent) },
         ["billing", "adjustments"] => Command::Adjust { body: body::parse(sent) },
         _ => return None,

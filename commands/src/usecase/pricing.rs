@@ -20,7 +20,7 @@ use crate::unit::Unit;
 use crate::{Input, Reply};
 
 /// Most rows that are set at once.
-const ROWS_MAX: usize = 100;
+pub(super) const ROWS_MAX: usize = 100;
 /// Longest name of where a rate is from, in characters.
 const SOURCE_MAX_CHARS: usize = 100;
 
@@ -200,7 +200,11 @@ pub(crate) fn set_prices(
 }
 
 /// Sets a row or a rate, and gives the position of its event.
-fn pricing(unit: &mut Unit<'_>, path: &TenantPath, command: PricingCommand) -> Result<u64, Stop> {
+pub(super) fn pricing(
+    unit: &mut Unit<'_>,
+    path: &TenantPath,
+    command: PricingCommand,
+) -> Result<u64, Stop> {
     let name = unit.id();
     unit.begin::<Pricing>(name);
     let position = unit.next_position();
@@ -208,7 +212,7 @@ fn pricing(unit: &mut Unit<'_>, path: &TenantPath, command: PricingCommand) -> R
     Ok(position)
 }
 
-fn ensure_sells(unit: &mut Unit<'_>, id: OrganizationId) -> Result<(), Stop> {
+pub(super) fn ensure_sells(unit: &mut Unit<'_>, id: OrganizationId) -> Result<(), Stop> {
     if unit.load::<Organization>(id).founded()?.kind == Kind::Customer {
         let detail = "A customer sells nothing, and so sets no prices.";
         return Err(Refusal::conflict("not_a_seller", detail).into());
@@ -216,7 +220,7 @@ fn ensure_sells(unit: &mut Unit<'_>, id: OrganizationId) -> Result<(), Stop> {
     Ok(())
 }
 
-fn said(faults: &mut Faults, text: &str) -> Option<String> {
+pub(super) fn said(faults: &mut Faults, text: &str) -> Option<String> {
     let reason = optional_reason(faults, Some(text));
     faults.ensure(!text.trim().is_empty(), "/reason", "empty", "Finance will ask: say why.");
     reason

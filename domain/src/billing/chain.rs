@@ -441,15 +441,14 @@ impl Said {
     }
 }
 
-/// The rate in force when the billing period ends that a price is asked for in.
+/// The rate in force when the billing period ends in which a price is exchanged.
 fn rate(
     rates: &[RateRow],
     from: Currency,
     to: Currency,
     of: &Of<'_>,
 ) -> Result<Exchange, QuarantineReason> {
-    let end = of.settings.period_containing(of.date).end;
-    Exchange::of(rates, from, to, end).ok_or(QuarantineReason::NoExchangeRate)
+    Exchange::of(rates, from, to, of.exchanged_on()).ok_or(QuarantineReason::NoExchangeRate)
 }
 
 /// Money in another currency, by the rate for a billing period that ends on `end`: rounded once to the minor unit. None

@@ -30,6 +30,8 @@ pub struct ComponentKey(Cow<'static, str>);
 impl ComponentKey {
     /// The plan's own price, by the month and in arrears: of every plan, whatever else it costs.
     pub const RECURRING: Self = Self(Cow::Borrowed(Self::OWN));
+    /// Of what is lacking to what a buyer is committed to.
+    pub(super) const COMMITMENT: Self = Self(Cow::Borrowed("commitment"));
     /// Of what somebody charges or gives back by hand.
     pub(super) const MANUAL: Self = Self(Cow::Borrowed("manual"));
     pub(super) const OWN: &'static str = "recurring";
@@ -326,6 +328,12 @@ impl Component {
             &format!("{at}/key"),
             "reserved",
             "This is the key of the plan's own price; give that as the plan's `price`.",
+        );
+        faults.ensure(
+            self.key != ComponentKey::COMMITMENT,
+            &format!("{at}/key"),
+            "reserved",
+            "This is the key of what buyers are committed to.",
         );
         self.charge.rate().problems(at, faults);
         if let Charge::Usage { meter, .. } = &self.charge {

@@ -73,6 +73,7 @@ fn exact(entry: &Entry) -> Reason {
             PriceSource::Override(_) => "override",
             PriceSource::Row(_) => "row",
             PriceSource::Book(_) => "priceBook",
+            PriceSource::Commitment(_) => "commitment",
         };
         Reason::new(what, kind, [Reason::leaf("event", source.position())])
     };

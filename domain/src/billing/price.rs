@@ -189,6 +189,8 @@ pub enum PriceSource {
     Row(u64),
     /// A row of a seller's price book.
     Book(u64),
+    /// What a buyer is committed to ([`Commitment`](super::Commitment)).
+    Commitment(u64),
 }
 
 impl PriceSource {
@@ -196,7 +198,10 @@ impl PriceSource {
     #[must_use]
     pub const fn position(self) -> u64 {
         match self {
-            Self::Override(position) | Self::Row(position) | Self::Book(position) => position,
+            Self::Book(position)
+            | Self::Commitment(position)
+            | Self::Override(position)
+            | Self::Row(position) => position,
         }
     }
 }
@@ -316,7 +321,8 @@ impl Prices {
         settings: &BillingSettings,
     ) -> Result<Priced, Quarantine> {
         let quarantine = |reason| Quarantine { date, plan: plan.clone(), reason };
-        let of = Of { date, key: &ComponentKey::RECURRING, plan, quantity, settings };
+        let key = &ComponentKey::RECURRING;
+        let of = Of { date, exchanged_in: None, key, plan, quantity, settings };
         let mut said = self.said(&of).map_err(quarantine)?;
         let mut rows: Vec<_> = self
             .rows
@@ -352,7 +358,12 @@ impl Prices {
         quantity: u32,
         settings: &BillingSettings,
     ) -> Option<Tariff<'_>> {
-        let of = Of { date, key, plan, quantity, settings };
+        self.tariff(&Of { date, exchanged_in: None, key, plan, quantity, settings })
+    }
+
+    /// The same, as it is asked for.
+    pub(super) fn tariff(&self, of: &Of<'_>) -> Option<Tariff<'_>> {
+        let Of { key, plan, .. } = *of;
         let is_its = |row: &&ComponentRow| row.plan == *plan && row.component == *key;
         let rows = self.components.iter().filter(is_its);
         let mut rows: Vec<_> =
@@ -360,7 +371,7 @@ impl Prices {
         rows.sort_unstable_by_key(|row| Reverse((row.from, row.position)));
         let (row, older) = rows.split_first()?;
         let charge = row.charge.as_ref()?;
-        let said = self.said(&of).map(|mut said| {
+        let said = self.said(of).map(|mut said| {
             let is_open = said.own_base().is_none();
             let list = if is_open { &mut said.sources } else { &mut said.losers };
             list.push(PriceSource::Row(row.position));
@@ -373,6 +384,13 @@ impl Prices {
     /// What there is beside the plans' own prices, in order.
     pub(super) fn component_keys(&self) -> BTreeSet<ComponentKey> {
         self.components.iter().map(|row| row.component.clone()).collect()
+    }
+
+    /// Whether a component is charged by terms, and not by billing periods.
+    #[must_use]
+    pub fn is_by_terms(&self, key: &ComponentKey) -> bool {
+        let rows = self.components.iter().filter(|row| row.component == *key);
+        rows.filter_map(|row| row.charge.as_ref()).any(|charge| charge.term().is_some())
     }
 
     /// Whether a plan has components on a date, so that it needs no price of its own.
@@ -581,6 +599,8 @@ impl Prices {
 #[derive(Clone, Copy)]
 pub(super) struct Of<'a> {
     pub date: NaiveDate,
+    /// The billing period whose exchange rates count; none: that of the date.
+    pub exchanged_in: Option<Period>,
     pub key: &'a ComponentKey,
     pub plan: &'a PlanKey,
     /// How many are held.
@@ -592,6 +612,13 @@ impl Of<'_> {
     /// The first moment after the date.
     pub(super) fn day_end(&self) -> DateTime<Utc> {
         self.settings.midnight(following(self.date))
+    }
+
+    /// The last date of the billing period whose exchange rates count.
+    pub(super) fn exchanged_on(&self) -> NaiveDate {
+        let period =
+            self.exchanged_in.unwrap_or_else(|| self.settings.period_containing(self.date));
+        period.end
     }
 }
 

@@ -18,6 +18,7 @@ use crate::money::{Money, Ratio, UnitPrice};
 use crate::{OrganizationId, PlanKey, PropertyKey, ServiceKey, SubscriptionId};
 
 mod commission;
+mod commitment;
 mod line;
 mod minimum;
 mod once;
@@ -27,6 +28,7 @@ mod terms;
 mod usage;
 
 pub use commission::commissions;
+pub use commitment::{Commitment, Sharing};
 pub(super) use line::Cause;
 use line::Line;
 use stay::Stay;

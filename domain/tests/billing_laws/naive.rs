@@ -6,17 +6,24 @@ use chrono::{DateTime, Days, Months, NaiveDate, Utc};
 use domain::PlanKey;
 use domain::billing::component::{Charge, Interval, Rate, Timing};
 use domain::billing::{
-    BillingSettings, Change, ComponentKey, DayPolicy, Fact, Overridden, Override, Period,
-    PriceOverride, Prices, Reading, Rest, Setting, Suspended,
+    BillingSettings, Change, ComponentKey, DayPolicy, Fact, Period, Prices, Reading, Rest,
+    Suspended,
 };
-use domain::money::Percent;
+use domain::money::Currency;
+
+mod sellers;
+
+pub(crate) use sellers::{Asked, Lack};
 
 /// What is held, since when, and for which value of the property that drives a price.
 #[derive(Clone, Debug)]
-struct Held {
+pub(crate) struct Held {
     began: (DateTime<Utc>, u64),
-    plan: PlanKey,
+    /// How many are held.
+    pub(crate) count: u32,
+    pub(crate) plan: PlanKey,
     size: Option<u32>,
+    /// How many are charged.
     units: u32,
 }
 
@@ -29,7 +36,7 @@ impl Held {
         };
         let size = fact.values.values().next();
         let size = size.map(|text| text.split_once(' ').unwrap().0.parse().unwrap());
-        Some(Self { began, plan: plan.clone(), size, units: *quantity })
+        Some(Self { began, count: *quantity, plan: plan.clone(), size, units: *quantity })
     }
 }
 
@@ -43,8 +50,8 @@ pub(crate) struct Model<'a> {
 }
 
 /// An exact fraction, as a child would keep it.
-#[derive(Clone, Copy)]
-struct Fraction(i128, i128);
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Fraction(pub(crate) i128, pub(crate) i128);
 
 impl Fraction {
     fn reduced(self) -> Self {
@@ -55,16 +62,30 @@ impl Fraction {
         Self(self.0 / a.max(1), self.1 / a.max(1))
     }
 
-    fn plus(self, other: Self) -> Self {
-        Self(self.0 * other.1 + other.0 * self.1, self.1 * other.1).reduced()
+    pub(crate) fn plus(self, other: Self) -> Self {
+        // By the least denominator that both have.
+        let Self(_, common) = Self(self.1, other.1).reduced();
+        let both = self.1 * common;
+        Self(self.0 * common + other.0 * (both / other.1), both).reduced()
     }
 
-    fn times(self, numerator: i128, denominator: i128) -> Self {
+    fn by(self, other: Self) -> Self {
+        // Across first, so that numbers stay small.
+        let (Self(a, d), Self(b, c)) = (Self(self.0, other.1), Self(other.0, self.1));
+        let ((a, d), (b, c)) = (Self(a, d).reduced().pair(), Self(b, c).reduced().pair());
+        Self(a * b, c * d)
+    }
+
+    fn pair(self) -> (i128, i128) {
+        (self.0, self.1)
+    }
+
+    pub(crate) fn times(self, numerator: i128, denominator: i128) -> Self {
         Self(self.0 * numerator, self.1 * denominator).reduced()
     }
 
     /// Half away from zero.
-    fn rounded(self) -> i128 {
+    pub(crate) fn rounded(self) -> i128 {
         let magnitude = (2 * self.0.abs() + self.1) / (2 * self.1);
         magnitude * self.0.signum()
     }
@@ -72,7 +93,7 @@ impl Fraction {
 
 /// What is billed on one date, day by day: what is held when the date ends; if nothing is, the last
 /// of those that came and went within it.
-fn billed_on(facts: &[Fact], begin: DateTime<Utc>, end: DateTime<Utc>) -> Option<Held> {
+pub(crate) fn billed_on(facts: &[Fact], begin: DateTime<Utc>, end: DateTime<Utc>) -> Option<Held> {
     let mut facts: Vec<_> = facts.iter().filter(|fact| fact.effective_at < end).collect();
     facts.sort_by_key(|fact| (fact.effective_at, fact.position));
     let mut held: Option<Held> = None;
@@ -102,90 +123,59 @@ fn billed_on(facts: &[Fact], begin: DateTime<Utc>, end: DateTime<Utc>) -> Option
     held.or(came_and_went)
 }
 
-/// What so many units of a component cost together on the date that ends at `end`, where it is charged as `is_meant`;
-/// asked level by level.
-fn cost(
-    prices: &Prices,
-    key: &ComponentKey,
-    held: &Held,
-    end: DateTime<Utc>,
-    is_meant: impl Fn(&Charge) -> bool,
-) -> Option<Fraction> {
-    let (plan, mut units) = (&held.plan, held.units);
-    let mut each = 1;
-    let of_component = |it: &Override| match &it.overridden {
-        Overridden::Price(setting) if *key == ComponentKey::RECURRING => Some(setting.clone()),
-        Overridden::Component { key: of, setting } if of == key => Some(setting.clone()),
-        _ => None,
-    };
-    let mut base = None;
-    if *key == ComponentKey::RECURRING {
-        let row = prices.rows.iter().find(|row| row.plan == *plan).unwrap();
-        base = base.or(Some(Fraction(row.minor.into(), 1).times(units.into(), 1)));
-    } else {
-        let rows = prices.components.iter().filter(|row| {
-            row.component == *key && row.plan == *plan && row.from.is_none_or(|from| from < end)
-        });
-        let charge = rows.max_by_key(|row| (row.from, row.position))?.charge.as_ref()?;
-        if !is_meant(charge) {
-            return None;
-        }
-        if let Charge::Property { included, .. } = charge {
-            // The plan has three where nobody says.
-            let included: u32 = included.to_string().parse().unwrap();
-            (each, units) = (units, held.size.unwrap_or(3).saturating_sub(included));
-            if units == 0 {
-                return None;
-            }
-        }
-        if let Charge::Usage { included, .. } = charge {
-            let included: u32 = included.to_string().parse().unwrap();
-            units = units.saturating_sub(included);
-        }
-        if charge.is_minimum() {
-            units = 1;
-        }
-        base = base.or(Some(rated(charge, units).times(each.into(), 1)));
-    }
-    let mut percents = Vec::new();
-    for depth in (1..=4).rev() {
-        let at_level: Vec<_> = prices.overrides.iter().filter(|it| it.depth == depth).collect();
-        let mut best: Option<(&Override, PriceOverride)> = None;
-        for it in &at_level {
-            let Some(Setting::Set { to, value }) = of_component(it) else { continue };
-            let cleared = at_level.iter().any(|by| {
-                of_component(by) == Some(Setting::Cleared)
-                    && by.plan == it.plan
-                    && by.from < end
-                    && by.position > it.position
-            });
-            let fits = it.plan.is_none() || it.plan.as_ref() == Some(plan);
-            let runs = it.from < end && to.is_none_or(|to| to >= end);
-            if cleared || !fits || !runs {
-                continue;
-            }
-            let key = |it: &Override| (it.plan.is_some(), it.from, it.position);
-            if best.is_none_or(|(so_far, _)| key(it) > key(so_far)) {
-                best = Some((it, value));
-            }
-        }
-        match best {
-            Some((_, PriceOverride::Amount(minor))) => {
-                let amount = Fraction(minor.into(), 1).times((units * each).into(), 1);
-                return Some(with_percents(amount, &percents));
-            }
-            Some((_, PriceOverride::Percent(percent))) => percents.push(percent),
-            None => {}
-        }
-    }
-    base.map(|base| with_percents(base, &percents))
+/// Asks for prices, in the currency of who bills.
+#[derive(Clone, Copy)]
+struct Asker<'a> {
+    currency: Currency,
+    prices: &'a Prices,
+    /// The last date of the billing period whose exchange rates count.
+    rates_on: NaiveDate,
 }
 
-fn with_percents(price: Fraction, percents: &[Percent]) -> Fraction {
-    percents.iter().fold(price, |price, percent| {
-        let whole: i128 = percent.to_string().parse().unwrap();
-        price.times(100 + whole, 100)
-    })
+impl Asker<'_> {
+    /// What so many units of a component cost together on the date that ends at `end`, where it is charged as `is_meant`.
+    fn cost(
+        &self,
+        key: &ComponentKey,
+        held: &Held,
+        end: DateTime<Utc>,
+        is_meant: impl Fn(&Charge) -> bool,
+    ) -> Option<Fraction> {
+        let Self { currency, prices, rates_on } = *self;
+        let (plan, mut units) = (&held.plan, held.units);
+        let mut each = 1;
+        let defined = if *key == ComponentKey::RECURRING {
+            let row = prices.rows.iter().find(|row| row.plan == *plan).unwrap();
+            Fraction(row.minor.into(), 1).times(units.into(), 1)
+        } else {
+            let rows = prices.components.iter().filter(|row| {
+                row.component == *key && row.plan == *plan && row.from.is_none_or(|from| from < end)
+            });
+            let charge = rows.max_by_key(|row| (row.from, row.position))?.charge.as_ref()?;
+            if !is_meant(charge) {
+                return None;
+            }
+            if let Charge::Property { included, .. } = charge {
+                // The plan has three where nobody says.
+                let included: u32 = included.to_string().parse().unwrap();
+                (each, units) = (units, held.size.unwrap_or(3).saturating_sub(included));
+                if units == 0 {
+                    return None;
+                }
+            }
+            if let Charge::Usage { included, .. } = charge {
+                let included: u32 = included.to_string().parse().unwrap();
+                units = units.saturating_sub(included);
+            }
+            if charge.is_minimum() {
+                units = 1;
+            }
+            rated(charge, units).times(each.into(), 1)
+        };
+        let (count, defined, units) = (held.count, Some(defined), units * each);
+        let asked = Asked { count, defined, end, key, plan, prices, rates_on, units };
+        Some(asked.costs(currency).unwrap())
+    }
 }
 
 /// What units cost, one by one.
@@ -226,12 +216,13 @@ fn by_days(
     is_meant: impl Fn(&Charge) -> bool,
 ) -> Fraction {
     let Model { facts, prices, .. } = model;
+    let asker = model.asker(period);
     let policy_of = |plan: &PlanKey| {
         let row = prices.policies.iter().find(|row| row.plan == *plan);
         row.map_or(DayPolicy::Daily, |row| row.policy)
     };
     let costs = |held: &Held, end: DateTime<Utc>| {
-        cost(prices, key, held, end, &is_meant).filter(|_| !model.rests(held, end))
+        asker.cost(key, held, end, &is_meant).filter(|_| !model.rests(held, end))
     };
     let is_full = |(billed, end): &(Option<Held>, DateTime<Utc>)| {
         billed.as_ref().is_some_and(|held| {
@@ -284,6 +275,11 @@ struct Stretch<'a> {
 }
 
 impl Model<'_> {
+    fn asker(&self, rates_of: &Period) -> Asker<'_> {
+        let Self { prices, settings, .. } = self;
+        Asker { currency: settings.currency, prices, rates_on: rates_of.end }
+    }
+
     /// What is booked in a period, by component.
     pub(crate) fn booked(&self, period: &Period) -> BTreeMap<ComponentKey, i128> {
         let dates = self.dates(period);
@@ -344,7 +340,7 @@ impl Model<'_> {
         let end = self.midnight_after(self.settings.local_date(last.effective_at));
         let is_meant = |charge: &Charge| matches!(charge, Charge::Usage { .. });
         let held = Held { units: amounts.sum(), ..held };
-        cost(self.prices, key, &held, end, is_meant).map_or(0, Fraction::rounded)
+        self.asker(period).cost(key, &held, end, is_meant).map_or(0, Fraction::rounded)
     }
 
     fn stretches(&self, until: DateTime<Utc>) -> Vec<Stretch<'_>> {
@@ -402,7 +398,7 @@ impl Model<'_> {
             let held = Held { units: 1, ..held };
             let is_meant = |charge: &Charge| matches!(charge, Charge::OneOff { .. });
             let end = self.midnight_after(date);
-            let price = cost(self.prices, key, &held, end, is_meant);
+            let price = self.asker(period).cost(key, &held, end, is_meant);
             total = total.plus(price.unwrap_or(Fraction(0, 1)));
         }
         total.rounded()
@@ -440,10 +436,17 @@ impl Model<'_> {
                     if dates.start > period.end || after.is_some_and(|after| dates.start >= after) {
                         break;
                     }
+                    // A term has one rate of exchange: that of the period that it is booked in.
+                    let rates_of = match timing {
+                        Timing::Advance => self.settings.period_containing(dates.start),
+                        Timing::Arrears => *period,
+                    };
+                    let asker = self.asker(&rates_of);
                     let value = |known: &Period| {
                         // What ended later was not known to end.
                         let after = after.filter(|_| ended.is_some_and(|it| it <= known.end));
-                        self.value(key, stretch, (interval, timing), &dates, after, known.end)
+                        let of = (key, (interval, timing));
+                        self.value(asker, of, stretch, &dates, after, known.end)
                     };
                     let cut = after.filter(|after| *after < dates.end);
                     let over_on = cut.and(ended).unwrap_or(dates.end - Days::new(1));
@@ -462,9 +465,9 @@ impl Model<'_> {
     /// What a term costs, date by date, if nothing happens after `known`.
     fn value(
         &self,
-        key: &ComponentKey,
+        asker: Asker<'_>,
+        (key, way): (&ComponentKey, (Interval, Timing)),
         stretch: &Stretch<'_>,
-        way: (Interval, Timing),
         dates: &std::ops::Range<NaiveDate>,
         after: Option<NaiveDate>,
         known: NaiveDate,
@@ -480,9 +483,8 @@ impl Model<'_> {
                     let date = date.min(known);
                     let held = self.held_on(stretch, date);
                     let end = self.midnight_after(date);
-                    held.filter(|held| !self.rests(held, end)).and_then(|held| {
-                        cost(self.prices, key, &held, end, |it| it.term() == Some(way))
-                    })
+                    held.filter(|held| !self.rests(held, end))
+                        .and_then(|held| asker.cost(key, &held, end, |it| it.term() == Some(way)))
                 }
             };
             if date > known {

@@ -10,6 +10,7 @@ use domain::{OrganizationId, SubscriptionId};
 use eventstore::{Database, Error, SealedSlot, Value, failpoint};
 
 use super::as_of::just_after;
+use super::commitments::Pools;
 use super::rater::Buyer;
 use super::sellers::Seller;
 use super::slots::Slot;
@@ -256,6 +257,7 @@ impl Late {
     pub(super) fn touch(
         &mut self,
         books: &Books,
+        pools: &Pools,
         (buyer, slot): (&Buyer, &Slot),
         sellers: &HashMap<OrganizationId, Arc<Seller>>,
     ) {
@@ -281,9 +283,11 @@ impl Late {
             let deferred = self.deferred.iter();
             let deferred = deferred.filter(|it| it.seller == *seller && it.subscription == id);
             ends.extend(deferred.map(|it| it.end));
+            let links = buyer.links.iter().filter(|link| link.seller.id == *seller);
+            let service = &slot.view.service;
+            ends.extend(links.clone().flat_map(|link| pools.compared(link, customer, service)));
             ends.retain(|end| books.was_over(settings, *end));
             if !ends.is_empty() {
-                let links = buyer.links.iter().filter(|link| link.seller.id == *seller);
                 let places = links.map(|link| (customer, link.buyer)).collect();
                 self.touched.insert((id, *seller), Touched { places, ends });
             }

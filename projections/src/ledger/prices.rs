@@ -13,7 +13,7 @@ use super::sellers::{Seller, Sellers};
 use crate::document::View;
 use crate::finder::{self, Query, Scope};
 use crate::tables;
-use crate::views::{OverrideView, PriceView, RateView, ServiceView};
+use crate::views::{CommitmentView, OverrideView, PriceView, RateView, ServiceView};
 
 /// What services cost, and who set what otherwise.
 #[derive(Debug)]
@@ -26,6 +26,8 @@ pub(super) struct PriceBook {
     rows: HashMap<String, Vec<Arc<PriceView>>>,
     /// Exchange rates, by the path of the seller who set them, in the order of recording.
     rates: HashMap<String, Vec<RateRow>>,
+    /// What buyers are committed to, in the order of recording.
+    pub(super) commitments: Vec<Arc<CommitmentView>>,
     pub(super) known_at: u64,
 }
 
@@ -80,7 +82,8 @@ impl PriceBook {
         for view in set_at::<RateView>(database, scope, &places).await? {
             rates.entry(view.path.to_string()).or_default().push(view.for_rating());
         }
-        Ok(Self { services, overrides, sellers, rows, rates, known_at })
+        let commitments = set_at::<CommitmentView>(database, scope, &places).await?;
+        Ok(Self { services, overrides, sellers, rows, rates, commitments, known_at })
     }
 
     /// Without what is said only for later than a moment.
@@ -93,6 +96,7 @@ impl PriceBook {
         for rows in self.rows.values_mut() {
             rows.retain(|row| row.effective_from <= as_of);
         }
+        self.commitments.retain(|it| it.effective_from <= as_of);
         for seller in self.sellers.all() {
             let today = seller.settings.local_date(as_of);
             if let Some(rates) = self.rates.get_mut(seller.path.as_str()) {

@@ -1,19 +1,23 @@
 //! Rating customers: what each of their slots comes to in some periods, between whom. Closed periods are read as they
 //! were sealed; open ones are computed, and the first open one has the corrections of those that are closed.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use chrono::{DateTime, NaiveDate, Utc};
 use domain::billing::{
-    Entry, Period, Prices, Quarantine, QuarantineReason, Subject, commissions, correct, rate, seal,
+    Entry, Period, Prices, Quarantine, QuarantineReason, Subject, Timeline, commissions, correct,
+    rate, seal,
 };
 use domain::event::Actor;
 use domain::{OrganizationId, SubscriptionId};
 use eventstore::{Database, Error, SealedSlot};
+use tokio::sync::OnceCell;
 
 use super::accounts::{self, Accounts};
 use super::booked::{Books, Late, Sealed};
+use super::commitments::Pools;
 use super::prices::Way;
 use super::rules::{self, Own, Rules, Then};
 use super::sellers::{self, Link, Role, Seller};
@@ -34,10 +38,14 @@ pub(super) struct Rater {
     pub(super) rules: Rules,
     pub(super) prices: PriceBook,
     pub(super) books: Books,
-    supposed: Supposed,
+    /// Whose charges they are.
+    pub(super) customers: Vec<Arc<OrganizationView>>,
+    /// What buyers lack to what they are committed to: once somebody is read.
+    pub(super) pools: OnceCell<Arc<Pools>>,
+    pub(super) supposed: Supposed,
     /// Stands for a service where an entry is of none.
     no_service: Arc<ServiceView>,
-    known_at: u64,
+    pub(super) known_at: u64,
 }
 
 /// Some customers with all that their lines are made of.
@@ -46,8 +54,9 @@ pub(super) struct Customers {
     /// By the customer's path, in the order of service and instance.
     slots: HashMap<String, Vec<Slot>>,
     sealed: Sealed,
-    late: Late,
+    pub(super) late: Late,
     accounts: Accounts,
+    pools: Arc<Pools>,
     then: Then,
 }
 
@@ -58,6 +67,10 @@ pub(super) struct Buyer {
 }
 
 impl Customers {
+    pub(super) fn buyers(&self) -> &[Buyer] {
+        &self.customers
+    }
+
     pub(super) fn slots(&self) -> impl Iterator<Item = &Slot> + Clone {
         self.slots.values().flatten()
     }
@@ -91,7 +104,8 @@ pub(super) struct Rated<'a> {
 
 /// What is known of one customer's prices: by service, the number of sellers on the way, link, position, and subscription where
 /// there are rows for it alone.
-type KnownPrices<'a> = HashMap<(&'a str, usize, usize, u64, Option<SubscriptionId>), Prices>;
+pub(super) type KnownPrices<'a> =
+    HashMap<(&'a str, usize, usize, u64, Option<SubscriptionId>), Prices>;
 
 impl Rater {
     pub(super) async fn begin(
@@ -117,6 +131,8 @@ impl Rater {
                 .until(question.as_of, &prices.sellers),
             prices,
             books: Books::load(database, sellers, known_at).await?.until(question.as_of),
+            customers: customers.to_vec(),
+            pools: OnceCell::new(),
             supposed: Supposed::default(),
             no_service: Arc::new(accounts::service()),
             known_at,
@@ -129,6 +145,7 @@ impl Rater {
             self.prices.overrides.entry(view.path.to_string()).or_default().push(view);
         }
         self.prices.suppose(supposed.prices(), supposed.rates());
+        self.prices.commitments.extend(supposed.commitments());
         self.supposed = supposed;
     }
 
@@ -156,6 +173,7 @@ impl Rater {
         customers: Vec<Arc<OrganizationView>>,
     ) -> Result<Customers, Error> {
         let database = &self.database;
+        let pools = self.pools.get_or_try_init(|| Pools::of(self)).await?.clone();
         let mut spans = Vec::new();
         let mut prefixes = BTreeSet::new();
         let mut corrected = HashMap::<OrganizationId, Arc<Seller>>::new();
@@ -193,6 +211,7 @@ impl Rater {
             late.suppose(self.supposed.backdated(&customers));
             prefixes.extend(late.whole().cloned());
             spans.extend(late.spans());
+            spans.extend(pools.spans(&buyers));
         }
         let mut slots = HashMap::<_, Vec<_>>::new();
         let first = spans.iter().map(|span| span.0).min();
@@ -222,7 +241,7 @@ impl Rater {
         if !corrected.is_empty() {
             for buyer in &buyers {
                 for slot in slots.get(buyer.view.path.as_str()).into_iter().flatten() {
-                    late.touch(&self.books, (buyer, slot), &corrected);
+                    late.touch(&self.books, &pools, (buyer, slot), &corrected);
                 }
             }
             let first = late.compared().filter_map(|(_, seller, end)| {
@@ -239,7 +258,7 @@ impl Rater {
         }
         slots::until(&mut slots, as_of);
         let then = self.then(&buyers, &slots, &late).await?;
-        Ok(Customers { customers: buyers, slots, sealed, late, then, accounts })
+        Ok(Customers { customers: buyers, slots, sealed, late, then, accounts, pools })
     }
 
     /// What rules look at.
@@ -288,7 +307,7 @@ impl Rater {
         }
     }
 
-    fn is_asked(&self, link: &Link, customer: OrganizationId) -> bool {
+    pub(super) fn is_asked(&self, link: &Link, customer: OrganizationId) -> bool {
         match self.question.side {
             Side::Sells(seller) => link.seller.id == seller,
             Side::Buys(buyer) => link.bought_by(customer) == buyer,
@@ -297,20 +316,31 @@ impl Rater {
 
     /// Rates some customers, in their order.
     pub(super) fn rate<'a>(&'a self, read: &'a Customers, mut take: impl FnMut(Rated<'a>)) {
-        for Buyer { view, links } in &read.customers {
+        for buyer in &read.customers {
             let mut prices = KnownPrices::default();
-            let mut by_hand = self.by_hand(read, view, links);
-            for slot in read.slots.get(view.path.as_str()).into_iter().flatten() {
-                if let Some(service) = self.prices.services.get(slot.view.service.as_str()) {
-                    let of = Of { rater: self, read, customer: view, links, slot, service };
-                    of.rate(&mut prices, &mut take);
-                    by_hand.remove(&slot.view.id).into_iter().flatten().for_each(|by_hand| {
-                        take(Rated { slot, service, ..by_hand });
-                    });
-                }
+            let mut by_hand = self.by_hand(read, &buyer.view, &buyer.links);
+            for of in self.slots_of(read, buyer) {
+                let Of { slot, service, .. } = of;
+                of.rate(&mut prices, &mut take);
+                by_hand.remove(&slot.view.id).into_iter().flatten().for_each(|by_hand| {
+                    take(Rated { slot, service, ..by_hand });
+                });
             }
             by_hand.into_values().flatten().for_each(&mut take);
         }
+    }
+
+    /// A customer's slots.
+    pub(super) fn slots_of<'a>(
+        &'a self,
+        read: &'a Customers,
+        Buyer { view: customer, links }: &'a Buyer,
+    ) -> impl Iterator<Item = Of<'a>> {
+        let slots = read.slots.get(customer.path.as_str()).into_iter().flatten();
+        slots.filter_map(move |slot| {
+            let service = self.prices.services.get(slot.view.service.as_str())?;
+            Some(Of { rater: self, read, customer, links, slot, service })
+        })
     }
 
     /// What a customer was charged or given back by hand, by subscription.
@@ -352,13 +382,13 @@ impl Rater {
 }
 
 /// One slot of one customer.
-struct Of<'a> {
+pub(super) struct Of<'a> {
     rater: &'a Rater,
     read: &'a Customers,
-    customer: &'a Arc<OrganizationView>,
-    links: &'a [Link],
-    slot: &'a Slot,
-    service: &'a Arc<ServiceView>,
+    pub(super) customer: &'a Arc<OrganizationView>,
+    pub(super) links: &'a [Link],
+    pub(super) slot: &'a Slot,
+    pub(super) service: &'a Arc<ServiceView>,
 }
 
 /// The links between two: their places among the customer's, in the order of time.
@@ -404,7 +434,7 @@ impl<'a> Of<'a> {
     }
 
     /// The links that are asked about, those between the same two together.
-    fn pairs(&self) -> Vec<Pair> {
+    pub(super) fn pairs(&self) -> Vec<Pair> {
         let mut pairs: Vec<Pair> = Vec::new();
         for (place, link) in self.links.iter().enumerate() {
             if !self.rater.is_asked(link, self.customer.id) {
@@ -420,7 +450,7 @@ impl<'a> Of<'a> {
     }
 
     /// The entries of one period between two, with the prices as they were known at a position.
-    fn rated(
+    pub(super) fn rated(
         &self,
         known: &mut KnownPrices<'a>,
         pair: &[usize],
@@ -432,7 +462,33 @@ impl<'a> Of<'a> {
             let mut of_link = self.of_link(known, *place, period, prices_at)?;
             if entries.is_empty() { entries = of_link } else { entries.append(&mut of_link) }
         }
+        self.commit(pair, period, &mut entries)?;
         Ok(entries)
+    }
+
+    /// Adds what the slot has of what its buyer lacks to what he is committed to.
+    fn commit(
+        &self,
+        pair: &[usize],
+        period: &Period,
+        entries: &mut Vec<Entry>,
+    ) -> Result<(), Quarantine> {
+        let sale = pair.iter().rfind(|place| self.links[**place].role == Role::Sale);
+        let Some((link, last)) = sale.map(|place| &self.links[*place]).zip(entries.last()) else {
+            return Ok(());
+        };
+        let slot = (&self.service.key, self.slot.view.id);
+        let Some(part) = self.read.pools.part(link, self.customer.id, slot, period.end) else {
+            return Ok(());
+        };
+        let plan = &last.plan;
+        let part =
+            part.map_err(|reason| Quarantine { date: period.start, plan: plan.clone(), reason })?;
+        let mut part = [part.clone()];
+        self.waive(link, &self.timeline(link), period, &mut part);
+        entries.extend(part);
+        seal::sort(entries);
+        Ok(())
     }
 
     fn of_link(
@@ -443,13 +499,7 @@ impl<'a> Of<'a> {
         prices_at: u64,
     ) -> Result<Vec<Entry>, Quarantine> {
         let link = &self.links[place];
-        let own;
-        let timeline = if link.from.is_none() && link.until.is_none() {
-            &self.slot.timeline
-        } else {
-            own = self.slot.timeline.between(link.from.as_ref(), link.until.as_ref());
-            &own
-        };
+        let timeline = self.timeline(link);
         let subject = Subject {
             buyer: link.buyer,
             customer: self.customer.id,
@@ -458,26 +508,14 @@ impl<'a> Of<'a> {
             subscription: self.slot.view.id,
         };
         let settings = &link.seller.settings;
-        let Rater { books, rules, .. } = self.rater;
         let mut rated = |sellers: usize| {
             let prices = self.prices(known, (place, sellers), prices_at);
-            rate(&subject, timeline, prices, settings, period)
+            rate(&subject, &timeline, prices, settings, period)
         };
         match link.role {
             Role::Sale => {
                 let mut entries = rated(link.way.len())?;
-                let seller = link.seller.id;
-                let of = rules::Of {
-                    customer: self.customer,
-                    link,
-                    slot: self.slot,
-                    service: self.service,
-                    timeline,
-                    period,
-                    end: rules.end_of(period, settings),
-                    cutoff: books.sealed(seller, period.end).map(|closed| closed.cutoff),
-                };
-                rules.waive(&mut entries, &of, &self.read.then);
+                self.waive(link, &timeline, period, &mut entries);
                 Ok(entries)
             }
             Role::Commission => {
@@ -487,8 +525,32 @@ impl<'a> Of<'a> {
         }
     }
 
+    /// The facts of the slot as long as the link was.
+    fn timeline(&self, link: &Link) -> Cow<'a, Timeline> {
+        match (&link.from, &link.until) {
+            (None, None) => Cow::Borrowed(&self.slot.timeline),
+            (from, until) => Cow::Owned(self.slot.timeline.between(from.as_ref(), until.as_ref())),
+        }
+    }
+
+    /// Has entries not charged that a rule says so of.
+    fn waive(&self, link: &Link, timeline: &Timeline, period: &Period, entries: &mut [Entry]) {
+        let Rater { books, rules, .. } = self.rater;
+        let of = rules::Of {
+            customer: self.customer,
+            link,
+            slot: self.slot,
+            service: self.service,
+            timeline,
+            period,
+            end: rules.end_of(period, &link.seller.settings),
+            cutoff: books.sealed(link.seller.id, period.end).map(|closed| closed.cutoff),
+        };
+        rules.waive(entries, &of, &self.read.then);
+    }
+
     /// What says the prices of the slot, as far as so many sellers on the way of a link have a say.
-    fn prices<'k>(
+    pub(super) fn prices<'k>(
         &self,
         known: &'k mut KnownPrices<'a>,
         (place, sellers): (usize, usize),
@@ -553,7 +615,7 @@ impl<'a> Of<'a> {
 
     /// A closed period rated as is known now, with the prices pinned for it; where they do not say what something
     /// costs, with the first that do.
-    fn closed_as_known_now(
+    pub(super) fn closed_as_known_now(
         &self,
         known: &mut KnownPrices<'a>,
         pair: &[usize],
@@ -581,6 +643,7 @@ impl<'a> Of<'a> {
             }
             entries.extend(rated?);
         }
+        self.commit(pair, &period, &mut entries)?;
         Ok(entries)
     }
 }

@@ -11,7 +11,8 @@ use eventstore::{Database, Error};
 use super::slots::{self, Slot};
 use crate::document::View as _;
 use crate::views::{
-    AdjustmentView, BackdatedView, OrganizationView, OverrideView, PriceView, RateView, Views,
+    AdjustmentView, BackdatedView, CommitmentView, OrganizationView, OverrideView, PriceView,
+    RateView, Views,
 };
 
 /// What would follow from some commands.
@@ -41,6 +42,13 @@ impl Supposed {
     /// What currencies would cost, in the order of recording.
     pub(super) fn rates(&self) -> Vec<Arc<RateView>> {
         let mut all: Vec<_> = self.views.rates.iter().map(|(_, view)| view.clone()).collect();
+        all.sort_by_key(|view| view.position);
+        all
+    }
+
+    /// What buyers would be committed to, in the order of recording.
+    pub(super) fn commitments(&self) -> Vec<Arc<CommitmentView>> {
+        let mut all: Vec<_> = self.views.commitments.iter().map(|(_, view)| view.clone()).collect();
         all.sort_by_key(|view| view.position);
         all
     }

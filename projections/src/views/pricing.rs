@@ -1,10 +1,10 @@
-//! Price books: what sellers say of prices, and exchange rates.
+//! Price books: what sellers say of prices, exchange rates, and what buyers are committed to.
 
 use chrono::{DateTime, Utc};
 use domain::TenantPath;
-use domain::billing::{BookRow, RateRow};
+use domain::billing::{BookRow, Commitment, RateRow};
 use domain::event::{Actor, Event, Recorded};
-use domain::pricing::{PriceSetting, PricingEvent, RateSetting};
+use domain::pricing::{CommitmentSetting, PriceSetting, PricingEvent, RateSetting};
 use serde::{Deserialize, Serialize};
 
 use super::held_in;
@@ -151,6 +151,74 @@ impl View for RateView {
         Index {
             path: self.path.to_string(),
             owner: self.setting.seller.to_string(),
+            sort: format!("{:020}", self.position),
+            ..Index::default()
+        }
+    }
+}
+
+/// What a buyer is committed to: never changed, only followed by others.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CommitmentView {
+    /// The position of the fact.
+    pub position: u64,
+    /// The seller's place in the tree.
+    pub path: TenantPath,
+    /// What was set.
+    #[serde(flatten)]
+    pub setting: CommitmentSetting,
+    /// From when on.
+    pub effective_from: DateTime<Utc>,
+    /// Who set it.
+    pub actor: Actor,
+    /// Why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+impl CommitmentView {
+    /// As rating wants it.
+    #[must_use]
+    pub fn for_rating(&self) -> Commitment {
+        let CommitmentSetting { amount, to, .. } = self.setting;
+        Commitment { amount, from: self.effective_from, position: self.position, to }
+    }
+}
+
+impl View for CommitmentView {
+    const TABLE: &'static str = "view_commitment";
+    const INDEXES: &'static [&'static str] = &["path, sort, key", "owner, sort, key"];
+    held_in!(commitments);
+
+    fn touched(event: &Recorded) -> Vec<Touch> {
+        match &event.event {
+            Event::Pricing(PricingEvent::CommitmentSet(_)) => {
+                vec![Touch::fresh(format_args!("{:020}", event.position))]
+            }
+            _ => vec![],
+        }
+    }
+
+    fn evolve(before: Option<Self>, event: &Recorded) -> Option<Self> {
+        let Event::Pricing(PricingEvent::CommitmentSet(setting)) = &event.event else {
+            return before;
+        };
+        Some(Self {
+            position: event.position,
+            path: event.path.clone(),
+            setting: setting.clone(),
+            effective_from: event.effective_at,
+            actor: event.actor,
+            reason: event.reason.clone(),
+        })
+    }
+
+    fn index(&self) -> Index {
+        Index {
+            path: self.path.to_string(),
+            owner: self.setting.seller.to_string(),
+            kind: self.setting.service.to_string(),
             sort: format!("{:020}", self.position),
             ..Index::default()
         }

@@ -15,6 +15,7 @@ impl History {
             0 | 1 => Some(self.price_rows()),
             2 => Some(self.exchange_rates()),
             3 if self.rng.random_bool(0.3) => Some(self.billing_settings()),
+            4 if self.rng.random_bool(0.5) => Some(self.commitments()),
             _ => None,
         };
         let said = said.map(|command| match self.rng.random_bool(0.7) {
@@ -68,6 +69,23 @@ impl History {
             "effectiveFrom": self.one_of(&["2018-01-01", "2019-02-01", "soon"]), "source": "ECB",
         });
         Command::SetRates { body: self.perhaps(json!({ "rates": [rate] })) }
+    }
+
+    fn commitments(&mut self) -> Command {
+        let commitment = json!({
+            "buyerId": self.organization().0,
+            "service": self.service(),
+            "amount": self.one_of(&["25.00", "100", "0.00", "-1", "1.005"]),
+            "effectiveFrom": self.moment(),
+        });
+        let organization = match self.rng.random_bool(0.7) {
+            true => self.organizations.first().map(|(id, _)| id.clone()).unwrap_or_default(),
+            false => self.organization().0,
+        };
+        let body = json!({
+            "organizationId": organization, "commitments": [commitment], "reason": "contract",
+        });
+        Command::SetCommitments { body: self.perhaps(body) }
     }
 
     fn billing_settings(&mut self) -> Command {

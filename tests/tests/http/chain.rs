@@ -39,7 +39,7 @@ pub(super) async fn provider(app: &TestApp) -> Result<String> {
     Ok(root.context("the provider")?.to_owned())
 }
 
-async fn reseller(
+pub(super) async fn reseller(
     app: &TestApp,
     name: &str,
     parent: &str,

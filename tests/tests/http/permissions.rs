@@ -510,6 +510,18 @@ const ROUTES: &[Row] = &[
         "billing.manage",
         [400, 400, 403, 403, 403],
     ),
+    row(
+        "GET /api/v2/billing/commitments",
+        About::Nothing,
+        "billing.view",
+        [200, 200, 404, 403, 403],
+    ),
+    row(
+        "PUT /api/v2/billing/commitments",
+        About::Nothing,
+        "overrides.set_prices",
+        [400, 400, 403, 403, 403],
+    ),
     row("GET /api/v2/billing/tax-rates", About::Nothing, "billing.view", [200, 200, 200, 403, 403]),
     row(
         "PUT /api/v2/billing/tax-rates",

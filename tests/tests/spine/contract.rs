@@ -19,10 +19,10 @@ use domain::{SubjectId, TenantPath};
 use eventstore::{Chain, Database, Engine, Log};
 use projections::views::{
     AccessView, ActivityView, AdjustmentView, ApprovalPolicyView, ApprovalView, AskedView,
-    BackdatedView, BooksView, CalendarView, FormerView, HoldingView, NameView, NumberView,
-    OfferView, OrganizationView, OverrideView, PermissionView, PriceView, RateView, RequestView,
-    RetentionView, RoleView, RulebookView, ServiceView, SubscriptionView, TABLES, UsageView,
-    UserView,
+    BackdatedView, BooksView, CalendarView, CommitmentView, FormerView, HoldingView, NameView,
+    NumberView, OfferView, OrganizationView, OverrideView, PermissionView, PriceView, RateView,
+    RequestView, RetentionView, RoleView, RulebookView, ServiceView, SubscriptionView, TABLES,
+    UsageView, UserView,
 };
 use projections::{Below, View, Views, Wants};
 use serde::de::DeserializeOwned;
@@ -269,7 +269,7 @@ impl Below for Nothing {
 
 /// Every table that queries read has exactly the rows that its pure fold gives.
 async fn views_are_folded_from(database: &Database, events: &[Recorded]) -> Result<()> {
-    let folds: [(&str, BTreeSet<Line>); 27] = [
+    let folds: [(&str, BTreeSet<Line>); 28] = [
         (AccessView::TABLE, fold::<AccessView>(events)),
         (ActivityView::TABLE, fold::<ActivityView>(events)),
         (AdjustmentView::TABLE, fold::<AdjustmentView>(events)),
@@ -279,6 +279,7 @@ async fn views_are_folded_from(database: &Database, events: &[Recorded]) -> Resu
         (BackdatedView::TABLE, fold::<BackdatedView>(events)),
         (BooksView::TABLE, fold::<BooksView>(events)),
         (CalendarView::TABLE, fold::<CalendarView>(events)),
+        (CommitmentView::TABLE, fold::<CommitmentView>(events)),
         (FormerView::TABLE, fold::<FormerView>(events)),
         (HoldingView::TABLE, holdings(events)),
         (NameView::TABLE, fold::<NameView>(events)),

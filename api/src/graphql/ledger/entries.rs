@@ -90,6 +90,8 @@ pub(crate) enum PriceSourceKind {
     Plan,
     /// A row of a seller's price book.
     PriceBook,
+    /// What the buyer is committed to.
+    Commitment,
 }
 
 /// Where a price comes from.
@@ -107,6 +109,7 @@ impl From<&Source> for PriceSource {
             Source::Override(_) => PriceSourceKind::Override,
             Source::Row(_) => PriceSourceKind::Plan,
             Source::Book(_) => PriceSourceKind::PriceBook,
+            Source::Commitment(_) => PriceSourceKind::Commitment,
         };
         Self { kind, position: Position(source.position()) }
     }

@@ -6,8 +6,9 @@ use std::ops::Range;
 use chrono::{DateTime, NaiveDate, Utc};
 
 use super::super::component::Charge;
+use super::super::price::Of;
 use super::super::{
-    ComponentKey, DayPolicy, Fact, Holding, Measured, Overridden, Priced, Quarantine,
+    ComponentKey, DayPolicy, Fact, Holding, Measured, Overridden, Period, Priced, Quarantine,
     QuarantineReason, Rest, Run, Setting,
 };
 use super::line::{Cause, Line, Span};
@@ -180,17 +181,30 @@ impl<'a> Rating<'a> {
     }
 
     /// What one unit costs on a date for a component, as far as it `is_meant`; none where it is not charged.
-    pub(super) fn charged(
+    fn charged(
+        &self,
+        key: &ComponentKey,
+        date: NaiveDate,
+        held: (&Fact, Holding<'a>),
+        is_meant: impl Fn(&Charge) -> bool,
+    ) -> Result<Option<Priced>, Quarantine> {
+        if key.is_recurring() {
+            return self.priced(date, held.1).map(Some);
+        }
+        self.charged_in(key, date, held, None, is_meant)
+    }
+
+    /// The same of a component beside the plan's own price, where its price is exchanged by the rates of some period.
+    pub(super) fn charged_in(
         &self,
         key: &ComponentKey,
         date: NaiveDate,
         (fact, held): (&Fact, Holding<'a>),
+        exchanged_in: Option<Period>,
         is_meant: impl Fn(&Charge) -> bool,
     ) -> Result<Option<Priced>, Quarantine> {
-        if key.is_recurring() {
-            return self.priced(date, held).map(Some);
-        }
-        let tariff = self.prices.component_on(date, held.plan, key, held.quantity, self.settings);
+        let (plan, quantity, settings) = (held.plan, held.quantity, self.settings);
+        let tariff = self.prices.tariff(&Of { date, exchanged_in, key, plan, quantity, settings });
         let Some(tariff) = tariff.filter(|it| is_meant(it.charge)) else { return Ok(None) };
         let quarantine = |reason| Quarantine { date, plan: held.plan.clone(), reason };
         let Charge::Property { included, property, unit, .. } = tariff.charge else {

@@ -143,16 +143,23 @@ impl<'a> Rating<'a> {
     fn state_on(
         &self,
         spell: &Spell<'a>,
-        course: &Course,
+        term: &Term<'_>,
         date: NaiveDate,
     ) -> Result<Option<State<'a>>, Quarantine> {
+        let course = term.course;
         let Some(fact) = spell.run.last_before(self.day_end(date)) else { return Ok(None) };
         let Some(held) = fact.holding() else { return Ok(None) };
         if self.rests_for_nothing(&spell.run, held.plan, self.day_end(date)) {
             return Ok(None);
         }
         let is_meant = |it: &Charge| it.term() == Some((course.interval, course.timing));
-        let priced = self.charged(&course.key, date, (fact, held), is_meant)?;
+        // A term has one exchange rate: that of the period that it is booked in.
+        let booked_in = match course.timing {
+            Timing::Advance => self.settings.period_containing(term.dates.start),
+            Timing::Arrears => *self.period,
+        };
+        let held_by = (fact, held);
+        let priced = self.charged_in(&course.key, date, held_by, Some(booked_in), is_meant)?;
         Ok(priced.map(|priced| State { fact, held, priced }))
     }
 
@@ -186,7 +193,7 @@ impl<'a> Rating<'a> {
     ) -> Result<(), Quarantine> {
         let mut before: Option<State<'a>> = None;
         for date in self.cuts_of(spell, term) {
-            let now = self.state_on(spell, term.course, date)?;
+            let now = self.state_on(spell, term, date)?;
             let is_same = match (&before, &now) {
                 (Some(before), Some(now)) => before.costs_like(now),
                 (None, None) => true,
@@ -262,7 +269,7 @@ impl<'a> Rating<'a> {
         let cuts: Vec<_> = self.cuts_of(spell, term).into_iter().collect();
         let ends = cuts.iter().skip(1).copied().chain([term.until]);
         for (from, to) in cuts.iter().copied().zip(ends) {
-            let Some(now) = self.state_on(spell, term.course, from)? else { continue };
+            let Some(now) = self.state_on(spell, term, from)? else { continue };
             match segments.last_mut() {
                 Some((dates, state, _)) if dates.end == from && state.costs_like(&now) => {
                     dates.end = to;
