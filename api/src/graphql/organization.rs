@@ -125,6 +125,7 @@ impl From<Arc<OrganizationView>> for Organization {
 
 /// A provider, reseller or customer.
 #[Object]
+#[expect(clippy::too_many_arguments, reason = "four of them say which page, as Relay has it")]
 impl Organization {
     /// The global id.
     pub(crate) async fn id(&self) -> ID {

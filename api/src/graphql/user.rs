@@ -38,6 +38,7 @@ impl From<Arc<UserView>> for User {
 
 /// A person who belongs to an organisation.
 #[Object]
+#[expect(clippy::too_many_arguments, reason = "four of them say which page, as Relay has it")]
 impl User {
     /// The global id.
     pub(crate) async fn id(&self) -> ID {
