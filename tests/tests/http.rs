@@ -19,6 +19,7 @@ mod http {
     mod exports;
     mod feeds;
     mod fields;
+    mod held_then;
     mod hostile;
     mod instances;
     mod late;
@@ -40,6 +41,7 @@ mod http {
     mod rules;
     mod taxes;
     mod tenants;
+    mod travel;
 }
 
 /// Every test runs on both.

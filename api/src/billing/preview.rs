@@ -116,7 +116,7 @@ pub(crate) async fn preview(
     let supposed = Supposed { events, views };
     for place in places {
         let (database, persons) = (app.database(), app.persons());
-        let question = Question { scope: Scope(place), known_at: None, side };
+        let question = Question { scope: Scope(place), as_of: None, known_at: None, side };
         let begin = Parts::begin(database, persons, &question, &periods);
         let mut without = begin.await?.seen_by(&principal.scope());
         let wanted = (&periods[..], supposed.clone());

@@ -122,6 +122,7 @@ impl Rater {
         let known_at = question.known_at.unwrap_or(u64::MAX);
         let places = sellers::places(customers, known_at);
         let prices = PriceBook::load(database, &question.scope, known_at, places).await?;
+        let prices = prices.until(question.as_of);
         let sellers = match question.side {
             Side::Sells(seller) => BTreeSet::from([seller]),
             Side::Buys(_) => prices.sellers.all().map(|seller| seller.id).collect(),
@@ -130,9 +131,11 @@ impl Rater {
             database: database.clone(),
             question: question.clone(),
             periods: periods.to_vec(),
-            rules: Rules::load(database, &sellers, known_at).await?,
+            rules: Rules::load(database, &sellers, known_at)
+                .await?
+                .until(question.as_of, &prices.sellers),
             prices,
-            books: Books::load(database, sellers, known_at).await?,
+            books: Books::load(database, sellers, known_at).await?.until(question.as_of),
             customers: customers.to_vec(),
             pools: OnceCell::new(),
             supposed: Supposed::default(),
@@ -171,7 +174,7 @@ impl Rater {
 
     /// Between whom a customer's services are charged.
     pub(super) fn links(&self, customer: &OrganizationView) -> Vec<Link> {
-        self.prices.sellers.links(customer, self.known_at)
+        self.prices.sellers.links(customer, (self.question.as_of, self.known_at))
     }
 
     /// The reseller who buys, or is paid, where that is not the customer.
@@ -223,6 +226,8 @@ impl Rater {
         let first = first.map(|start| (start, self.books.booked_until()));
         let mut accounts = Accounts::read(database, &customers, first, self.known_at).await?;
         accounts.suppose(self.supposed.adjustments());
+        let as_of = self.question.as_of;
+        accounts.until(as_of);
         let mut late = Late::default();
         if !corrected.is_empty() {
             late = self.books.late(database, &corrected, &buyers).await?;
@@ -237,7 +242,8 @@ impl Rater {
         let span = first.zip(last);
         let metered = self.prices.metered();
         if let Some(span) = span {
-            let known_at = self.question.known_at;
+            // What ended it may count no more.
+            let known_at = self.question.known_at.or(as_of.map(|_| u64::MAX));
             slots = slots::in_span(database, known_at, span, &metered, &customers).await?;
         }
         let known_at = self.known_at;
@@ -273,6 +279,7 @@ impl Rater {
             }
             sealed.add_booked(database, &self.books, &late).await?;
         }
+        slots::until(&mut slots, as_of);
         let then = self.then(&buyers, &slots, &late).await?;
         Ok(Customers { customers: buyers, slots, sealed, late, then, accounts, pools })
     }
@@ -559,7 +566,7 @@ impl<'a> Of<'a> {
             service: self.service,
             timeline,
             period,
-            end: link.seller.settings.instants(period).1,
+            end: rules.end_of(period, &link.seller.settings),
             cutoff: books.sealed(link.seller.id, period.end).map(|closed| closed.cutoff),
         };
         rules.waive(entries, &of, &self.read.then);

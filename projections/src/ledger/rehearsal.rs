@@ -103,7 +103,7 @@ pub async fn rehearse(
     let books = finder::find::<BooksView>(database, &everywhere, &key).await?;
     let closed = books.and_then(|books| books.closed(period.end, u64::MAX).cloned());
     let (scope, side) = (Scope(path.clone()), Side::Sells(seller));
-    let question = Question { scope, known_at: None, side };
+    let question = Question { scope, as_of: None, known_at: None, side };
     let mut all = customers(database, &question.scope).await?;
     all.extend(gone(database, &question.scope).await?);
     all.sort_by_cached_key(|it| (it.details.name.to_lowercase(), it.number));

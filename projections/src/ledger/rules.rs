@@ -8,7 +8,7 @@ use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 use domain::billing::rule::{Field, Rule, Ruled, waive};
 use domain::billing::rulebook::Pattern;
 use domain::billing::tax::{TaxRate, rate_on};
-use domain::billing::{Entry, Holding, Period, Timeline};
+use domain::billing::{BillingSettings, Entry, Holding, Period, Timeline};
 use domain::event::{Event, Recorded};
 use domain::lifecycle::Status;
 use domain::money::Percent;
@@ -16,7 +16,8 @@ use domain::organization::{Details, Organization, OrganizationEvent};
 use domain::{Decider, OrganizationId, PropertyKey, SubscriptionId, TaxCategory, TenantPath};
 use eventstore::{Database, Error};
 
-use super::sellers::{Link, Role};
+use super::as_of::just_after;
+use super::sellers::{Link, Role, Sellers};
 use super::slots::Slot;
 use crate::effective;
 use crate::finder::{self, Scope};
@@ -29,6 +30,8 @@ use crate::views::{
 pub(super) struct Rules {
     books: HashMap<OrganizationId, Book>,
     known_at: u64,
+    /// By which moment something has to be true so that it counts, if not all does.
+    as_of: Option<DateTime<Utc>>,
 }
 
 /// A seller's rulebook, and what it says as far as is known: looked up once, and not for every line.
@@ -63,7 +66,24 @@ impl Rules {
         let found = finder::find_many::<RulebookView>(database, &Scope::catalogue(), keys).await?;
         let books = found.into_values().map(|view| (view.seller, Book::new(view, known_at)));
         let books = books.collect();
-        Ok(Self { books, known_at })
+        Ok(Self { books, known_at, as_of: None })
+    }
+
+    /// Without what counts only later than a moment.
+    pub(super) fn until(mut self, as_of: Option<DateTime<Utc>>, sellers: &Sellers) -> Self {
+        for seller in sellers.all() {
+            let Some((as_of, book)) = as_of.zip(self.books.get_mut(&seller.id)) else { continue };
+            let today = seller.settings.local_date(as_of);
+            book.rules.retain(|(_, rule)| rule.from <= today);
+            book.tax_rates.retain(|rate| rate.key.from <= today);
+        }
+        Self { as_of, ..self }
+    }
+
+    /// The first moment after a period, or after all that counts.
+    pub(super) fn end_of(&self, period: &Period, settings: &BillingSettings) -> DateTime<Utc> {
+        let end = settings.instants(period).1;
+        self.as_of.map_or(end, |as_of| end.min(just_after(as_of)))
     }
 
     /// Goes by what sellers would say, in periods that are not closed.
@@ -157,7 +177,7 @@ pub(super) struct Of<'a> {
     /// As far as the link goes.
     pub(super) timeline: &'a Timeline,
     pub(super) period: &'a Period,
-    /// The first moment after the period.
+    /// The first moment after the period, or after all that counts.
     pub(super) end: DateTime<Utc>,
     /// Of a closed period, as far as the log counted.
     pub(super) cutoff: Option<u64>,
@@ -339,7 +359,7 @@ async fn properties(
             let Link { seller, path, .. } = link;
             let periods = it.periods.iter().filter(|(id, _)| *id == seller.id);
             for period in periods.flat_map(|(_, periods)| periods) {
-                let end = seller.settings.instants(period).1;
+                let end = rules.end_of(period, &seller.settings);
                 for slot in it.slots {
                     let held = held_last(&slot.timeline, end);
                     places.push((slot.view.id, path.clone(), period.end));
