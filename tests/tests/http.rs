@@ -20,6 +20,7 @@ mod http {
     mod exports;
     mod feeds;
     mod fields;
+    mod held_then;
     mod hostile;
     mod instances;
     mod late;
@@ -35,11 +36,13 @@ mod http {
     mod published;
     mod rates;
     mod refusals;
+    mod rehearsals;
     mod requests;
     mod roles;
     mod rules;
     mod taxes;
     mod tenants;
+    mod travel;
 }
 
 /// Every test runs on both.

@@ -15,7 +15,10 @@ use domain::money::Ratio;
 use proptest::prelude::*;
 
 mod chain;
+mod closing;
+mod closing_cases;
 mod drawn;
+mod ledger;
 mod lines;
 mod naive;
 mod rules;

@@ -145,7 +145,9 @@ impl Asker<'_> {
         let (plan, mut units) = (&held.plan, held.units);
         let mut each = 1;
         let defined = if *key == ComponentKey::RECURRING {
-            let row = prices.rows.iter().find(|row| row.plan == *plan).unwrap();
+            let rows = prices.rows.iter().filter(|row| row.plan == *plan);
+            let begun = rows.filter(|row| row.from.is_none_or(|from| from < end));
+            let row = begun.max_by_key(|row| (row.from, row.position)).unwrap();
             Fraction(row.minor.into(), 1).times(units.into(), 1)
         } else {
             let rows = prices.components.iter().filter(|row| {
