@@ -238,12 +238,10 @@ pub async fn margins(State(app): State<App>, asked: Asked) -> Answer {
         ledger::statements(database, persons, &bought, &periods),
     )?;
     let known = (question.as_of, question.known_at);
-    let rates = ledger::rates(database, &seller, period.end, known).await?;
-    let buys_itself = seller.path.parent().is_some();
-    let currency = seller.settings.currency;
-    let terms = Terms { currency, end: period.end, rates, buys: buys_itself };
+    let terms = Terms::of(database, &seller, period.end, known).await?;
     let (sells, buys) = (sells.remove(0).lines, buys.remove(0).lines);
-    let rows = margins::rows(&sells, &buys, &terms).map_err(|_| Problem::internal())?;
+    let margins = margins::margins(&sells, &buys, &terms).map_err(|_| Problem::internal())?;
+    let rows = margins::rows(margins);
     filter.give(&MARGINS, &period.label(), stream::iter([Ok(rows)]).boxed()).await
 }
 

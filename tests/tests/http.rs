@@ -23,6 +23,7 @@ mod http {
     mod held_then;
     mod hostile;
     mod instances;
+    mod interfaces;
     mod late;
     mod lifecycle;
     mod managers;

@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use chrono::NaiveDate;
+use chrono::{DateTime, NaiveDate, Utc};
 use domain::billing::{Kind, Overflow, RateRow, exchanged};
 use domain::money::{Currency, Money};
-use projections::ledger::Line;
+use eventstore::Database;
+use projections::ledger::{self, Line, Seller};
 use projections::views::OrganizationView;
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -52,13 +53,43 @@ pub(super) const MARGINS: Table = Table {
     ],
 };
 
+/// What a seller earns by one customer's having one thing, in the seller's currency.
+pub(crate) struct Margin {
+    pub(crate) customer: Arc<OrganizationView>,
+    pub(crate) sku: String,
+    /// What the seller bills for it.
+    pub(crate) revenue: Money,
+    /// What the seller pays for it; none where no rate is known, and where nobody in the tree sells to the seller.
+    pub(crate) cost: Option<Money>,
+    /// What the seller is paid of it by somebody above.
+    pub(crate) earned: Money,
+    /// What the seller pays of it to resellers below.
+    pub(crate) paid: Money,
+    /// What is left; none where the cost is not known.
+    pub(crate) left: Option<Money>,
+}
+
 /// How the seller bills, and by which rates.
-pub(super) struct Terms {
-    pub(super) currency: Currency,
-    pub(super) end: NaiveDate,
-    pub(super) rates: Vec<RateRow>,
+pub(crate) struct Terms {
+    currency: Currency,
+    end: NaiveDate,
+    rates: Vec<RateRow>,
     /// Whether somebody in the tree sells to the seller.
-    pub(super) buys: bool,
+    buys: bool,
+}
+
+impl Terms {
+    /// A seller's for the period that ends on a date, as of a moment, and as they were known at a position.
+    pub(crate) async fn of(
+        database: &Database,
+        seller: &Seller,
+        end: NaiveDate,
+        known: (Option<DateTime<Utc>>, Option<u64>),
+    ) -> Result<Self, eventstore::Error> {
+        let rates = ledger::rates(database, seller, end, known).await?;
+        let (currency, buys) = (seller.settings.currency, seller.path.parent().is_some());
+        Ok(Self { currency, end, rates, buys })
+    }
 }
 
 /// What one customer's having one thing comes to, by currency.
@@ -92,11 +123,11 @@ impl Amounts {
 }
 
 /// The margins of a period, by customer and product, from what the seller bills and what it buys.
-pub(super) fn rows(
+pub(crate) fn margins(
     sells: &[Line],
     buys: &[Line],
     terms: &Terms,
-) -> Result<Vec<Row<MarginResource>>, Overflow> {
+) -> Result<Vec<Margin>, Overflow> {
     let mut sums = BTreeMap::<(String, u32, String), Sums>::new();
     for (is_sold, line) in
         sells.iter().map(|line| (true, line)).chain(buys.iter().map(|line| (false, line)))
@@ -114,34 +145,43 @@ pub(super) fn rows(
             (false, true) => of.earned.add(less()?)?,
         }
     }
-    let mut rows = Vec::new();
+    let mut margins = Vec::new();
     for ((_, _, sku), of) in sums {
-        let Some(customer) = &of.customer else { continue };
+        let Some(customer) = of.customer else { continue };
         let [sold, paid, bought, earned] =
             [&of.sold, &of.paid, &of.bought, &of.earned].map(|it| it.exchanged(terms));
-        let bought = bought.filter(|_| terms.buys);
+        let cost = bought.filter(|_| terms.buys);
         let left = || {
-            let costs = bought?.checked_add(paid?)?;
+            let costs = cost?.checked_add(paid?)?;
             sold?.checked_add(earned?)?.checked_sub(costs)
         };
         let left = left();
-        let nothing = Money::new(0, terms.currency);
-        let text = |money: Option<Money>| money.unwrap_or(nothing).to_string();
-        rows.push(Row {
+        let [revenue, paid, earned] =
+            [sold, paid, earned].map(|it| it.unwrap_or(Money::new(0, terms.currency)));
+        margins.push(Margin { customer, sku, revenue, cost, earned, paid, left });
+    }
+    Ok(margins)
+}
+
+/// The same as rows.
+pub(super) fn rows(margins: Vec<Margin>) -> Vec<Row<MarginResource>> {
+    let row = |margin: Margin| {
+        let Margin { customer, sku, revenue, cost, earned, paid, left } = margin;
+        Row {
             resource: MarginResource {
                 customer_id: customer.number,
                 customer_code: customer.details.code.as_str().to_owned(),
                 customer_name: customer.details.name.clone(),
                 product_sku: sku,
-                currency: terms.currency.code().to_owned(),
-                revenue: text(sold),
-                cost: bought.map(|money| money.to_string()),
-                commission_earned: text(earned),
-                commission_paid: text(paid),
+                currency: revenue.currency.code().to_owned(),
+                revenue: revenue.to_string(),
+                cost: cost.map(|money| money.to_string()),
+                commission_earned: earned.to_string(),
+                commission_paid: paid.to_string(),
                 margin: left.map(|money| money.to_string()),
             },
-            amount: left.unwrap_or(nothing),
-        });
-    }
-    Ok(rows)
+            amount: left.unwrap_or(Money::new(0, revenue.currency)),
+        }
+    };
+    margins.into_iter().map(row).collect()
 }

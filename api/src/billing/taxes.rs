@@ -3,10 +3,10 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use domain::OrganizationId;
 use domain::billing::tax::{Taxable, tax};
 use domain::billing::{Kind, Overflow};
-use domain::money::Money;
+use domain::money::{Money, Percent};
+use domain::{OrganizationId, TaxCategory};
 use projections::ledger::Line;
 use projections::views::OrganizationView;
 use serde::Serialize;
@@ -59,9 +59,28 @@ pub(super) const TAX: Table = Table {
     ],
 };
 
+/// What one buyer is charged that is taxed alike, and the tax on it.
+pub(crate) struct Tax {
+    /// Who buys: a customer, or a reseller.
+    pub(crate) buyer: Arc<OrganizationView>,
+    pub(crate) seller: OrganizationId,
+    /// How it is taxed; none: nothing says so.
+    pub(crate) category: Option<TaxCategory>,
+    /// How much the seller adds; none: it is computed elsewhere.
+    pub(crate) percent: Option<Percent>,
+    /// What the lines come to.
+    pub(crate) net: Money,
+    /// So much is added; none: it is computed elsewhere.
+    pub(crate) tax: Option<Money>,
+    /// Both together; none where there is no tax here.
+    pub(crate) gross: Option<Money>,
+    /// How many lines there are.
+    pub(crate) lines: u64,
+}
+
 /// What is taxed, gathered: who buys may have lines of many customers.
 #[derive(Default)]
-pub(super) struct Taxed {
+pub(crate) struct Taxed {
     /// Who buys, in the order in which they came.
     buyers: HashMap<OrganizationId, (usize, Arc<OrganizationView>)>,
     lines: Vec<Taxable>,
@@ -69,7 +88,7 @@ pub(super) struct Taxed {
 
 impl Taxed {
     /// Adds lines.
-    pub(super) fn add<'a>(&mut self, lines: impl Iterator<Item = &'a Line>) {
+    pub(crate) fn add<'a>(&mut self, lines: impl Iterator<Item = &'a Line>) {
         // A commission is what the seller pays, and the reseller's to tax.
         for line in lines.filter(|line| line.entry.kind != Kind::Commission) {
             let next = self.buyers.len();
@@ -86,35 +105,52 @@ impl Taxed {
         }
     }
 
-    /// The rows, by buyer.
-    pub(super) fn rows(self) -> Result<Vec<Row<TaxResource>>, Overflow> {
+    /// The taxes, by buyer.
+    pub(crate) fn taxes(self) -> Result<Vec<Tax>, Overflow> {
         let Self { buyers, lines } = self;
         let mut groups = tax(lines)?;
         groups.sort_by_key(|group| buyers.get(&group.buyer).map_or(0, |(place, _)| *place));
-        let mut rows = Vec::new();
+        let mut taxes = Vec::new();
         for group in groups {
             let Some((_, buyer)) = buyers.get(&group.buyer) else { continue };
             let gross = match group.tax {
                 Some(tax) => Some(group.net.checked_add(tax).ok_or(Overflow)?),
                 None => None,
             };
-            let resource = TaxResource {
-                customer_id: buyer.number,
-                customer_code: buyer.details.code.as_str().to_owned(),
-                customer_name: buyer.details.name.clone(),
-                customer_account_code: buyer.details.billing_identifier.clone(),
-                seller_id: group.seller.0,
-                tax_category: group.category.map(|category| category.to_string()),
-                tax_percent: group.percent.map(|percent| percent.to_string()),
-                currency: group.net.currency.code().to_owned(),
-                net: group.net.to_string(),
-                tax: group.tax.map(|tax| tax.to_string()),
-                gross: gross.map(|gross| gross.to_string()),
-                line_count: group.lines,
-            };
-            let amount = group.tax.unwrap_or(Money::new(0, group.net.currency));
-            rows.push(Row { resource, amount });
+            taxes.push(Tax {
+                buyer: buyer.clone(),
+                seller: group.seller,
+                category: group.category,
+                percent: group.percent,
+                net: group.net,
+                tax: group.tax,
+                gross,
+                lines: group.lines,
+            });
         }
-        Ok(rows)
+        Ok(taxes)
+    }
+
+    /// The same as rows.
+    pub(super) fn rows(self) -> Result<Vec<Row<TaxResource>>, Overflow> {
+        let row = |tax: Tax| {
+            let resource = TaxResource {
+                customer_id: tax.buyer.number,
+                customer_code: tax.buyer.details.code.as_str().to_owned(),
+                customer_name: tax.buyer.details.name.clone(),
+                customer_account_code: tax.buyer.details.billing_identifier.clone(),
+                seller_id: tax.seller.0,
+                tax_category: tax.category.map(|category| category.to_string()),
+                tax_percent: tax.percent.map(|percent| percent.to_string()),
+                currency: tax.net.currency.code().to_owned(),
+                net: tax.net.to_string(),
+                tax: tax.tax.map(|tax| tax.to_string()),
+                gross: tax.gross.map(|gross| gross.to_string()),
+                line_count: tax.lines,
+            };
+            let amount = tax.tax.unwrap_or(Money::new(0, tax.net.currency));
+            Row { resource, amount }
+        };
+        Ok(self.taxes()?.into_iter().map(row).collect())
     }
 }

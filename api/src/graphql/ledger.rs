@@ -10,7 +10,7 @@ use domain::billing::Period;
 use projections::ledger;
 
 pub(crate) use self::entries::{DayPolicy, LedgerEntry, LedgerEntryConnection, LedgerEntryFilter};
-pub(crate) use self::periods::{BillingPeriod, BillingPeriodConnection};
+pub(crate) use self::periods::{BillingPeriod, BillingPeriodConnection, QuarantinedSubscription};
 pub(crate) use self::summary::{Grouping, SummaryConnection, SummaryRow};
 use super::organization::find as find_organization;
 use super::reading::{Reading, Resolved, StatementKey};

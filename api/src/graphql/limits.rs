@@ -45,6 +45,8 @@ const INTROSPECTION_LISTS_MAX: usize = 2;
 pub(super) const COMPLEXITY_MAX: usize = 20_000;
 /// What a field costs for which bills are computed.
 pub(crate) const STATEMENT_COST: usize = 50;
+/// What a field costs for which commands are tried: each keeps a connection of its own for that.
+pub(crate) const REHEARSAL_COST: usize = 4_000;
 
 /// What the properties of a holder cost: as much as a page of them.
 pub(crate) const PROPERTIES_COST: usize = PAGE;

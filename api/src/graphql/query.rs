@@ -2,8 +2,8 @@
 
 use async_graphql::{Context, ID, Interface, Object};
 use projections::views::{
-    AdjustmentView, OrganizationView, OverrideView, RequestView, ServiceView, SubscriptionView,
-    UserView,
+    AdjustmentView, OrganizationView, OverrideView, PriceView, RateView, RequestView, ServiceView,
+    SubscriptionView, UsageView, UserView,
 };
 
 use super::adjustment::{Adjustment, AdjustmentFilter};
@@ -16,12 +16,16 @@ use super::ledger::{
     BillingFilter, BillingPeriod, BillingPeriodConnection, Grouping, LedgerEntry,
     LedgerEntryConnection, LedgerEntryFilter, SummaryConnection, SummaryRow,
 };
-use super::limits::{STATEMENT_COST, page_cost};
+use super::limits::{REHEARSAL_COST, STATEMENT_COST, page_cost};
+use super::margin::{MarginConnection, MarginRow, TaxConnection, TaxRow};
 use super::organization::{Organization, OrganizationFilter};
 use super::overriding::{
     InForceConnection, InForceFilter, Override, OverrideFilter, OverrideInForce,
 };
+use super::preview::{CommandInput, Preview};
+use super::pricing::{ExchangeRate, PriceRow, UsageReading};
 use super::reading::{Resolved, reading};
+use super::rehearsal::{Proposal, Rehearsal};
 use super::role::{PermissionOfRoles, Role};
 use super::scalar::{AsOf, Date, KnownAt};
 use super::service::Service;
@@ -349,6 +353,136 @@ impl Query {
             &slice,
         )
         .await
+    }
+
+    /// What a seller earns in the billing period that ends on a date, by customer name and product.
+    #[graphql(complexity = "2 * STATEMENT_COST + page_cost(first, last, child_complexity)")]
+    async fn billing_margins(
+        &self,
+        context: &Context<'_>,
+        end_date: Date,
+        filter: Option<BillingFilter>,
+        #[graphql(
+            desc = "As if only that counted which was true by then, and what was held then went on."
+        )]
+        as_of: Option<AsOf>,
+        #[graphql(desc = "As it was known then.")] known_at: Option<KnownAt>,
+        first: Option<i32>,
+        after: Option<String>,
+        last: Option<i32>,
+        before: Option<String>,
+    ) -> Resolved<Option<MarginConnection>> {
+        let slice = Slice { first, after, last, before };
+        let filter = filter.unwrap_or_default();
+        MarginRow::list(reading(context), end_date, filter, (as_of, known_at), &slice).await
+    }
+
+    /// The tax of the billing period that ends on a date, by buyer: on what the lines come to together, rounded once.
+    #[graphql(complexity = "STATEMENT_COST + page_cost(first, last, child_complexity)")]
+    async fn billing_taxes(
+        &self,
+        context: &Context<'_>,
+        end_date: Date,
+        filter: Option<BillingFilter>,
+        #[graphql(
+            desc = "As if only that counted which was true by then, and what was held then went on."
+        )]
+        as_of: Option<AsOf>,
+        #[graphql(desc = "As it was known then.")] known_at: Option<KnownAt>,
+        first: Option<i32>,
+        after: Option<String>,
+        last: Option<i32>,
+        before: Option<String>,
+    ) -> Resolved<Option<TaxConnection>> {
+        let slice = Slice { first, after, last, before };
+        let filter = filter.unwrap_or_default();
+        TaxRow::list(reading(context), end_date, filter, (as_of, known_at), &slice).await
+    }
+
+    /// What up to 50 commands would book, one on top of the other; nothing is recorded. Each is allowed or refused as if it
+    /// were sent to the REST API.
+    #[graphql(complexity = "REHEARSAL_COST + child_complexity")]
+    async fn billing_preview(
+        &self,
+        context: &Context<'_>,
+        commands: Vec<CommandInput>,
+        #[graphql(
+            desc = "Whose bills are shown; the caller's own organisation's where it is left out, and for a \
+            customer what it buys."
+        )]
+        seller_id: Option<ID>,
+        #[graphql(
+            desc = "Up to the period that this date lies in. Where it is left out: up to the one after the \
+            last that anything begins in."
+        )]
+        until: Option<Date>,
+    ) -> Resolved<Option<Preview>> {
+        Preview::of(reading(context), commands, seller_id.as_ref(), until).await
+    }
+
+    /// What a seller's period would come to with another definition of a service, other prices or other rules, by customer;
+    /// or, of a closed one with nothing proposed, what this program makes of it. Nothing is recorded. What is proposed is
+    /// allowed and refused as if it were sent to the REST API.
+    #[graphql(complexity = "REHEARSAL_COST + page_cost(None, None, child_complexity)")]
+    async fn billing_rehearsal(
+        &self,
+        context: &Context<'_>,
+        #[graphql(desc = "The caller's own organisation where it is left out.")] seller_id: Option<
+            ID,
+        >,
+        #[graphql(desc = "The period that goes on now where it is left out.")] end_date: Option<
+            Date,
+        >,
+        proposal: Option<Proposal>,
+    ) -> Resolved<Option<Rehearsal>> {
+        let proposal = proposal.unwrap_or_default();
+        Rehearsal::of(reading(context), seller_id.as_ref(), end_date, proposal).await
+    }
+
+    /// The rows of a seller's price book, in the order of recording.
+    #[graphql(complexity = "page_cost(first, last, child_complexity)")]
+    async fn price_book(
+        &self,
+        context: &Context<'_>,
+        organization_id: ID,
+        first: Option<i32>,
+        after: Option<String>,
+        last: Option<i32>,
+        before: Option<String>,
+    ) -> Resolved<Option<ViewConnection<PriceView, PriceRow>>> {
+        let slice = Slice { first, after, last, before };
+        PriceRow::list(reading(context), &organization_id, &slice).await
+    }
+
+    /// The exchange rates that a seller has set, the caller's own organisation where it is left out, in the order of
+    /// recording.
+    #[graphql(complexity = "page_cost(first, last, child_complexity)")]
+    async fn exchange_rates(
+        &self,
+        context: &Context<'_>,
+        organization_id: Option<ID>,
+        first: Option<i32>,
+        after: Option<String>,
+        last: Option<i32>,
+        before: Option<String>,
+    ) -> Resolved<Option<ViewConnection<RateView, ExchangeRate>>> {
+        let slice = Slice { first, after, last, before };
+        ExchangeRate::list(reading(context), organization_id.as_ref(), &slice).await
+    }
+
+    /// What was used of a subscription, by time.
+    #[graphql(complexity = "page_cost(first, last, child_complexity)")]
+    async fn usage_readings(
+        &self,
+        context: &Context<'_>,
+        subscription_id: ID,
+        first: Option<i32>,
+        after: Option<String>,
+        last: Option<i32>,
+        before: Option<String>,
+    ) -> Resolved<Option<ViewConnection<UsageView, UsageReading>>> {
+        let slice = Slice { first, after, last, before };
+        UsageReading::list(reading(context), &subscription_id, &slice).await
     }
 
     /// The facts of the log, in its order.

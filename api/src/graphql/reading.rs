@@ -48,6 +48,10 @@ impl From<Problem> for async_graphql::Error {
         let mut error = Self::new(problem.detail);
         let extensions = error.extensions.get_or_insert_default();
         extensions.set("code", problem.code);
+        if !problem.errors.is_empty() {
+            let errors = async_graphql::to_value(&problem.errors);
+            extensions.set("errors", errors.unwrap_or_default());
+        }
         if let Some(lacking) = &problem.lacking {
             let lacking = async_graphql::to_value(lacking.as_ref());
             extensions.set("lacking", lacking.unwrap_or_default());

@@ -64,6 +64,11 @@ const OPEN: &[(&str, &str)] = &[
          unitPrice priceSources priceLosers exchangeRates propertyChange quantity measured measuredUnit countAfter countBefore days \
          dayPolicy periodDays serviceFrom serviceTo effectiveAt actor actorName addedBy removedBy reason causes explain",
     ),
+    ("ExchangeRate", "position sellerUuid from to rate effectiveFrom source actor reason"),
+    (
+        "MarginRow",
+        "customerNumber customerCode customerName productSku revenue cost commissionEarned commissionPaid margin",
+    ),
     ("Money", "amount minor currency"),
     ("ComponentTier", "above price"),
     (
@@ -89,6 +94,15 @@ const OPEN: &[(&str, &str)] = &[
         "key name kind meter property unit included interval timing rate price tiers taxCategory packageSize",
     ),
     ("PlanProperty", "key label value"),
+    ("Preview", "outcomes periods more"),
+    ("PreviewedCustomer", "customerNumber customerName without with difference"),
+    ("PreviewedPeriod", "endDate totals customers booked dropped quarantinedUuids"),
+    ("PreviewedTotal", "without with difference"),
+    (
+        "PriceRow",
+        "position sellerUuid serviceKey planKey component fromQuantity buyerUuid subscriptionUuid says value \
+         currency effectiveFrom effectiveTo actor reason",
+    ),
     ("PriceSource", "kind position"),
     ("PropertyChange", "property value"),
     ("PropertyOption", "value label"),
@@ -101,6 +115,16 @@ const OPEN: &[(&str, &str)] = &[
         "id uuid verb status detail waits parent subRequestCount subRequests planKey quantity properties ingredients requestedBy reason requestedAt \
          effectiveAt startedAt completedAt",
     ),
+    (
+        "Rehearsal",
+        "endDate closed sealedEngineVersion engineVersion totals customers customerCount quarantined \
+         quarantinedCount",
+    ),
+    (
+        "RehearsedCustomer",
+        "customerNumber customerCode customerName amount newAmount difference waivedLines newWaivedLines",
+    ),
+    ("RehearsedTotal", "amount newAmount difference waivedLines newWaivedLines"),
     ("ResolvedProperty", "key value overridden"),
     (
         "Role",
@@ -138,7 +162,12 @@ const OPEN: &[(&str, &str)] = &[
     ),
     ("UnreadySubscription", "subscriptionUuid code detail deferred"),
     ("TaxRate", "category validFrom percent"),
+    (
+        "TaxRow",
+        "buyerNumber buyerCode buyerName buyerAccountCode sellerUuid taxCategory taxPercent net tax gross lineCount",
+    ),
     ("UnitPrice", "amount exact"),
+    ("UsageReading", "position subscriptionUuid meter quantity unique effectiveAt actor reason"),
     (
         "User",
         "id uuid name firstName lastName email login department location type customFields roles status createdAt erasedAt deletedAt version",
@@ -164,6 +193,8 @@ const fn row(field: &'static str, query: &'static str, at: &'static str, says: [
 const ADMINISTRATORS: [Says; 5] = [Shown, Shown, Shown, Forbidden, Forbidden];
 /// There is none, for those who see what has none.
 const NONE: [Says; 5] = [Hidden, Hidden, Hidden, Forbidden, Forbidden];
+/// What is about a seller, who is above a customer.
+const SELLERS: [Says; 5] = [Shown, Shown, NotFound, Forbidden, Forbidden];
 /// What lies above a customer is out of its sight.
 const ABOVE: [Says; 5] = [Shown, Shown, Hidden, Forbidden, Forbidden];
 
@@ -246,6 +277,57 @@ const GUARDED: &[Row] = &[
         "Query.billingBridge",
         "billingBridge(endDate: \"2019-11-30\") { amount { amount } }",
         "/billingBridge",
+        ADMINISTRATORS,
+    ),
+    row(
+        "Query.billingMargins",
+        "billingMargins(endDate: \"2019-11-30\", filter: { sellerId: $seller }) { totalCount }",
+        "/billingMargins",
+        SELLERS,
+    ),
+    row(
+        "MarginRow.customer",
+        "billingMargins(endDate: \"2019-11-30\", filter: { sellerId: $seller }) { nodes { customer { id } } }",
+        "/billingMargins/nodes/*/customer",
+        SELLERS,
+    ),
+    row(
+        "Query.billingTaxes",
+        "billingTaxes(endDate: \"2019-11-30\") { totalCount }",
+        "/billingTaxes",
+        ADMINISTRATORS,
+    ),
+    row(
+        "TaxRow.buyer",
+        "billingTaxes(endDate: \"2019-11-30\", filter: { customerId: $organization }) { nodes { buyer { id } } }",
+        "/billingTaxes/nodes/*/buyer",
+        ADMINISTRATORS,
+    ),
+    row(
+        "Query.billingPreview",
+        "billingPreview(commands: [{ path: \"/api/v2/billing/exchange-rates\", body: { rates: [{ from: \"USD\", \
+         to: \"EUR\", rate: \"0.9\", effectiveFrom: \"2019-11-01\", source: \"ECB\" }] } }]) { more }",
+        "/billingPreview",
+        // The command takes a permission of its own.
+        [Shown, Shown, Forbidden, Forbidden, Forbidden],
+    ),
+    row(
+        "Query.billingRehearsal",
+        "billingRehearsal(sellerId: $seller, proposal: { rules: [] }) { closed }",
+        "/billingRehearsal",
+        SELLERS,
+    ),
+    row(
+        "Query.priceBook",
+        "priceBook(organizationId: $organization) { totalCount }",
+        "/priceBook",
+        ADMINISTRATORS,
+    ),
+    row("Query.exchangeRates", "exchangeRates { totalCount }", "/exchangeRates", SELLERS),
+    row(
+        "Query.usageReadings",
+        "usageReadings(subscriptionId: $subscription) { totalCount }",
+        "/usageReadings",
         ADMINISTRATORS,
     ),
     row(
@@ -620,6 +702,8 @@ fn takes(row: &Row) -> &'static str {
         | "LedgerEntry.seller"
         | "LedgerEntry.buyer"
         | "SummaryRow.customer"
+        | "MarginRow.customer"
+        | "TaxRow.buyer"
         | "QuarantinedSubscription.customer" => "organizations.view",
         "Query.users"
         | "Organization.users"
@@ -652,7 +736,14 @@ fn takes(row: &Row) -> &'static str {
         | "Query.overridesInForce"
         | "Query.billingPeriods"
         | "Query.billingBridge"
+        | "Query.billingMargins"
+        | "Query.billingPreview"
+        | "Query.billingRehearsal"
         | "Query.billingSummary"
+        | "Query.billingTaxes"
+        | "Query.exchangeRates"
+        | "Query.priceBook"
+        | "Query.usageReadings"
         | "Query.adjustments"
         | "Query.ledgerEntries"
         | "Organization.billableRules"

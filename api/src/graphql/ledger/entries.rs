@@ -141,6 +141,12 @@ pub(crate) struct LedgerEntry {
 }
 
 impl LedgerEntry {
+    /// All lines of a statement.
+    pub(crate) fn all(statement: &Arc<Statement>) -> Vec<Self> {
+        let indexes = 0..statement.lines.len();
+        indexes.map(|index| Self { statement: statement.clone(), index }).collect()
+    }
+
     fn line(&self) -> &Line {
         &self.statement.lines[self.index]
     }

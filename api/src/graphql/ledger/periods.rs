@@ -40,6 +40,12 @@ pub(crate) enum QuarantineReason {
 /// A subscription that could not be rated: reported, never zero by silence.
 pub(crate) struct QuarantinedSubscription(Quarantined);
 
+impl From<Quarantined> for QuarantinedSubscription {
+    fn from(quarantined: Quarantined) -> Self {
+        Self(quarantined)
+    }
+}
+
 /// A subscription that could not be rated: reported, never zero by silence.
 #[Object]
 impl QuarantinedSubscription {
