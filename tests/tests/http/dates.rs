@@ -76,9 +76,9 @@ async fn a_date_is_the_same_date_at_each_seller_and_a_time_is_not() -> Result<()
         // The first moment of that date at the customer's seller is the date before at the provider, and the one after ahead.
         world.provision("2020-02-20T11:00:00Z").await?;
         let [provider, ahead, behind] = world.bills("2020-02-29").await?;
-        assert_eq!(provider.last().map(String::as_str), Some("34.48"));
-        assert_eq!(ahead.last().map(String::as_str), Some("31.03"));
-        assert_eq!(behind.last().map(String::as_str), Some("34.48"));
+        assert_eq!(provider.last().map(String::as_str), Some("34.49"));
+        assert_eq!(ahead.last().map(String::as_str), Some("31.04"));
+        assert_eq!(behind.last().map(String::as_str), Some("34.49"));
         world.app.finish().await?;
     }
     Ok(())
