@@ -6,6 +6,8 @@ mod entries;
 mod export;
 mod format;
 pub mod margins;
+pub mod preview;
+pub mod rehearsal;
 mod rows;
 pub mod taxes;
 mod whose;
@@ -178,7 +180,7 @@ pub async fn entries(State(app): State<App>, asked: Asked) -> Answer {
     };
     let (first, again) = (rows(&app, &wanted, focus()).await?, rows(&app, &wanted, focus()).await?);
     let mut answer = filter.give(&FOCUS, &period.label(), again).await?;
-    control_headers(&mut answer, &FOCUS, filter.narrow(first)).await?;
+    control_headers(&mut answer, (&FOCUS, filter.then), filter.narrow(first)).await?;
     Ok(answer)
 }
 
@@ -235,7 +237,8 @@ pub async fn margins(State(app): State<App>, asked: Asked) -> Answer {
         ledger::statements(database, persons, &question, &periods),
         ledger::statements(database, persons, &bought, &periods),
     )?;
-    let rates = ledger::rates(database, &seller, period.end, question.known_at).await?;
+    let known = (question.as_of, question.known_at);
+    let rates = ledger::rates(database, &seller, period.end, known).await?;
     let buys_itself = seller.path.parent().is_some();
     let currency = seller.settings.currency;
     let terms = Terms { currency, end: period.end, rates, buys: buys_itself };

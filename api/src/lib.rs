@@ -19,3 +19,4 @@ pub mod seals;
 pub mod server;
 pub mod setup;
 pub mod token;
+pub mod travel;

@@ -12,6 +12,7 @@ pub mod offers;
 pub mod organizations;
 pub mod overrides;
 pub mod preview;
+pub mod rehearsal;
 pub mod roles;
 pub mod rulebook;
 pub mod services;
@@ -103,6 +104,7 @@ fn routes() -> OpenApiRouter<App> {
         .routes(routes!(closing::approve_rerate))
         .routes(routes!(adjustments::list_adjustments, adjustments::adjust))
         .routes(routes!(preview::preview))
+        .routes(routes!(rehearsal::rehearse))
         .routes(routes!(supersede::supersede))
         .routes(routes!(rulebook::get_rules, rulebook::set_rules))
         .routes(routes!(rulebook::preview_rules))

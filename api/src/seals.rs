@@ -207,6 +207,11 @@ impl Sealed {
         Ok(Self { seller, closed, asked_by, approved_by, seal })
     }
 
+    /// Which rating its entries were made by.
+    pub(crate) fn engine(&self) -> u32 {
+        self.seal.engine
+    }
+
     fn shown(&self, app: &App, is_whole: bool) -> SealResource {
         let Seal { engine, root, zones, .. } = self.seal.as_ref();
         let Closed { end, cutoff, position, .. } = &self.closed;
@@ -319,6 +324,11 @@ pub async fn proof(
     Ok(shown(&ProofResource { seal, buyer, path, lines }))
 }
 
+/// Nothing can be asked of a package but the whole.
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PackageParameters {}
+
 /// The package of a closed period: the log up to the event that closed it, and what is sealed by then, as lines of JSON
 /// (docs/EXPORT.md). `atrium verify --package FILE` computes all of it again, with nothing else. It has what everybody
 /// below the provider does, so only the provider's own books have one.
@@ -329,8 +339,10 @@ pub async fn export(
     State(app): State<App>,
     reader: Reader,
     Path(end_date): Path<String>,
+    parameters: Parameters<PackageParameters>,
 ) -> Answer {
     reader.0.require(Permission::ClosePeriods)?;
+    let PackageParameters {} = parameters.take()?;
     reader.0.permit(Permission::ClosePeriods, &TenantPath::provider()).await?;
     let seller = seller(&app, &reader, None).await?;
     let sealed = Sealed::find(&app, seller, &end_date).await?;

@@ -20,6 +20,7 @@ use domain::service::{Definition, Plan};
 use domain::subscription::{Act, Standing, Verb};
 use domain::user::{Credential, ERASED, Person};
 use domain::{OrganizationId, ServiceKey, UserId};
+use projections::past::Past;
 use projections::views::{
     Holder, OrganizationView, OverrideView, PermissionView, RequestView, RoleView, Scheduled,
     ServiceView, SubscriptionView, UserView,
@@ -481,22 +482,30 @@ pub struct SubscriptionResource {
     /// and are not applied yet) or `Suspended`.
     #[schema(value_type = String)]
     pub status: projections::views::SubscriptionStatus,
-    /// The plan held now.
+    /// The plan held.
     pub plan: Option<String>,
-    /// Units held now.
+    /// Units held.
     pub quantity: Option<u32>,
-    /// What is still to come, by date.
-    pub scheduled: Vec<ScheduledResource>,
-    /// The latest request.
-    pub request_id: Uuid,
+    /// What is still to come, by date. Left out where it is shown as of another moment: it is not known of the past.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub scheduled: Option<Vec<ScheduledResource>>,
+    /// The latest request; as of another moment the one that said what was held then, if anything was.
+    pub request_id: Option<Uuid>,
     /// Whether something that was asked for here waits for approval. Left out in the answers to commands.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub approval_pending: Option<bool>,
     /// What the caller may do with it now, and why not the rest. Left out in the answers to commands.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub possible_actions: Option<Vec<PossibleAction>>,
-    /// The `ETag`.
-    pub version: u64,
+    /// The `ETag`. Left out where it is shown as of another moment.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub version: Option<u64>,
+    /// The moment of the business that it is shown as of, where that was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub as_of: Option<DateTime<Utc>>,
+    /// The position up to which it was known then, where that was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub known_at: Option<u64>,
 }
 
 /// Something that can be done to a subscription, or why it cannot.
@@ -602,11 +611,30 @@ impl SubscriptionResource {
             status: view.status_at(now),
             plan: held.as_ref().map(|held| held.plan.to_string()),
             quantity: held.map(|held| held.quantity),
-            scheduled: scheduled.collect(),
-            request_id: view.request.0,
+            scheduled: Some(scheduled.collect()),
+            request_id: Some(view.request.0),
             approval_pending: None,
             possible_actions: None,
-            version: view.version,
+            version: Some(view.version),
+            as_of: None,
+            known_at: None,
+        }
+    }
+
+    /// As it was.
+    #[must_use]
+    pub fn of_past(past: &Past) -> Self {
+        let held = past.held.as_ref();
+        Self {
+            status: past.status(),
+            plan: held.map(|held| held.plan.to_string()),
+            quantity: held.map(|held| held.quantity),
+            scheduled: None,
+            request_id: held.and_then(|held| Some(held.request?.0)),
+            version: None,
+            as_of: Some(past.then.as_of),
+            known_at: past.then.known_at,
+            ..Self::new(&past.view, past.then.as_of)
         }
     }
 }

@@ -70,6 +70,8 @@ pub struct Query {
     pub status: Option<String>,
     /// Only those that matter from before or after a moment on.
     pub since: Option<Since>,
+    /// Only those that have not ended at a moment.
+    pub running_at: Option<DateTime<Utc>>,
     /// Only those behind it.
     pub after: Option<Cursor>,
     /// Only those before it.
@@ -403,6 +405,10 @@ impl Conditions {
             };
             let parameter = self.bind(moment.timestamp_micros());
             self.text.push_str(&format!(" and since {sign} ${parameter}"));
+        }
+        if let Some(moment) = query.running_at {
+            let parameter = self.bind(moment.timestamp_micros());
+            self.text.push_str(&format!(" and until > ${parameter}"));
         }
     }
 

@@ -5,6 +5,7 @@
 //! computed from the timelines that touch it (design.md, section 7).
 
 mod accounts;
+mod as_of;
 mod booked;
 mod commitments;
 mod draft;
@@ -18,7 +19,7 @@ mod sellers;
 mod slots;
 mod supposed;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 
 use chrono::{DateTime, NaiveDate, Utc};
@@ -33,18 +34,19 @@ use domain::{OrganizationId, ServiceKey, SubscriptionId, TaxCategory, TenantPath
 use eventstore::{Database, Error, Value, failpoint};
 use tokio::task::JoinSet;
 
+use self::as_of::Pass;
 use self::names::Names;
 use self::prices::PriceBook;
-use self::rater::{Customers, Rated, Rater};
+use self::rater::Customers;
 use self::slots::histories;
 use crate::finder::{self, Scope};
 use crate::persons::Persons;
 use crate::tables;
-use crate::views::{BooksView, OrganizationView, ServiceView, UserView};
+use crate::views::{BooksView, OrganizationView, ServiceView, SubscriptionView, UserView};
 
 pub use draft::{Draft, Drafted, compare_sealed};
 pub use in_force::{Effect, InForce};
-pub use rehearsal::{RuleEffect, rehearse_rules};
+pub use rehearsal::{Change, CustomerEffect, Proposal, Rehearsal, Sum, rehearse};
 pub use sellers::Seller;
 use sellers::Sellers;
 pub use supposed::Supposed;
@@ -99,11 +101,28 @@ pub fn timeline<'a>(events: impl IntoIterator<Item = &'a Recorded>) -> Timeline 
     Timeline::new(facts).resting(rests)
 }
 
+/// The timelines of some slots, in their order, as they were known at a position: with one statement at most, for those
+/// whose documents do not keep them whole.
+///
+/// # Errors
+/// What the database says.
+pub async fn timelines(
+    database: &Database,
+    views: Vec<Arc<SubscriptionView>>,
+    known_at: u64,
+) -> Result<Vec<(Arc<SubscriptionView>, Timeline)>, Error> {
+    let slots = slots::with_facts(database, views, (known_at, &[]), None, &HashSet::new()).await?;
+    Ok(slots.into_iter().map(|slot| (slot.view, slot.timeline)).collect())
+}
+
 /// Which lines.
 #[derive(Clone, Debug)]
 pub struct Question {
     /// Whose: a tenant and all below it.
     pub scope: Scope,
+    /// As if of all that is known only that counted which was true by this moment, and what was held then went on; none:
+    /// all counts.
+    pub as_of: Option<DateTime<Utc>>,
     /// As it was known at this position of the log; none: now.
     pub known_at: Option<u64>,
     /// Between whom.
@@ -223,7 +242,7 @@ pub async fn seller_at(database: &Database, path: &TenantPath) -> Result<Arc<Sel
 }
 
 /// The exchange rates that a seller goes by for a period that ends on a date: those known at a position, and at most those
-/// that were known when he closed it.
+/// that were known when he closed it; of them those that counted by a moment.
 ///
 /// # Errors
 /// What the database says.
@@ -231,7 +250,7 @@ pub async fn rates(
     database: &Database,
     seller: &Seller,
     end: NaiveDate,
-    known_at: Option<u64>,
+    (as_of, known_at): (Option<DateTime<Utc>>, Option<u64>),
 ) -> Result<Vec<RateRow>, Error> {
     let known_at = known_at.unwrap_or(u64::MAX);
     let key = seller.id.to_string();
@@ -239,7 +258,7 @@ pub async fn rates(
     let closed = books.as_ref().and_then(|books| books.closed(end, known_at));
     let known_at = closed.map_or(known_at, |closed| closed.cutoff);
     let own = Scope(seller.path.clone());
-    let book = PriceBook::load(database, &own, known_at, BTreeSet::new()).await?;
+    let book = PriceBook::load(database, &own, known_at, BTreeSet::new()).await?.until(as_of);
     Ok(book.rates_of(seller, known_at))
 }
 
@@ -320,11 +339,13 @@ pub struct Parts {
     persons: Persons,
     /// Who reads them: people of his are named.
     reader: Scope,
-    rater: Arc<Rater>,
+    /// How many periods there are.
+    periods: Vec<Period>,
+    passes: Arc<Vec<Pass>>,
     /// Those who are still to come, in the order of the statements.
     customers: std::vec::IntoIter<Arc<OrganizationView>>,
     /// The next ones, who are read while those before them are rated.
-    reading: JoinSet<Result<(Customers, Names), Error>>,
+    reading: JoinSet<Result<Vec<(Customers, Names)>, Error>>,
 }
 
 impl Parts {
@@ -354,12 +375,12 @@ impl Parts {
         let mut customers = customers(database, &question.scope).await?;
         customers.extend(gone(database, &question.scope).await?);
         customers.sort_by_cached_key(|it| (it.details.name.to_lowercase(), it.number));
-        let mut rater = Rater::begin(database, question, periods, &customers).await?;
-        rater.suppose(supposed);
+        let passes = as_of::passes(database, question, (periods, supposed), &customers).await?;
         Ok(Self {
             persons: persons.clone(),
             reader: question.scope.clone(),
-            rater: Arc::new(rater),
+            periods: periods.to_vec(),
+            passes: Arc::new(passes),
             customers: customers.into_iter(),
             reading: JoinSet::new(),
         })
@@ -374,16 +395,20 @@ impl Parts {
     /// Begins to read what the next customers have, if there are any.
     fn read_on(&mut self) {
         let customers: Vec<_> = self.customers.by_ref().take(RATED_AT_A_TIME).collect();
-        if customers.is_empty() || self.rater.periods.is_empty() {
+        if customers.is_empty() || self.passes.is_empty() {
             return;
         }
-        let (rater, persons) = (self.rater.clone(), self.persons.clone());
+        let (passes, persons) = (self.passes.clone(), self.persons.clone());
         let reader = self.reader.clone();
         self.reading.spawn(async move {
-            let read = rater.read(customers).await?;
-            let (slots, named) = (read.slots(), (read.entries(), read.actors()));
-            let names = Names::load(&rater.database, &persons, &reader, slots, named).await?;
-            Ok((read, names))
+            let mut all = Vec::with_capacity(passes.len());
+            for Pass { rater, .. } in passes.iter() {
+                let read = rater.read(customers.clone()).await?;
+                let (slots, named) = (read.slots(), (read.entries(), read.actors()));
+                let names = Names::load(&rater.database, &persons, &reader, slots, named).await?;
+                all.push((read, names));
+            }
+            Ok(all)
         });
     }
 
@@ -398,30 +423,15 @@ impl Parts {
         let Some(read) = self.reading.join_next().await else { return Ok(None) };
         // Nobody cancels it, so it has panicked, which is not for us to hide.
         let read = read.unwrap_or_else(|died| std::panic::resume_unwind(died.into_panic()));
-        let (read, names) = read?;
+        let read = read?;
         self.read_on();
-        let rater = &self.rater;
-        let mut statements: Vec<_> =
-            rater.periods.iter().map(|period| Statement::empty(*period)).collect();
-        rater.rate(&read, |rated| {
-            let Rated { customer, link, slot, service, period, known_at, outcome, .. } = rated;
-            let statement = &mut statements[period];
-            match outcome {
-                Ok(entries) => statement.lines.extend(entries.into_iter().map(|entry| {
-                    let end = entry.period_end.succ_opt().unwrap_or(entry.period_end);
-                    let end = link.seller.settings.midnight(end);
-                    let between = (customer, link, rater.reseller(link));
-                    let own = rater.own(&entry, service, end, known_at);
-                    names.line(entry, slot, between, (service, known_at, end), own)
-                })),
-                Err(cause) => statement.quarantined.push(Quarantined {
-                    subscription: slot.view.id,
-                    customer: customer.id,
-                    service: service.key.clone(),
-                    cause,
-                }),
-            }
-        });
+        let mut statements: Vec<_> = self.periods.iter().copied().map(Statement::empty).collect();
+        for (pass, (read, names)) in self.passes.iter().zip(&read) {
+            pass.add(read, names, &mut statements);
+        }
+        if self.passes.len() > 1 {
+            statements.iter_mut().for_each(Statement::sort);
+        }
         Ok(Some(statements))
     }
 }

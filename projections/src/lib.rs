@@ -5,6 +5,7 @@ mod document;
 pub mod effective;
 pub mod finder;
 pub mod ledger;
+pub mod past;
 mod persons;
 mod rebuild;
 mod tables;

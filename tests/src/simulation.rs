@@ -791,7 +791,7 @@ impl Simulation {
 }
 
 fn question(scope: Scope, known_at: Option<u64>, side: Side) -> Question {
-    Question { scope, known_at, side }
+    Question { scope, as_of: None, known_at, side }
 }
 
 async fn entries(

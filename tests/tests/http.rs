@@ -19,6 +19,7 @@ mod http {
     mod exports;
     mod feeds;
     mod fields;
+    mod held_then;
     mod hostile;
     mod instances;
     mod late;
@@ -34,11 +35,13 @@ mod http {
     mod published;
     mod rates;
     mod refusals;
+    mod rehearsals;
     mod requests;
     mod roles;
     mod rules;
     mod taxes;
     mod tenants;
+    mod travel;
 }
 
 /// Every test runs on both.

@@ -707,7 +707,7 @@ async fn read(database: &Database, persons: &Persons) -> Result<()> {
     let now = "2019-03-31T00:30:00Z".parse()?;
     let periods = ledger::periods(database, &scope, settings, now).await?;
     let side = ledger::Side::Sells(provider.id);
-    let question = Question { scope: scope.clone(), known_at: None, side };
+    let question = Question { scope: scope.clone(), as_of: None, known_at: None, side };
     let statements = ledger::statements(database, persons, &question, &periods).await?;
     ensure!(statements.iter().any(|statement| !statement.lines.is_empty()));
     let lines = statements.iter().flat_map(|statement| &statement.lines);

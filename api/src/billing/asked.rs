@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode};
-use chrono::{DateTime, NaiveDate};
+use chrono::NaiveDate;
 use domain::billing::{BillingSettings, Period};
 use domain::permission::Permission;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
@@ -22,6 +22,7 @@ use crate::app::App;
 use crate::auth::Principal;
 use crate::problem::Problem;
 use crate::rest::{Answer, Parameters, Path, Reader, json_response, limit};
+use crate::travel::Then;
 
 /// What narrows a bill down.
 #[derive(Clone, Debug, Default, Deserialize, IntoParams)]
@@ -36,6 +37,9 @@ pub struct BillParameters {
     aggregate_by_customer: Option<String>,
     /// Only this customer, by its number or its id.
     customer_id: Option<String>,
+    /// As if only that counted which was true by this RFC 3339 time, or date (its midnight where the seller is), and what
+    /// was held then went on: what was to come is left out, and of a closed period all that was learned after its close.
+    as_of: Option<String>,
     /// As it was known at this position or RFC 3339 time.
     known_at: Option<String>,
     /// What this seller bills, by its number or its id, and by whose calendar; the caller's own organisation where it is
@@ -61,6 +65,9 @@ pub struct BillParameters {
 pub struct EntryParameters {
     /// Only this customer's, by its number or its id: it is found sooner then.
     customer_id: Option<String>,
+    /// As if only that counted which was true by this RFC 3339 time, or date (its midnight where the seller is), and what
+    /// was held then went on.
+    as_of: Option<String>,
     /// As it was known at this position or RFC 3339 time.
     known_at: Option<String>,
     /// What this seller bills, by its number or its id; the caller's own organisation where it is left out, and for a
@@ -72,8 +79,8 @@ pub struct EntryParameters {
 
 impl From<EntryParameters> for BillParameters {
     fn from(parameters: EntryParameters) -> Self {
-        let EntryParameters { buyer_id, customer_id, known_at, seller_id } = parameters;
-        Self { buyer_id, customer_id, known_at, seller_id, ..Self::default() }
+        let EntryParameters { as_of, buyer_id, customer_id, known_at, seller_id } = parameters;
+        Self { as_of, buyer_id, customer_id, known_at, seller_id, ..Self::default() }
     }
 }
 
@@ -85,6 +92,8 @@ pub(super) struct Filter {
     pub(super) aggregate_by_customer: bool,
     pub(super) limit: Option<usize>,
     pub(super) after: usize,
+    /// As it was asked for.
+    pub(super) then: Then,
 }
 
 impl Filter {
@@ -106,6 +115,7 @@ impl Filter {
             aggregate_by_customer: boolean("aggregateByCustomer", aggregate)?.unwrap_or(false),
             limit,
             after: after.transpose()?.unwrap_or(0),
+            then: Then::default(),
         })
     }
 
@@ -123,7 +133,10 @@ impl Filter {
     ) -> Answer {
         match (self.format, self.limit) {
             (Format::Json, Some(limit)) => self.page(limit, rows).await,
-            _ => export::answer(self.format, table, period, self.narrow(rows)).await,
+            _ => {
+                let asked = (period, self.then);
+                export::answer(self.format, table, asked, self.narrow(rows)).await
+            }
         }
     }
 
@@ -211,14 +224,14 @@ impl Wanted {
         principal.require(Permission::ViewBilling)?;
         let parameters = parameters.take()?;
         let format = Format::wanted(parameters.format.as_deref(), headers, offered)?;
-        let filter = Filter::parse(&parameters, format)?;
+        let mut filter = Filter::parse(&parameters, format)?;
         let Whose { scope, side, seller } = whose(app, principal, &parameters).await?;
         let period = find_period(app, &principal.scope(), &seller.settings, end_date).await?;
-        let known_at = match parameters.known_at.as_deref() {
-            None => None,
-            Some(text) => Some(known_at(app, text).await?),
-        };
-        Ok(Self { filter, period, question: Question { scope, known_at, side }, seller })
+        let then = (parameters.as_of.as_deref(), parameters.known_at.as_deref());
+        let then = Then::parse(app, then, &seller.settings).await?;
+        let Then { as_of, known_at } = then;
+        filter.then = then;
+        Ok(Self { filter, period, question: Question { scope, as_of, known_at, side }, seller })
     }
 }
 
@@ -283,16 +296,4 @@ pub(crate) async fn find_organization(
         Ok(number) => Ok(finder::find_by_number(app.database(), scope, number).await?),
         Err(_) => Ok(finder::find(app.database(), scope, wanted).await?),
     }
-}
-
-/// A position, written as such or as a time.
-async fn known_at(app: &App, text: &str) -> Result<u64, Problem> {
-    if let Ok(position) = text.parse() {
-        return Ok(position);
-    }
-    let time = DateTime::parse_from_rfc3339(text).map_err(|_| {
-        let detail = "This is a position or a time such as 2019-11-30T10:00:00Z.";
-        Problem::bad_parameter("knownAt", detail)
-    })?;
-    Ok(app.log().position_at(time.timestamp_micros()).await?)
 }

@@ -22,6 +22,7 @@ use super::format::Format;
 use super::workbook;
 use crate::keys::hex;
 use crate::rest::Answer;
+use crate::travel::Then;
 
 /// A row, and the amount that it adds to what its table comes to.
 #[derive(Debug)]
@@ -56,16 +57,16 @@ pub(super) struct Table {
 pub(super) async fn answer<T: Serialize + Send + 'static>(
     format: Format,
     table: &'static Table,
-    period: &str,
+    (period, then): (&str, Then),
     rows: Rows<T>,
 ) -> Answer {
     let rows = begun(rows).await?;
     let body = match format {
         Format::Json => Body::from_stream(lines(rows, None)),
-        Format::Jsonl => Body::from_stream(lines(rows, Some(table))),
-        Format::Csv => Body::from_stream(csv(table, rows, true)),
-        Format::Focus => Body::from_stream(csv(table, rows, false)),
-        Format::Xlsx => workbook::body(table, rows).await?,
+        Format::Jsonl => Body::from_stream(lines(rows, Some((table, then)))),
+        Format::Csv => Body::from_stream(csv((table, then), rows, true)),
+        Format::Focus => Body::from_stream(csv((table, then), rows, false)),
+        Format::Xlsx => workbook::body((table, then), rows).await?,
     };
     let mut response = body.into_response();
     let kind = HeaderValue::from_static(format.media_type());
@@ -96,14 +97,15 @@ pub(super) struct Control {
     rows: u64,
     totals: BTreeMap<Currency, Money>,
     digest: Sha256,
+    then: Then,
 }
 
 impl Control {
     /// Of a table without rows.
-    pub(super) fn begin(table: &Table) -> (Self, Vec<u8>) {
+    pub(super) fn begin(table: &Table, then: Then) -> (Self, Vec<u8>) {
         let head = record(table.columns.iter().map(|(name, _)| Cow::Borrowed(*name)));
         let digest = Sha256::new_with_prefix(&head);
-        (Self { rows: 0, totals: BTreeMap::new(), digest }, head)
+        (Self { rows: 0, totals: BTreeMap::new(), digest, then }, head)
     }
 
     /// Takes a row in; gives it as a line of CSV.
@@ -140,6 +142,11 @@ impl Control {
         hex(&self.digest.clone().finalize())
     }
 
+    /// As of when it was asked for, by name; nothing where that is now.
+    pub(super) fn then(&self) -> impl Iterator<Item = (&'static str, String)> {
+        self.then.named()
+    }
+
     fn totals_in_one(&self) -> String {
         let totals: Vec<_> = self.totals().map(|(code, total)| format!("{code}={total}")).collect();
         totals.join(" ")
@@ -153,9 +160,10 @@ impl Control {
             self.totals_in_one(),
             format!("sha256={}", self.digest()),
         ];
-        let rest = table.columns.len().saturating_sub(own.len());
-        let rest = std::iter::repeat_n(String::new(), rest);
-        record(own.into_iter().chain(rest).map(Cow::Owned))
+        let then = self.then().map(|(name, value)| format!("{name}={value}"));
+        let rest = std::iter::repeat(String::new());
+        let cells = own.into_iter().chain(then).chain(rest).take(table.columns.len());
+        record(cells.map(Cow::Owned))
     }
 }
 
@@ -165,20 +173,25 @@ impl Control {
 /// What cannot be read.
 pub(super) async fn control_headers<T: Serialize + Send + 'static>(
     response: &mut Response,
-    table: &'static Table,
+    (table, then): (&'static Table, Then),
     mut rows: Rows<T>,
 ) -> Result<(), Error> {
-    let (mut control, _) = Control::begin(table);
+    let (mut control, _) = Control::begin(table, then);
     while let Some(some) = rows.try_next().await? {
         for row in some {
             control.add(table, &fields(&row.resource), row.amount)?;
         }
     }
-    for (name, value) in [
+    let comes_to = [
         ("atrium-rows", control.rows.to_string()),
         ("atrium-totals", control.totals_in_one()),
         ("atrium-sha256", control.digest()),
-    ] {
+    ];
+    let then = then.named().map(|(name, value)| match name {
+        "asOf" => ("atrium-as-of", value),
+        _ => ("atrium-known-at", value),
+    });
+    for (name, value) in comes_to.into_iter().chain(then) {
         let value = HeaderValue::from_str(&value).expect("digits, letters and signs");
         response.headers_mut().insert(name, value);
     }
@@ -191,11 +204,11 @@ pub(super) fn fields(resource: &impl Serialize) -> Value {
 
 /// A table as text; its last line says what it comes to, where that is wanted.
 fn csv<T: Serialize + Send + 'static>(
-    table: &'static Table,
+    (table, then): (&'static Table, Then),
     rows: Rows<T>,
     controlled: bool,
 ) -> impl futures_util::Stream<Item = Result<Vec<u8>, Error>> {
-    let (control, head) = Control::begin(table);
+    let (control, head) = Control::begin(table, then);
     let chunks = stream::try_unfold(Some((rows, control)), move |state| async move {
         let Some((mut rows, mut control)) = state else { return Ok(None) };
         let Some(some) = rows.try_next().await? else {
@@ -214,14 +227,14 @@ fn csv<T: Serialize + Send + 'static>(
 /// JSON: all under `data`; or, of a table, a line each, the last of which says what it comes to.
 fn lines<T: Serialize + Send + 'static>(
     rows: Rows<T>,
-    table: Option<&'static Table>,
+    table: Option<(&'static Table, Then)>,
 ) -> impl futures_util::Stream<Item = Result<String, Error>> {
     struct Sending<T> {
         rows: Rows<T>,
         control: Option<(&'static Table, Control)>,
         is_first: bool,
     }
-    let control = table.map(|table| (table, Control::begin(table).0));
+    let control = table.map(|(table, then)| (table, Control::begin(table, then).0));
     let sending = Sending { rows, control, is_first: true };
     stream::try_unfold(Some(sending), async |sending| {
         let Some(mut sending) = sending else { return Ok(None) };
@@ -229,10 +242,13 @@ fn lines<T: Serialize + Send + 'static>(
             let end = match &sending.control {
                 Some((_, control)) => {
                     let totals: BTreeMap<_, _> = control.totals().collect();
-                    let control = json!({ "control": {
+                    let mut says = json!({
                         "rows": control.rows, "totals": totals, "sha256": control.digest(),
-                    } });
-                    format!("{control}\n")
+                    });
+                    for (name, value) in control.then() {
+                        says[name] = value.into();
+                    }
+                    format!("{}\n", json!({ "control": says }))
                 }
                 None if sending.is_first => "{\"data\":[]}".to_owned(),
                 None => "]}".to_owned(),

@@ -15,6 +15,7 @@ use tokio::sync::mpsc;
 
 use super::export::{Column, Control, Rows, Table, fields};
 use crate::problem::Problem;
+use crate::travel::Then;
 
 /// Rows that a sheet has room for, below its head.
 const ROWS_MAX: u64 = 1_048_575;
@@ -30,12 +31,12 @@ const CHUNK_BYTES: usize = 64 * 1024;
 /// # Errors
 /// What cannot be read or written; more rows than a sheet has room for.
 pub(super) async fn body<T: Serialize + Send + 'static>(
-    table: &'static Table,
+    (table, then): (&'static Table, Then),
     mut rows: Rows<T>,
 ) -> Result<Body, Problem> {
     let (sender, mut receiver) = mpsc::channel::<Vec<_>>(WAITING_MAX);
     let writing = tokio::task::spawn_blocking(move || {
-        let mut book = Book::begin(table)?;
+        let mut book = Book::begin(table, then)?;
         while let Some(some) = receiver.blocking_recv() {
             for (fields, amount) in some {
                 book.add(&fields, amount)?;
@@ -106,11 +107,11 @@ struct Book {
 }
 
 impl Book {
-    fn begin(table: &'static Table) -> Result<Self, Failure> {
+    fn begin(table: &'static Table, then: Then) -> Result<Self, Failure> {
         let mut book = Self {
             table,
             workbook: Workbook::new(),
-            control: Control::begin(table).0,
+            control: Control::begin(table, then).0,
             head: Style::new().set_bold(),
             date: Style::new().set_num_format("yyyy-mm-dd"),
             time: Style::new().set_num_format("yyyy-mm-dd hh:mm:ss"),
@@ -180,6 +181,10 @@ impl Book {
         }
         sheet.write_string_with_format(line + 1, 0, "SHA-256 of the same as CSV", &self.head)?;
         write_text(sheet, (line + 1, 1), &self.control.digest())?;
+        for (line, (name, value)) in (line + 2..).zip(self.control.then()) {
+            sheet.write_string_with_format(line, 0, name, &self.head)?;
+            write_text(sheet, (line, 1), &value)?;
+        }
         let io = |error| Failure::Storage(Error::Unsuitable(format!("the workbook: {error}")));
         failpoint("api::billing::workbook").map_err(io)?;
         let mut file = tempfile::tempfile().map_err(io)?;

@@ -4,9 +4,9 @@ use async_graphql::{Enum, SimpleObject};
 use domain::billing;
 use domain::permission::Permission;
 
-use super::ledger::{BillingFilter, find_period, position, statement_of};
+use super::ledger::{BillingFilter, find_period, statement_of};
 use super::reading::{Reading, Resolved};
-use super::scalar::{Date, KnownAt, Money};
+use super::scalar::{Asked, Date, Money, then};
 use crate::billing::bridge::ways;
 use crate::problem::Problem;
 
@@ -70,14 +70,14 @@ impl Bridge {
         reading: &Reading,
         end_date: Date,
         filter: BillingFilter,
-        known_at: Option<KnownAt>,
+        asked: Asked,
     ) -> Resolved<Option<Vec<Self>>> {
         reading.require(Permission::ViewBilling)?;
         let whose = filter.whose(reading).await?;
         let period = find_period(reading, &whose, end_date.0).await?;
-        let known_at = position(reading, known_at).await?;
+        let then = then(reading, asked, &whose.seller.settings).await?;
         let settings = whose.seller.settings.clone();
-        let key = |period| statement_of(&whose, known_at, period);
+        let key = |period| statement_of(&whose, then, period);
         let (last, this) = futures_util::try_join!(
             reading.statement(key(settings.previous(period))),
             reading.statement(key(period)),

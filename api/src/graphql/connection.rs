@@ -8,12 +8,15 @@ use async_graphql::connection::{Connection, CursorType as _, Edge, OpaqueCursor}
 use async_graphql::{Context, Enum, InputObject, Object, OutputType, SimpleObject, TypeName};
 use projections::View;
 use projections::finder::{self, Cursor, End, Page, Query, Scope};
+use projections::past::{self, Past};
+use projections::views::SubscriptionView;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::limits::{PAGE, PAGE_MAX};
 use super::reading::{Reading, Resolved, reading};
 use crate::problem::Problem;
+use crate::travel;
 
 /// Which part of a list, as it was asked for.
 #[derive(Clone, Debug, Default)]
@@ -126,6 +129,8 @@ pub(crate) struct Counted<V> {
     query: Query,
     /// Where it is known without asking.
     known: Option<u64>,
+    /// Whether nobody can say it but by looking at all of them.
+    is_unknown: bool,
     of: PhantomData<fn() -> V>,
 }
 
@@ -138,9 +143,12 @@ impl<V: View> TypeName for Counted<V> {
 
 #[Object(name_type)]
 impl<V: View> Counted<V> {
-    /// How many nodes there are altogether.
+    /// How many nodes there are altogether; null where the list is as of another moment.
     async fn total_count(&self, context: &Context<'_>) -> Resolved<Option<u64>> {
         let reading = reading(context);
+        if self.is_unknown {
+            return Ok(None);
+        }
         if let Some(known) = self.known {
             return Ok(Some(known));
         }
@@ -188,7 +196,7 @@ pub(crate) async fn list<V: View, N: OutputType + From<Arc<V>>>(
     if descends {
         page.items.reverse();
     }
-    let counted = Counted { scope, query, known: None, of: PhantomData };
+    let counted = Counted { scope, query, known: None, is_unknown: false, of: PhantomData };
     Ok(Some(connection(&page, &window, counted)))
 }
 
@@ -210,7 +218,8 @@ pub(crate) async fn list_of<V: View, N: OutputType + From<Arc<V>>>(
     };
     let page = reading.page_of::<V>(&owner, cut).await?;
     let query = Query { owner: Some(owner), ..Query::default() };
-    let counted = Counted { scope: reading.scope(), query, known: None, of: PhantomData };
+    let counted =
+        Counted { scope: reading.scope(), query, known: None, is_unknown: false, of: PhantomData };
     Ok(Some(connection(&page, &window, counted)))
 }
 
@@ -245,7 +254,7 @@ pub(crate) fn list_in_memory<V: View, N: OutputType + From<Arc<V>>>(
         items.reverse();
     }
     let (scope, query) = (reading.scope(), Query::default());
-    let counted = Counted { scope, query, known, of: PhantomData };
+    let counted = Counted { scope, query, known, is_unknown: false, of: PhantomData };
     Ok(Some(connection(&Page { items, more }, &window, counted)))
 }
 
@@ -272,8 +281,38 @@ pub(crate) fn turned<C: Clone>(window: &Window<C>) -> Window<C> {
     }
 }
 
-fn connection<V: View, N: OutputType + From<Arc<V>>>(
-    page: &Page<V>,
+/// A page of what somebody held then, or of all that was held then in a scope.
+pub(crate) async fn list_of_past<N: OutputType + From<Arc<Past>>>(
+    reading: &Reading,
+    scope: Scope,
+    query: Query,
+    then: past::Then,
+    slice: &Slice,
+) -> Resolved<Option<ViewConnection<SubscriptionView, N>>> {
+    let window = slice.window::<Cursor>()?;
+    check(&window)?;
+    let cut = Query {
+        after: window.after.clone(),
+        before: window.before.clone(),
+        limit: window.limit,
+        end: window.end,
+        ..query.clone()
+    };
+    let of_owner = Query { owner: query.owner.clone(), ..Query::default() };
+    let page = match &query.owner {
+        // Of many owners in one statement.
+        Some(owner) if query == of_owner && scope == reading.scope() => {
+            reading.past_of(owner, Query { owner: None, ..cut }, then).await?
+        }
+        _ => past::list(reading.app.database(), &scope, &cut, then).await?.map(Arc::new),
+    };
+    let page = page.ok_or_else(travel::too_much_between)?;
+    let counted = Counted { scope, query, known: None, is_unknown: true, of: PhantomData };
+    Ok(Some(connection(&page, &window, counted)))
+}
+
+fn connection<V: View, T, N: OutputType + From<Arc<T>>>(
+    page: &Page<T>,
     window: &Window<Cursor>,
     counted: Counted<V>,
 ) -> ViewConnection<V, N> {

@@ -3,8 +3,10 @@
 use async_graphql::ID;
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
-use chrono::NaiveDate;
+use chrono::{DateTime, NaiveDate};
 use domain::{CommandId, OrganizationId, ServiceKey, SubscriptionId, UserId};
+
+use crate::travel::Then;
 
 /// What an id names.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,8 +33,8 @@ pub(crate) enum GlobalId {
         number: u32,
         /// Whether it is about what that one buys.
         is_bought: bool,
-        /// As it was known at this position; none: now.
-        known_at: Option<u64>,
+        /// As of when.
+        then: Then,
     },
 }
 
@@ -47,10 +49,15 @@ impl GlobalId {
             Self::Request(id) => format!("Request:{id}"),
             Self::Override(position) => format!("Override:{position}"),
             Self::Event(position) => format!("Event:{position}"),
-            Self::BillingPeriod { end, number, is_bought, known_at } => {
+            Self::BillingPeriod { end, number, is_bought, then } => {
                 let bought = if *is_bought { "b" } else { "" };
-                let known = known_at.map(|position| format!(",{position}")).unwrap_or_default();
-                format!("BillingPeriod:{end},{bought}{number}{known}")
+                let known = then.known_at.map(|position| position.to_string()).unwrap_or_default();
+                let then = match then.as_of {
+                    Some(as_of) => format!(",{known},{}", as_of.timestamp_micros()),
+                    None if known.is_empty() => known,
+                    None => format!(",{known}"),
+                };
+                format!("BillingPeriod:{end},{bought}{number}{then}")
             }
         };
         ID(BASE64_URL_SAFE_NO_PAD.encode(text))
@@ -69,15 +76,22 @@ impl GlobalId {
             "Override" => Self::Override(key.parse().ok()?),
             "Event" => Self::Event(key.parse().ok()?),
             "BillingPeriod" => {
-                let mut parts = key.splitn(3, ',');
+                let mut parts = key.splitn(4, ',');
                 let end = parts.next()?.parse().ok()?;
                 let whose = parts.next()?;
                 let bought = whose.strip_prefix('b');
+                let (known_at, as_of) = (parts.next(), parts.next());
+                let known_at = known_at.filter(|known| as_of.is_none() || !known.is_empty());
+                let moment = |micros: &str| DateTime::from_timestamp_micros(micros.parse().ok()?);
+                let as_of = match as_of {
+                    None => None,
+                    Some(micros) => Some(moment(micros)?),
+                };
                 Self::BillingPeriod {
                     end,
                     number: bought.unwrap_or(whose).parse().ok()?,
                     is_bought: bought.is_some(),
-                    known_at: parts.next().map(str::parse).transpose().ok()?,
+                    then: Then { as_of, known_at: known_at.map(str::parse).transpose().ok()? },
                 }
             }
             _ => return None,
@@ -94,6 +108,8 @@ mod tests {
     #[test]
     fn an_id_names_what_it_was_made_of_and_nothing_else() {
         let (uuid, end) = (Uuid::from_u128(7), "2019-11-30".parse().unwrap());
+        let then = |known_at, as_of| Then { as_of, known_at };
+        let moment = DateTime::from_timestamp_micros(-5);
         for id in [
             GlobalId::Organization(OrganizationId(uuid)),
             GlobalId::User(UserId(uuid)),
@@ -102,8 +118,20 @@ mod tests {
             GlobalId::Request(CommandId(uuid)),
             GlobalId::Override(12),
             GlobalId::Event(13),
-            GlobalId::BillingPeriod { end, number: 1, is_bought: false, known_at: None },
-            GlobalId::BillingPeriod { end, number: 30, is_bought: true, known_at: Some(14) },
+            GlobalId::BillingPeriod { end, number: 1, is_bought: false, then: then(None, None) },
+            GlobalId::BillingPeriod {
+                end,
+                number: 30,
+                is_bought: true,
+                then: then(Some(14), None),
+            },
+            GlobalId::BillingPeriod { end, number: 30, is_bought: true, then: then(None, moment) },
+            GlobalId::BillingPeriod {
+                end,
+                number: 2,
+                is_bought: false,
+                then: then(Some(1), moment),
+            },
         ] {
             assert_eq!(GlobalId::decode(&id.encode()), Some(id));
         }

@@ -14,9 +14,9 @@ pub(crate) use self::periods::{BillingPeriod, BillingPeriodConnection};
 pub(crate) use self::summary::{Grouping, SummaryConnection, SummaryRow};
 use super::organization::find as find_organization;
 use super::reading::{Reading, Resolved, StatementKey};
-use super::scalar::KnownAt;
 use crate::billing::{Whose, Wish};
 use crate::problem::Problem;
+use crate::travel::Then;
 
 /// Whose bills.
 #[derive(Clone, Debug, Default, InputObject)]
@@ -46,8 +46,8 @@ impl BillingFilter {
 }
 
 /// The statement of a period.
-pub(super) fn statement_of(whose: &Whose, known_at: Option<u64>, period: Period) -> StatementKey {
-    StatementKey { path: whose.scope.0.clone(), known_at, period, side: whose.side }
+pub(super) fn statement_of(whose: &Whose, then: Then, period: Period) -> StatementKey {
+    StatementKey { path: whose.scope.0.clone(), then, period, side: whose.side }
 }
 
 /// The code of a period that there is not.
@@ -72,14 +72,4 @@ pub(super) async fn find_period(
     nearest.sort();
     let detail = format!("No period ends on {end}. The nearest end on {}.", nearest.join(", "));
     Err(Problem { code: NO_SUCH_PERIOD, detail, ..Problem::not_found() })
-}
-
-pub(super) async fn position(
-    reading: &Reading,
-    known_at: Option<KnownAt>,
-) -> Resolved<Option<u64>> {
-    match known_at {
-        None => Ok(None),
-        Some(known_at) => Ok(Some(known_at.position(reading).await?)),
-    }
 }

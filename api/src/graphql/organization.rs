@@ -24,7 +24,7 @@ use super::offer::Offer;
 use super::overriding::Override;
 use super::reading::{Reading, Resolved, reading};
 use super::rulebook::{BillableRule, BillingPattern, TaxRate};
-use super::scalar::KnownAt;
+use super::scalar::{AsOf, KnownAt};
 use super::subscription::Subscription;
 use super::user::User;
 use crate::problem::Problem;
@@ -125,6 +125,7 @@ impl From<Arc<OrganizationView>> for Organization {
 
 /// A provider, reseller or customer.
 #[Object]
+#[expect(clippy::too_many_arguments, reason = "four of them say which page, as Relay has it")]
 impl Organization {
     /// The global id.
     pub(crate) async fn id(&self) -> ID {
@@ -286,11 +287,14 @@ impl Organization {
         properties(reading, whose, as_of, known_at).await
     }
 
-    /// What it holds itself, by service; what its users hold is with them.
+    /// What it holds itself, by service, or held then (`asOf`), as it was known then (`knownAt`); what its users hold is with
+    /// them.
     #[graphql(complexity = "page_cost(first, last, child_complexity)")]
     async fn subscriptions(
         &self,
         context: &Context<'_>,
+        #[graphql(desc = "What was held at that moment of the business.")] as_of: Option<AsOf>,
+        #[graphql(desc = "As it was known then.")] known_at: Option<KnownAt>,
         first: Option<i32>,
         after: Option<String>,
         last: Option<i32>,
@@ -298,7 +302,8 @@ impl Organization {
     ) -> Resolved<Option<ViewConnection<SubscriptionView, Subscription>>> {
         reading(context).permit(Permission::ViewSubscriptions, &self.0.path).await?;
         let slice = Slice { first, after, last, before };
-        list_of(reading(context), self.0.id, &slice).await
+        let own = (self.0.id, &self.0.path);
+        Subscription::list_of(reading(context), own, (as_of, known_at), &slice).await
     }
 
     /// How it stands here with every service that is sold: what can be had, and why.

@@ -23,7 +23,7 @@ use super::overriding::{
 };
 use super::reading::{Resolved, reading};
 use super::role::{PermissionOfRoles, Role};
-use super::scalar::{Date, KnownAt};
+use super::scalar::{AsOf, Date, KnownAt};
 use super::service::Service;
 use super::subscription::{Request, RequestFilter, Subscription, SubscriptionFilter};
 use super::user::{User, UserFilter, UserOrder, Viewer};
@@ -77,8 +77,8 @@ impl Query {
             GlobalId::Request(id) => Request::get(reading, id).await?.into(),
             GlobalId::Override(position) => Override::get(reading, position).await?.into(),
             GlobalId::Event(position) => Event::get(reading, position).await?.into(),
-            GlobalId::BillingPeriod { end, number, is_bought, known_at } => {
-                BillingPeriod::get(reading, end, (number, is_bought), known_at).await?.into()
+            GlobalId::BillingPeriod { end, number, is_bought, then } => {
+                BillingPeriod::get(reading, end, (number, is_bought), then).await?.into()
             }
         }))
     }
@@ -152,19 +152,24 @@ impl Query {
         Ok(Some(PermissionOfRoles::list(reading(context)).await?))
     }
 
-    /// The subscriptions, by service and instance; also those that are not held any more.
+    /// The subscriptions, by service and instance; also those that are not held any more. As of a moment (`asOf`, a date is its
+    /// midnight at the seller of the customer that is asked for, or the caller's), as was known then (`knownAt`): what was
+    /// held then.
     #[graphql(complexity = "page_cost(first, last, child_complexity)")]
     async fn subscriptions(
         &self,
         context: &Context<'_>,
         filter: Option<SubscriptionFilter>,
+        #[graphql(desc = "What was held at that moment of the business.")] as_of: Option<AsOf>,
+        #[graphql(desc = "As it was known then.")] known_at: Option<KnownAt>,
         first: Option<i32>,
         after: Option<String>,
         last: Option<i32>,
         before: Option<String>,
     ) -> Resolved<Option<ViewConnection<SubscriptionView, Subscription>>> {
         let slice = Slice { first, after, last, before };
-        Subscription::list(reading(context), filter.unwrap_or_default(), &slice).await
+        let filter = filter.unwrap_or_default();
+        Subscription::list(reading(context), filter, (as_of, known_at), &slice).await
     }
 
     /// The requests, in the order of asking.
@@ -255,14 +260,19 @@ impl Query {
         &self,
         context: &Context<'_>,
         filter: Option<BillingFilter>,
-        known_at: Option<KnownAt>,
+        #[graphql(
+            desc = "As if only that counted which was true by then, and what was held then went on."
+        )]
+        as_of: Option<AsOf>,
+        #[graphql(desc = "As it was known then.")] known_at: Option<KnownAt>,
         first: Option<i32>,
         after: Option<String>,
         last: Option<i32>,
         before: Option<String>,
     ) -> Resolved<Option<BillingPeriodConnection>> {
         let slice = Slice { first, after, last, before };
-        BillingPeriod::list(reading(context), filter.unwrap_or_default(), known_at, &slice).await
+        BillingPeriod::list(reading(context), filter.unwrap_or_default(), (as_of, known_at), &slice)
+            .await
     }
 
     /// The summary of the billing period that ends on a date, by customer name.
@@ -273,7 +283,11 @@ impl Query {
         end_date: Date,
         filter: Option<BillingFilter>,
         #[graphql(default)] group_by: Grouping,
-        known_at: Option<KnownAt>,
+        #[graphql(
+            desc = "As if only that counted which was true by then, and what was held then went on."
+        )]
+        as_of: Option<AsOf>,
+        #[graphql(desc = "As it was known then.")] known_at: Option<KnownAt>,
         first: Option<i32>,
         after: Option<String>,
         last: Option<i32>,
@@ -285,7 +299,7 @@ impl Query {
             end_date,
             filter.unwrap_or_default(),
             group_by,
-            known_at,
+            (as_of, known_at),
             &slice,
         )
         .await
@@ -299,9 +313,14 @@ impl Query {
         context: &Context<'_>,
         end_date: Date,
         filter: Option<BillingFilter>,
-        known_at: Option<KnownAt>,
+        #[graphql(
+            desc = "As if only that counted which was true by then, and what was held then went on."
+        )]
+        as_of: Option<AsOf>,
+        #[graphql(desc = "As it was known then.")] known_at: Option<KnownAt>,
     ) -> Resolved<Option<Vec<Bridge>>> {
-        Bridge::list(reading(context), end_date, filter.unwrap_or_default(), known_at).await
+        Bridge::list(reading(context), end_date, filter.unwrap_or_default(), (as_of, known_at))
+            .await
     }
 
     /// The lines of the billing period that ends on a date, by customer name, subscription and date.
@@ -311,15 +330,25 @@ impl Query {
         context: &Context<'_>,
         end_date: Date,
         filter: Option<LedgerEntryFilter>,
-        known_at: Option<KnownAt>,
+        #[graphql(
+            desc = "As if only that counted which was true by then, and what was held then went on."
+        )]
+        as_of: Option<AsOf>,
+        #[graphql(desc = "As it was known then.")] known_at: Option<KnownAt>,
         first: Option<i32>,
         after: Option<String>,
         last: Option<i32>,
         before: Option<String>,
     ) -> Resolved<Option<LedgerEntryConnection>> {
         let slice = Slice { first, after, last, before };
-        LedgerEntry::list(reading(context), end_date, filter.unwrap_or_default(), known_at, &slice)
-            .await
+        LedgerEntry::list(
+            reading(context),
+            end_date,
+            filter.unwrap_or_default(),
+            (as_of, known_at),
+            &slice,
+        )
+        .await
     }
 
     /// The facts of the log, in its order.

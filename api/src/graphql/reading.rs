@@ -29,6 +29,7 @@ use projections::View;
 use projections::effective::{self, EffectiveProperty};
 use projections::finder::{self, Page, Query, Scope};
 use projections::ledger::{self, Question, Side, Statement, Total};
+use projections::past::{self, Past};
 use projections::views::{OrganizationView, RequestView, UserView};
 
 use super::limits::COMPLEXITY_MAX;
@@ -37,6 +38,7 @@ use crate::auth::Principal;
 use crate::problem::Problem;
 use crate::rest::events::shown_request;
 use crate::rest::offers::{self, Place};
+use crate::travel::Then;
 
 /// What a field gives: never an error that was not meant for callers.
 pub(crate) type Resolved<T> = Result<T, Problem>;
@@ -118,6 +120,17 @@ impl Reading {
     ) -> Resolved<Arc<Page<V>>> {
         let key = (Of::<V>::ALL, Owner(owner.to_string()), query);
         Ok(self.loader.load_one(key).await?.unwrap_or_default())
+    }
+
+    /// A page of what somebody held then; none where nobody can look so far. Many owners at a time.
+    pub(crate) async fn past_of(
+        &self,
+        owner: impl ToString,
+        query: Query,
+        then: past::Then,
+    ) -> Resolved<Option<Arc<Page<Past>>>> {
+        let key = (Owner(owner.to_string()), query, then);
+        Ok(self.loader.load_one(key).await?.unwrap_or_else(|| Some(Arc::default())))
     }
 
     /// Who a user is; none where he was erased. Many users at a time.
@@ -245,8 +258,8 @@ pub(crate) struct OffersAt(Place);
 pub(crate) struct StatementKey {
     /// Of a tenant and all below it.
     pub(crate) path: TenantPath,
-    /// As it was known at this position; none: now.
-    pub(crate) known_at: Option<u64>,
+    /// As of when.
+    pub(crate) then: Then,
     /// Of which period.
     pub(crate) period: Period,
     /// Who bills, or who buys.
@@ -307,6 +320,31 @@ impl<V: View> Loader<(Of<V>, Owner, Query)> for Source {
                 found
                     .into_iter()
                     .map(|(owner, page)| ((Of::ALL, Owner(owner), query.clone()), Arc::new(page))),
+            );
+        }
+        Ok(pages)
+    }
+}
+
+impl Loader<(Owner, Query, past::Then)> for Source {
+    type Value = Option<Arc<Page<Past>>>;
+    type Error = Problem;
+
+    async fn load(
+        &self,
+        keys: &[(Owner, Query, past::Then)],
+    ) -> Result<HashMap<(Owner, Query, past::Then), Self::Value>, Problem> {
+        let mut queries = HashMap::<(&Query, past::Then), BTreeSet<String>>::new();
+        for (owner, query, then) in keys {
+            queries.entry((query, *then)).or_default().insert(owner.0.clone());
+        }
+        let (database, mut pages) = (self.app.database(), HashMap::new());
+        for ((query, then), owners) in queries {
+            let found = past::list_of_owners(database, &self.scope, owners, query, then).await?;
+            pages.extend(
+                found
+                    .into_iter()
+                    .map(|(owner, page)| ((Owner(owner), query.clone(), then), page.map(Arc::new))),
             );
         }
         Ok(pages)
@@ -477,10 +515,11 @@ impl Source {
             if !self.scope.0.contains(&key.path) {
                 return Err(Problem::not_found());
             }
-            passes.entry((&key.path, key.known_at, key.side)).or_default().push(key.period);
+            passes.entry((&key.path, key.then, key.side)).or_default().push(key.period);
         }
-        let passes = passes.into_iter().map(|((path, known_at, side), periods)| {
-            (Question { scope: Scope(path.clone()), known_at, side }, periods)
+        let passes = passes.into_iter().map(|((path, then, side), periods)| {
+            let Then { as_of, known_at } = then;
+            (Question { scope: Scope(path.clone()), as_of, known_at, side }, periods)
         });
         Ok(passes.collect())
     }
@@ -488,8 +527,8 @@ impl Source {
 
 impl StatementKey {
     fn new(question: &Question, period: Period) -> Self {
-        let (path, known_at) = (question.scope.0.clone(), question.known_at);
-        Self { path, known_at, period, side: question.side }
+        let then = Then { as_of: question.as_of, known_at: question.known_at };
+        Self { path: question.scope.0.clone(), then, period, side: question.side }
     }
 }
 

@@ -2,9 +2,11 @@
 
 use async_graphql::{InputValueError, InputValueResult, Scalar, ScalarType, SimpleObject, Value};
 use chrono::{DateTime, NaiveDate, Utc};
+use domain::billing::BillingSettings;
 use domain::money::{Money as Exact, UnitPrice as ExactPrice};
 
 use super::reading::{Reading, Resolved};
+use crate::travel::{self, Then};
 
 /// A calendar date: `2019-11-30`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -130,6 +132,52 @@ impl KnownAt {
     }
 }
 
+/// As of which moment of the business: a time (`"2019-11-30T10:00:00Z"`), or a date (`"2019-11-30"`: its midnight where the
+/// seller is).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct AsOf(pub(crate) travel::AsOf);
+
+/// As of which moment of the business: a time (`"2019-11-30T10:00:00Z"`), or a date (`"2019-11-30"`: its midnight where the
+/// seller is).
+#[Scalar]
+impl ScalarType for AsOf {
+    fn parse(value: Value) -> InputValueResult<Self> {
+        let as_of = match &value {
+            Value::String(text) => travel::AsOf::parse(text),
+            _ => None,
+        };
+        as_of.map(Self).ok_or_else(|| InputValueError::custom(travel::AsOf::IS))
+    }
+
+    fn is_valid(value: &Value) -> bool {
+        Self::parse(value.clone()).is_ok()
+    }
+
+    fn to_value(&self) -> Value {
+        Value::String(match self.0 {
+            travel::AsOf::Date(date) => date.to_string(),
+            travel::AsOf::Time(time) => time.to_rfc3339(),
+        })
+    }
+}
+
+/// When a question is about, as it was asked for.
+pub(crate) type Asked = (Option<AsOf>, Option<KnownAt>);
+
+/// When a question is about, where somebody bills by these settings.
+pub(crate) async fn then(
+    reading: &Reading,
+    (as_of, known_at): Asked,
+    settings: &BillingSettings,
+) -> Resolved<Then> {
+    let as_of = as_of.map(|as_of| as_of.0.moment(settings));
+    let known_at = match known_at {
+        None => None,
+        Some(known_at) => Some(known_at.position(reading).await?),
+    };
+    Ok(Then { as_of, known_at })
+}
+
 /// An amount of money. Never a floating-point number.
 #[derive(Clone, Debug, SimpleObject)]
 pub(crate) struct Money {
@@ -179,6 +227,18 @@ mod tests {
         for bad in ["", "-1", "yesterday", "2019-11-30"] {
             assert_eq!(parse(bad), None, "{bad}");
         }
+    }
+
+    #[test]
+    fn a_moment_is_a_time_or_a_date() {
+        let parse = |text: &str| AsOf::parse(Value::String(text.to_owned())).is_ok();
+        for good in ["2019-11-30", "2019-11-30T10:00:00Z", "2019-11-30T10:00:00.123456789+01:00"] {
+            assert!(parse(good), "{good}");
+        }
+        for bad in ["", "12", "yesterday", "2019-11-31", "2019-11-30T10:00:00", "2019-1-1"] {
+            assert!(!parse(bad), "{bad}");
+        }
+        assert!(AsOf::parse(Value::Number(12.into())).is_err());
     }
 
     #[test]

@@ -6,19 +6,20 @@ use async_graphql::{Context, Enum, ID, InputObject, Json, Object, SimpleObject};
 use chrono::{DateTime, Utc};
 use domain::permission::Permission;
 use domain::subscription::{Act, Verb};
-use domain::{CommandId, OrganizationId, PlanKey, ServiceKey, SubscriptionId, UserId};
+use domain::{CommandId, OrganizationId, PlanKey, ServiceKey, SubscriptionId, TenantPath, UserId};
 use projections::finder::{Query as Wanted, Scope, Since};
+use projections::past::{self, Past};
 use projections::views::{self, Holder, OrganizationView, RequestView, SubscriptionView, UserView};
 use uuid::Uuid;
 
 use super::approval::Approval;
-use super::connection::{Slice, ViewConnection, list};
+use super::connection::{Slice, ViewConnection, list, list_of, list_of_past};
 use super::effective::{EffectiveProperty, Whose, properties};
 use super::id::GlobalId;
 use super::limits::PROPERTIES_COST;
 use super::organization::{Organization, narrowed};
 use super::reading::{Reading, Resolved, reading};
-use super::scalar::KnownAt;
+use super::scalar::{Asked, KnownAt, Position, then};
 use super::service::{Plan, Service};
 use super::user::User;
 use crate::actions;
@@ -118,11 +119,39 @@ pub(crate) struct ScheduledChange {
 
 /// A service held by a customer or a user.
 #[derive(Clone)]
-pub(crate) struct Subscription(Arc<SubscriptionView>);
+pub(crate) struct Subscription {
+    view: Arc<SubscriptionView>,
+    /// As it was, where that was asked for.
+    past: Option<Arc<Past>>,
+}
 
 impl From<Arc<SubscriptionView>> for Subscription {
     fn from(view: Arc<SubscriptionView>) -> Self {
-        Self(view)
+        Self { view, past: None }
+    }
+}
+
+impl From<Arc<Past>> for Subscription {
+    fn from(past: Arc<Past>) -> Self {
+        Self { view: past.view.clone(), past: Some(past) }
+    }
+}
+
+impl Subscription {
+    /// The plan and the units that are held, or were then.
+    fn held(&self, now: DateTime<Utc>) -> Option<(&PlanKey, u32)> {
+        match &self.past {
+            None => self.view.held_at(now).map(|held| (held.plan, held.quantity)),
+            Some(past) => past.held.as_ref().map(|held| (&held.plan, held.quantity)),
+        }
+    }
+
+    /// The latest request; of the past the one that said what was held.
+    fn latest_request(&self) -> Option<CommandId> {
+        match &self.past {
+            None => Some(self.view.request),
+            Some(past) => past.held.as_ref().and_then(|held| held.request),
+        }
     }
 }
 
@@ -131,60 +160,73 @@ impl From<Arc<SubscriptionView>> for Subscription {
 impl Subscription {
     /// The global id. The same holder, service and instance name have the same one again later.
     pub(crate) async fn id(&self) -> ID {
-        GlobalId::Subscription(self.0.id).encode()
+        GlobalId::Subscription(self.view.id).encode()
     }
 
     /// The id in the REST API.
     async fn uuid(&self) -> Uuid {
-        self.0.id.0
+        self.view.id.0
     }
 
-    /// How it stands now.
+    /// How it stands now; as of another moment whether it was held, and rested.
     async fn status(&self, context: &Context<'_>) -> SubscriptionStatus {
-        self.0.status_at(reading(context).now).into()
+        match &self.past {
+            None => self.view.status_at(reading(context).now).into(),
+            Some(past) => past.status().into(),
+        }
     }
 
-    /// The key of the plan held now; none where nothing is.
+    /// The key of the plan held; none where nothing is.
     async fn plan_key(&self, context: &Context<'_>) -> Option<String> {
-        Some(self.0.held_at(reading(context).now)?.plan.to_string())
+        Some(self.held(reading(context).now)?.0.to_string())
     }
 
-    /// The plan held now, as it is sold now; none where nothing is.
+    /// The plan held, as it is sold now; none where nothing is.
     async fn plan(&self, context: &Context<'_>) -> Resolved<Option<Plan>> {
         let reading = reading(context);
-        let Some(held) = self.0.held_at(reading.now) else { return Ok(None) };
-        let service = Service::of(reading, &self.0.service).await?;
-        Ok(service.and_then(|service| service.plan(held.plan)))
+        let Some((plan, _)) = self.held(reading.now) else { return Ok(None) };
+        let service = Service::of(reading, &self.view.service).await?;
+        Ok(service.and_then(|service| service.plan(plan)))
     }
 
-    /// Units held now; none where nothing is.
+    /// Units held; none where nothing is.
     async fn quantity(&self, context: &Context<'_>) -> Option<u32> {
-        Some(self.0.held_at(reading(context).now)?.quantity)
+        Some(self.held(reading(context).now)?.1)
+    }
+
+    /// The moment of the business that it is shown as of, where that was asked for.
+    async fn as_of(&self) -> Option<DateTime<Utc>> {
+        Some(self.past.as_ref()?.then.as_of)
+    }
+
+    /// The position up to which it was known then, where that was asked for.
+    async fn known_at(&self) -> Option<Position> {
+        self.past.as_ref()?.then.known_at.map(Position)
     }
 
     /// The instance's name, where the service has many.
     async fn instance(&self) -> Option<&str> {
-        self.0.instance.as_deref()
+        self.view.instance.as_deref()
     }
 
     /// The service's key.
     async fn service_key(&self) -> &str {
-        self.0.service.as_str()
+        self.view.service.as_str()
     }
 
     /// What is held.
     async fn service(&self, context: &Context<'_>) -> Resolved<Option<Service>> {
-        Service::of(reading(context), &self.0.service).await
+        Service::of(reading(context), &self.view.service).await
     }
 
     /// The customer who holds it, or whose user does.
     async fn customer(&self, context: &Context<'_>) -> Resolved<Option<Organization>> {
-        Organization::of(reading(context), self.0.customer).await
+        Organization::of(reading(context), self.view.customer).await
     }
 
     /// The user who holds it, for a user service.
     async fn user(&self, context: &Context<'_>) -> Resolved<Option<User>> {
-        match self.0.holder {
+        match self.view.holder {
             Holder::Customer(_) => Ok(None),
             Holder::User(id) => User::of(reading(context), id).await,
         }
@@ -192,13 +234,16 @@ impl Subscription {
 
     /// The first moment at which anything was held.
     async fn since(&self) -> Option<DateTime<Utc>> {
-        self.0.since
+        self.past.as_ref().map_or(self.view.since, |past| past.since)
     }
 
-    /// What is still to come, by date.
-    async fn scheduled(&self, context: &Context<'_>) -> Vec<ScheduledChange> {
-        let scheduled = self.0.scheduled(reading(context).now).into_iter();
-        scheduled
+    /// What is still to come, by date. Null where it is shown as of another moment: it is not known of the past.
+    async fn scheduled(&self, context: &Context<'_>) -> Option<Vec<ScheduledChange>> {
+        if self.past.is_some() {
+            return None;
+        }
+        let scheduled = self.view.scheduled(reading(context).now).into_iter();
+        let scheduled = scheduled
             .map(|it| ScheduledChange {
                 effective_at: it.effective_at,
                 verb: it.verb.into(),
@@ -206,25 +251,32 @@ impl Subscription {
                 plan_key: it.wish.as_ref().map(|(plan, _)| plan.to_string()),
                 quantity: it.wish.map(|(_, quantity)| quantity),
             })
-            .collect()
+            .collect();
+        Some(scheduled)
     }
 
-    /// What the caller may do with it now, and why not the rest.
-    async fn possible_actions(&self, context: &Context<'_>) -> Resolved<Vec<PossibleAction>> {
+    /// What the caller may do with it now, and why not the rest. Null where it is shown as of another moment.
+    async fn possible_actions(
+        &self,
+        context: &Context<'_>,
+    ) -> Resolved<Option<Vec<PossibleAction>>> {
+        if self.past.is_some() {
+            return Ok(None);
+        }
         let reading = reading(context);
         let mut above = Vec::new();
-        let mut next = Some(self.0.customer);
+        let mut next = Some(self.view.customer);
         while let Some(id) = next {
             let Some(view) = reading.find::<OrganizationView>(id).await? else { break };
             next = view.parent;
             above.push(view);
         }
-        let user = match self.0.holder {
+        let user = match self.view.holder {
             Holder::User(id) => reading.find::<UserView>(id).await?,
             Holder::Customer(_) => None,
         };
         let unfit = actions::unfit(&above, user.as_deref());
-        let possible = actions::possible(&reading.principal, &self.0, unfit.as_ref()).await?;
+        let possible = actions::possible(&reading.principal, &self.view, unfit.as_ref()).await?;
         let shown = Act::ALL.into_iter().zip(possible).map(|(act, it)| PossibleAction {
             action: SubscriptionAction::of(act),
             possible: it.possible,
@@ -234,26 +286,30 @@ impl Subscription {
                 .map(|why| WhyNot { code: why.code, detail: why.detail })
                 .collect(),
         });
-        Ok(shown.collect())
+        Ok(Some(shown.collect()))
     }
 
-    /// The latest request.
+    /// The latest request; as of another moment the one that said what was held then.
     async fn request(&self, context: &Context<'_>) -> Resolved<Option<Request>> {
-        Request::of(reading(context), self.0.request).await
+        match self.latest_request() {
+            Some(request) => Request::of(reading(context), request).await,
+            None => Ok(None),
+        }
     }
 
-    /// The plan's properties as they were resolved for the latest request, overrides included; none
-    /// where that took the service away.
+    /// The plan's properties as they were resolved for the latest request (as of another moment for the one that said what
+    /// was held then), overrides included; none where that took the service away.
     async fn properties(&self, context: &Context<'_>) -> Resolved<Option<Vec<ResolvedProperty>>> {
         let reading = reading(context);
-        match Request::of(reading, self.0.request).await? {
+        let Some(request) = self.latest_request() else { return Ok(None) };
+        match Request::of(reading, request).await? {
             Some(request) => Ok(Some(request.resolved(reading).await?)),
             None => Ok(None),
         }
     }
 
     /// What its properties are, or were at a moment (`asOf`, of the business), as was known then (`knownAt`):
-    /// each with where it comes from, and what lost.
+    /// each with where it comes from, and what lost. Where neither is said, as of when the subscription is shown.
     #[graphql(complexity = "PROPERTIES_COST * child_complexity")]
     async fn effective_properties(
         &self,
@@ -262,27 +318,39 @@ impl Subscription {
         known_at: Option<KnownAt>,
     ) -> Resolved<Vec<EffectiveProperty>> {
         let whose = Whose {
-            path: &self.0.path,
+            path: &self.view.path,
             plan: None,
-            service: self.0.service.clone(),
-            subscription: Some(self.0.id),
+            service: self.view.service.clone(),
+            subscription: Some(self.view.id),
+        };
+        let then = self.past.as_ref().map(|past| past.then);
+        let (as_of, known_at) = match (as_of, known_at, then) {
+            (None, None, Some(then)) => (Some(then.as_of), then.known_at.map(KnownAt::Position)),
+            (as_of, known_at, _) => (as_of, known_at),
         };
         properties(reading(context), whose, as_of, known_at).await
     }
 
-    /// Whether something waits for approval that was asked for here.
-    async fn approval_pending(&self, context: &Context<'_>) -> Resolved<bool> {
-        Ok(Approval::waiting(reading(context), self.0.id).await?.is_some())
+    /// Whether something waits for approval that was asked for here. Null where it is shown as of another moment.
+    async fn approval_pending(&self, context: &Context<'_>) -> Resolved<Option<bool>> {
+        if self.past.is_some() {
+            return Ok(None);
+        }
+        Ok(Some(Approval::waiting(reading(context), self.view.id).await?.is_some()))
     }
 
-    /// What waits for approval that was asked for here: who has to answer, who has answered, and until when.
+    /// What waits for approval that was asked for here: who has to answer, who has answered, and until when. Null where it
+    /// is shown as of another moment.
     async fn approval(&self, context: &Context<'_>) -> Resolved<Option<Approval>> {
-        Approval::waiting(reading(context), self.0.id).await
+        if self.past.is_some() {
+            return Ok(None);
+        }
+        Approval::waiting(reading(context), self.view.id).await
     }
 
-    /// The `ETag` in the REST API.
-    async fn version(&self) -> u64 {
-        self.0.version
+    /// The `ETag` in the REST API. Null where it is shown as of another moment.
+    async fn version(&self) -> Option<u64> {
+        self.past.is_none().then_some(self.view.version)
     }
 }
 
@@ -304,19 +372,36 @@ impl Subscription {
         if view.holder.id() != reading.principal.user.0 {
             reading.permit(Permission::ViewSubscriptions, &view.path).await?;
         }
-        Ok(Self(view))
+        Ok(view.into())
     }
 
     /// The subscription that something is about.
     pub(crate) async fn of(reading: &Reading, id: SubscriptionId) -> Resolved<Option<Self>> {
         reading.require(Permission::ViewSubscriptions)?;
-        Ok(reading.find::<SubscriptionView>(id).await?.map(Self))
+        Ok(reading.find::<SubscriptionView>(id).await?.map(Self::from))
+    }
+
+    /// What somebody holds who is at a place, or held then.
+    pub(crate) async fn list_of(
+        reading: &Reading,
+        (owner, path): (impl ToString, &TenantPath),
+        asked: Asked,
+        slice: &Slice,
+    ) -> Resolved<Option<ViewConnection<SubscriptionView, Self>>> {
+        match past_then(reading, asked, path).await? {
+            None => list_of(reading, owner, slice).await,
+            Some(then) => {
+                let query = Wanted { owner: Some(owner.to_string()), ..Wanted::default() };
+                list_of_past(reading, reading.scope(), query, then, slice).await
+            }
+        }
     }
 
     /// The subscriptions in scope, by service.
     pub(crate) async fn list(
         reading: &Reading,
         filter: SubscriptionFilter,
+        asked: Asked,
         slice: &Slice,
     ) -> Resolved<Option<ViewConnection<SubscriptionView, Self>>> {
         reading.require(Permission::ViewSubscriptions)?;
@@ -326,8 +411,24 @@ impl Subscription {
             Some(id) => Some(find_user(reading, id).await?.id.to_string()),
         };
         let query = Wanted { owner, kind: service_key(filter.service)?, ..Wanted::default() };
-        list(reading, scope, query, None, slice).await
+        match past_then(reading, asked, &scope.0).await? {
+            None => list(reading, scope, query, None, slice).await,
+            Some(then) => list_of_past(reading, scope, query, then, slice).await,
+        }
     }
+}
+
+/// When something was held, as it is asked for at a place; none where that is now.
+async fn past_then(
+    reading: &Reading,
+    asked: Asked,
+    path: &TenantPath,
+) -> Resolved<Option<past::Then>> {
+    if matches!(asked, (None, None)) {
+        return Ok(None);
+    }
+    let settings = &reading.app.seller_at(path).await?.settings;
+    Ok(then(reading, asked, settings).await?.of_holding(reading.now))
 }
 
 /// A service's key, if the text is one.

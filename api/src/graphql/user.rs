@@ -14,16 +14,14 @@ use projections::finder::{self, Cursor, Query as Wanted};
 use projections::views::{SubscriptionView, UserView};
 use uuid::Uuid;
 
-use super::connection::{
-    Order, OrderDirection, Slice, ViewConnection, list, list_in_memory, list_of,
-};
+use super::connection::{Order, OrderDirection, Slice, ViewConnection, list, list_in_memory};
 use super::effective::{EffectiveProperty, Whose, keys, properties};
 use super::id::GlobalId;
 use super::limits::{PROPERTIES_COST, STATEMENT_COST, page_cost};
 use super::organization::{CustomField, Organization, Purpose, Status, find as find_organization};
 use super::reading::{Reading, Resolved, reading};
 use super::role::may;
-use super::scalar::KnownAt;
+use super::scalar::{AsOf, KnownAt};
 use super::subscription::Subscription;
 use crate::problem::Problem;
 use crate::rest::roles::Explanation;
@@ -40,6 +38,7 @@ impl From<Arc<UserView>> for User {
 
 /// A person who belongs to an organisation.
 #[Object]
+#[expect(clippy::too_many_arguments, reason = "four of them say which page, as Relay has it")]
 impl User {
     /// The global id.
     pub(crate) async fn id(&self) -> ID {
@@ -168,11 +167,13 @@ impl User {
         properties(reading, whose, as_of, known_at).await
     }
 
-    /// What this user holds, by service. Everybody sees his own.
+    /// What this user holds, by service, or held then (`asOf`), as it was known then (`knownAt`). Everybody sees his own.
     #[graphql(complexity = "page_cost(first, last, child_complexity)")]
     async fn subscriptions(
         &self,
         context: &Context<'_>,
+        #[graphql(desc = "What was held at that moment of the business.")] as_of: Option<AsOf>,
+        #[graphql(desc = "As it was known then.")] known_at: Option<KnownAt>,
         first: Option<i32>,
         after: Option<String>,
         last: Option<i32>,
@@ -183,7 +184,8 @@ impl User {
             reading.permit(Permission::ViewSubscriptions, &self.0.path).await?;
         }
         let slice = Slice { first, after, last, before };
-        list_of(reading, self.0.id, &slice).await
+        let own = (self.0.id, &self.0.path);
+        Subscription::list_of(reading, own, (as_of, known_at), &slice).await
     }
 }
 

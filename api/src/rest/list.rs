@@ -44,6 +44,35 @@ impl ListParameters {
     }
 }
 
+/// Which part of a list, as of when.
+#[derive(Clone, Debug, Default, Deserialize, IntoParams)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct PastListParameters {
+    /// At most so many, up to 500; 50 where it is left out.
+    #[param(value_type = Option<u32>)]
+    pub limit: Option<String>,
+    /// Behind this cursor, which the page before gave as `next`.
+    pub after: Option<String>,
+    /// What was held at this moment of the business, an RFC 3339 time, or a date (its midnight where the customer's seller
+    /// is); now where it is left out.
+    pub as_of: Option<String>,
+    /// As it was known at this position or RFC 3339 time; now where it is left out.
+    pub known_at: Option<String>,
+}
+
+/// As of when.
+#[derive(Clone, Debug, Default, Deserialize, IntoParams)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct PastParameters {
+    /// As it was at this moment of the business, an RFC 3339 time, or a date (its midnight where the customer's seller is);
+    /// now where it is left out.
+    pub as_of: Option<String>,
+    /// As it was known at this position or RFC 3339 time; now where it is left out.
+    pub known_at: Option<String>,
+}
+
 /// A limit within its bounds.
 ///
 /// # Errors

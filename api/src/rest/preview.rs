@@ -1,36 +1,22 @@
-//! What commands would book, without carrying them out (billing.md, section 9).
-//!
-//! The same deciders decide them and the same rating rates what would follow, laid over what is read: nothing is recorded,
-//! and what is shown is what is booked once they are carried out (section 8, law 9).
+//! What commands would book, without carrying them out.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use axum::extract::State;
 use axum::http::StatusCode;
-use commands::{Command, Outcome, Rehearsed, Submission};
-use domain::billing::{BillingSettings, Overflow, Period};
-use domain::event::{Event, Recorded};
-use domain::money::{Currency, Money};
+use commands::Outcome;
+use domain::Refusal;
+use domain::money::Money;
 use domain::permission::Permission;
-use domain::{Fault, Faults, Reason, Refusal, TenantPath};
-use projections::finder::Scope;
-use projections::ledger::{Line, Parts, Question, Statement, Supposed};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::call::{Answer, Call, json_response};
 use crate::app::App;
-use crate::billing::{EntryResource, Whose, Wish, end_date_of, find_organization};
-use crate::body;
+use crate::billing::preview::{Previewed, PreviewedCommand, difference, preview as previewed};
+use crate::billing::{EntryResource, find_organization};
 use crate::problem::Problem;
-
-/// Most commands of one preview.
-const COMMANDS_MAX: usize = 50;
-/// Most periods that one preview goes through: ten years.
-const PERIODS_MAX: usize = 120;
-/// Most entries that one preview shows.
-const ENTRIES_MAX: usize = 1_000;
 
 /// Commands, one after another, each as it would be sent.
 #[derive(Clone, Debug, Deserialize, ToSchema)]
@@ -46,20 +32,6 @@ pub struct Preview {
     until: Option<String>,
 }
 
-/// A command as it would be sent.
-#[derive(Clone, Debug, Deserialize, ToSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct PreviewedCommand {
-    /// Where to: `/api/v2/` and then `customers/{id}/subscriptions`, `users/{id}/subscriptions`,
-    /// `subscriptions/{id}/change|deprovision|suspend|resume`, `organizations/{id}/prices`,
-    /// `organizations/{id}/price-book`, `organizations/{id}/overrides/{service}`, `billing/commitments`,
-    /// `billing/exchange-rates` or `billing/adjustments`.
-    path: String,
-    /// What would be sent.
-    #[schema(value_type = Option<Object>)]
-    body: Option<serde_json::Value>,
-}
-
 /// What some commands would book.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
@@ -68,7 +40,7 @@ pub struct PreviewResource {
     /// approved it or reported that it is done.
     outcomes: Vec<&'static str>,
     /// The periods that would come to something else, ascending.
-    periods: Vec<PreviewedPeriod>,
+    periods: Vec<PreviewedPeriodResource>,
     /// Whether there are more entries than are shown.
     more: bool,
 }
@@ -76,13 +48,13 @@ pub struct PreviewResource {
 /// A period that would come to something else.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-pub struct PreviewedPeriod {
+pub struct PreviewedPeriodResource {
     /// Its last date.
     end_date: String,
     /// What those come to altogether whom it is about.
     totals: Vec<PreviewedTotal>,
     /// The same of each customer for whom it would be something else, by name; at most 1,000.
-    customers: Vec<PreviewedCustomer>,
+    customers: Vec<PreviewedCustomerResource>,
     /// The entries that would be there, and are not now.
     booked: Vec<EntryResource>,
     /// The entries that are there now, and would not be.
@@ -94,7 +66,7 @@ pub struct PreviewedPeriod {
 /// What a period comes to for one customer, and would come to.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-pub struct PreviewedCustomer {
+pub struct PreviewedCustomerResource {
     /// The customer's number.
     customer_id: u32,
     customer_name: String,
@@ -118,13 +90,43 @@ pub struct PreviewedTotal {
 
 impl PreviewedTotal {
     fn of([without, with]: [Money; 2]) -> Result<Self, Problem> {
-        let difference = with.checked_sub(without).ok_or_else(Problem::internal)?;
+        let difference = difference([without, with])?;
         Ok(Self {
             currency: with.currency.code(),
             without: without.to_string(),
             with: with.to_string(),
             difference: difference.to_string(),
         })
+    }
+}
+
+impl PreviewResource {
+    fn new(Previewed { outcomes, periods, more }: Previewed) -> Result<Self, Problem> {
+        let outcomes = outcomes.into_iter().map(|outcome| match outcome {
+            Outcome::Done => "done",
+            Outcome::Created => "created",
+            Outcome::Accepted => "accepted",
+            Outcome::Nothing => "nothing",
+        });
+        let periods = periods.into_iter().map(|it| {
+            let customers = it.customers.into_iter().map(|customer| {
+                Ok(PreviewedCustomerResource {
+                    customer_id: customer.number,
+                    customer_name: customer.name,
+                    total: PreviewedTotal::of(customer.sums)?,
+                })
+            });
+            Ok(PreviewedPeriodResource {
+                end_date: it.period.label(),
+                totals: it.totals.into_iter().map(PreviewedTotal::of).collect::<Result<_, _>>()?,
+                customers: customers.collect::<Result<_, Problem>>()?,
+                booked: it.booked.iter().map(EntryResource::from).collect(),
+                dropped: it.dropped.iter().map(EntryResource::from).collect(),
+                quarantined: it.quarantined,
+            })
+        });
+        let periods = periods.collect::<Result<_, Problem>>()?;
+        Ok(Self { outcomes: outcomes.collect(), periods, more })
     }
 }
 
@@ -136,270 +138,18 @@ pub async fn preview(State(app): State<App>, call: Call) -> Answer {
     let principal = call.principal().clone();
     principal.require(Permission::ViewBilling)?;
     let body = call.input::<Preview>()?.map_err(|fault| Problem::from(Refusal::from(fault)))?;
-    let seller = match &body.seller_id {
+    let Preview { commands, seller_id, until } = body;
+    let seller = match &seller_id {
         None => None,
         Some(id) => {
             let found = find_organization(&app, &principal.scope(), id).await?;
             Some(found.ok_or_else(Problem::not_found)?)
         }
     };
-    let wish = Wish { seller, ..Wish::default() };
-    let Whose { side, seller, .. } = Whose::find(&app, &principal.scope(), wish).await?;
-    let settings = seller.settings.as_ref();
-    let (submissions, until) = understood(body, principal.caller())?;
     // It keeps a connection and what it shows in memory, as documents do.
     let _turn = app.turn().await;
-    let vault = app.persons().vault();
-    let Rehearsed { answers, events, views } =
-        app.writer().rehearse(app.database(), vault, submissions).await?;
-    let mut outcomes = Vec::with_capacity(answers.len());
-    for (index, answer) in answers.into_iter().enumerate() {
-        let reply = answer.map_err(|error| of_command(index, error.into()))?;
-        outcomes.push(match reply.outcome {
-            Outcome::Done => "done",
-            Outcome::Created => "created",
-            Outcome::Accepted => "accepted",
-            Outcome::Nothing => "nothing",
-        });
-    }
-    let periods = periods(&app, settings, &events, until)?;
-    let mut difference = Difference::new(periods.len());
-    let places = places(&events);
-    let supposed = Supposed { events, views };
-    for place in places {
-        let (database, persons) = (app.database(), app.persons());
-        let question = Question { scope: Scope(place), known_at: None, side };
-        let begin = Parts::begin(database, persons, &question, &periods);
-        let mut without = begin.await?.seen_by(&principal.scope());
-        let wanted = (&periods[..], supposed.clone());
-        let begin = Parts::suppose(database, persons, &question, wanted);
-        let mut with = begin.await?.seen_by(&principal.scope());
-        loop {
-            let (was, is) = (without.next().await?, with.next().await?);
-            if was.is_none() && is.is_none() {
-                break;
-            }
-            difference.take(was, false)?;
-            difference.take(is, true)?;
-        }
-    }
-    let shown = difference.show(outcomes, &periods)?;
+    let shown = previewed(&app, &principal, seller, (commands, until)).await?;
+    let shown = PreviewResource::new(shown)?;
     let json = serde_json::to_string(&shown).expect("resources have text keys only");
     Ok(json_response(StatusCode::OK, json))
-}
-
-/// The commands, and how far to look; or all that is wrong with them.
-fn understood(
-    Preview { commands, until, .. }: Preview,
-    caller: commands::Caller,
-) -> Result<(Vec<Submission>, Option<chrono::NaiveDate>), Problem> {
-    let mut faults = Faults::default();
-    let few = (1..=COMMANDS_MAX).contains(&commands.len());
-    let detail = format!("There can be 1 to {COMMANDS_MAX} commands.");
-    faults.ensure(few, "/commands", "out_of_range", &detail);
-    let date = until.as_deref().and_then(end_date_of);
-    let is_date = until.is_none() || date.is_some();
-    faults.ensure(is_date, "/until", "not_a_date", "This is a date such as 2020-01-31.");
-    let mut submissions = Vec::new();
-    for (index, wish) in commands.into_iter().enumerate().filter(|_| few) {
-        match command(&wish) {
-            Some(command) => {
-                submissions.push(Submission { caller, command, idempotency: None });
-            }
-            None => {
-                let detail = "Nothing that is sent there can be previewed.";
-                faults.add(&format!("/commands/{index}/path"), "not_previewed", detail);
-            }
-        }
-    }
-    faults.check()?;
-    Ok((submissions, date))
-}
-
-/// What is sent to an address.
-fn command(wish: &PreviewedCommand) -> Option<Command> {
-    let sent = wish.body.as_ref().map(serde_json::Value::to_string).unwrap_or_default();
-    let sent = sent.as_bytes();
-    let steps: Vec<_> = wish.path.strip_prefix("/api/v2/")?.split('/').collect();
-    let id = |id: &str| id.to_owned();
-    Some(match steps[..] {
-        ["customers", customer, "subscriptions"] => {
-            Command::ProvisionToCustomer { customer: id(customer), body: body::parse(sent) }
-        }
-        ["users", user, "subscriptions"] => {
-            Command::ProvisionToUser { user: id(user), body: body::parse(sent) }
-        }
-        ["subscriptions", of, "change"] => {
-            Command::ChangeSubscription { id: id(of), body: body::parse(sent) }
-        }
-        ["subscriptions", of, "deprovision"] => {
-            Command::Deprovision { id: id(of), body: body::parse(sent) }
-        }
-        ["subscriptions", of, "suspend"] => {
-            Command::Suspend { id: id(of), body: body::parse(sent) }
-        }
-        ["subscriptions", of, "resume"] => Command::Resume { id: id(of), body: body::parse(sent) },
-        ["organizations", organization, "prices"] => {
-            Command::OverridePrice { organization: id(organization), body: body::parse(sent) }
-        }
-        ["organizations", organization, "overrides", service] => Command::OverrideProperty {
-            organization: id(organization),
-            service: id(service),
-            body: body::parse(sent),
-        },
-        ["organizations", organization, "price-book"] => {
-            Command::SetPrices { organization: id(organization), body: body::parse(sent) }
-        }
-        ["billing", "commitments"] => Command::SetCommitments { body: body::parse(sent) },
-        ["billing", "exchange-rates"] => Command::SetRates { body: body::parse(sent) },
-        ["billing", "adjustments"] => Command::Adjust { body: body::parse(sent) },
-        _ => return None,
-    })
-}
-
-/// What is wrong with one of the commands.
-fn of_command(index: usize, mut problem: Problem) -> Problem {
-    let place = format!("/commands/{index}");
-    for fault in &mut problem.errors {
-        fault.pointer = format!("{place}/body{}", fault.pointer);
-    }
-    if problem.errors.is_empty() && problem.status != StatusCode::NOT_FOUND {
-        let Problem { code, detail, .. } = &problem;
-        problem.errors.push(Fault { pointer: place, code, detail: detail.clone() });
-    }
-    problem
-}
-
-/// The periods from the first in which anything would be so, or from the one that goes on.
-fn periods(
-    app: &App,
-    settings: &BillingSettings,
-    events: &[Recorded],
-    until: Option<chrono::NaiveDate>,
-) -> Result<Vec<Period>, Problem> {
-    let period = |moment| settings.period_containing(settings.local_date(moment));
-    let now = period(app.now());
-    let of_events = || events.iter().map(|event| period(event.effective_at));
-    let first = of_events().chain([now]).min_by_key(|it| it.end).unwrap_or(now);
-    let last = of_events().chain([now]).max_by_key(|it| it.end).unwrap_or(now);
-    let last = until.map_or(settings.next(last), |date| settings.period_containing(date));
-    let all = std::iter::successors(Some(first), |period| Some(settings.next(*period)));
-    let all: Vec<_> = all.take_while(|it| it.end <= last.end).take(PERIODS_MAX + 1).collect();
-    if all.len() <= PERIODS_MAX {
-        return Ok(all);
-    }
-    let detail = format!("A preview goes through at most {PERIODS_MAX} periods.");
-    let refusal = Refusal { reason: Reason::Invalid, ..Refusal::conflict("too_long", detail) };
-    Err(refusal.into())
-}
-
-/// Whose bills may be others: places in the tree, none below another.
-fn places(events: &[Recorded]) -> Vec<TenantPath> {
-    let about_bills = events.iter().filter(|event| {
-        matches!(
-            event.event,
-            Event::Subscription(_)
-                | Event::Organization(_)
-                | Event::Adjustment(_)
-                | Event::Pricing(_)
-                | Event::Usage(_)
-        )
-    });
-    let mut places: Vec<TenantPath> = Vec::new();
-    // Those above come before those below.
-    for place in about_bills.map(|event| &event.path).collect::<BTreeSet<_>>() {
-        if !places.iter().any(|above| above.contains(place)) {
-            places.push(place.clone());
-        }
-    }
-    places
-}
-
-/// What is booked without the commands, and with them: what they have in common is not kept.
-struct Difference {
-    periods: Vec<OfPeriod>,
-}
-
-#[derive(Default)]
-struct OfPeriod {
-    totals: BTreeMap<Currency, [Money; 2]>,
-    /// The same by the customer's name and number.
-    customers: BTreeMap<(String, u32, Currency), (String, [Money; 2])>,
-    /// Lines of either that the other has not, by entry.
-    alone: [BTreeMap<String, Line>; 2],
-    quarantined: [BTreeSet<Uuid>; 2],
-}
-
-impl Difference {
-    fn new(periods: usize) -> Self {
-        Self { periods: std::iter::repeat_with(OfPeriod::default).take(periods).collect() }
-    }
-
-    fn take(&mut self, part: Option<Vec<Statement>>, with: bool) -> Result<(), Problem> {
-        let own = usize::from(with);
-        for (period, statement) in self.periods.iter_mut().zip(part.into_iter().flatten()) {
-            for line in statement.lines {
-                let amount = line.entry.amount;
-                let nothing = Money::new(0, amount.currency);
-                let sums = period.totals.entry(amount.currency).or_insert([nothing; 2]);
-                let sum = sums[own].checked_add(amount).ok_or(Overflow);
-                sums[own] = sum.map_err(|_| Problem::internal())?;
-                let name = &line.customer.details.name;
-                let of_customer = (name.to_lowercase(), line.customer.number, amount.currency);
-                let nothing = || (name.clone(), [nothing; 2]);
-                let (_, sums) = period.customers.entry(of_customer).or_insert_with(nothing);
-                let sum = sums[own].checked_add(amount).ok_or(Overflow);
-                sums[own] = sum.map_err(|_| Problem::internal())?;
-                if period.alone[1 - own].remove(&line.entry.entry_id).is_none() {
-                    period.alone[own].insert(line.entry.entry_id.clone(), line);
-                }
-            }
-            let quarantined = statement.quarantined.into_iter().map(|it| it.subscription.0);
-            period.quarantined[own].extend(quarantined);
-        }
-        Ok(())
-    }
-
-    fn show(
-        self,
-        outcomes: Vec<&'static str>,
-        periods: &[Period],
-    ) -> Result<PreviewResource, Problem> {
-        let (mut shown, mut left, mut more) = (Vec::new(), ENTRIES_MAX, false);
-        for (period, of) in periods.iter().zip(self.periods) {
-            let OfPeriod { totals, customers, alone, quarantined } = of;
-            let ([dropped, booked], [before, after]) = (alone, quarantined);
-            let quarantined: BTreeSet<_> = after.difference(&before).copied().collect();
-            if dropped.is_empty() && booked.is_empty() && quarantined.is_empty() {
-                continue;
-            }
-            let mut entries = |lines: BTreeMap<String, Line>| -> Vec<_> {
-                let mut lines: Vec<_> = lines.into_values().collect();
-                lines.sort_by_cached_key(|line| {
-                    let name = line.customer.details.name.to_lowercase();
-                    let entry = &line.entry;
-                    // A reversal comes before what is booked in its place.
-                    let place = (entry.service_from, !entry.is_reversal());
-                    (name, entry.subscription, entry.component.clone(), place)
-                });
-                more |= lines.len() > left;
-                lines.truncate(left);
-                left -= lines.len();
-                lines.iter().map(EntryResource::from).collect()
-            };
-            let (booked, dropped) = (entries(booked), entries(dropped));
-            let rows = totals.into_values().map(PreviewedTotal::of).collect::<Result<_, _>>()?;
-            let others = customers.into_iter().filter(|(_, (_, [without, with]))| without != with);
-            let customers = others.take(ENTRIES_MAX).map(|((_, customer_id, _), (name, sums))| {
-                let total = PreviewedTotal::of(sums)?;
-                Ok(PreviewedCustomer { customer_id, customer_name: name, total })
-            });
-            let customers = customers.collect::<Result<_, Problem>>()?;
-            let (end_date, totals) = (period.label(), rows);
-            let period =
-                PreviewedPeriod { end_date, totals, customers, booked, dropped, quarantined };
-            shown.push(period);
-        }
-        Ok(PreviewResource { outcomes, periods: shown, more })
-    }
 }

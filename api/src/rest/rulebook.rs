@@ -3,80 +3,26 @@
 use std::sync::Arc;
 
 use axum::extract::State;
-use axum::http::StatusCode;
-use chrono::NaiveDate;
 use commands::Command;
 use commands::resource::{PatternsResource, RulesResource, TaxRatesResource};
-use commands::usecase::rulebook::{PreviewRules, SetPatterns, SetRules, SetTaxRates, rules};
+use commands::usecase::rulebook::{PreviewRules, SetPatterns, SetRules, SetTaxRates};
 use domain::Refusal;
-use domain::organization::Kind;
 use domain::permission::Permission;
 use projections::finder::{self, Scope};
-use projections::ledger::{RuleEffect, rehearse_rules};
 use projections::views::{OrganizationView, RulebookView};
-use serde::Serialize;
-use utoipa::ToSchema;
-use uuid::Uuid;
 
 use super::Parameters;
-use super::call::{Answer, Call, Reader, json_response, resource};
+use super::call::{Answer, Call, Reader, resource};
 use super::closing::SellerParameters;
+use super::rehearsal::{RehearsalResource, rehearsed};
 use crate::app::App;
 use crate::auth::Principal;
-use crate::billing::{end_date_of, find_organization};
+use crate::billing::find_organization;
+use crate::billing::rehearsal::{Proposal, Rehearsing};
 use crate::problem::Problem;
 
-/// What other rules would change in a period.
-#[derive(Debug, Serialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct RulesPreviewResource {
-    /// The seller.
-    organization_id: Uuid,
-    /// The period: its last date.
-    end_date: NaiveDate,
-    /// The customers for whom anything changes, by name, one for each currency.
-    customers: Vec<RuleEffectResource>,
-}
-
-/// What other rules would change for a customer.
-#[derive(Debug, Serialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct RuleEffectResource {
-    customer_id: u32,
-    customer_code: String,
-    customer_name: String,
-    currency: String,
-    /// What the period comes to now.
-    amount: String,
-    /// What it would come to.
-    new_amount: String,
-    /// By how much that is more.
-    difference: String,
-    /// Lines that are not charged now.
-    waived_lines: u64,
-    /// Lines that would not be.
-    new_waived_lines: u64,
-}
-
-impl RuleEffectResource {
-    fn new(effect: &RuleEffect) -> Result<Self, Problem> {
-        let less = effect.now.checked_neg().and_then(|less| effect.then.checked_add(less));
-        Ok(Self {
-            customer_id: effect.customer.number,
-            customer_code: effect.customer.details.code.as_str().to_owned(),
-            customer_name: effect.customer.details.name.clone(),
-            currency: effect.now.currency.code().to_owned(),
-            amount: effect.now.to_string(),
-            new_amount: effect.then.to_string(),
-            difference: less.ok_or_else(Problem::internal)?.to_string(),
-            waived_lines: effect.waived_now,
-            new_waived_lines: effect.waived_then,
-        })
-    }
-}
-
 /// A seller whom the caller can see; his own organisation where none is named.
-async fn seller(
+pub(super) async fn seller(
     app: &App,
     principal: &Principal,
     organization: Option<&str>,
@@ -123,36 +69,19 @@ pub async fn set_rules(State(app): State<App>, call: Call) -> Answer {
     call.command(&app, Command::SetBillableRules { body, if_match }).await
 }
 
-/// Shows what rules would change in an open period, by customer, before they are set: nothing is stored.
+/// Shows what rules would change in a period, by customer, before they are set: nothing is stored. The same as
+/// `POST /api/v2/billing/rehearsal` with these rules.
 #[utoipa::path(post, path = "/api/v2/billing/rules/preview", tag = "Billing",
-    request_body = PreviewRules, responses((status = 200, body = RulesPreviewResource)))]
+    request_body = PreviewRules, responses((status = 200, body = RehearsalResource)))]
 pub async fn preview_rules(State(app): State<App>, call: Call) -> Answer {
     let body = call.input::<PreviewRules>()?;
     let principal = call.principal();
     principal.require(Permission::ManageBilling)?;
-    let PreviewRules { organization_id, end_date, rules: texts } = body.map_err(Refusal::from)?;
+    let PreviewRules { organization_id, end_date, rules } = body.map_err(Refusal::from)?;
     let seller = seller(&app, principal, organization_id.as_deref()).await?;
     principal.permit(Permission::ManageBilling, &seller.path).await?;
-    if seller.kind == Kind::Customer {
-        let detail = "A customer sells nothing, and so has no rules.";
-        return Err(Refusal::conflict("no_books", detail).into());
-    }
-    let rules = rules(&texts)?;
-    let settings = app.seller_at(&seller.path).await?.settings.clone();
-    let period = match end_date.as_deref() {
-        None => Some(settings.period_containing(settings.local_date(app.now()))),
-        Some(text) => end_date_of(text).and_then(|end| settings.period_ending(end)),
-    };
-    let period = period.ok_or_else(|| {
-        Refusal::invalid("/endDate", "no_such_period", "No period ends on this date.")
-    })?;
-    let of = (seller.id, &seller.path);
-    let effects = rehearse_rules(app.database(), of, period, rules).await?;
-    let customers = effects.iter().map(RuleEffectResource::new).collect::<Result<_, _>>()?;
-    let preview =
-        RulesPreviewResource { organization_id: seller.id.0, end_date: period.end, customers };
-    let json = serde_json::to_string(&preview).expect("resources have text keys only");
-    Ok(json_response(StatusCode::OK, json))
+    let proposal = Proposal { rules: Some(rules), ..Proposal::default() };
+    rehearsed(&app, &call, Rehearsing { seller, end_date, proposal }).await
 }
 
 /// Shows how a seller describes what he bills, where that is not as the services' definitions say.

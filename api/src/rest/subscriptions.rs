@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use axum::extract::State;
+use axum::http::StatusCode;
 use commands::Command;
 use commands::resource::{
     ApprovalResource, RequestResource, SubRequestResource, SubscriptionResource, WhyNot,
@@ -11,31 +12,50 @@ use commands::usecase::bulk::{Many, ProvisionToMany};
 use commands::usecase::organizations::Because;
 use commands::usecase::requests::{CancelRequest, FailRequest, Report};
 use commands::usecase::subscriptions::{ChangeSubscription, Deprovision, Provision};
+use domain::TenantPath;
 use domain::organization::Kind;
 use domain::permission::Permission;
-use projections::finder;
 use projections::views::{Holder, OrganizationView, RequestView, SubscriptionView, UserView};
+use projections::{finder, past};
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::approvals::waiting;
-use super::call::{Answer, Call, CommandParameters, Reader, resource};
+use super::call::{Answer, Call, CommandParameters, Reader, json_response, resource};
 use super::events::shown_request;
-use super::list::{ListParameters, ListResource, page};
+use super::list::{ListParameters, ListResource, PastListParameters, PastParameters, page};
 use super::{Parameters, Path, table};
 use crate::actions;
 use crate::app::App;
 use crate::problem::Problem;
+use crate::travel::{self, Then};
+
+/// As of when somebody asks, where he does not ask about now.
+async fn then(
+    app: &App,
+    path: &TenantPath,
+    parameters: PastParameters,
+) -> Result<Option<past::Then>, Problem> {
+    let asked = (parameters.as_of.as_deref(), parameters.known_at.as_deref());
+    let settings = &app.seller_at(path).await?.settings;
+    Ok(Then::parse(app, asked, settings).await?.of_holding(app.now()))
+}
 
 async fn list(
     app: &App,
     reader: &Reader,
-    holder: String,
-    parameters: Parameters<ListParameters>,
+    (holder, path): (String, &TenantPath),
+    parameters: Parameters<PastListParameters>,
 ) -> Answer {
-    let mut query = parameters.take()?.query()?;
+    let PastListParameters { limit, after, as_of, known_at } = parameters.take()?;
+    let mut query = ListParameters { limit, after }.query()?;
     query.owner = Some(holder);
     let scope = reader.0.scope();
+    if let Some(then) = then(app, path, PastParameters { as_of, known_at }).await? {
+        let found = past::list(app.database(), &scope, &query, then).await?;
+        let found = found.ok_or_else(travel::too_much_between)?;
+        return Ok(page(&found, SubscriptionResource::of_past));
+    }
     let found = finder::list::<SubscriptionView>(app.database(), &scope, &query).await?;
     // All are one's.
     let unfit = match found.items.first() {
@@ -80,39 +100,39 @@ async fn unfit(
     Ok(actions::unfit(&above, user.as_deref()))
 }
 
-/// Lists what a customer itself holds.
+/// Lists what a customer itself holds, or held then (`asOf`), as it was known then (`knownAt`).
 #[utoipa::path(get, path = "/api/v2/customers/{id}/subscriptions", tag = "Subscriptions",
-    params(("id" = String, Path), ListParameters),
+    params(("id" = String, Path), PastListParameters),
     responses((status = 200, body = ListResource<SubscriptionResource>)))]
 pub async fn list_of_customer(
     State(app): State<App>,
     reader: Reader,
     Path(id): Path<String>,
-    parameters: Parameters<ListParameters>,
+    parameters: Parameters<PastListParameters>,
 ) -> Answer {
     let found = finder::find::<OrganizationView>(app.database(), &reader.0.scope(), &id).await?;
     let found = found.filter(|view| view.kind == Kind::Customer);
     let customer = found.ok_or_else(Problem::not_found)?;
     reader.0.permit(Permission::ViewSubscriptions, &customer.path).await?;
-    list(&app, &reader, customer.id.to_string(), parameters).await
+    list(&app, &reader, (customer.id.to_string(), &customer.path), parameters).await
 }
 
-/// Lists what a user holds. Everybody sees his own.
+/// Lists what a user holds, or held then (`asOf`), as it was known then (`knownAt`). Everybody sees his own.
 #[utoipa::path(get, path = "/api/v2/users/{id}/subscriptions", tag = "Subscriptions",
-    params(("id" = String, Path), ListParameters),
+    params(("id" = String, Path), PastListParameters),
     responses((status = 200, body = ListResource<SubscriptionResource>)))]
 pub async fn list_of_user(
     State(app): State<App>,
     reader: Reader,
     Path(id): Path<String>,
-    parameters: Parameters<ListParameters>,
+    parameters: Parameters<PastListParameters>,
 ) -> Answer {
     let found = finder::find::<UserView>(app.database(), &reader.0.scope(), &id).await?;
     let user = found.ok_or_else(Problem::not_found)?;
     if user.id != reader.0.user {
         reader.0.permit(Permission::ViewSubscriptions, &user.path).await?;
     }
-    list(&app, &reader, user.id.to_string(), parameters).await
+    list(&app, &reader, (user.id.to_string(), &user.path), parameters).await
 }
 
 /// Provisions a service to a customer.
@@ -169,18 +189,25 @@ pub async fn provision_to_many(
     call.command(&app, Command::ProvisionToMany { customer, body }).await
 }
 
-/// Shows a subscription.
+/// Shows a subscription, as it is or as it was then (`asOf`), as that was known then (`knownAt`).
 #[utoipa::path(get, path = "/api/v2/subscriptions/{id}", tag = "Subscriptions",
-    params(("id" = String, Path)), responses((status = 200, body = SubscriptionResource)))]
+    params(("id" = String, Path), PastParameters), responses((status = 200, body = SubscriptionResource)))]
 pub async fn get_subscription(
     State(app): State<App>,
     reader: Reader,
     Path(id): Path<String>,
+    parameters: Parameters<PastParameters>,
 ) -> Answer {
     let found = finder::find::<SubscriptionView>(app.database(), &reader.0.scope(), &id).await?;
     let view = found.ok_or_else(Problem::not_found)?;
     if view.holder.id() != reader.0.user.0 {
         reader.0.permit(Permission::ViewSubscriptions, &view.path).await?;
+    }
+    if let Some(then) = then(&app, &view.path, parameters.take()?).await? {
+        let past = past::of(app.database(), vec![view], then).await?.remove(0);
+        let json = serde_json::to_string(&SubscriptionResource::of_past(&past));
+        let json = json.expect("resources have text keys only");
+        return Ok(json_response(StatusCode::OK, json));
     }
     let unfit = unfit(&app, &reader, &view).await?;
     let possible = actions::possible(&reader.0, &view, unfit.as_ref()).await?;

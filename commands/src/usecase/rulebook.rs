@@ -14,7 +14,7 @@ use domain::money::Percent;
 use domain::permission::Permission;
 use domain::service::Service;
 use domain::text::{line, note};
-use domain::{Faults, PlanKey, Refusal, RuleKey, ServiceKey, TaxCategory};
+use domain::{Faults, PlanKey, RuleKey, ServiceKey, TaxCategory};
 use projections::views::RulebookView;
 use serde::Deserialize;
 use utoipa::ToSchema;
@@ -244,17 +244,6 @@ fn read_tax_rates(texts: &[TaxRateText], faults: &mut Faults) -> Vec<TaxRate> {
         }
     }
     rates
-}
-
-/// The rules that these texts say.
-///
-/// # Errors
-/// All that is wrong with them.
-pub fn rules(texts: &[RuleText]) -> Result<Vec<Rule>, Refusal> {
-    let mut faults = Faults::default();
-    let rules = read_rules(texts, &mut faults);
-    faults.check()?;
-    Ok(rules)
 }
 
 fn read_rules(texts: &[RuleText], faults: &mut Faults) -> Vec<Rule> {

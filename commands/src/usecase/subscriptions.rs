@@ -630,11 +630,11 @@ pub(super) fn provision_part(
     if let Some(accepted) = accepted(unit, id)? {
         return Ok(accepted);
     }
-    let resource = resource(unit, id)?;
+    let (resource, version) = resource(unit, id)?;
     Ok(if unit.has_decided() {
-        Reply::created(format!("/subscriptions/{id}"), &resource, resource.version)
+        Reply::created(format!("/subscriptions/{id}"), &resource, version)
     } else {
-        Reply::done(&resource, resource.version)
+        Reply::done(&resource, version)
     })
 }
 
@@ -912,12 +912,13 @@ pub(super) fn find(
     Ok((id, request, recipient))
 }
 
-fn resource(unit: &mut Unit<'_>, id: SubscriptionId) -> Result<SubscriptionResource, Stop> {
-    let view = unit.view::<SubscriptionView>(&id.to_string());
-    Ok(SubscriptionResource::new(&*view.ok_or_else(Refusal::not_found)?, unit.now()))
+/// As it is shown, and its version.
+fn resource(unit: &mut Unit<'_>, id: SubscriptionId) -> Result<(SubscriptionResource, u64), Stop> {
+    let view = unit.view::<SubscriptionView>(&id.to_string()).ok_or_else(Refusal::not_found)?;
+    Ok((SubscriptionResource::new(&view, unit.now()), view.version))
 }
 
 pub(super) fn done(unit: &mut Unit<'_>, id: SubscriptionId) -> Result<Reply, Stop> {
-    let resource = resource(unit, id)?;
-    Ok(Reply::done(&resource, resource.version))
+    let (resource, version) = resource(unit, id)?;
+    Ok(Reply::done(&resource, version))
 }

@@ -193,6 +193,13 @@ impl Timeline {
         })
     }
 
+    /// Whether something is held at `instant`, and rests.
+    #[must_use]
+    pub fn rests_at(&self, instant: DateTime<Utc>) -> bool {
+        let run = self.run_at(instant);
+        run.is_some_and(|run| self.rests_before(instant + TimeDelta::microseconds(1), &run))
+    }
+
     /// Takes in one more fact. Cheap where it is the latest, as it mostly is.
     pub fn record(&mut self, fact: Fact) {
         if self.facts.last().is_none_or(|last| last.order() <= fact.order()) {
@@ -209,6 +216,18 @@ impl Timeline {
             let facts = std::mem::take(&mut self.facts);
             self.remake(facts.into_iter().filter(|fact| fact.request != Some(request)));
         }
+    }
+
+    /// As it would be if nothing were true that begins after a moment: what is held then goes on.
+    #[must_use]
+    pub fn until(mut self, moment: DateTime<Utc>) -> Self {
+        if self.facts.last().is_some_and(|last| last.effective_at > moment) {
+            let facts = std::mem::take(&mut self.facts);
+            self.remake(facts.into_iter().filter(|fact| fact.effective_at <= moment));
+        }
+        self.rests.retain(|rest| rest.effective_at <= moment);
+        self.readings.retain(|reading| reading.effective_at <= moment);
+        self
     }
 
     fn remake(&mut self, facts: impl Iterator<Item = Fact>) {
@@ -527,6 +546,34 @@ mod tests {
             again.record(fact.clone());
         }
         assert_eq!(again, timeline);
+    }
+
+    #[test]
+    fn what_is_held_at_a_moment_goes_on_where_nothing_later_counts() {
+        let facts = [
+            fact(10, 1, provisioned("a")),
+            fact(20, 2, changed("b", 3)),
+            fact(30, 3, changed("a", 4)),
+            fact(40, 4, Change::Deprovisioned),
+        ];
+        let timeline = Timeline::new(facts).resting([rest(15, 5, true), rest(25, 6, false)]);
+        let held_then = |moment| held(&timeline.clone().until(instant(moment)), 99);
+        assert_eq!(held_then(9), None);
+        assert_eq!(held_then(10), Some(("a".to_owned(), 1)));
+        assert_eq!(
+            held_then(20),
+            Some(("b".to_owned(), 3)),
+            "what is true at that very moment counts"
+        );
+        assert_eq!(held_then(39), Some(("a".to_owned(), 4)));
+        assert_eq!(held_then(40), None);
+        assert_eq!(timeline.clone().until(instant(40)), timeline);
+        let rests = |moment, at| timeline.clone().until(instant(moment)).rests_at(instant(at));
+        assert_eq!([rests(14, 30), rests(15, 30), rests(25, 30)], [false, true, false]);
+        assert_eq!(
+            [14, 15, 24, 25, 40].map(|at| timeline.rests_at(instant(at))),
+            [false, true, true, false, false]
+        );
     }
 
     #[test]

@@ -74,6 +74,12 @@ impl Accounts {
         }
     }
 
+    /// Leaves out what is true only later than a moment.
+    pub(super) fn until(&mut self, as_of: Option<DateTime<Utc>>) {
+        let Some(as_of) = as_of else { return };
+        self.0.values_mut().for_each(|account| account.made.retain(|it| it.effective_at <= as_of));
+    }
+
     /// The subscriptions that any of it is about.
     pub(super) fn subscriptions(&self) -> impl Iterator<Item = SubscriptionId> {
         let made = self.0.values().flat_map(|account| &account.made);

@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use chrono::{DateTime, NaiveDate, Utc};
 use domain::billing::books::Place;
-use domain::billing::{Entry, Period, seal};
+use domain::billing::{BillingSettings, Entry, Period, seal};
 use domain::{OrganizationId, SubscriptionId};
 use eventstore::{Database, Error, SealedSlot, Value, failpoint};
 
+use super::as_of::just_after;
 use super::commitments::Pools;
 use super::rater::Buyer;
 use super::sellers::Seller;
@@ -22,6 +23,8 @@ use crate::views::{BackdatedView, BooksView, Closed, Subject, SubscriptionView};
 pub(super) struct Books {
     views: HashMap<OrganizationId, Arc<BooksView>>,
     known_at: u64,
+    /// By which moment something has to be true so that it counts, if not all does.
+    as_of: Option<DateTime<Utc>>,
     /// What was left out of closed periods: by the customer's path.
     deferred: HashMap<String, Vec<Deferred>>,
 }
@@ -43,7 +46,7 @@ impl Books {
         let keys = sellers.iter().map(ToString::to_string).collect();
         let found = finder::find_many::<BooksView>(database, &Scope::catalogue(), keys).await?;
         let views: HashMap<_, _> = found.into_values().map(|view| (view.seller, view)).collect();
-        let mut books = Self { views, known_at, deferred: HashMap::new() };
+        let mut books = Self { views, known_at, as_of: None, deferred: HashMap::new() };
         let deferred = books.all_deferred();
         if !deferred.is_empty() {
             let keys = deferred.iter().map(|it| it.subscription.to_string()).collect();
@@ -56,6 +59,17 @@ impl Books {
             }
         }
         Ok(books)
+    }
+
+    /// As far as the periods go that were over at a moment: those that were not are not set right.
+    pub(super) fn until(self, as_of: Option<DateTime<Utc>>) -> Self {
+        Self { as_of, ..self }
+    }
+
+    /// Whether a seller's period that ends on a date was over at the moment that is asked about.
+    fn was_over(&self, settings: &BillingSettings, end: NaiveDate) -> bool {
+        let first_after = settings.midnight(end.succ_opt().unwrap_or(end));
+        self.as_of.is_none_or(|as_of| first_after <= just_after(as_of))
     }
 
     fn all_deferred(&self) -> Vec<Deferred> {
@@ -272,6 +286,7 @@ impl Late {
             let links = buyer.links.iter().filter(|link| link.seller.id == *seller);
             let service = &slot.view.service;
             ends.extend(links.clone().flat_map(|link| pools.compared(link, customer, service)));
+            ends.retain(|end| books.was_over(settings, *end));
             if !ends.is_empty() {
                 let places = links.map(|link| (customer, link.buyer)).collect();
                 self.touched.insert((id, *seller), Touched { places, ends });

@@ -121,7 +121,7 @@ impl Pools {
         let question = Question { scope, side, ..asked.question.clone() };
         let periods = &asked.periods;
         let mut rater = Rater::begin(&asked.database, &question, periods, members).await?;
-        rater.suppose(asked.supposed.clone());
+        rater.go_by(asked);
         // What is lacking is of no pool.
         let mut rating = Rating { committed, sharing: HashMap::new(), seller: seller.clone() };
         rater.pools = OnceCell::from(Arc::new(Self::default()));
@@ -137,8 +137,8 @@ impl Pools {
                 let open = periods.iter().filter_map(|it| Rater::period_of(&rating.seller, it));
                 let open = open.filter(|it| rater.books.sealed(pool.seller, it.end).is_none());
                 for period in open.collect::<Vec<_>>() {
-                    let entries = of.rated(prices, pair, &period, rater.known_at);
-                    rating.add(of, prices, (pool, pair), period, (entries, rater.known_at));
+                    let entries = of.rated(prices, pair, &period, rater.prices_at);
+                    rating.add(of, prices, (pool, pair), period, (entries, rater.prices_at));
                 }
             });
         }
@@ -182,7 +182,7 @@ type Committed = HashMap<Pool, Vec<Commitment>>;
 
 /// What those who are asked about are committed to, by seller.
 fn committed(rater: &Rater) -> Vec<(Arc<Seller>, Committed)> {
-    let views = rater.prices.commitments.iter().filter(|it| it.position <= rater.known_at);
+    let views = rater.prices.commitments.iter().filter(|it| it.position <= rater.prices_at);
     let mut all = Committed::new();
     for view in views {
         let setting = &view.setting;

@@ -56,7 +56,7 @@ impl Draft {
         after: Option<Place>,
     ) -> Result<Self, Error> {
         let (scope, side) = (Scope(path.clone()), Side::Sells(seller));
-        let question = Question { scope, known_at: Some(cutoff), side };
+        let question = Question { scope, as_of: None, known_at: Some(cutoff), side };
         let mut all = customers(database, &question.scope).await?;
         all.extend(gone(database, &question.scope).await?);
         let rater = Rater::begin(database, &question, &[period], &all).await?;

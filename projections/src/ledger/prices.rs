@@ -3,12 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
+use chrono::{DateTime, Utc};
 use domain::billing::{BillingSettings, Override, Prices, RateRow, SellerPrices};
 use domain::money::Currency;
 use domain::{OrganizationId, ServiceKey, SubscriptionId, TenantPath};
 use eventstore::{Database, Error, Value, failpoint};
 
 use super::sellers::{Seller, Sellers};
+use super::supposed::Supposed;
 use crate::document::View;
 use crate::finder::{self, Query, Scope};
 use crate::tables;
@@ -85,14 +87,49 @@ impl PriceBook {
         Ok(Self { services, overrides, sellers, rows, rates, commitments, known_at })
     }
 
-    /// Adds what sellers would say.
-    pub(super) fn suppose(&mut self, prices: Vec<Arc<PriceView>>, rates: Vec<Arc<RateView>>) {
-        for view in prices {
+    /// Without what is said only for later than a moment.
+    pub(super) fn until(mut self, as_of: Option<DateTime<Utc>>) -> Self {
+        let Some(as_of) = as_of else { return self };
+        let counts = |from: Option<DateTime<Utc>>| from.is_none_or(|from| from <= as_of);
+        for set in self.overrides.values_mut() {
+            set.retain(|it| it.effective_from <= as_of);
+        }
+        for rows in self.rows.values_mut() {
+            rows.retain(|row| row.effective_from <= as_of);
+        }
+        self.commitments.retain(|it| it.effective_from <= as_of);
+        for seller in self.sellers.all() {
+            let today = seller.settings.local_date(as_of);
+            if let Some(rates) = self.rates.get_mut(seller.path.as_str()) {
+                rates.retain(|rate| rate.since <= today);
+            }
+        }
+        for service in self.services.values_mut() {
+            let service = Arc::make_mut(service);
+            service.components.retain(|row| counts(row.from));
+            service.policies.retain(|row| counts(row.from));
+            service.prices.retain(|row| counts(row.from));
+            service.skus.retain(|row| counts(row.from));
+            service.taxed.retain(|row| counts(row.from));
+        }
+        self
+    }
+
+    /// Adds what would be said otherwise.
+    pub(super) fn suppose(&mut self, supposed: &Supposed) {
+        for service in supposed.services() {
+            self.services.insert(service.key.to_string(), service);
+        }
+        for view in supposed.overrides() {
+            self.overrides.entry(view.path.to_string()).or_default().push(view);
+        }
+        for view in supposed.prices() {
             self.rows.entry(view.path.to_string()).or_default().push(view);
         }
-        for view in rates {
+        for view in supposed.rates() {
             self.rates.entry(view.path.to_string()).or_default().push(view.for_rating());
         }
+        self.commitments.extend(supposed.commitments());
     }
 
     /// The services that ever charged for usage.

@@ -19,6 +19,7 @@ use super::accounts::{self, Accounts};
 use super::booked::{Books, Late, Sealed};
 use super::commitments::Pools;
 use super::prices::Way;
+use super::rehearsal::Proposal;
 use super::rules::{self, Own, Rules, Then};
 use super::sellers::{self, Link, Role, Seller};
 use super::slots::{self, Slot};
@@ -43,6 +44,10 @@ pub(super) struct Rater {
     /// What buyers lack to what they are committed to: once somebody is read.
     pub(super) pools: OnceCell<Arc<Pools>>,
     pub(super) supposed: Supposed,
+    /// Up to which position prices count of what is not closed.
+    pub(super) prices_at: u64,
+    /// Whether all rules that were ever set count for that.
+    knows_all_rules: bool,
     /// Stands for a service where an entry is of none.
     no_service: Arc<ServiceView>,
     pub(super) known_at: u64,
@@ -117,6 +122,7 @@ impl Rater {
         let known_at = question.known_at.unwrap_or(u64::MAX);
         let places = sellers::places(customers, known_at);
         let prices = PriceBook::load(database, &question.scope, known_at, places).await?;
+        let prices = prices.until(question.as_of);
         let sellers = match question.side {
             Side::Sells(seller) => BTreeSet::from([seller]),
             Side::Buys(_) => prices.sellers.all().map(|seller| seller.id).collect(),
@@ -125,12 +131,16 @@ impl Rater {
             database: database.clone(),
             question: question.clone(),
             periods: periods.to_vec(),
-            rules: Rules::load(database, &sellers, known_at).await?,
+            rules: Rules::load(database, &sellers, known_at)
+                .await?
+                .until(question.as_of, &prices.sellers),
             prices,
-            books: Books::load(database, sellers, known_at).await?,
+            books: Books::load(database, sellers, known_at).await?.until(question.as_of),
             customers: customers.to_vec(),
             pools: OnceCell::new(),
             supposed: Supposed::default(),
+            prices_at: known_at,
+            knows_all_rules: false,
             no_service: Arc::new(accounts::service()),
             known_at,
         })
@@ -138,17 +148,33 @@ impl Rater {
 
     /// Goes by what would be.
     pub(super) fn suppose(&mut self, supposed: Supposed) {
-        for view in supposed.overrides() {
-            self.prices.overrides.entry(view.path.to_string()).or_default().push(view);
-        }
-        self.prices.suppose(supposed.prices(), supposed.rates());
-        self.prices.commitments.extend(supposed.commitments());
+        self.prices.suppose(&supposed);
+        self.rules.suppose(supposed.rulebooks());
         self.supposed = supposed;
+    }
+
+    /// Goes by what somebody proposes, and by all that is known now of what that is about.
+    pub(super) fn propose(&mut self, Proposal { supposed, prices, rules }: Proposal) {
+        self.suppose(supposed);
+        if prices {
+            self.prices_at = u64::MAX;
+        }
+        if rules {
+            self.rules.as_known_now();
+        }
+        self.knows_all_rules = rules;
+    }
+
+    /// Goes by the same as another.
+    pub(super) fn go_by(&mut self, other: &Self) {
+        let prices = other.prices_at > other.known_at;
+        let (supposed, rules) = (other.supposed.clone(), other.knows_all_rules);
+        self.propose(Proposal { supposed, prices, rules });
     }
 
     /// Between whom a customer's services are charged.
     pub(super) fn links(&self, customer: &OrganizationView) -> Vec<Link> {
-        self.prices.sellers.links(customer, self.known_at)
+        self.prices.sellers.links(customer, (self.question.as_of, self.known_at))
     }
 
     /// The reseller who buys, or is paid, where that is not the customer.
@@ -200,6 +226,8 @@ impl Rater {
         let first = first.map(|start| (start, self.books.booked_until()));
         let mut accounts = Accounts::read(database, &customers, first, self.known_at).await?;
         accounts.suppose(self.supposed.adjustments());
+        let as_of = self.question.as_of;
+        accounts.until(as_of);
         let mut late = Late::default();
         if !corrected.is_empty() {
             late = self.books.late(database, &corrected, &buyers).await?;
@@ -214,7 +242,8 @@ impl Rater {
         let span = first.zip(last);
         let metered = self.prices.metered();
         if let Some(span) = span {
-            let known_at = self.question.known_at;
+            // What ended it may count no more.
+            let known_at = self.question.known_at.or(as_of.map(|_| u64::MAX));
             slots = slots::in_span(database, known_at, span, &metered, &customers).await?;
         }
         let known_at = self.known_at;
@@ -250,6 +279,7 @@ impl Rater {
             }
             sealed.add_booked(database, &self.books, &late).await?;
         }
+        slots::until(&mut slots, as_of);
         let then = self.then(&buyers, &slots, &late).await?;
         Ok(Customers { customers: buyers, slots, sealed, late, then, accounts, pools })
     }
@@ -389,7 +419,7 @@ type Pair = Vec<usize>;
 
 impl<'a> Of<'a> {
     fn rate(&self, prices: &mut KnownPrices<'a>, take: &mut impl FnMut(Rated<'a>)) {
-        let Rater { periods, books, known_at, .. } = self.rater;
+        let Rater { periods, books, known_at, prices_at, .. } = self.rater;
         for pair in self.pairs() {
             let Some(link) = pair.last().map(|place| &self.links[*place]) else { continue };
             let seller = &link.seller;
@@ -402,7 +432,7 @@ impl<'a> Of<'a> {
                         (closed.cutoff, Ok(entries.to_vec()))
                     }
                     None => {
-                        let own = self.rated(prices, &pair, &period, *known_at);
+                        let own = self.rated(prices, &pair, &period, *prices_at);
                         let outcome = match books.corrects(seller, &period) {
                             false => own,
                             true => self.with_corrections(prices, &pair, &period, own),
@@ -536,7 +566,7 @@ impl<'a> Of<'a> {
             service: self.service,
             timeline,
             period,
-            end: link.seller.settings.instants(period).1,
+            end: rules.end_of(period, &link.seller.settings),
             cutoff: books.sealed(link.seller.id, period.end).map(|closed| closed.cutoff),
         };
         rules.waive(entries, &of, &self.read.then);

@@ -8,7 +8,7 @@ use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 use domain::billing::rule::{Field, Rule, Ruled, waive};
 use domain::billing::rulebook::Pattern;
 use domain::billing::tax::{TaxRate, rate_on};
-use domain::billing::{Entry, Holding, Period, Timeline};
+use domain::billing::{BillingSettings, Entry, Holding, Period, Timeline};
 use domain::event::{Event, Recorded};
 use domain::lifecycle::Status;
 use domain::money::Percent;
@@ -16,7 +16,8 @@ use domain::organization::{Details, Organization, OrganizationEvent};
 use domain::{Decider, OrganizationId, PropertyKey, SubscriptionId, TaxCategory, TenantPath};
 use eventstore::{Database, Error};
 
-use super::sellers::{Link, Role};
+use super::as_of::just_after;
+use super::sellers::{Link, Role, Sellers};
 use super::slots::Slot;
 use crate::effective;
 use crate::finder::{self, Scope};
@@ -29,10 +30,8 @@ use crate::views::{
 pub(super) struct Rules {
     books: HashMap<OrganizationId, Book>,
     known_at: u64,
-    /// Those that a seller thinks of, in place of his own in periods that are not closed.
-    proposed: Option<(OrganizationId, Vec<Rule>)>,
-    /// Whether those count.
-    pub(super) is_proposing: bool,
+    /// By which moment something has to be true so that it counts, if not all does.
+    as_of: Option<DateTime<Utc>>,
 }
 
 /// A seller's rulebook, and what it says as far as is known: looked up once, and not for every line.
@@ -67,28 +66,50 @@ impl Rules {
         let found = finder::find_many::<RulebookView>(database, &Scope::catalogue(), keys).await?;
         let books = found.into_values().map(|view| (view.seller, Book::new(view, known_at)));
         let books = books.collect();
-        Ok(Self { books, known_at, proposed: None, is_proposing: false })
+        Ok(Self { books, known_at, as_of: None })
     }
 
-    pub(super) fn propose(&mut self, seller: OrganizationId, mut rules: Vec<Rule>) {
-        rules.sort_by(|a, b| (a.order, &a.key).cmp(&(b.order, &b.key)));
-        self.proposed = Some((seller, rules));
+    /// Without what counts only later than a moment.
+    pub(super) fn until(mut self, as_of: Option<DateTime<Utc>>, sellers: &Sellers) -> Self {
+        for seller in sellers.all() {
+            let Some((as_of, book)) = as_of.zip(self.books.get_mut(&seller.id)) else { continue };
+            let today = seller.settings.local_date(as_of);
+            book.rules.retain(|(_, rule)| rule.from <= today);
+            book.tax_rates.retain(|rate| rate.key.from <= today);
+        }
+        Self { as_of, ..self }
+    }
+
+    /// The first moment after a period, or after all that counts.
+    pub(super) fn end_of(&self, period: &Period, settings: &BillingSettings) -> DateTime<Utc> {
+        let end = settings.instants(period).1;
+        self.as_of.map_or(end, |as_of| end.min(just_after(as_of)))
+    }
+
+    /// Goes by what sellers would say, in periods that are not closed.
+    pub(super) fn suppose(&mut self, rulebooks: impl Iterator<Item = Arc<RulebookView>>) {
+        for view in rulebooks {
+            self.books.insert(view.seller, Book::new(view, u64::MAX));
+        }
+    }
+
+    /// Goes by all that was ever said, in periods that are not closed.
+    pub(super) fn as_known_now(&mut self) {
+        for book in self.books.values_mut() {
+            *book = Book::new(book.view.clone(), u64::MAX);
+        }
     }
 
     /// A seller's rules that count for a period, in their order; of a closed one, those that were known at its cutoff.
     fn of(&self, seller: OrganizationId, end: NaiveDate, cutoff: Option<u64>) -> Vec<Ruled<'_>> {
-        let proposed = self.proposed.as_ref().filter(|it| self.is_proposing && it.0 == seller);
-        let mut rules = match (proposed, cutoff, self.books.get(&seller)) {
-            (Some((_, rules)), None, _) => {
-                rules.iter().map(|rule| Ruled { position: self.known_at, rule }).collect()
-            }
-            (_, None, Some(book)) => book
+        let Some(book) = self.books.get(&seller) else { return Vec::new() };
+        let mut rules = match cutoff {
+            None => book
                 .rules
                 .iter()
                 .map(|(position, rule)| Ruled { position: *position, rule })
                 .collect(),
-            (_, Some(cutoff), Some(book)) => book.view.rules_known_at(cutoff),
-            (_, _, None) => return Vec::new(),
+            Some(cutoff) => book.view.rules_known_at(cutoff),
         };
         rules.retain(|it| it.rule.is_valid_on(end));
         rules
@@ -97,9 +118,8 @@ impl Rules {
     /// Whether any rule that a seller ever had looks at something of that sort.
     fn look_at(&self, seller: OrganizationId, sort: fn(&Field) -> bool) -> bool {
         let own = self.books.get(&seller).into_iter().flat_map(|book| &book.view.rules);
-        let own = own.filter_map(|said| said.value.as_ref());
-        let proposed = self.proposed.iter().filter(|it| it.0 == seller).flat_map(|it| &it.1);
-        own.chain(proposed).any(|rule| rule.condition.fields().into_iter().any(sort))
+        let mut own = own.filter_map(|said| said.value.as_ref());
+        own.any(|rule| rule.condition.fields().into_iter().any(sort))
     }
 
     /// How an entry and what it is summed up by is described, where its seller says so.
@@ -124,7 +144,7 @@ impl Rules {
     }
 
     fn are_none(&self) -> bool {
-        self.books.is_empty() && self.proposed.is_none()
+        self.books.is_empty()
     }
 
     /// Takes off what is not charged of a slot's entries of one period and link.
@@ -157,7 +177,7 @@ pub(super) struct Of<'a> {
     /// As far as the link goes.
     pub(super) timeline: &'a Timeline,
     pub(super) period: &'a Period,
-    /// The first moment after the period.
+    /// The first moment after the period, or after all that counts.
     pub(super) end: DateTime<Utc>,
     /// Of a closed period, as far as the log counted.
     pub(super) cutoff: Option<u64>,
@@ -339,7 +359,7 @@ async fn properties(
             let Link { seller, path, .. } = link;
             let periods = it.periods.iter().filter(|(id, _)| *id == seller.id);
             for period in periods.flat_map(|(_, periods)| periods) {
-                let end = seller.settings.instants(period).1;
+                let end = rules.end_of(period, &seller.settings);
                 for slot in it.slots {
                     let held = held_last(&slot.timeline, end);
                     places.push((slot.view.id, path.clone(), period.end));

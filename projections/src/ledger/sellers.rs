@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use chrono::{DateTime, Utc};
 use domain::billing::{BillingSettings, Turn};
 use domain::{OrganizationId, TenantPath};
 use eventstore::{Database, Error, Value, failpoint};
@@ -92,10 +93,18 @@ impl Sellers {
         lineage.iter().filter_map(|path| self.at(path).cloned()).collect()
     }
 
-    /// Between whom what is charged for a customer, as it was known at a position: in the order of time.
+    /// Between whom what is charged for a customer, as it was known at a position, and as if only that counted which was
+    /// true by a moment: in the order of time.
     #[must_use]
-    pub(super) fn links(&self, customer: &OrganizationView, known_at: u64) -> Vec<Link> {
-        let edges = customer.edges_known_at(known_at);
+    pub(super) fn links(
+        &self,
+        customer: &OrganizationView,
+        (as_of, known_at): (Option<DateTime<Utc>>, u64),
+    ) -> Vec<Link> {
+        let mut edges = customer.edges_known_at(known_at);
+        edges.retain(|edge| {
+            edge.turn.as_ref().zip(as_of).is_none_or(|(turn, as_of)| turn.at <= as_of)
+        });
         let mut links: Vec<Link> = Vec::new();
         for (place, edge) in edges.iter().enumerate() {
             let until = edges.get(place + 1).and_then(|next| next.turn.clone());

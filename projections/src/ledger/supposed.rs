@@ -12,7 +12,7 @@ use super::slots::{self, Slot};
 use crate::document::View as _;
 use crate::views::{
     AdjustmentView, BackdatedView, CommitmentView, OrganizationView, OverrideView, PriceView,
-    RateView, Views,
+    RateView, RulebookView, ServiceView, Views,
 };
 
 /// What would follow from some commands.
@@ -25,6 +25,16 @@ pub struct Supposed {
 }
 
 impl Supposed {
+    /// Services as they would be sold.
+    pub(super) fn services(&self) -> impl Iterator<Item = Arc<ServiceView>> {
+        self.views.services.iter().map(|(_, view)| view.clone())
+    }
+
+    /// What sellers would not charge, and how they would describe lines.
+    pub(super) fn rulebooks(&self) -> impl Iterator<Item = Arc<RulebookView>> {
+        self.views.rulebooks.iter().map(|(_, view)| view.clone())
+    }
+
     /// What would be set otherwise, in the order of recording.
     pub(super) fn overrides(&self) -> Vec<Arc<OverrideView>> {
         let mut all: Vec<_> = self.views.overrides.iter().map(|(_, view)| view.clone()).collect();

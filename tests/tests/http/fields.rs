@@ -128,7 +128,8 @@ const OPEN: &[(&str, &str)] = &[
     ("ServiceRole", "key name permissions includes"),
     (
         "Subscription",
-        "id uuid status planKey quantity instance serviceKey since scheduled possibleActions approvalPending version",
+        "id uuid status planKey quantity instance serviceKey since asOf knownAt scheduled possibleActions approvalPending \
+         version",
     ),
     (
         "SummaryRow",

@@ -549,6 +549,12 @@ const ROUTES: &[Row] = &[
     ),
     row("POST /api/v2/billing/preview", About::Nothing, "billing.view", [400, 400, 400, 403, 403]),
     row(
+        "POST /api/v2/billing/rehearsal",
+        About::Nothing,
+        "billing.view",
+        [400, 400, 400, 403, 403],
+    ),
+    row(
         "POST /api/v2/billing/supersede",
         About::Nothing,
         "billing.supersede",

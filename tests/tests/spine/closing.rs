@@ -183,7 +183,7 @@ async fn what_others_write_meanwhile_is_late_and_is_corrected() -> Result<()> {
         let february = settings.period_ending("2019-02-28".parse()?).context("a period")?;
         let side = ledger::Side::Sells(shop.seller);
         let scope = Scope(TenantPath::provider());
-        let question = ledger::Question { scope, known_at: None, side };
+        let question = ledger::Question { scope, as_of: None, known_at: None, side };
         let persons = atrium_tests::world::persons();
         let periods = [february];
         let bills = ledger::statements(database, &persons, &question, &periods).await?;

@@ -18,7 +18,7 @@ async fn january(world: &World, known_at: Option<u64>) -> Result<Vec<String>> {
     let settings = provider.settings.as_ref();
     let date = "2018-01-15".parse()?;
     let side = Side::Sells(provider.id);
-    let question = Question { scope: Scope::catalogue(), known_at, side };
+    let question = Question { scope: Scope::catalogue(), as_of: None, known_at, side };
     let period = settings.period_containing(date);
     let (database, persons) = (&world.database, persons());
     let made = ledger::statements(database, &persons, &question, &[period]).await?;

@@ -10,12 +10,12 @@ use domain::permission::Permission;
 use projections::ledger::{Line, Statement};
 use uuid::Uuid;
 
-use super::{BillingFilter, find_period, position, statement_of};
+use super::{BillingFilter, find_period, statement_of};
 use crate::billing::{exchange_text, measured, rule_ids};
 use crate::graphql::connection::{Known, Slice, cut};
 use crate::graphql::organization::Organization;
 use crate::graphql::reading::{Reading, Resolved, reading};
-use crate::graphql::scalar::{Date, KnownAt, Money, Position, UnitPrice};
+use crate::graphql::scalar::{Asked, Date, Money, Position, UnitPrice, then};
 use crate::graphql::service::{Level, Service};
 use crate::graphql::subscription::Subscription;
 use crate::graphql::user::User;
@@ -482,15 +482,15 @@ impl LedgerEntry {
         reading: &Reading,
         end_date: Date,
         filter: LedgerEntryFilter,
-        known_at: Option<KnownAt>,
+        asked: Asked,
         slice: &Slice,
     ) -> Resolved<Option<LedgerEntryConnection>> {
         reading.require(Permission::ViewBilling)?;
         let LedgerEntryFilter { customer_id, seller_id, buyer_id, actions, billable } = filter;
         let whose = BillingFilter { customer_id, seller_id, buyer_id }.whose(reading).await?;
         let period = find_period(reading, &whose, end_date.0).await?;
-        let known_at = position(reading, known_at).await?;
-        let key = statement_of(&whose, known_at, period);
+        let then = then(reading, asked, &whose.seller.settings).await?;
+        let key = statement_of(&whose, then, period);
         let statement = reading.statement(key).await?;
         let mut places = Vec::with_capacity(statement.lines.len());
         let mut last = None;

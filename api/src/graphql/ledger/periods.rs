@@ -13,16 +13,17 @@ use projections::ledger::{self, Quarantined, Side};
 use projections::views::{BooksView, ClosingPeriod};
 use uuid::Uuid;
 
-use super::{BillingFilter, find_period, position, statement_of};
+use super::{BillingFilter, find_period, statement_of};
 use crate::billing::{Whose, Wish};
 use crate::graphql::connection::{Known, Slice, cut};
 use crate::graphql::id::GlobalId;
 use crate::graphql::limits::{PAGE_MAX, STATEMENT_COST};
 use crate::graphql::organization::{Organization, find as find_organization};
 use crate::graphql::reading::{Reading, Resolved, StatementKey, reading};
-use crate::graphql::scalar::{Date, KnownAt, Money, Position};
+use crate::graphql::scalar::{Asked, Date, Money, Position, then};
 use crate::graphql::subscription::Subscription;
 use crate::rest::closing::SellerPeriod;
+use crate::travel::Then;
 
 /// Why a subscription could not be rated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Enum)]
@@ -124,9 +125,9 @@ impl BillingPeriod {
     /// The global id.
     pub(crate) async fn id(&self) -> ID {
         let number = self.key.path.numbers().last().unwrap_or_default();
-        let known_at = self.key.known_at;
+        let then = self.key.then;
         let is_bought = matches!(self.key.side, Side::Buys(_));
-        GlobalId::BillingPeriod { end: self.period.end, number, is_bought, known_at }.encode()
+        GlobalId::BillingPeriod { end: self.period.end, number, is_bought, then }.encode()
     }
 
     /// Its last date, and its name.
@@ -200,7 +201,7 @@ pub(crate) type BillingPeriodConnection = Connection<OpaqueCursor<NaiveDate>, Bi
 impl BillingPeriod {
     fn new(open: Period, key: StatementKey, books: Option<&BooksView>) -> Self {
         let end = key.period.end;
-        let known_at = key.known_at.unwrap_or(u64::MAX);
+        let known_at = key.then.known_at.unwrap_or(u64::MAX);
         let closing = books.and_then(|books| books.closing.as_ref());
         let is_closing = |it: &ClosingPeriod| it.end == end && it.cutoff < known_at;
         let state = if books.is_some_and(|books| books.closed(end, known_at).is_some()) {
@@ -220,7 +221,7 @@ impl BillingPeriod {
         reading: &Reading,
         end: NaiveDate,
         (number, is_bought): (u32, bool),
-        known_at: Option<u64>,
+        then: Then,
     ) -> Resolved<Self> {
         let organization = find_organization(reading, &number.to_string()).await?;
         reading.permit(Permission::ViewBilling, &organization.path).await?;
@@ -232,7 +233,7 @@ impl BillingPeriod {
         };
         let whose = Whose::find(&reading.app, &reading.scope(), wish).await?;
         let period = find_period(reading, &whose, end).await?;
-        let key = statement_of(&whose, known_at, period);
+        let key = statement_of(&whose, then, period);
         let books = books_of(reading, &whose).await?;
         Ok(Self::new(open_period(reading, &whose), key, books.as_deref()))
     }
@@ -241,18 +242,18 @@ impl BillingPeriod {
     pub(crate) async fn list(
         reading: &Reading,
         filter: BillingFilter,
-        known_at: Option<KnownAt>,
+        asked: Asked,
         slice: &Slice,
     ) -> Resolved<Option<BillingPeriodConnection>> {
         reading.require(Permission::ViewBilling)?;
         let whose = filter.whose(reading).await?;
-        let known_at = position(reading, known_at).await?;
+        let then = then(reading, asked, &whose.seller.settings).await?;
         let open = open_period(reading, &whose);
         let (database, settings) = (reading.app.database(), &whose.seller.settings);
         let periods = ledger::periods(database, &whose.scope, settings, reading.now).await?;
         let books = books_of(reading, &whose).await?;
         let periods = periods.into_iter().map(|period| {
-            let key = statement_of(&whose, known_at, period);
+            let key = statement_of(&whose, then, period);
             (period.end, Self::new(open, key, books.as_deref()))
         });
         cut(periods.collect(), slice)

@@ -7,12 +7,12 @@ use domain::permission::Permission;
 use projections::ledger::Statement;
 use uuid::Uuid;
 
-use super::{BillingFilter, find_period, position, statement_of};
+use super::{BillingFilter, find_period, statement_of};
 use crate::billing::summary_detail;
 use crate::graphql::connection::{Known, Slice, cut};
 use crate::graphql::organization::Organization;
 use crate::graphql::reading::{Reading, Resolved, reading};
-use crate::graphql::scalar::{Date, KnownAt, Money};
+use crate::graphql::scalar::{Asked, Date, Money, then};
 use crate::problem::Problem;
 
 /// A row of the summary: what one customer has of one thing.
@@ -107,16 +107,16 @@ impl SummaryRow {
         end_date: Date,
         filter: BillingFilter,
         grouping: Grouping,
-        known_at: Option<KnownAt>,
+        asked: Asked,
         slice: &Slice,
     ) -> Resolved<Option<SummaryConnection>> {
         reading.require(Permission::ViewBilling)?;
         let whose = filter.whose(reading).await?;
         let period = find_period(reading, &whose, end_date.0).await?;
-        let known_at = position(reading, known_at).await?;
+        let then = then(reading, asked, &whose.seller.settings).await?;
         let settings = whose.seller.settings.clone();
         let end = settings.instants(&period).1;
-        let key = |period| statement_of(&whose, known_at, period);
+        let key = |period| statement_of(&whose, then, period);
         let (this, last) = futures_util::try_join!(
             reading.statement(key(period)),
             reading.statement(key(settings.previous(period))),
