@@ -13,6 +13,7 @@ use domain::billing::{
 };
 use domain::money::Ratio;
 use proptest::prelude::*;
+use proptest::test_runner::RngAlgorithm;
 
 mod chain;
 mod closing;
@@ -78,11 +79,11 @@ fn is_by_term(prices: &Prices, key: &ComponentKey) -> bool {
     rows.filter_map(|row| row.charge.as_ref()).any(|charge| charge.term().is_some())
 }
 
-/// 10,000 histories, or as many as `PROPTEST_CASES` says.
+/// 10,000 histories, or as many as `PROPTEST_CASES` says; drawn by the quick one of the generators, which is enough here.
 fn histories() -> ProptestConfig {
     let config = ProptestConfig::default();
     let cases = std::env::var_os("PROPTEST_CASES").map_or(10_000, |_| config.cases);
-    ProptestConfig { cases, ..config }
+    ProptestConfig { cases, rng_algorithm: RngAlgorithm::XorShift, ..config }
 }
 
 proptest! {
