@@ -172,7 +172,7 @@ mod tests {
     use crate::money::Currency;
 
     #[test]
-    fn what_differs_only_in_what_was_measured_or_in_who_buys_is_reversed_and_rebooked() {
+    fn what_differs_only_in_how_many_what_was_measured_or_who_buys_is_reversed_and_rebooked() {
         let currency = Currency::parse("EUR").unwrap();
         let settings = BillingSettings::new(currency, CalendarRule::CalendarMonth, chrono_tz::UTC);
         let into = settings.period_ending("2019-12-31".parse().unwrap()).unwrap();
@@ -184,7 +184,8 @@ mod tests {
         assert_eq!(correct(std::slice::from_ref(&booked), &[measured("3")], &into), []);
         let bought =
             entry(json!({ "measured": booked.measured, "buyer": uuid::Uuid::from_u128(4) }));
-        for now in [measured("4"), bought] {
+        let more = entry(json!({ "measured": booked.measured, "quantity": 2 }));
+        for now in [measured("4"), bought, more] {
             let corrections = correct(std::slice::from_ref(&booked), &[now], &into);
             let minor: Vec<_> = corrections.iter().map(|it| it.amount.minor).collect();
             assert_eq!(minor, [-3_000, 3_000]);

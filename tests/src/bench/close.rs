@@ -20,8 +20,8 @@ const OF_CUSTOMER: usize = 100;
 /// Rows that the raw inserts write at a time, as the close does.
 const ROWS_AT_A_TIME: u64 = 5_000;
 
-/// Measures what it takes to see what is in the way of a close, to close, and to verify the seal; once, however many
-/// runs are asked for: a period is closed once.
+/// Measures what it takes to see what is in the way of a close, to close, to verify the seal, and to rate the closed period from its
+/// events again; once, however many runs are asked for: a period is closed once.
 ///
 /// # Errors
 /// What the database says; where the period is not closed, or its seal does not fit.
@@ -58,6 +58,7 @@ pub async fn close(engine: Engine, size: Size, tell: &mut impl FnMut(Figure)) ->
     let command = Command::ApproveClose { end: end.to_owned(), body: wish(), readiness };
     writer.submit(Submission { caller, command, idempotency: None }).await?;
     machine::forget_peak();
+    let held_mib = machine::peak_mib().unwrap_or_default() as f64;
     let look = machine::Look::at("close", std::process::id())?;
     let began = Instant::now();
     closing::close(database, writer, seller).await?;
@@ -72,11 +73,22 @@ pub async fn close(engine: Engine, size: Size, tell: &mut impl FnMut(Figure)) ->
     let is_whole = verified == SealsVerified::Whole { periods: 1, entries };
     ensure!(is_whole, "it is not closed as it should be: {verified:?}");
 
+    let began = Instant::now();
+    let difference = ledger::compare_sealed(database, of, period, closing.cutoff).await?;
+    let replay = rate(size.entries, began.elapsed());
+    ensure!(difference.is_none(), "it is not what was sealed: {difference:?}");
+
     let raw = rate(size.entries, raw(engine, &subject).await?);
     let figure = Figure::new("close", engine, closed, "entries/s").beside(raw);
     tell(Figure { peak_mib, size: Some(size.entries), ..figure });
-    let figure = Figure::new("close-verify", engine, verify, "entries/s");
-    tell(Figure { size: Some(size.entries), ..figure });
+    let held = Figure::new("close-held", engine, held_mib, "MiB before");
+    for figure in [
+        held,
+        Figure::new("close-verify", engine, verify, "entries/s"),
+        Figure::new("replay", engine, replay, "entries/s"),
+    ] {
+        tell(Figure { size: Some(size.entries), ..figure });
+    }
     Ok(())
 }
 

@@ -120,7 +120,7 @@ struct File {
     figures: Vec<Measured>,
 }
 
-const BENCHMARKS: [&str; 5] = ["append", "rebuild", "properties", "served", "growth"];
+const BENCHMARKS: [&str; 6] = ["append", "rebuild", "properties", "served", "growth", "close"];
 const DATABASES: [&str; 2] = ["sqlite", "postgres"];
 
 impl Kept {
@@ -331,6 +331,24 @@ fn promised() -> Vec<Promise> {
             in_flight: None,
             unit: " ms",
             targets: both(Target { peak_mib: Some(64), ..at_most(1_000.0) }),
+        },
+        Promise {
+            what: "Closing a period of 1,000,000 entries",
+            promised: "60 s; 500 MiB",
+            benchmark: "close",
+            figure: "close",
+            in_flight: None,
+            unit: " entries/s",
+            targets: both(Target { peak_mib: Some(500), ..at_least(1_000_000.0 / 60.0) }),
+        },
+        Promise {
+            what: "Replay of a closed period, 100,000 instances",
+            promised: "2 s",
+            benchmark: "close",
+            figure: "replay",
+            in_flight: None,
+            unit: " entries/s",
+            targets: both(at_least(50_000.0)),
         },
         Promise {
             what: "30 properties of a holder with 60 overrides, once loaded",
