@@ -124,6 +124,10 @@ proptest! {
                     for pair in paid.windows(2) {
                         let of = |it: &Entry| (it.component.clone(), it.service_from);
                         prop_assert!(of(&pair[0]) <= of(&pair[1]));
+                        // One for each stretch of dates, however the prices of both edges split it.
+                        let is_own = |it: &Entry| it.component.is_recurring();
+                        let overlaps = pair[1].service_from < pair[0].service_to;
+                        prop_assert!(!(is_own(&pair[0]) && is_own(&pair[1]) && overlaps));
                     }
                     let exact = |entries: &[Entry]| {
                         let charged = entries.iter().filter(|it| it.days > 0 || it.amount.minor != 0);

@@ -141,6 +141,29 @@ fn booked_for(entries: &[Entry], end: NaiveDate) -> BTreeMap<ComponentKey, i128>
     sums
 }
 
+/// What is booked for a service period and not taken back.
+fn in_force(booked: &[Entry], end: NaiveDate) -> Vec<String> {
+    let reverses = |it: &Entry| it.correction.as_ref()?.reverses.clone();
+    let reversed: HashSet<_> = booked.iter().filter_map(reverses).collect();
+    charges(booked.iter().filter(|entry| {
+        entry.period_end == end && !entry.is_reversal() && !reversed.contains(&entry.entry_id)
+    }))
+}
+
+/// What entries charge, and for what, in an order of its own.
+fn charges<'a>(entries: impl Iterator<Item = &'a Entry>) -> Vec<String> {
+    let charging = entries.filter(|it| it.days > 0 || it.amount.minor != 0);
+    let mut charges: Vec<_> = charging
+        .map(|it| {
+            let Entry { component, kind, plan, quantity, days, amount, measured, .. } = it;
+            let price = it.unit_price.exact;
+            format!("{component} {kind:?} {plan} {quantity} {days} {amount} {price} {measured:?}")
+        })
+        .collect();
+    charges.sort_unstable();
+    charges
+}
+
 fn naive(
     facts: &[Fact],
     prices: &Prices,
@@ -192,6 +215,9 @@ proptest! {
             let expected = naive(&facts, &prices, settings, &closed.period);
             let of_period = booked_for(&booked, closed.period.end);
             prop_assert_eq!(of_period, expected, "{:?}", closed.period);
+            // And what is not taken back is what is known now, entry by entry.
+            let now = ledger.rated(&closed.period, known, closed.prices);
+            prop_assert_eq!(in_force(&booked, closed.period.end), charges(now.iter()));
         }
         let open = ledger.open();
         let expected = naive(&facts, &ledger.prices(known), settings, &open);
