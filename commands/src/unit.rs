@@ -136,6 +136,7 @@ pub(crate) struct Mark {
     top: Layer,
     events: usize,
     effective_at: DateTime<Utc>,
+    date: Option<(DateTime<Utc>, NaiveDate)>,
     reason: Option<String>,
 }
 
@@ -256,15 +257,16 @@ impl<'a> Unit<'a> {
             top: self.top.clone(),
             events: self.events.len(),
             effective_at: self.effective_at,
+            date: self.date,
             reason: self.reason.clone(),
         }
     }
 
     /// Forgets all that was decided since then.
     pub(crate) fn back_to(&mut self, mark: Mark) {
-        let Mark { top, events, effective_at, reason } = mark;
+        let Mark { top, events, effective_at, date, reason } = mark;
         self.events.truncate(events);
-        (self.top, self.effective_at, self.reason) = (top, effective_at, reason);
+        (self.top, self.effective_at, self.date, self.reason) = (top, effective_at, date, reason);
     }
 
     /// What was decided since then.

@@ -10,8 +10,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::organizations::own_organization;
-use super::pricing::{ROWS_MAX, ensure_sells, pricing, said};
+use super::pricing::{ROWS_MAX, pricing, said, seller};
 use super::services::Sold;
 use super::{billing_settings, optional_moment};
 use crate::error::Stop;
@@ -107,14 +106,7 @@ pub struct CommitmentsResource {
 pub(crate) fn set(unit: &mut Unit<'_>, body: Input<SetCommitments>) -> Result<Reply, Stop> {
     unit.require(Permission::OverridePrices)?;
     let SetCommitments { organization_id, commitments, reason } = unit.take(body)?;
-    let organization = match organization_id {
-        Some(id) => id,
-        None => own_organization(unit)?.to_string(),
-    };
-    let path = unit.path_of(&organization)?;
-    unit.permit(Permission::OverridePrices, &path)?;
-    let id: OrganizationId = organization.parse().map_err(|_| Refusal::not_found())?;
-    ensure_sells(unit, id)?;
+    let (id, path) = seller(unit, organization_id, Permission::OverridePrices)?;
     let mut faults = Faults::default();
     let reason = said(&mut faults, &reason);
     faults.ensure(

@@ -212,7 +212,24 @@ pub(super) fn pricing(
     Ok(position)
 }
 
-pub(super) fn ensure_sells(unit: &mut Unit<'_>, id: OrganizationId) -> Result<(), Stop> {
+/// The seller who is named, or the caller's own organisation, where the caller may do this, and its place.
+pub(super) fn seller(
+    unit: &mut Unit<'_>,
+    named: Option<String>,
+    permission: Permission,
+) -> Result<(OrganizationId, TenantPath), Stop> {
+    let organization = match named {
+        Some(id) => id,
+        None => own_organization(unit)?.to_string(),
+    };
+    let path = unit.path_of(&organization)?;
+    unit.permit(permission, &path)?;
+    let id: OrganizationId = organization.parse().map_err(|_| Refusal::not_found())?;
+    ensure_sells(unit, id)?;
+    Ok((id, path))
+}
+
+fn ensure_sells(unit: &mut Unit<'_>, id: OrganizationId) -> Result<(), Stop> {
     if unit.load::<Organization>(id).founded()?.kind == Kind::Customer {
         let detail = "A customer sells nothing, and so sets no prices.";
         return Err(Refusal::conflict("not_a_seller", detail).into());
@@ -477,14 +494,7 @@ pub struct ExchangeRatesResource {
 pub(crate) fn set_rates(unit: &mut Unit<'_>, body: Input<SetExchangeRates>) -> Result<Reply, Stop> {
     unit.require(Permission::ManageBilling)?;
     let SetExchangeRates { organization_id, rates, reason } = unit.take(body)?;
-    let organization = match organization_id {
-        Some(id) => id,
-        None => own_organization(unit)?.to_string(),
-    };
-    let path = unit.path_of(&organization)?;
-    unit.permit(Permission::ManageBilling, &path)?;
-    let id: OrganizationId = organization.parse().map_err(|_| Refusal::not_found())?;
-    ensure_sells(unit, id)?;
+    let (id, path) = seller(unit, organization_id, Permission::ManageBilling)?;
     let mut faults = Faults::default();
     let reason = optional_reason(&mut faults, reason.as_deref());
     faults.ensure(

@@ -122,8 +122,8 @@ impl Pools {
         let periods = &asked.periods;
         let mut rater = Rater::begin(&asked.database, &question, periods, members).await?;
         rater.go_by(asked);
-        // What is lacking is of no pool.
         let mut rating = Rating { committed, sharing: HashMap::new(), seller: seller.clone() };
+        // What is lacking does not count itself.
         rater.pools = OnceCell::from(Arc::new(Self::default()));
         let mut compared = HashMap::<_, BTreeSet<_>>::new();
         for some in members.chunks(RATED_AT_A_TIME) {
