@@ -151,7 +151,7 @@ pub async fn summary(State(app): State<App>, asked: Asked) -> Answer {
 pub async fn detail(State(app): State<App>, asked: Asked) -> Answer {
     let wanted = asked.understood(&app, Format::OF_TABLES).await?;
     let (filter, period) = (wanted.filter.clone(), wanted.period.label());
-    let rows = rows(&app, &wanted, |line: &Line| DetailResource::from(line)).await?;
+    let rows = rows(&app, &wanted, DetailResource::from).await?;
     filter.give(&DETAIL, &period, rows).await
 }
 
@@ -166,7 +166,7 @@ pub async fn entries(State(app): State<App>, asked: Asked) -> Answer {
     let mut wanted = asked.understood(&app, Format::OF_ENTRIES).await?;
     let (filter, period) = (wanted.filter.clone(), wanted.period);
     if filter.format != Format::Focus {
-        let rows = rows(&app, &wanted, |line: &Line| EntryResource::from(line)).await?;
+        let rows = rows(&app, &wanted, EntryResource::from).await?;
         return filter.give(&ENTRIES, &period.label(), rows).await;
     }
     // What it comes to is told before it is sent, so it is read twice: both times as it is known now.
@@ -176,7 +176,7 @@ pub async fn entries(State(app): State<App>, asked: Asked) -> Answer {
     let sellers = Arc::new(sellers(&app, &readers).await?);
     let focus = || {
         let sellers = sellers.clone();
-        move |line: &Line| FocusResource::new(line, &period, &sellers)
+        move |line: Line| FocusResource::new(&line, &period, &sellers)
     };
     let (first, again) = (rows(&app, &wanted, focus()).await?, rows(&app, &wanted, focus()).await?);
     let mut answer = filter.give(&FOCUS, &period.label(), again).await?;
@@ -272,11 +272,11 @@ pub async fn explanation(
     let (parameters, as_json) =
         (parameters.map(Into::into), (&HeaderMap::new(), &[Format::Json][..]));
     let wanted = Wanted::parse(&app, &reader.0, &end_date, parameters, as_json).await?;
-    let explained = move |line: &Line| {
+    let explained = move |line: Line| {
         (line.entry.entry_id == entry_id).then(|| ExplanationResource {
-            entry: EntryResource::from(line),
             sentence: sentence(&line.entry, &line.line_description, &line.actor_name),
             reason: explain(&line.entry),
+            entry: EntryResource::from(line),
         })
     };
     let mut rows = rows(&app, &wanted, explained).await?;
@@ -345,7 +345,7 @@ async fn sellers(
 async fn rows<T: Send + 'static>(
     app: &App,
     wanted: &Wanted,
-    resource: impl Fn(&Line) -> T + Send + 'static,
+    resource: impl Fn(Line) -> T + Send + 'static,
 ) -> Result<Rows<T>, Problem> {
     let Wanted { filter, period, question, .. } = wanted;
     let parts = ledger::Parts::begin(app.database(), app.persons(), question, &[*period]).await?;
@@ -353,11 +353,10 @@ async fn rows<T: Send + 'static>(
     let chunks =
         stream::try_unfold((parts, resource, filter), async |(mut parts, resource, filter)| {
             let Some(part) = parts.next().await? else { return Ok(None) };
-            let lines = part.iter().flat_map(|statement| &statement.lines);
+            let lines = part.into_iter().flat_map(|statement| statement.lines);
             let lines = lines.filter(|line| filter.wants(line));
-            let rows: Vec<_> = lines
-                .map(|line| Row { resource: resource(line), amount: line.entry.amount })
-                .collect();
+            let row = |line: Line| Row { amount: line.entry.amount, resource: resource(line) };
+            let rows: Vec<_> = lines.map(row).collect();
             Ok(Some((rows, (parts, resource, filter))))
         });
     Ok(chunks.boxed())

@@ -64,7 +64,7 @@ impl Layer {
 }
 
 /// Most entries of each of the two generations.
-const GENERATION_MAX: usize = 100_000;
+const GENERATION_MAX: usize = 50_000;
 
 /// Two generations: what is new goes into the young one; when that is full it becomes the old one,
 /// and what was old is forgotten. Bounded, and what is used is soon known again.

@@ -19,7 +19,7 @@ mod sellers;
 mod slots;
 mod supposed;
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
 use std::sync::Arc;
 
 use chrono::{DateTime, NaiveDate, Utc};
@@ -32,12 +32,11 @@ use domain::service::Level;
 use domain::subscription::Phase;
 use domain::{OrganizationId, ServiceKey, SubscriptionId, TaxCategory, TenantPath};
 use eventstore::{Database, Error, Value, failpoint};
-use tokio::task::JoinSet;
+use tokio_util::task::AbortOnDropHandle;
 
 use self::as_of::Pass;
 use self::names::Names;
 use self::prices::PriceBook;
-use self::rater::Customers;
 use self::slots::histories;
 use crate::finder::{self, Scope};
 use crate::persons::Persons;
@@ -310,7 +309,9 @@ const CUSTOMERS_AT_A_TIME: u64 = 2_000;
 /// More slots than a customer with all his users can have.
 const SLOTS_OF_CUSTOMER_MAX: u64 = 1_000_000_000;
 /// Customers whose slots are read at a time.
-const RATED_AT_A_TIME: usize = 50;
+const RATED_AT_A_TIME: usize = 20;
+/// Parts of statements that are made while others are used: while one waits for the database, the other is rated.
+const PARTS_AHEAD: usize = 2;
 
 /// The statements of some periods, each rated from the facts of the slots that touch it: one pass
 /// over the facts, whatever the number of periods.
@@ -341,13 +342,12 @@ pub struct Parts {
     persons: Persons,
     /// Who reads them: people of his are named.
     reader: Scope,
-    /// How many periods there are.
-    periods: Vec<Period>,
+    periods: Arc<[Period]>,
     passes: Arc<Vec<Pass>>,
     /// Those who are still to come, in the order of the statements.
     customers: std::vec::IntoIter<Arc<OrganizationView>>,
-    /// The next ones, who are read while those before them are rated.
-    reading: JoinSet<Result<Vec<(Customers, Names)>, Error>>,
+    /// The next parts, made beside each other and beside the use of those before them.
+    ahead: VecDeque<AbortOnDropHandle<Result<Vec<Statement>, Error>>>,
 }
 
 impl Parts {
@@ -378,13 +378,16 @@ impl Parts {
         customers.extend(gone(database, &question.scope).await?);
         customers.sort_by_cached_key(|it| (it.details.name.to_lowercase(), it.number));
         let passes = as_of::passes(database, question, (periods, supposed), &customers).await?;
+        if passes.is_empty() {
+            customers.clear();
+        }
         Ok(Self {
             persons: persons.clone(),
             reader: question.scope.clone(),
-            periods: periods.to_vec(),
+            periods: periods.into(),
             passes: Arc::new(passes),
             customers: customers.into_iter(),
-            reading: JoinSet::new(),
+            ahead: VecDeque::new(),
         })
     }
 
@@ -394,24 +397,29 @@ impl Parts {
         Self { reader: reader.clone(), ..self }
     }
 
-    /// Begins to read what the next customers have, if there are any.
-    fn read_on(&mut self) {
-        let customers: Vec<_> = self.customers.by_ref().take(RATED_AT_A_TIME).collect();
-        if customers.is_empty() || self.passes.is_empty() {
-            return;
+    /// Begins the next parts, as far as there are any.
+    fn go_ahead(&mut self) {
+        while self.ahead.len() < PARTS_AHEAD && self.customers.len() > 0 {
+            let customers: Vec<_> = self.customers.by_ref().take(RATED_AT_A_TIME).collect();
+            let (passes, periods) = (self.passes.clone(), self.periods.clone());
+            let (persons, reader) = (self.persons.clone(), self.reader.clone());
+            let part = async move {
+                let mut statements: Vec<_> =
+                    periods.iter().copied().map(Statement::empty).collect();
+                for pass in passes.iter() {
+                    let read = pass.rater.read(customers.clone()).await?;
+                    let (slots, named) = (read.slots(), (read.entries(), read.actors()));
+                    let database = &pass.rater.database;
+                    let names = Names::load(database, &persons, &reader, slots, named).await?;
+                    pass.add(&read, &names, &mut statements);
+                }
+                if passes.len() > 1 {
+                    statements.iter_mut().for_each(Statement::sort);
+                }
+                Ok(statements)
+            };
+            self.ahead.push_back(AbortOnDropHandle::new(tokio::spawn(part)));
         }
-        let (passes, persons) = (self.passes.clone(), self.persons.clone());
-        let reader = self.reader.clone();
-        self.reading.spawn(async move {
-            let mut all = Vec::with_capacity(passes.len());
-            for Pass { rater, .. } in passes.iter() {
-                let read = rater.read(customers.clone()).await?;
-                let (slots, named) = (read.slots(), (read.entries(), read.actors()));
-                let names = Names::load(&rater.database, &persons, &reader, slots, named).await?;
-                all.push((read, names));
-            }
-            Ok(all)
-        });
     }
 
     /// The next customers' part of each statement; none where everybody has been.
@@ -419,22 +427,12 @@ impl Parts {
     /// # Errors
     /// What the database says.
     pub async fn next(&mut self) -> Result<Option<Vec<Statement>>, Error> {
-        if self.reading.is_empty() {
-            self.read_on();
-        }
-        let Some(read) = self.reading.join_next().await else { return Ok(None) };
+        self.go_ahead();
+        let Some(part) = self.ahead.pop_front() else { return Ok(None) };
         // Nobody cancels it, so it has panicked, which is not for us to hide.
-        let read = read.unwrap_or_else(|died| std::panic::resume_unwind(died.into_panic()));
-        let read = read?;
-        self.read_on();
-        let mut statements: Vec<_> = self.periods.iter().copied().map(Statement::empty).collect();
-        for (pass, (read, names)) in self.passes.iter().zip(&read) {
-            pass.add(read, names, &mut statements);
-        }
-        if self.passes.len() > 1 {
-            statements.iter_mut().for_each(Statement::sort);
-        }
-        Ok(Some(statements))
+        let part = part.await.unwrap_or_else(|died| std::panic::resume_unwind(died.into_panic()));
+        self.go_ahead();
+        part.map(Some)
     }
 }
 

@@ -4,6 +4,7 @@
 
 mod append;
 mod close;
+mod facts;
 mod growth;
 mod machine;
 mod properties;
@@ -29,7 +30,8 @@ use serde_json::json;
 use crate::world::{World, body};
 
 pub use append::append;
-pub use close::close;
+pub use close::{close, record};
+pub use facts::facts;
 pub use growth::growth;
 pub use machine::look_into;
 pub use properties::properties;
@@ -134,7 +136,11 @@ const GROUP: usize = 50;
 
 impl Subject {
     async fn new(engine: Engine, customers: usize) -> Result<Arc<Self>> {
-        let world = World::new(engine).await?;
+        Self::of(World::new(engine).await?, customers).await
+    }
+
+    /// In a world that has a provider and nothing else.
+    async fn of(world: World, customers: usize) -> Result<Arc<Self>> {
         let definition = include_str!("../../services/crm/definition.json");
         let draft = body(serde_json::from_str(definition)?);
         world

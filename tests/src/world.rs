@@ -255,14 +255,38 @@ impl World {
         settings: WriterSettings,
         on_commit: OnCommit,
     ) -> Result<Self> {
-        let place = TestDatabase::new(engine).await?;
-        let database = place.open().await?;
-        let ambient = TestAmbient::at("2019-01-01T00:00:00Z");
-        let (writer, _) =
-            Writer::start(database.clone(), vault(), ambient.clone(), settings, on_commit).await?;
-        let world = Self { database, ambient, writer, place };
+        Self::begin(TestDatabase::new(engine).await?, settings, on_commit).await
+    }
+
+    /// The same, in a database that is empty.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub async fn begin(
+        place: TestDatabase,
+        settings: WriterSettings,
+        on_commit: OnCommit,
+    ) -> Result<Self> {
+        let world = Self::open(place, "2019-01-01T00:00:00Z", settings, on_commit).await?;
         world.system(install()).await?;
         Ok(world)
+    }
+
+    /// The world that is in a database, at a time that it has not seen yet.
+    ///
+    /// # Errors
+    /// Where there is no database.
+    pub async fn open(
+        place: TestDatabase,
+        time: &str,
+        settings: WriterSettings,
+        on_commit: OnCommit,
+    ) -> Result<Self> {
+        let database = place.open().await?;
+        let ambient = TestAmbient::at(time);
+        let (writer, _) =
+            Writer::start(database.clone(), vault(), ambient.clone(), settings, on_commit).await?;
+        Ok(Self { database, ambient, writer, place })
     }
 
     /// Has Atrium itself do something, which must be granted; gives the resource.

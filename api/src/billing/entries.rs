@@ -167,9 +167,9 @@ pub(super) const ENTRIES: Table = Table {
     ],
 };
 
-impl From<&Line> for EntryResource {
-    fn from(line: &Line) -> Self {
-        let entry = &line.entry;
+impl From<Line> for EntryResource {
+    fn from(line: Line) -> Self {
+        let entry = line.entry;
         let change = entry.property_change.as_ref();
         let correction = entry.correction.as_ref();
         let manual = entry.manual.as_ref();
@@ -187,17 +187,17 @@ impl From<&Line> for EntryResource {
             customer_name: line.customer.details.name.clone(),
             customer_account_code: line.customer.details.billing_identifier.clone(),
             user_id: line.user.as_ref().map(|user| user.id.0),
-            user_name: line.user_name.clone(),
+            user_name: line.user_name,
             subscription_id: (!entry.is_of_account()).then_some(entry.subscription.0),
-            instance_name: line.instance.clone(),
+            instance_name: line.instance,
             service_key: entry.service.to_string(),
-            service_name: line.service_name.clone(),
+            service_name: line.service_name,
             plan_key: entry.plan.to_string(),
-            plan_name: line.plan_name.clone(),
-            product_sku: line.sku.clone(),
+            plan_name: line.plan_name,
+            product_sku: line.sku,
             level: level_name(line.level),
-            line_description: line.line_description.clone(),
-            summary_grouping: line.summary_description.clone(),
+            line_description: line.line_description,
+            summary_grouping: line.summary_description,
             kind: kind_name(entry.kind),
             component: entry.component.to_string(),
             action: action_name(entry.action),
@@ -207,7 +207,7 @@ impl From<&Line> for EntryResource {
             effective_at: entry.effective_at,
             time_zone: line.seller.settings.zone.name(),
             quantity: entry.quantity,
-            measured: measured(entry),
+            measured: measured(&entry),
             measured_unit: entry.measured.as_ref().and_then(|it| it.unit.clone()),
             days: entry.days,
             period_days: entry.period_days,
@@ -219,10 +219,10 @@ impl From<&Line> for EntryResource {
             billable: entry.is_billable(),
             waived_amount: waiver.map(|waiver| waiver.amount.to_string()),
             waive_reason: waiver.map(|waiver| waiver.reason.clone()),
-            rule_ids: rule_ids(entry),
+            rule_ids: rule_ids(&entry),
             tax_category: line.tax_category.as_ref().map(ToString::to_string),
             tax_percent: line.tax_percent.map(|percent| percent.to_string()),
-            actioned_by: line.actor_name.clone(),
+            actioned_by: line.actor_name,
             reason: entry.reason.clone(),
             property: change.map(|change| change.property.to_string()),
             property_value: change.and_then(|change| change.value.clone()),

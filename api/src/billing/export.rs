@@ -228,7 +228,7 @@ fn csv<T: Serialize + Send + 'static>(
 fn lines<T: Serialize + Send + 'static>(
     rows: Rows<T>,
     table: Option<(&'static Table, Then)>,
-) -> impl futures_util::Stream<Item = Result<String, Error>> {
+) -> impl futures_util::Stream<Item = Result<Vec<u8>, Error>> {
     struct Sending<T> {
         rows: Rows<T>,
         control: Option<(&'static Table, Control)>,
@@ -253,21 +253,18 @@ fn lines<T: Serialize + Send + 'static>(
                 None if sending.is_first => "{\"data\":[]}".to_owned(),
                 None => "]}".to_owned(),
             };
-            return Ok(Some((end, None)));
+            return Ok(Some((end.into_bytes(), None)));
         };
-        let mut chunk = String::new();
+        let mut chunk = Vec::new();
         for Row { resource, amount } in rows {
-            let json = serde_json::to_string(&resource).expect("resources have text keys only");
-            match &mut sending.control {
-                Some((table, control)) => {
-                    control.add(table, &fields(&resource), amount)?;
-                    chunk += &json;
-                    chunk.push('\n');
-                }
-                None => {
-                    chunk.push_str(if sending.is_first { "{\"data\":[" } else { "," });
-                    chunk += &json;
-                }
+            if sending.control.is_none() {
+                chunk.extend_from_slice(if sending.is_first { b"{\"data\":[" } else { b"," });
+            }
+            let written = serde_json::to_writer(&mut chunk, &resource);
+            written.expect("resources have text keys only");
+            if let Some((table, control)) = &mut sending.control {
+                control.add(table, &fields(&resource), amount)?;
+                chunk.push(b'\n');
             }
             sending.is_first = false;
         }

@@ -150,9 +150,10 @@ pub(super) const DETAIL: Table = Table {
     ],
 };
 
-impl From<&Line> for DetailResource {
-    fn from(line: &Line) -> Self {
-        let entry = &line.entry;
+impl From<Line> for DetailResource {
+    fn from(line: Line) -> Self {
+        let entry = line.entry;
+        let (booked_period, measured) = (entry.booked_end(), measured(&entry));
         let waiver = entry.waiver.as_ref();
         Self {
             customer_id: line.customer.number,
@@ -160,35 +161,35 @@ impl From<&Line> for DetailResource {
             customer_name: line.customer.details.name.clone(),
             customer_account_code: line.customer.details.billing_identifier.clone(),
             user_id: line.user.as_ref().map(|user| user.id.0),
-            user_name: line.user_name.clone(),
-            service_name: line.service_name.clone(),
-            plan_name: line.plan_name.clone(),
-            instance_name: line.instance.clone(),
-            product_sku: line.sku.clone(),
+            user_name: line.user_name,
+            service_name: line.service_name,
+            plan_name: line.plan_name,
+            instance_name: line.instance,
+            product_sku: line.sku,
             sku_type: level_name(line.level),
             billable: entry.is_billable(),
             non_billable_reason: waiver.map(|waiver| waiver.reason.clone()),
             waived_amount: waiver.map(|waiver| waiver.amount.to_string()),
             tax_category: line.tax_category.as_ref().map(ToString::to_string),
             tax_percent: line.tax_percent.map(|percent| percent.to_string()),
-            line_description: line.line_description.clone(),
-            summary_grouping: line.summary_description.clone(),
+            line_description: line.line_description,
+            summary_grouping: line.summary_description,
             action: action_name(entry.action),
             actioned_date: entry.effective_at,
-            actioned_by: line.actor_name.clone(),
+            actioned_by: line.actor_name,
             quantity: entry.quantity,
             days: entry.days,
             period_days: entry.period_days,
-            unit_price: entry.unit_price.decimal.clone(),
+            unit_price: entry.unit_price.decimal,
             currency: entry.amount.currency.code().to_owned(),
             amount: entry.amount.to_string(),
-            entry_id: entry.entry_id.clone(),
+            entry_id: entry.entry_id,
             class: class_name(entry.class),
             component: entry.component.to_string(),
-            measured: measured(entry),
-            measured_unit: entry.measured.as_ref().and_then(|it| it.unit.clone()),
+            measured,
+            measured_unit: entry.measured.and_then(|it| it.unit),
             kind: kind_name(entry.kind),
-            booked_period: entry.booked_end(),
+            booked_period,
             service_period: entry.period_end,
             buyer_name: line.buyer.as_ref().map(|buyer| buyer.name().to_owned()),
         }

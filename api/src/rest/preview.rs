@@ -120,8 +120,8 @@ impl PreviewResource {
                 end_date: it.period.label(),
                 totals: it.totals.into_iter().map(PreviewedTotal::of).collect::<Result<_, _>>()?,
                 customers: customers.collect::<Result<_, Problem>>()?,
-                booked: it.booked.iter().map(EntryResource::from).collect(),
-                dropped: it.dropped.iter().map(EntryResource::from).collect(),
+                booked: it.booked.into_iter().map(EntryResource::from).collect(),
+                dropped: it.dropped.into_iter().map(EntryResource::from).collect(),
                 quarantined: it.quarantined,
             })
         });

@@ -1,9 +1,10 @@
 //! Names, for lines as people read them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
+use domain::UserId;
 use domain::billing::description::{self, Variables};
 use domain::billing::{Entry, Kind};
 use domain::event::Actor;
@@ -21,7 +22,7 @@ use crate::views::{Holder, OrganizationView, ServiceView, UserView};
 /// The names of the people who have to do with some slots.
 #[derive(Default)]
 pub(super) struct Names {
-    users: BTreeMap<String, (Arc<UserView>, String)>,
+    users: HashMap<UserId, (Arc<UserView>, String)>,
 }
 
 /// How somebody is called who is not in the reader's scope.
@@ -58,20 +59,17 @@ impl Names {
         // Who holds what is billed is named, also where he is elsewhere by now.
         users.retain(|id, user| scope.0.contains(&user.path) || holders.contains(id));
         let opened = persons.unlock(database, users.values().map(|user| user.id)).await?;
-        let users = users.into_iter().map(|(key, user)| {
+        let users = users.into_values().map(|user| {
             let name = opened.name(user.id, user.person.as_ref());
-            (key, (user, name))
+            (user.id, (user, name))
         });
         Ok(Self { users: users.collect() })
     }
 
-    fn actor(&self, actor: &str) -> String {
-        match actor.strip_prefix("user:") {
-            None => "Atrium".to_owned(),
-            Some(id) => {
-                self.users.get(id).map_or_else(|| OUTSIDER.to_owned(), |(_, name)| name.clone())
-            }
-        }
+    fn actor(&self, actor: &str) -> &str {
+        let Some(id) = actor.strip_prefix("user:") else { return "Atrium" };
+        let user = id.parse().ok().and_then(|id: UserId| self.users.get(&id));
+        user.map_or(OUTSIDER, |(_, name)| name)
     }
 
     pub(super) fn line(
@@ -85,7 +83,7 @@ impl Names {
         let definition = service.published.as_ref();
         let plan = definition.and_then(|definition| definition.plan(&entry.plan));
         let (user, user_name) = match slot.view.holder {
-            Holder::User(id) => self.users.get(&id.to_string()).cloned().unzip(),
+            Holder::User(id) => self.users.get(&id).cloned().unzip(),
             Holder::Customer(_) => (None, None),
         };
         let level = match slot.view.holder {
@@ -104,12 +102,12 @@ impl Names {
         let sku = service.sku_before(&entry.plan, end, known_at);
         let sku = sku.unwrap_or(entry.plan.as_str());
         let variables = Variables {
-            added_by_user_name: &self.actor(&entry.added_by),
+            added_by_user_name: self.actor(&entry.added_by),
             customer_name: &customer.details.name,
             instance_name: slot.view.instance.as_deref().unwrap_or_default(),
             plan_name,
             product_sku: sku,
-            removed_by_user_name: &entry
+            removed_by_user_name: entry
                 .removed_by
                 .as_deref()
                 .map(|actor| self.actor(actor))
@@ -143,7 +141,7 @@ impl Names {
             summary_description,
             seller: link.seller.clone(),
             buyer,
-            actor_name: self.actor(&entry.actor),
+            actor_name: self.actor(&entry.actor).to_owned(),
             service_name: service_name.to_owned(),
             plan_name: plan_name.to_owned(),
             sku: sku.to_owned(),

@@ -25,6 +25,8 @@ pub(super) struct PriceBook {
     pub(super) sellers: Sellers,
     /// Rows of sellers' price books, by the seller's path, in the order of recording.
     rows: HashMap<String, Vec<Arc<PriceView>>>,
+    /// The subscriptions that any of them is for alone.
+    instances: HashSet<SubscriptionId>,
     /// Exchange rates, by the path of the seller who set them, in the order of recording.
     rates: HashMap<String, Vec<RateRow>>,
     /// What buyers are committed to, in the order of recording.
@@ -75,16 +77,32 @@ impl PriceBook {
         for view in set_at::<OverrideView>(database, scope, &places).await? {
             overrides.entry(view.path.to_string()).or_default().push(view);
         }
-        let mut rows = HashMap::<_, Vec<_>>::new();
-        for view in set_at::<PriceView>(database, scope, &places).await? {
-            rows.entry(view.path.to_string()).or_default().push(view);
-        }
+        let rows = set_at::<PriceView>(database, scope, &places).await?;
         let mut rates = HashMap::<_, Vec<_>>::new();
         for view in set_at::<RateView>(database, scope, &places).await? {
             rates.entry(view.path.to_string()).or_default().push(view.for_rating());
         }
         let commitments = set_at::<CommitmentView>(database, scope, &places).await?;
-        Ok(Self { services, overrides, sellers, rows, rates, commitments, known_at })
+        let (instances, none) = (HashSet::new(), HashMap::new());
+        let mut book = Self {
+            services,
+            overrides,
+            sellers,
+            rows: none,
+            instances,
+            rates,
+            commitments,
+            known_at,
+        };
+        book.add_rows(rows);
+        Ok(book)
+    }
+
+    fn add_rows(&mut self, rows: impl IntoIterator<Item = Arc<PriceView>>) {
+        for row in rows {
+            self.instances.extend(row.setting.subscription);
+            self.rows.entry(row.path.to_string()).or_default().push(row);
+        }
     }
 
     /// Without what is said only for later than a moment.
@@ -123,9 +141,7 @@ impl PriceBook {
         for view in supposed.overrides() {
             self.overrides.entry(view.path.to_string()).or_default().push(view);
         }
-        for view in supposed.prices() {
-            self.rows.entry(view.path.to_string()).or_default().push(view);
-        }
+        self.add_rows(supposed.prices());
         for view in supposed.rates() {
             self.rates.entry(view.path.to_string()).or_default().push(view.for_rating());
         }
@@ -138,11 +154,9 @@ impl PriceBook {
         metered.map(|service| service.key.clone()).collect()
     }
 
-    /// Whether a seller on the way has rows for this subscription alone.
-    pub(super) fn is_for_instance(&self, way: &Way<'_>) -> bool {
-        let rows = way.sellers.iter().filter_map(|seller| self.rows.get(seller.path.as_str()));
-        way.subscription.is_some()
-            && rows.flatten().any(|row| row.setting.subscription == way.subscription)
+    /// Whether a seller has rows for this subscription alone.
+    pub(super) fn is_for_instance(&self, subscription: SubscriptionId) -> bool {
+        self.instances.contains(&subscription)
     }
 
     /// What says the price of a service on a way, as it was known at a position.

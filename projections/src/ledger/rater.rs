@@ -586,24 +586,23 @@ impl<'a> Of<'a> {
         prices_at: u64,
     ) -> &'k Prices {
         let book = &self.rater.prices;
-        let link = &self.links[place];
-        // Below the last seller there is a reseller who buys, or the customer.
-        let below = link.path.lineage();
-        let below = below.get(sellers).and_then(|path| book.sellers.at(path));
-        let buyer = below.map_or(self.customer.id, |seller| seller.id);
-        let subscription = Some(self.slot.view.id);
-        let way = Way {
-            sellers: &link.way[..sellers],
-            buyer,
-            then: &link.path,
-            now: &self.customer.path,
-            biller: &link.seller,
-            subscription,
-        };
-        let subscription = subscription.filter(|_| book.is_for_instance(&way));
-        let way = Way { subscription, ..way };
+        let subscription = Some(self.slot.view.id).filter(|id| book.is_for_instance(*id));
         let key = (self.service.key.as_str(), sellers, place, prices_at, subscription);
-        known.entry(key).or_insert_with(|| book.at(self.service, &way, prices_at))
+        known.entry(key).or_insert_with(|| {
+            let link = &self.links[place];
+            // Below the last seller there is a reseller who buys, or the customer.
+            let below = link.path.lineage();
+            let below = below.get(sellers).and_then(|path| book.sellers.at(path));
+            let way = Way {
+                sellers: &link.way[..sellers],
+                buyer: below.map_or(self.customer.id, |seller| seller.id),
+                then: &link.path,
+                now: &self.customer.path,
+                biller: &link.seller,
+                subscription,
+            };
+            book.at(self.service, &way, prices_at)
+        })
     }
 
     /// What a seller's first open period has beside its own charges: what sets right those that are closed.

@@ -4,21 +4,38 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use commands::usecase::books::Readiness;
-use commands::{Caller, Command, Submission, closing};
+use commands::{Caller, Command, Submission, WriterSettings, closing};
 use domain::{OrganizationId, TenantPath, UserId};
-use eventstore::{Engine, Rows, SEALED_SLOT_LAYOUT, SealsVerified, Value};
+use eventstore::{Database, Engine, Rows, SEALED_SLOT_LAYOUT, SealsVerified, Value};
 use projections::finder::{self, Scope};
 use projections::ledger;
 use projections::views::{BooksView, PROVIDER_KEY};
 use serde_json::json;
 
 use super::{Figure, Size, Subject, machine, rate};
-use crate::world::body;
+use crate::world::{Place, TestDatabase, World, body};
 
 /// Entries of each customer.
 const OF_CUSTOMER: usize = 100;
 /// Rows that the raw inserts write at a time, as the close does.
 const ROWS_AT_A_TIME: u64 = 5_000;
+
+/// Records what [`close`] closes: so many entries, into an empty database, of which the folder or the URL is said. In a process of its own, so that what a close
+/// needs of memory is not what recording has left there.
+///
+/// # Errors
+/// What the database says.
+pub async fn record(place: &str, size: Size) -> Result<()> {
+    let place = match place.contains("://") {
+        true => Place::Url(place.to_owned()),
+        false => Place::Folder(place.into()),
+    };
+    let world =
+        World::begin(TestDatabase::at(place), WriterSettings::default(), Box::new(|_| ())).await?;
+    let subject = Subject::of(world, size.entries.div_ceil(OF_CUSTOMER)).await?;
+    subject.load(256, size.entries).await?;
+    Ok(())
+}
 
 /// Measures what it takes to see what is in the way of a close, to close, to verify the seal, and to rate the closed period from its
 /// events again; once, however many runs are asked for: a period is closed once.
@@ -26,11 +43,18 @@ const ROWS_AT_A_TIME: u64 = 5_000;
 /// # Errors
 /// What the database says; where the period is not closed, or its seal does not fit.
 pub async fn close(engine: Engine, size: Size, tell: &mut impl FnMut(Figure)) -> Result<()> {
-    let subject = Subject::new(engine, size.entries.div_ceil(OF_CUSTOMER)).await?;
-    subject.load(256, size.entries).await?;
-    let world = &subject.world;
+    let place = TestDatabase::new(engine).await?;
+    let mut recorder = std::process::Command::new(std::env::current_exe()?);
+    recorder.arg("--record");
+    match &place.place {
+        Place::Folder(folder) => recorder.arg(folder),
+        Place::Url(url) => recorder.arg(url),
+    };
+    let recorded = recorder.arg(size.entries.to_string()).status()?;
+    ensure!(recorded.success(), "nothing could be recorded");
+    let (settings, time) = (WriterSettings::default(), "2019-03-01T08:00:00Z");
+    let world = World::open(place, time, settings, Box::new(|_| ())).await?;
     let (database, writer) = (&world.database, &world.writer);
-    world.ambient.set("2019-03-01T08:00:00Z");
     let provider = finder::find_name(database, PROVIDER_KEY).await?.context("a provider")?.owner;
     let provider = provider.to_string();
     let seller: OrganizationId = provider.parse()?;
@@ -78,7 +102,7 @@ pub async fn close(engine: Engine, size: Size, tell: &mut impl FnMut(Figure)) ->
     let replay = rate(size.entries, began.elapsed());
     ensure!(difference.is_none(), "it is not what was sealed: {difference:?}");
 
-    let raw = rate(size.entries, raw(engine, &subject).await?);
+    let raw = rate(size.entries, raw(engine, database).await?);
     let figure = Figure::new("close", engine, closed, "entries/s").beside(raw);
     tell(Figure { peak_mib, size: Some(size.entries), ..figure });
     let held = Figure::new("close-held", engine, held_mib, "MiB before");
@@ -93,8 +117,7 @@ pub async fn close(engine: Engine, size: Size, tell: &mut impl FnMut(Figure)) ->
 }
 
 /// The same rows, into a table that looks the same, by nothing but inserts: how long these take.
-async fn raw(engine: Engine, subject: &Subject) -> Result<Duration> {
-    let database = &subject.world.database;
+async fn raw(engine: Engine, database: &Database) -> Result<Duration> {
     let mut connection = database.writer_connection().await?;
     let (text, int, bytes) = match engine {
         Engine::Sqlite => ("text", "integer", "blob"),

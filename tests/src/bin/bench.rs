@@ -40,6 +40,9 @@ struct Arguments {
     /// it is left out
     #[arg(long)]
     in_flight: Option<usize>,
+    /// Only record so many entries in the folder or the PostgreSQL database that is named, for `close`
+    #[arg(long, hide = true, value_name = "PLACE ENTRIES", num_args = 2)]
+    record: Option<Vec<String>>,
     /// How many times everything is measured; the median is told
     #[arg(long)]
     runs: Option<usize>,
@@ -63,6 +66,8 @@ enum Name {
     Space,
     /// Closing a period of a million entries
     Close,
+    /// Recording a fact, whatever was before it
+    Facts,
     /// Measures nothing: writes the tables of docs/PERFORMANCE.md from what was kept
     Report,
 }
@@ -108,9 +113,13 @@ async fn main() -> Result<()> {
             Name::Several,
             Name::Space,
             Name::Close,
+            Name::Facts,
         ],
         names => names,
     };
+    if let Some([place, entries]) = arguments.record.as_deref() {
+        return bench::record(place, Size { entries: entries.parse()?, ..size }).await;
+    }
     if let Some(look) = &arguments.look {
         let (figure, file) = look.split_once('=').context("--look FIGURE=FILE")?;
         bench::look_into(figure.to_owned(), file.into());
@@ -155,6 +164,7 @@ async fn main() -> Result<()> {
                 Name::Several => {}
                 Name::Space => bench::space(engine, size, &mut tell).await?,
                 Name::Close => bench::close(engine, size, &mut tell).await?,
+                Name::Facts => bench::facts(engine, size, &mut tell).await?,
                 Name::Report => unreachable!("it stands alone"),
             }
             if arguments.keep && !told.is_empty() {
