@@ -219,7 +219,8 @@ pub async fn bridge(State(app): State<App>, asked: Asked) -> Answer {
 }
 
 /// What a seller earns in a billing period: a row for each customer and product, with what it bills, what it pays itself in its
-/// own currency, commissions, and what is left.
+/// own currency, commissions, and what is left. The provider pays by the cost prices in its price book; of a closed period, by
+/// what was known when it was closed.
 #[utoipa::path(get, path = "/api/Billing/{endDate}/margins", tag = "Billing",
     params(("endDate" = String, Path), BillParameters),
     responses((status = 200, body = Data<Vec<MarginResource>>)))]
@@ -239,7 +240,7 @@ pub async fn margins(State(app): State<App>, asked: Asked) -> Answer {
     )?;
     let known = (question.as_of, question.known_at);
     let terms = Terms::of(database, &seller, period.end, known).await?;
-    let (sells, buys) = (sells.remove(0).lines, buys.remove(0).lines);
+    let (sells, buys) = (sells.remove(0), buys.remove(0));
     let margins = margins::margins(&sells, &buys, &terms).map_err(|_| Problem::internal())?;
     let rows = margins::rows(margins);
     filter.give(&MARGINS, &period.label(), stream::iter([Ok(rows)]).boxed()).await

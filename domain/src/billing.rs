@@ -30,8 +30,8 @@ pub use correction::{Correction, correct};
 pub use explain::{Reason, explain, sentence};
 pub use policy::{DayPolicy, Suspended};
 pub use price::{
-    ComponentRow, Measure, Measured, Overridden, Override, PolicyRow, PriceOverride, PriceRow,
-    PriceSource, Priced, Prices, Quarantine, QuarantineReason, Setting,
+    ComponentRow, Measure, Measured, Overridden, Override, Payer, PolicyRow, PriceOverride,
+    PriceRow, PriceSource, Priced, Prices, Quarantine, QuarantineReason, Setting,
 };
 pub use rating::{
     Action, Class, Commitment, Entry, Kind, PropertyChange, Sharing, Subject, commissions, rate,

@@ -10,8 +10,9 @@ use chrono::NaiveDate;
 use domain::billing::component::{Charge, Interval, Rate, Timing};
 use domain::billing::{
     BillingSettings, BookRow, CalendarRule, Change, ComponentKey, ComponentRow, Entry, Fact, Kind,
-    Overridden, Override, Period, PriceOverride, PriceRow, Prices, Quarantine, QuarantineReason,
-    RateRow, Says, SellerPrices, Setting, Subject, Timeline, Values, commissions, exchanged, rate,
+    Overridden, Override, Payer, Period, PriceOverride, PriceRow, Prices, Quarantine,
+    QuarantineReason, RateRow, Says, SellerPrices, Setting, Sort, Subject, Timeline, Values,
+    commissions, exchanged, rate,
 };
 use domain::money::{Currency, Money};
 use domain::{OrganizationId, PlanKey, ServiceKey, SubscriptionId};
@@ -234,6 +235,73 @@ fn margins_telescope_whoever_bills() {
             assert_eq!(sum, paid.minor, "case {}, {biller}", case.case);
         }
     }
+}
+
+/// 100.00 a month and 50.00 for setting up; the provider pays 40.00, and more for ten or more.
+#[test]
+fn the_provider_pays_by_its_cost_prices_alone_and_for_all_that_is_charged() {
+    let cases = cases();
+    let case = cases.iter().find(|it| it.case == "9a").unwrap();
+    let euro = Currency::parse("EUR").unwrap();
+    let set_up = ComponentKey::parse("setup").unwrap();
+    let row = |position, component: &ComponentKey, says, from_quantity, is_for_buyer| BookRow {
+        actor: "Pat".to_owned(),
+        component: component.clone(),
+        from: None,
+        from_quantity,
+        is_for_buyer,
+        is_for_instance: false,
+        is_for_service: true,
+        plan: None,
+        position,
+        reason: None,
+        says,
+        to: None,
+    };
+    let own = ComponentKey::RECURRING;
+    let cost = |minor| Says::Cost(Money::new(minor, euro));
+    let prices = |rows: &[BookRow], is_sold: bool| {
+        let mut prices = case.prices(1);
+        prices.chain[0].rows.extend(rows.iter().cloned());
+        prices.components = vec![ComponentRow {
+            charge: Some(Charge::OneOff { price: Money::new(5_000, euro) }),
+            component: set_up.clone(),
+            from: None,
+            measure: None,
+            plan: PlanKey::parse("plan").unwrap(),
+            position: 2,
+        }];
+        if !is_sold {
+            (prices.rows, prices.chain[0].rows) = (Vec::new(), rows.to_vec());
+        }
+        let override_of = override_at(2, PriceOverride::Amount(1));
+        Prices { overrides: vec![override_of], payer: Payer::Provider, ..prices }
+    };
+    let paid = |rows: &[BookRow], is_sold: bool| {
+        let rated = case.rated_with(&prices(rows, is_sold), 1, 0);
+        rated.map(|entries| total(&entries).to_string()).map_err(|it| it.reason)
+    };
+    let own_cost = row(201, &own, cost(4_000), 0, false);
+    let set_up_cost = row(202, &set_up, cost(0), 0, false);
+    // What is charged for has a cost, were it nothing: neither is left out in silence.
+    for rows in [&[][..], &[own_cost.clone()][..], &[set_up_cost.clone()][..]] {
+        assert_eq!(paid(rows, true), Err(QuarantineReason::NoPrice), "{rows:?}");
+    }
+    // 20 of 30 days.
+    let both = [own_cost, set_up_cost.clone()];
+    assert_eq!(paid(&both, true).unwrap(), "26.67");
+    // What is not sold by the month costs nothing by the month.
+    let nobody_sells = [row(203, &own, Says::Ended(Sort::Price), 0, false), set_up_cost.clone()];
+    let mut unsold = prices(&nobody_sells, false);
+    unsold.overrides.clear();
+    assert_eq!(total(&case.rated_with(&unsold, 1, 0).unwrap()).to_string(), "0.00");
+    // For whom it is, and for how many.
+    let others = [row(204, &own, cost(100), 10, false), row(205, &own, cost(3_000), 0, true)];
+    let all: Vec<_> = both.iter().chain(&others).cloned().collect();
+    assert_eq!(paid(&all, true).unwrap(), "20.00");
+    let ended = row(206, &own, Says::Ended(Sort::Cost), 0, true);
+    let all: Vec<_> = all.into_iter().chain([ended]).collect();
+    assert_eq!(paid(&all, true).unwrap(), "26.67");
 }
 
 /// 1,200.00 USD a year from 2020-01-01; the reseller bills in euros, at 0.90 and from February on at 0.80.

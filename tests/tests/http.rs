@@ -27,6 +27,7 @@ mod http {
     mod late;
     mod lifecycle;
     mod managers;
+    mod margins;
     mod moves;
     mod offers;
     mod overrides;

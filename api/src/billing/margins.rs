@@ -1,13 +1,14 @@
 //! What a seller earns: what its customers pay, less what it pays itself (billing.md, section 8, law 8).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use chrono::{DateTime, NaiveDate, Utc};
-use domain::billing::{Kind, Overflow, RateRow, exchanged};
+use domain::SubscriptionId;
+use domain::billing::{Kind, Overflow, QuarantineReason, RateRow, exchanged};
 use domain::money::{Currency, Money};
 use eventstore::Database;
-use projections::ledger::{self, Line, Seller};
+use projections::ledger::{self, Seller, Statement};
 use projections::views::OrganizationView;
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -25,15 +26,20 @@ pub struct MarginResource {
     currency: String,
     /// What the seller bills for it.
     revenue: String,
-    /// What the seller pays for it, exchanged by the rate for the period; none where no rate is known, and for the provider,
-    /// to whom nobody in the tree sells.
+    /// What the seller pays for it, exchanged by the rate for the period; the provider, by its cost prices. None where that
+    /// cannot be said.
     cost: Option<String>,
     /// What the seller is paid of it by somebody above who bills the customer.
     commission_earned: String,
     /// What the seller pays of it to resellers below.
     commission_paid: String,
-    /// What is left; none where the cost is not known.
+    /// What is left; none where that cannot be said.
     margin: Option<String>,
+    /// Of how many subscriptions it cannot be said what they are sold for, or what the seller pays for them.
+    unrated_count: usize,
+    /// Why: `no_price` (of the provider, no cost price is in force), `no_exchange_rate` or `too_large`; none where all is
+    /// said.
+    unrated_reason: Option<&'static str>,
 }
 
 /// The margins as a table. What it comes to is by what is left, as far as that is known.
@@ -50,6 +56,8 @@ pub(super) const MARGINS: Table = Table {
         ("commissionEarned", Column::Number),
         ("commissionPaid", Column::Number),
         ("margin", Column::Number),
+        ("unratedCount", Column::Number),
+        ("unratedReason", Column::Text),
     ],
 };
 
@@ -59,14 +67,18 @@ pub(crate) struct Margin {
     pub(crate) sku: String,
     /// What the seller bills for it.
     pub(crate) revenue: Money,
-    /// What the seller pays for it; none where no rate is known, and where nobody in the tree sells to the seller.
+    /// What the seller pays for it; none where that cannot be said.
     pub(crate) cost: Option<Money>,
     /// What the seller is paid of it by somebody above.
     pub(crate) earned: Money,
     /// What the seller pays of it to resellers below.
     pub(crate) paid: Money,
-    /// What is left; none where the cost is not known.
+    /// What is left; none where that cannot be said.
     pub(crate) left: Option<Money>,
+    /// Of how many subscriptions it cannot be said what they are sold for, or what the seller pays for them.
+    pub(crate) unrated: usize,
+    /// Why something cannot be said.
+    pub(crate) reason: Option<QuarantineReason>,
 }
 
 /// How the seller bills, and by which rates.
@@ -74,8 +86,6 @@ pub(crate) struct Terms {
     currency: Currency,
     end: NaiveDate,
     rates: Vec<RateRow>,
-    /// Whether somebody in the tree sells to the seller.
-    buys: bool,
 }
 
 impl Terms {
@@ -87,8 +97,7 @@ impl Terms {
         known: (Option<DateTime<Utc>>, Option<u64>),
     ) -> Result<Self, eventstore::Error> {
         let rates = ledger::rates(database, seller, end, known).await?;
-        let (currency, buys) = (seller.settings.currency, seller.path.parent().is_some());
-        Ok(Self { currency, end, rates, buys })
+        Ok(Self { currency: seller.settings.currency, end, rates })
     }
 }
 
@@ -100,6 +109,8 @@ struct Sums {
     paid: Amounts,
     bought: Amounts,
     earned: Amounts,
+    /// Whose lines these are.
+    subscriptions: BTreeSet<SubscriptionId>,
 }
 
 /// Sums, one for each currency.
@@ -124,18 +135,18 @@ impl Amounts {
 
 /// The margins of a period, by customer and product, from what the seller bills and what it buys.
 pub(crate) fn margins(
-    sells: &[Line],
-    buys: &[Line],
+    sells: &Statement,
+    buys: &Statement,
     terms: &Terms,
 ) -> Result<Vec<Margin>, Overflow> {
     let mut sums = BTreeMap::<(String, u32, String), Sums>::new();
-    for (is_sold, line) in
-        sells.iter().map(|line| (true, line)).chain(buys.iter().map(|line| (false, line)))
-    {
+    let sold = sells.lines.iter().map(|line| (true, line));
+    for (is_sold, line) in sold.chain(buys.lines.iter().map(|line| (false, line))) {
         let customer = &line.customer;
         let name = customer.details.name.to_lowercase();
         let of = sums.entry((name, customer.number, line.sku.clone())).or_default();
         of.customer.get_or_insert_with(|| customer.clone());
+        of.subscriptions.insert(line.entry.subscription);
         let amount = line.entry.amount;
         let less = || amount.checked_neg().ok_or(Overflow);
         match (is_sold, line.entry.kind == Kind::Commission) {
@@ -145,20 +156,33 @@ pub(crate) fn margins(
             (false, true) => of.earned.add(less()?)?,
         }
     }
+    let [not_sold, not_bought] = [sells, buys].map(|statement| {
+        let unrated = statement.quarantined.iter().map(|it| (it.subscription, it.cause.reason));
+        unrated.collect::<HashMap<_, _>>()
+    });
     let mut margins = Vec::new();
     for ((_, _, sku), of) in sums {
         let Some(customer) = of.customer else { continue };
         let [sold, paid, bought, earned] =
             [&of.sold, &of.paid, &of.bought, &of.earned].map(|it| it.exchanged(terms));
-        let cost = bought.filter(|_| terms.buys);
+        let within = |known: &HashMap<SubscriptionId, QuarantineReason>| {
+            of.subscriptions.iter().find_map(|id| known.get(id).copied())
+        };
+        let cost = bought.filter(|_| within(&not_bought).is_none());
         let left = || {
             let costs = cost?.checked_add(paid?)?;
             sold?.checked_add(earned?)?.checked_sub(costs)
         };
-        let left = left();
+        let left = left().filter(|_| within(&not_sold).is_none());
+        let is_unrated =
+            |id: &&SubscriptionId| not_bought.contains_key(*id) || not_sold.contains_key(*id);
+        let unrated = of.subscriptions.iter().filter(is_unrated).count();
+        // What is rated, and yet not said, is in another currency.
+        let other = left.is_none().then_some(QuarantineReason::NoExchangeRate);
+        let reason = within(&not_bought).or_else(|| within(&not_sold)).or(other);
         let [revenue, paid, earned] =
             [sold, paid, earned].map(|it| it.unwrap_or(Money::new(0, terms.currency)));
-        margins.push(Margin { customer, sku, revenue, cost, earned, paid, left });
+        margins.push(Margin { customer, sku, revenue, cost, earned, paid, left, unrated, reason });
     }
     Ok(margins)
 }
@@ -166,7 +190,7 @@ pub(crate) fn margins(
 /// The same as rows.
 pub(super) fn rows(margins: Vec<Margin>) -> Vec<Row<MarginResource>> {
     let row = |margin: Margin| {
-        let Margin { customer, sku, revenue, cost, earned, paid, left } = margin;
+        let Margin { customer, sku, revenue, cost, earned, paid, left, unrated, reason } = margin;
         Row {
             resource: MarginResource {
                 customer_id: customer.number,
@@ -179,6 +203,8 @@ pub(super) fn rows(margins: Vec<Margin>) -> Vec<Row<MarginResource>> {
                 commission_earned: earned.to_string(),
                 commission_paid: paid.to_string(),
                 margin: left.map(|money| money.to_string()),
+                unrated_count: unrated,
+                unrated_reason: reason.map(QuarantineReason::code),
             },
             amount: left.unwrap_or(Money::new(0, revenue.currency)),
         }

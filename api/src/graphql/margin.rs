@@ -2,6 +2,7 @@
 
 use async_graphql::connection::{Connection, OpaqueCursor};
 use async_graphql::{Context, Object};
+use domain::billing::QuarantineReason;
 use domain::permission::Permission;
 use projections::ledger::Side;
 use uuid::Uuid;
@@ -52,8 +53,8 @@ impl MarginRow {
         self.0.revenue.into()
     }
 
-    /// What the seller pays for it, exchanged by the rate for the period; none where no rate is known, and for the provider,
-    /// to whom nobody in the tree sells.
+    /// What the seller pays for it, exchanged by the rate for the period; the provider, by its cost prices. None where that
+    /// cannot be said.
     async fn cost(&self) -> Option<Money> {
         self.0.cost.map(Money::from)
     }
@@ -68,9 +69,20 @@ impl MarginRow {
         self.0.paid.into()
     }
 
-    /// What is left; none where the cost is not known.
+    /// What is left; none where that cannot be said.
     async fn margin(&self) -> Option<Money> {
         self.0.left.map(Money::from)
+    }
+
+    /// Of how many subscriptions it cannot be said what they are sold for, or what the seller pays for them.
+    async fn unrated_count(&self) -> usize {
+        self.0.unrated
+    }
+
+    /// Why: `no_price` (of the provider, no cost price is in force), `no_exchange_rate` or `too_large`; none where all is
+    /// said.
+    async fn unrated_reason(&self) -> Option<&'static str> {
+        self.0.reason.map(QuarantineReason::code)
     }
 }
 
@@ -105,7 +117,7 @@ impl MarginRow {
         let database = reading.app.database();
         let terms =
             Terms::of(database, &whose.seller, period.end, (then.as_of, then.known_at)).await?;
-        let rows = margins(&sells.lines, &buys.lines, &terms).map_err(|_| Problem::internal())?;
+        let rows = margins(&sells, &buys, &terms).map_err(|_| Problem::internal())?;
         let rows = rows.into_iter().map(|row| {
             let name = row.customer.details.name.to_lowercase();
             ((name, row.customer.number, row.sku.clone()), Self(row))

@@ -381,12 +381,24 @@ impl Said {
             }
             // What the provider pays, nobody in the tree sells to it.
             if place == 0 {
-                let (row, cost) = seller.amount(of, Sort::Cost).ok_or(QuarantineReason::NoPrice)?;
-                self.sources.push(row.source());
-                self.start_from_money(cost, seller.currency, rates, of)?;
+                self.start_from_cost(prices, of, seller.currency)?;
             }
         }
         Ok(())
+    }
+
+    /// Starts from what the provider pays, in a currency.
+    pub(super) fn start_from_cost(
+        &mut self,
+        prices: &Prices,
+        of: &Of<'_>,
+        currency: Currency,
+    ) -> Result<(), QuarantineReason> {
+        let provider = prices.chain.first();
+        let cost = provider.and_then(|provider| provider.amount(of, Sort::Cost));
+        let (row, cost) = cost.ok_or(QuarantineReason::NoPrice)?;
+        self.sources.push(row.source());
+        self.start_from_money(cost, currency, &prices.rates, of)
     }
 
     /// Starts from the list price: that of the seller, or of the nearest above who has one, or else what the plan costs.

@@ -216,12 +216,24 @@ pub struct Prices {
     pub components: Vec<ComponentRow>,
     /// What the organisations on the buyer's path have set otherwise: prices and properties.
     pub overrides: Vec<Override>,
+    /// Who pays what they say.
+    pub payer: Payer,
     /// How the days of the plans are charged that are not charged day by day.
     pub policies: Vec<PolicyRow>,
     /// What currencies cost in others; only where sellers have different ones.
     pub rates: Vec<RateRow>,
     /// The provider's prices of the service's plans.
     pub rows: Vec<PriceRow>,
+}
+
+/// Who pays a price.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Payer {
+    /// Whoever is below the last seller of the chain.
+    #[default]
+    Buyer,
+    /// The provider itself, to somebody outside the tree: by its cost prices, and by nothing else.
+    Provider,
 }
 
 /// A plan's price on a date, and why it is that.
@@ -323,7 +335,7 @@ impl Prices {
         let quarantine = |reason| Quarantine { date, plan: plan.clone(), reason };
         let key = &ComponentKey::RECURRING;
         let of = Of { date, exchanged_in: None, key, plan, quantity, settings };
-        let mut said = self.said(&of).map_err(quarantine)?;
+        let mut said = self.said(&of, self.payer).map_err(quarantine)?;
         let mut rows: Vec<_> = self
             .rows
             .iter()
@@ -371,7 +383,7 @@ impl Prices {
         rows.sort_unstable_by_key(|row| Reverse((row.from, row.position)));
         let (row, older) = rows.split_first()?;
         let charge = row.charge.as_ref()?;
-        let said = self.said(of).map(|mut said| {
+        let said = self.said(of, self.payer).map(|mut said| {
             let is_open = said.own_base().is_none();
             let list = if is_open { &mut said.sources } else { &mut said.losers };
             list.push(PriceSource::Row(row.position));
@@ -393,7 +405,8 @@ impl Prices {
         rows.filter_map(|row| row.charge.as_ref()).any(|charge| charge.term().is_some())
     }
 
-    /// Whether a plan has components on a date, so that it needs no price of its own.
+    /// Whether a plan has components on a date, so that it needs no price of its own. What is sold for one has a cost of
+    /// its own, too.
     pub(super) fn has_components(
         &self,
         date: NaiveDate,
@@ -402,6 +415,21 @@ impl Prices {
     ) -> bool {
         let mut keys = self.components.iter().filter(|row| row.plan == *plan);
         keys.any(|row| self.component_on(date, plan, &row.component, 1, settings).is_some())
+            && !(self.payer == Payer::Provider && self.is_sold_for_itself(date, plan, settings))
+    }
+
+    /// Whether anything says what a plan is sold for by its own price.
+    fn is_sold_for_itself(
+        &self,
+        date: NaiveDate,
+        plan: &PlanKey,
+        settings: &BillingSettings,
+    ) -> bool {
+        let key = &ComponentKey::RECURRING;
+        let of = Of { date, exchanged_in: None, key, plan, quantity: 1, settings };
+        let mut rows = self.rows.iter().filter(|row| row.plan == *plan);
+        rows.any(|row| row.from.is_none_or(|from| from < of.day_end()))
+            || self.said(&of, Payer::Buyer).is_ok_and(|said| said.own_base().is_some())
     }
 
     /// What each of so many units of a component costs in a month on a date, where it is charged by months or years; of a
@@ -441,9 +469,13 @@ impl Prices {
         })
     }
 
-    /// What overrides and the sellers on the way say of a component's price.
-    fn said(&self, of: &Of<'_>) -> Result<Said, QuarantineReason> {
+    /// What overrides and the sellers on the way say of a component's price, or what the provider says that it pays.
+    fn said(&self, of: &Of<'_>, payer: Payer) -> Result<Said, QuarantineReason> {
         let mut said = Said::default();
+        if payer == Payer::Provider {
+            said.start_from_cost(self, of, of.settings.currency)?;
+            return Ok(said);
+        }
         let overrides = self.price_overrides_in_force(of.day_end(), of.plan, of.key);
         if self.chain.is_empty() {
             said.override_by(&overrides);

@@ -1,8 +1,8 @@
 //! The laws where there are sellers on the way: each has a price book of its own, and often a currency.
 
 use domain::billing::{
-    BillingSettings, Change, ComponentKey, Entry, Fact, Kind, Prices, QuarantineReason, Subject,
-    Timeline, commissions, rate,
+    BillingSettings, Change, ComponentKey, Entry, Fact, Kind, Payer, Prices, QuarantineReason,
+    Subject, Timeline, commissions, rate,
 };
 use domain::money::Ratio;
 use domain::{OrganizationId, PlanKey};
@@ -28,6 +28,11 @@ fn leading(way: &Way, sellers: usize, all: &Prices) -> Prices {
     }
 }
 
+/// What the provider itself pays.
+fn supplying(way: &Way, all: &Prices) -> Prices {
+    Prices { payer: Payer::Provider, ..leading(way, 1, all) }
+}
+
 /// A reseller who buys, or is paid: the first stands below one seller.
 fn bought_by(reseller: usize) -> Subject {
     let buyer = OrganizationId(Uuid::from_u128(100 + reseller as u128));
@@ -41,8 +46,8 @@ fn model<'a>(facts: &'a [Fact], prices: &'a Prices, settings: &'a BillingSetting
 proptest! {
     #![proptest_config(histories())]
 
-    /// What is charged to whoever is at the end, and to the reseller before; and what a reseller earns whose customer is
-    /// billed by another: whatever price books, overrides and exchange rates there are.
+    /// What is charged to whoever is at the end, and to the reseller before; what the provider pays itself; and what a
+    /// reseller earns whose customer is billed by another: whatever price books, overrides and exchange rates there are.
     #[test]
     fn each_edge_costs_what_the_sellers_above_it_say(
         facts in facts(),
@@ -61,7 +66,12 @@ proptest! {
         let timeline = Timeline::new(facts.iter().cloned());
         let to_end = leading(&way, sellers, &all);
         let to_last = (sellers > 1).then(|| leading(&way, sellers - 1, &all));
+        let supplied = supplying(&way, &all);
+        let of_provider = BillingSettings { currency: way.sellers[0].currency, ..settings.clone() };
         for period in periods(&settings).skip(first).take(2) {
+            let bought = rate(&subject(), &timeline, &supplied, &of_provider, &period).unwrap();
+            let cost = model(&facts, &supplied, &of_provider).booked(&period);
+            assert_agreed(&bought, &cost, &period)?;
             let sold = rate(&subject(), &timeline, &to_end, &settings, &period).unwrap();
             let paid = model(&facts, &to_end, &settings).booked(&period);
             assert_agreed(&sold, &paid, &period)?;
@@ -78,8 +88,8 @@ proptest! {
         }
     }
 
-    /// Law 8: the provider's revenue and all margins are what the customer pays, whoever bills the customer; and what a
-    /// reseller earns is the same.
+    /// Law 8: what the provider pays, its own margin and all others are what the customer pays, whoever bills the customer;
+    /// and what a reseller earns is the same.
     #[test]
     fn margins_telescope_whoever_bills(
         facts in facts(),
@@ -101,9 +111,18 @@ proptest! {
                 })
                 .collect();
             let customer = sum(&edges[last]);
+            let supplied = supplying(&way, &drawn);
+            let supplied = rate(&subject(), &timeline, &supplied, &settings, &period).unwrap();
+            // The provider pays for just what it sells, on the same dates.
+            let charged = |entries: &[Entry]| {
+                let charged = entries.iter().filter(|it| it.days > 0 && it.component.is_recurring());
+                charged.map(|it| it.days).sum::<u32>()
+            };
+            prop_assert_eq!(charged(&supplied), charged(&edges[0]));
             for biller in 0..=last {
                 // From the provider down: what each keeps of what it is paid.
-                let mut kept = vec![sum(&edges[0])];
+                let cost = sum(&supplied);
+                let mut kept = vec![cost, sum(&edges[0]) - cost];
                 for reseller in 1..=last {
                     let margin = sum(&edges[reseller]) - sum(&edges[reseller - 1]);
                     if reseller <= biller {
@@ -207,8 +226,8 @@ proptest! {
         let rows = rows.map(|(row, _)| row).collect();
         let all = Prices { overrides, rows, ..Prices::default() };
         let timeline = Timeline::new(facts.iter().cloned());
-        for sellers in 1..=way.sellers.len() {
-            let prices = leading(&way, sellers, &all);
+        let edges = (1..=way.sellers.len()).map(|sellers| (sellers, leading(&way, sellers, &all)));
+        for (sellers, prices) in edges.chain([(1, supplying(&way, &all))]) {
             let currency = way.sellers[sellers - 1].currency;
             let settings = BillingSettings { currency, ..settings.clone() };
             for period in periods(&settings).skip(1).take(2) {

@@ -265,7 +265,8 @@ pub(crate) fn prices() -> impl Strategy<Value = Prices> {
         let drawn = drawn.into_iter().enumerate();
         let policies = drawn.map(policy_row).collect();
         let (chain, rates) = way.map(|it| (it.sellers, it.rates)).unwrap_or_default();
-        Prices { chain, components, overrides, policies, rates, rows: list_prices() }
+        let rows = list_prices();
+        Prices { chain, components, overrides, policies, rates, rows, ..Prices::default() }
     })
 }
 

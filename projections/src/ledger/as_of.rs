@@ -55,7 +55,7 @@ pub(super) async fn passes(
     // Of one seller they are all that there is.
     let is_all = |period: &Period| match question.side {
         Side::Sells(seller) => again.contains_key(&(seller, period.end)),
-        Side::Buys(_) => false,
+        Side::Buys(buyer) => rater.is_of_supply() && again.contains_key(&(buyer, period.end)),
     };
     let places = places_of(&|period| !is_all(period));
     rater.periods = of(&places);
@@ -74,14 +74,20 @@ pub(super) async fn passes(
     Ok(passes)
 }
 
-/// The closed periods that were not over at the moment that is asked about.
+/// The closed periods that were not over at the moment that is asked about; of what the provider pays, all of them: it is
+/// in no books.
 fn again(rater: &Rater, periods: &[Period]) -> Again {
     let mut again = Again::new();
-    let Some(as_of) = rater.question.as_of else { return again };
-    for seller in rater.prices.sellers.all() {
+    let (as_of, is_of_supply) = (rater.question.as_of, rater.is_of_supply());
+    if as_of.is_none() && !is_of_supply {
+        return again;
+    }
+    let sellers = rater.prices.sellers.all();
+    for seller in sellers.filter(|seller| !is_of_supply || seller.path.parent().is_none()) {
         for period in periods.iter().filter_map(|period| Rater::period_of(seller, period)) {
+            let was_on = |as_of| seller.settings.instants(&period).1 > just_after(as_of);
             if let Some(closed) = rater.books.sealed(seller.id, period.end)
-                && seller.settings.instants(&period).1 > just_after(as_of)
+                && (is_of_supply || as_of.is_some_and(was_on))
             {
                 again.insert((seller.id, period.end), closed.cutoff);
             }

@@ -114,8 +114,18 @@ impl Books {
 
     /// The position up to which the prices of a closed period count.
     pub(super) fn prices_of(&self, seller: OrganizationId, closed: &Closed) -> u64 {
+        self.prices_known_at(seller, closed, self.known_at)
+    }
+
+    /// The same, as it was known at a position.
+    pub(super) fn prices_known_at(
+        &self,
+        seller: OrganizationId,
+        closed: &Closed,
+        known_at: u64,
+    ) -> u64 {
         let view = self.views.get(&seller);
-        view.map_or(closed.cutoff, |view| view.prices_of(closed, self.known_at))
+        view.map_or(closed.cutoff, |view| view.prices_of(closed, known_at))
     }
 
     /// Those closed periods that are to be rated again with other prices, which their last close did not know.

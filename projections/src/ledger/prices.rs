@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
-use domain::billing::{BillingSettings, Override, Prices, RateRow, SellerPrices};
+use domain::billing::{BillingSettings, Override, Payer, Prices, RateRow, SellerPrices};
 use domain::money::Currency;
 use domain::{OrganizationId, ServiceKey, SubscriptionId, TenantPath};
 use eventstore::{Database, Error, Value, failpoint};
@@ -41,6 +41,8 @@ pub(super) struct Way<'a> {
     pub(super) sellers: &'a [Arc<Seller>],
     /// Who buys: a reseller, or the customer.
     pub(super) buyer: OrganizationId,
+    /// Who pays.
+    pub(super) payer: Payer,
     /// Where the customer was then, and where it is now: what it has set otherwise is there.
     pub(super) then: &'a TenantPath,
     pub(super) now: &'a TenantPath,
@@ -183,6 +185,7 @@ impl PriceBook {
             chain,
             components: components.cloned().collect(),
             overrides: overrides.collect(),
+            payer: way.payer,
             policies: policies.cloned().collect(),
             rates: if is_exchanged { self.rates_of(way.biller, known_at) } else { Vec::new() },
             rows: rows.cloned().collect(),
@@ -247,6 +250,7 @@ impl PriceBook {
         let way = Way {
             sellers: &sellers,
             buyer,
+            payer: Payer::Buyer,
             then: path,
             now: path,
             biller: &biller,

@@ -7,11 +7,11 @@ use std::sync::Arc;
 
 use chrono::{DateTime, NaiveDate, Utc};
 use domain::billing::{
-    Entry, Period, Prices, Quarantine, QuarantineReason, Subject, Timeline, commissions, correct,
-    rate, seal,
+    Entry, Payer, Period, Prices, Quarantine, QuarantineReason, Subject, Timeline, commissions,
+    correct, rate, seal,
 };
 use domain::event::Actor;
-use domain::{OrganizationId, SubscriptionId};
+use domain::{OrganizationId, SubscriptionId, TenantPath};
 use eventstore::{Database, Error, SealedSlot};
 use tokio::sync::OnceCell;
 
@@ -63,6 +63,8 @@ pub(super) struct Customers {
     accounts: Accounts,
     pools: Arc<Pools>,
     then: Then,
+    /// Of what the provider pays, and what is compared of it in closed periods: as it was known when the last one was closed.
+    before: HashMap<SubscriptionId, Slot>,
 }
 
 /// A customer, and between whom its services are charged.
@@ -174,7 +176,18 @@ impl Rater {
 
     /// Between whom a customer's services are charged.
     pub(super) fn links(&self, customer: &OrganizationView) -> Vec<Link> {
-        self.prices.sellers.links(customer, (self.question.as_of, self.known_at))
+        self.links_known_at(customer, self.known_at)
+    }
+
+    fn links_known_at(&self, customer: &OrganizationView, known_at: u64) -> Vec<Link> {
+        let Question { as_of, side, .. } = self.question;
+        self.prices.sellers.links(customer, (as_of, known_at), side)
+    }
+
+    /// Whether it is asked what the provider itself pays.
+    pub(super) fn is_of_supply(&self) -> bool {
+        let provider = self.prices.sellers.at(&TenantPath::provider());
+        provider.is_some_and(|provider| self.question.side == Side::Buys(provider.id))
     }
 
     /// The reseller who buys, or is paid, where that is not the customer.
@@ -248,6 +261,7 @@ impl Rater {
         }
         let known_at = self.known_at;
         self.supposed.replace(database, known_at, span, &metered, &customers, &mut slots).await?;
+        let mut before = HashMap::new();
         let mut sealed = Sealed::of(database, prefixes).await?;
         let there: BTreeSet<_> = slots.values().flatten().map(|slot| slot.view.id).collect();
         let of_accounts = sealed.entries().filter(|entry| entry.manual.is_some());
@@ -276,12 +290,19 @@ impl Rater {
                 let compared = late.compared().map(|(subscription, ..)| subscription).collect();
                 let (span, known) = ((first.min(span.0), span.1), (self.known_at, &metered));
                 slots::meter_from(database, &mut slots, &compared, span, known).await?;
+                if self.is_of_supply() {
+                    let last = corrected.keys().filter_map(|id| self.books.closed(*id).last());
+                    let last = last.map(|closed| closed.cutoff).max().unwrap_or(0);
+                    let slots =
+                        slots::of_ids(database, compared, last, Some(span), &metered).await?;
+                    before.extend(slots.into_iter().map(|slot| (slot.view.id, slot)));
+                }
             }
             sealed.add_booked(database, &self.books, &late).await?;
         }
-        slots::until(&mut slots, as_of);
+        slots::until(slots.values_mut().flatten().chain(before.values_mut()), as_of);
         let then = self.then(&buyers, &slots, &late).await?;
-        Ok(Customers { customers: buyers, slots, sealed, late, then, accounts, pools })
+        Ok(Customers { customers: buyers, slots, sealed, late, then, accounts, pools, before })
     }
 
     /// What rules look at.
@@ -541,6 +562,7 @@ impl<'a> Of<'a> {
                 self.waive(link, &timeline, period, &mut entries);
                 Ok(entries)
             }
+            Role::Supply => rated(link.way.len()),
             Role::Commission => {
                 let (sold, bought) = (rated(link.way.len())?, rated(link.way.len() - 1)?);
                 commissions(&subject, &sold, &bought)
@@ -593,9 +615,14 @@ impl<'a> Of<'a> {
             // Below the last seller there is a reseller who buys, or the customer.
             let below = link.path.lineage();
             let below = below.get(sellers).and_then(|path| book.sellers.at(path));
+            let payer = match link.role {
+                Role::Sale | Role::Commission => Payer::Buyer,
+                Role::Supply => Payer::Provider,
+            };
             let way = Way {
                 sellers: &link.way[..sellers],
                 buyer: below.map_or(self.customer.id, |seller| seller.id),
+                payer,
                 then: &link.path,
                 now: &self.customer.path,
                 biller: &link.seller,
@@ -619,7 +646,12 @@ impl<'a> Of<'a> {
         let closed = self.rater.books.closed(seller.id);
         let mut entries = Vec::new();
         for end in self.read.late.ends(subscription, seller.id) {
-            let booked = self.read.sealed.booked(closed, buyer, subscription, end);
+            let booked = match link.role {
+                Role::Supply => self.supplied_before(end),
+                Role::Sale | Role::Commission => {
+                    self.read.sealed.booked(closed, buyer, subscription, end)
+                }
+            };
             let is_deferred = || {
                 let sealed = self.rater.books.sealed(seller.id, end);
                 sealed.is_some_and(|closed| closed.deferred.contains(&subscription))
@@ -641,8 +673,26 @@ impl<'a> Of<'a> {
         Ok(entries)
     }
 
+    /// What the provider pays of a closed period, as it was known when the last one was closed: no books have it. What could
+    /// not be said then is not there.
+    fn supplied_before(&self, end: NaiveDate) -> Vec<Entry> {
+        let Rater { books, .. } = self.rater;
+        let entries = || {
+            let slot = self.read.before.get(&self.slot.view.id)?;
+            let seller = self.links.iter().find(|link| link.role == Role::Supply)?.seller.id;
+            let known_at = books.closed(seller).last()?.cutoff;
+            let pinned = books.prices_known_at(seller, books.sealed(seller, end)?, known_at);
+            let links = self.rater.links_known_at(self.customer, known_at);
+            let of = Of { slot, links: &links, ..*self };
+            let pair = of.pairs().pop()?;
+            let period = links[pair[0]].seller.settings.period_ending(end)?;
+            of.rated(&mut KnownPrices::default(), &pair, &period, pinned).ok()
+        };
+        entries().unwrap_or_default()
+    }
+
     /// A closed period rated as is known now, with the prices pinned for it; where they do not say what something
-    /// costs, with the first that do.
+    /// costs, with the first that do. What the provider pays no close waits for: it is what was known of it then.
     pub(super) fn closed_as_known_now(
         &self,
         known: &mut KnownPrices<'a>,
@@ -659,7 +709,7 @@ impl<'a> Of<'a> {
         let mut entries = Vec::new();
         for place in pair {
             let mut rated = self.of_link(known, *place, &period, pinned);
-            if lacks_price(&rated) {
+            if lacks_price(&rated) && self.links[*place].role != Role::Supply {
                 let sellers = self.links[*place].way.len();
                 let all = self.prices(known, (*place, sellers), *known_at).positions_after(pinned);
                 for later in all {

@@ -9,6 +9,7 @@ use domain::billing::{BillingSettings, Turn};
 use domain::{OrganizationId, TenantPath};
 use eventstore::{Database, Error, Value, failpoint};
 
+use super::Side;
 use crate::finder::Scope;
 use crate::tables;
 use crate::views::{CalendarView, OrganizationView};
@@ -94,12 +95,13 @@ impl Sellers {
     }
 
     /// Between whom what is charged for a customer, as it was known at a position, and as if only that counted which was
-    /// true by a moment: in the order of time.
+    /// true by a moment: in the order of time. What the provider itself pays is among them where that is asked about.
     #[must_use]
     pub(super) fn links(
         &self,
         customer: &OrganizationView,
         (as_of, known_at): (Option<DateTime<Utc>>, u64),
+        side: Side,
     ) -> Vec<Link> {
         let mut edges = customer.edges_known_at(known_at);
         edges.retain(|edge| {
@@ -127,7 +129,10 @@ impl Sellers {
                 // What the next one pays less what this one pays.
                 link(Role::Commission, &above[..=at], &above[biller], Some(above[at].id))
             });
-            for link in buys.chain([sale]).chain(earns) {
+            let provider = &above[0];
+            let supply = (side == Side::Buys(provider.id))
+                .then(|| link(Role::Supply, &above[..1], provider, Some(provider.id)));
+            for link in supply.into_iter().chain(buys).chain([sale]).chain(earns) {
                 let goes_on = links.iter_mut().find(|it| it.goes_on_as(&link));
                 match goes_on {
                     Some(before) => before.until = link.until,
@@ -158,7 +163,7 @@ fn no_provider() -> Error {
 /// Between whom something is charged for a customer, over a stretch of time.
 #[derive(Clone, Debug)]
 pub(super) struct Link {
-    /// The reseller who buys, or is paid a commission; none: the customer buys.
+    /// Who buys, or is paid a commission: a reseller, or the provider; none: the customer buys.
     pub(super) buyer: Option<OrganizationId>,
     /// Since when; none: ever since.
     pub(super) from: Option<Turn>,
@@ -181,6 +186,9 @@ pub(super) enum Role {
     Sale,
     /// A reseller earns what the customer pays more than the reseller would pay.
     Commission,
+    /// The provider pays somebody outside the tree for what it sells. It is in nobody's bill and in no books: rated where
+    /// somebody asks what is left to the provider (docs/adr/0036).
+    Supply,
 }
 
 impl Link {
@@ -190,17 +198,23 @@ impl Link {
         self.buyer.unwrap_or(customer)
     }
 
+    /// Who is below the last of the sellers.
+    pub(super) fn below(&self) -> Option<TenantPath> {
+        self.path.lineage().get(self.way.len()).cloned()
+    }
+
     /// Whether it is one with another that begins where it ends: nothing that it is about has changed. What the customer
     /// itself buys begins anew.
     fn goes_on_as(&self, next: &Self) -> bool {
         let ids = |link: &Self| link.way.iter().map(|it| it.id).collect::<Vec<_>>();
         let turn = |turn: &Option<Turn>| turn.as_ref().map(|it| it.position);
         self.buyer.is_some()
-            && self.role == Role::Sale
+            && self.role != Role::Commission
             && self.until.is_some()
             && (self.buyer, self.role, self.seller.id) == (next.buyer, next.role, next.seller.id)
             && turn(&self.until) == turn(&next.from)
             && ids(self) == ids(next)
+            && self.below() == next.below()
     }
 }
 

@@ -135,9 +135,9 @@ pub(super) async fn meter_from(
 }
 
 /// Leaves out what is true only later than a moment.
-pub(super) fn until(slots: &mut HashMap<String, Vec<Slot>>, as_of: Option<DateTime<Utc>>) {
+pub(super) fn until<'a>(slots: impl Iterator<Item = &'a mut Slot>, as_of: Option<DateTime<Utc>>) {
     let Some(as_of) = as_of else { return };
-    for slot in slots.values_mut().flatten() {
+    for slot in slots {
         slot.timeline = std::mem::take(&mut slot.timeline).until(as_of);
     }
 }

@@ -10,14 +10,14 @@ use serde_json::{Value, json};
 use crate::BOTH;
 
 /// A service, and a chain of two resellers down to a customer.
-struct Chain {
-    app: TestApp,
-    provider: String,
-    master: String,
-    sub: String,
-    customer: String,
+pub(super) struct Chain {
+    pub(super) app: TestApp,
+    pub(super) provider: String,
+    pub(super) master: String,
+    pub(super) sub: String,
+    pub(super) customer: String,
     /// Of an administrator at the master, at the sub and at the customer.
-    tokens: [String; 3],
+    pub(super) tokens: [String; 3],
 }
 
 /// A service that costs 100.00 a month.
@@ -50,13 +50,13 @@ pub(super) async fn reseller(
     Ok(made["id"].as_str().context("an id")?.to_owned())
 }
 
-async fn book(app: &TestApp, token: &str, seller: &str, rows: Value) -> Result<Value> {
+pub(super) async fn book(app: &TestApp, token: &str, seller: &str, rows: Value) -> Result<Value> {
     let path = format!("/api/v2/organizations/{seller}/price-book");
     let sent = json!({ "rows": rows, "reason": "The list" });
     app.send(token, Method::PUT, &path, Some(sent)).await?.expect(200)
 }
 
-async fn hold(app: &TestApp, customer: &str, from: &str) -> Result<String> {
+pub(super) async fn hold(app: &TestApp, customer: &str, from: &str) -> Result<String> {
     let sent = json!({ "service": "backup", "plan": "BU001", "effectiveAt": from });
     let path = format!("/api/v2/customers/{customer}/subscriptions");
     let made = app.post(&path, sent).await?;
@@ -64,7 +64,11 @@ async fn hold(app: &TestApp, customer: &str, from: &str) -> Result<String> {
 }
 
 /// Kind, buyer and amount of each line of a period that somebody sees, without those that charge nothing.
-async fn bill(app: &TestApp, token: &str, of: &str) -> Result<Vec<(String, String, String)>> {
+pub(super) async fn bill(
+    app: &TestApp,
+    token: &str,
+    of: &str,
+) -> Result<Vec<(String, String, String)>> {
     let path = format!("/api/Billing/{of}");
     let detail = app.send(token, Method::GET, &path, None).await?.expect(200)?;
     let text = |row: &Value, field: &str| row[field].as_str().unwrap_or_default().to_owned();
@@ -75,7 +79,7 @@ async fn bill(app: &TestApp, token: &str, of: &str) -> Result<Vec<(String, Strin
     Ok(rows)
 }
 
-fn lines(expected: &[(&str, &str, &str)]) -> Vec<(String, String, String)> {
+pub(super) fn lines(expected: &[(&str, &str, &str)]) -> Vec<(String, String, String)> {
     let line = |&(kind, buyer, amount): &(&str, &str, &str)| {
         (kind.to_owned(), buyer.to_owned(), amount.to_owned())
     };
@@ -85,7 +89,7 @@ fn lines(expected: &[(&str, &str, &str)]) -> Vec<(String, String, String)> {
 impl Chain {
     /// That of case 9a: the master pays 70 % of the list price, the sub what the master pays and 10 % on top, and the
     /// customers 100.00.
-    async fn new(engine: Engine) -> Result<Self> {
+    pub(super) async fn new(engine: Engine) -> Result<Self> {
         let app = TestApp::new(engine, "2019-11-10T09:00:00Z").await?;
         let provider = provider(&app).await?;
         let master = reseller(&app, "Master", &provider, None).await?;

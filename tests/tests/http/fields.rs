@@ -67,7 +67,8 @@ const OPEN: &[(&str, &str)] = &[
     ("ExchangeRate", "position sellerUuid from to rate effectiveFrom source actor reason"),
     (
         "MarginRow",
-        "customerNumber customerCode customerName productSku revenue cost commissionEarned commissionPaid margin",
+        "customerNumber customerCode customerName productSku revenue cost commissionEarned commissionPaid margin \
+         unratedCount unratedReason",
     ),
     ("Money", "amount minor currency"),
     ("ComponentTier", "above price"),

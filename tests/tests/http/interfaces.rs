@@ -52,7 +52,7 @@ fn assert_same(rest: &Value, nodes: &Value, fields: &[(&str, &str)]) -> Result<(
 
 const MARGINS: &str = "query($filter: BillingFilter) { billingMargins(endDate: \"2019-11-30\", filter: $filter) \
     { totalCount nodes { customerNumber customerCode customerName productSku revenue { amount currency } \
-    cost { amount } commissionEarned { amount } commissionPaid { amount } margin { amount } } } }";
+    cost { amount } commissionEarned { amount } commissionPaid { amount } margin { amount } unratedCount unratedReason } } }";
 
 const TAXES: &str = "{ billingTaxes(endDate: \"2019-11-30\") { totalCount nodes { buyerNumber buyerCode buyerName \
     sellerUuid taxCategory taxPercent net { amount currency } tax { amount } gross { amount } lineCount } } }";
@@ -97,6 +97,8 @@ async fn margins_and_taxes_are_those_of_the_billing_api() -> Result<()> {
             ("commissionEarned", "/commissionEarned/amount"),
             ("commissionPaid", "/commissionPaid/amount"),
             ("margin", "/margin/amount"),
+            ("unratedCount", "/unratedCount"),
+            ("unratedReason", "/unratedReason"),
         ];
         let taxes = [
             ("customerId", "/buyerNumber"),

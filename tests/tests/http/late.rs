@@ -161,7 +161,7 @@ async fn case_19_a_move_into_closed_periods_is_set_right_in_the_books_of_both_se
     Ok(())
 }
 
-async fn position(app: &TestApp, stream: &str, kind: &str) -> Result<u64> {
+pub(super) async fn position(app: &TestApp, stream: &str, kind: &str) -> Result<u64> {
     let events = app.get("/api/v2/events?limit=500").await?;
     let all = events["data"].as_array().or(events.as_array()).context("events")?;
     let found = all.iter().rfind(|event| {

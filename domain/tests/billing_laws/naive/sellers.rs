@@ -4,7 +4,8 @@
 use chrono::{DateTime, NaiveDate, Utc};
 use domain::PlanKey;
 use domain::billing::{
-    BookRow, ComponentKey, Markup, Overridden, Override, PriceOverride, Prices, Says, Setting, Sort,
+    BookRow, ComponentKey, Markup, Overridden, Override, Payer, PriceOverride, Prices, Says,
+    Setting, Sort,
 };
 use domain::money::{Currency, Money, Percent};
 
@@ -47,6 +48,9 @@ impl Asked<'_> {
     /// What it costs in the biller's currency.
     pub(crate) fn costs(&self, currency: Currency) -> Result<Fraction, Lack> {
         let chain = &self.prices.chain;
+        if self.prices.payer == Payer::Provider {
+            return self.paid_by(0);
+        }
         let Some(last) = chain.last() else {
             // All is the provider's, or was set for somebody on the way.
             let levels = (1..=5).rev().map(|depth| self.overridden(depth, currency));
