@@ -44,7 +44,7 @@ use self::margins::{MARGINS, MarginResource, Terms};
 use self::rows::{DETAIL, SUMMARY, class_name, level_name};
 pub use self::rows::{DetailResource, SummaryResource, action_name, kind_name, measured, rule_ids};
 use self::taxes::{TAX, TaxResource, Taxed};
-pub(crate) use self::whose::{Whose, Wish};
+pub(crate) use self::whose::{Whose, Wish, seller_of_list};
 use crate::app::App;
 use crate::auth::Principal;
 use crate::problem::Problem;

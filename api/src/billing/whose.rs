@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use domain::OrganizationId;
 use domain::organization::Kind;
 use projections::finder::{self, Scope};
 use projections::ledger::{Seller, Side};
@@ -77,4 +78,22 @@ impl Whose {
         };
         Ok(Self { scope, side, seller })
     }
+}
+
+/// Of which seller the rates and commitments are listed: the one who is named, or the caller's own organisation.
+///
+/// # Errors
+/// Not found where that sells nothing.
+pub(crate) async fn seller_of_list(
+    app: &App,
+    own: &Scope,
+    named: Option<Arc<OrganizationView>>,
+) -> Result<OrganizationId, Problem> {
+    let Some(named) = named else {
+        let at_home = app.seller_at(&own.0).await?;
+        let is_own = at_home.path == own.0;
+        return is_own.then_some(at_home.id).ok_or_else(Problem::not_found);
+    };
+    let sells = named.kind != Kind::Customer;
+    sells.then_some(named.id).ok_or_else(Problem::not_found)
 }

@@ -4,21 +4,22 @@ use std::sync::Arc;
 
 use async_graphql::{Enum, ID, SimpleObject};
 use chrono::{DateTime, Utc};
+use commands::usecase::commitments::CommitmentResource;
 use commands::usecase::pricing::{ExchangeRateResource, PriceRowResource};
 use commands::usecase::usage::UsageResource;
 use domain::SubscriptionId;
 use domain::billing::{Markup, Says};
-use domain::organization::Kind;
 use domain::permission::Permission;
 use projections::finder::{Query as Wanted, Scope};
-use projections::views::{PriceView, RateView, SubscriptionView, UsageView};
+use projections::views::{CommitmentView, PriceView, RateView, SubscriptionView, UsageView};
 use uuid::Uuid;
 
 use super::connection::{Slice, ViewConnection, list};
 use super::id::GlobalId;
 use super::organization::find as find_organization;
 use super::reading::{Reading, Resolved};
-use super::scalar::{Date, Position};
+use super::scalar::{Date, Money, Position};
+use crate::billing::seller_of_list;
 use crate::problem::Problem;
 
 /// What a row of a price book says.
@@ -177,26 +178,72 @@ impl ExchangeRate {
         organization: Option<&ID>,
         slice: &Slice,
     ) -> Resolved<Option<ViewConnection<RateView, Self>>> {
-        reading.require(Permission::ViewBilling)?;
-        let seller = match organization {
-            None => {
-                let own = reading.app.seller_at(&reading.scope().0).await?;
-                if own.path != reading.scope().0 {
-                    return Err(Problem::not_found());
-                }
-                own.id
-            }
-            Some(id) => {
-                let view = find_organization(reading, id).await?;
-                if view.kind == Kind::Customer {
-                    return Err(Problem::not_found());
-                }
-                view.id
-            }
-        };
-        let query = Wanted { owner: Some(seller.to_string()), ..Wanted::default() };
+        let query = of_seller(reading, organization).await?;
         list(reading, Scope::catalogue(), query, None, slice).await
     }
+}
+
+/// What all that a buyer holds of a service comes to at least, in a period.
+#[derive(Clone, SimpleObject)]
+pub(crate) struct Commitment {
+    /// The position of its event.
+    position: Position,
+    /// To whom: the seller's id in the REST API.
+    seller_uuid: Uuid,
+    /// Who is committed: its id in the REST API.
+    buyer_uuid: Uuid,
+    /// Of which service.
+    service_key: String,
+    /// At least so much in a full period; nothing ends an earlier one.
+    amount: Money,
+    /// From when.
+    effective_from: DateTime<Utc>,
+    /// Until when.
+    effective_to: Option<DateTime<Utc>>,
+    /// Who set it: `user:<id>` or `system`.
+    actor: String,
+    /// Why.
+    reason: Option<String>,
+}
+
+impl From<Arc<CommitmentView>> for Commitment {
+    fn from(view: Arc<CommitmentView>) -> Self {
+        let it = CommitmentResource::from(view.as_ref());
+        Self {
+            position: Position(it.position),
+            seller_uuid: it.organization_id,
+            buyer_uuid: it.buyer_id,
+            service_key: it.service,
+            amount: view.setting.amount.into(),
+            effective_from: it.effective_from,
+            effective_to: it.effective_to,
+            actor: it.actor,
+            reason: it.reason,
+        }
+    }
+}
+
+impl Commitment {
+    /// What buyers are committed to at a seller, in the order of recording; the caller's own where none is named.
+    pub(crate) async fn list(
+        reading: &Reading,
+        organization: Option<&ID>,
+        slice: &Slice,
+    ) -> Resolved<Option<ViewConnection<CommitmentView, Self>>> {
+        let query = of_seller(reading, organization).await?;
+        list(reading, Scope::catalogue(), query, None, slice).await
+    }
+}
+
+/// What a seller has set.
+async fn of_seller(reading: &Reading, organization: Option<&ID>) -> Resolved<Wanted> {
+    reading.require(Permission::ViewBilling)?;
+    let named = match organization {
+        Some(id) => Some(find_organization(reading, id).await?),
+        None => None,
+    };
+    let seller = seller_of_list(&reading.app, &reading.scope(), named).await?;
+    Ok(Wanted { owner: Some(seller.to_string()), ..Wanted::default() })
 }
 
 /// What was read of a meter: what was used of a subscription.

@@ -2,8 +2,8 @@
 
 use async_graphql::{Context, ID, Interface, Object};
 use projections::views::{
-    AdjustmentView, OrganizationView, OverrideView, PriceView, RateView, RequestView, ServiceView,
-    SubscriptionView, UsageView, UserView,
+    AdjustmentView, CommitmentView, OrganizationView, OverrideView, PriceView, RateView,
+    RequestView, ServiceView, SubscriptionView, UsageView, UserView,
 };
 
 use super::adjustment::{Adjustment, AdjustmentFilter};
@@ -23,7 +23,7 @@ use super::overriding::{
     InForceConnection, InForceFilter, Override, OverrideFilter, OverrideInForce,
 };
 use super::preview::{CommandInput, Preview};
-use super::pricing::{ExchangeRate, PriceRow, UsageReading};
+use super::pricing::{Commitment, ExchangeRate, PriceRow, UsageReading};
 use super::reading::{Resolved, reading};
 use super::rehearsal::{Proposal, Rehearsal};
 use super::role::{PermissionOfRoles, Role};
@@ -468,6 +468,22 @@ impl Query {
     ) -> Resolved<Option<ViewConnection<RateView, ExchangeRate>>> {
         let slice = Slice { first, after, last, before };
         ExchangeRate::list(reading(context), organization_id.as_ref(), &slice).await
+    }
+
+    /// What buyers are committed to at a seller, the caller's own organisation where it is left out, in the order of
+    /// recording.
+    #[graphql(complexity = "page_cost(first, last, child_complexity)")]
+    async fn commitments(
+        &self,
+        context: &Context<'_>,
+        organization_id: Option<ID>,
+        first: Option<i32>,
+        after: Option<String>,
+        last: Option<i32>,
+        before: Option<String>,
+    ) -> Resolved<Option<ViewConnection<CommitmentView, Commitment>>> {
+        let slice = Slice { first, after, last, before };
+        Commitment::list(reading(context), organization_id.as_ref(), &slice).await
     }
 
     /// What was used of a subscription, by time.

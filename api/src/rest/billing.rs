@@ -10,7 +10,6 @@ use commands::usecase::pricing::{
     ExchangeRateResource, ExchangeRatesResource, PriceRowResource, PriceRowsResource,
     SetExchangeRates, SetPrices,
 };
-use domain::organization::Kind;
 use domain::permission::Permission;
 use projections::finder::{self, Query, Scope};
 use projections::views::{CommitmentView, OrganizationView, PriceView, RateView};
@@ -19,6 +18,7 @@ use super::call::{Answer, Call, Reader, json_response};
 use super::list::{ListParameters, ListResource, page};
 use super::{Parameters, Path};
 use crate::app::App;
+use crate::billing::{find_organization, seller_of_list};
 use crate::problem::Problem;
 
 /// Shows how an organisation bills: its calendar, time zone and currency. A reseller who has none of its own bills as the seller above does, and a customer is billed so.
@@ -140,19 +140,12 @@ async fn of_seller(
 ) -> Result<Query, Problem> {
     reader.0.require(Permission::ViewBilling)?;
     let SellerParameters { organization_id, limit, after } = parameters;
-    let seller = match organization_id {
-        None => {
-            let own = app.seller_at(&reader.0.scope().0).await?;
-            if own.path != reader.0.scope().0 {
-                return Err(Problem::not_found());
-            }
-            own.id
-        }
-        Some(id) => {
-            let view = crate::billing::find_organization(app, &reader.0.scope(), &id).await?;
-            view.filter(|it| it.kind != Kind::Customer).ok_or_else(Problem::not_found)?.id
-        }
+    let own = reader.0.scope();
+    let named = match organization_id {
+        Some(id) => Some(find_organization(app, &own, &id).await?.ok_or_else(Problem::not_found)?),
+        None => None,
     };
+    let seller = seller_of_list(app, &own, named).await?;
     let mut query = ListParameters { limit, after }.query()?;
     query.owner = Some(seller.to_string());
     Ok(query)

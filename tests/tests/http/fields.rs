@@ -64,6 +64,10 @@ const OPEN: &[(&str, &str)] = &[
          unitPrice priceSources priceLosers exchangeRates propertyChange quantity measured measuredUnit countAfter countBefore days \
          dayPolicy periodDays serviceFrom serviceTo effectiveAt actor actorName addedBy removedBy reason causes explain",
     ),
+    (
+        "Commitment",
+        "position sellerUuid buyerUuid serviceKey amount effectiveFrom effectiveTo actor reason",
+    ),
     ("ExchangeRate", "position sellerUuid from to rate effectiveFrom source actor reason"),
     (
         "MarginRow",
@@ -325,6 +329,7 @@ const GUARDED: &[Row] = &[
         ADMINISTRATORS,
     ),
     row("Query.exchangeRates", "exchangeRates { totalCount }", "/exchangeRates", SELLERS),
+    row("Query.commitments", "commitments { totalCount }", "/commitments", SELLERS),
     row(
         "Query.usageReadings",
         "usageReadings(subscriptionId: $subscription) { totalCount }",
@@ -743,6 +748,7 @@ fn takes(row: &Row) -> &'static str {
         | "Query.billingSummary"
         | "Query.billingTaxes"
         | "Query.exchangeRates"
+        | "Query.commitments"
         | "Query.priceBook"
         | "Query.usageReadings"
         | "Query.adjustments"

@@ -149,7 +149,7 @@ async fn margins_and_taxes_are_those_of_the_billing_api() -> Result<()> {
 }
 
 #[tokio::test]
-async fn price_books_rates_and_readings_are_listed_as_they_were_set() -> Result<()> {
+async fn price_books_rates_commitments_and_readings_are_listed_as_they_were_set() -> Result<()> {
     for engine in BOTH {
         let app = TestApp::new(engine, "2019-11-10T09:00:00Z").await?;
         let document = json!({
@@ -185,6 +185,14 @@ async fn price_books_rates_and_readings_are_listed_as_they_were_set() -> Result<
             json!({ "organizationId": north, "rates": rates }),
         )
         .await?;
+        let commitments = json!([
+            { "buyerId": customer, "service": "traffic", "amount": "100.00",
+                "effectiveFrom": "2019-11-01", "effectiveTo": "2020-01-01" },
+            { "buyerId": customer, "service": "traffic", "amount": "0", "currency": "USD" },
+        ]);
+        let sent = json!({ "organizationId": north, "commitments": commitments, "reason": "Frame contract" });
+        app.put("/api/v2/billing/commitments", sent).await?;
+        let committed = format!("/api/v2/billing/commitments?organizationId={north}");
         for reading in [
             json!({ "meter": "calls", "quantity": "12.5", "reason": "read" }),
             json!({ "meter": "devices", "quantity": "1", "unique": "a" }),
@@ -198,6 +206,8 @@ async fn price_books_rates_and_readings_are_listed_as_they_were_set() -> Result<
                 fromQuantity buyerUuid subscriptionUuid says value currency effectiveFrom effectiveTo actor reason } }
             exchangeRates(organizationId: $seller) { totalCount nodes { position sellerUuid from to rate effectiveFrom
                 source actor reason } }
+            commitments(organizationId: $seller) { totalCount nodes { position sellerUuid buyerUuid serviceKey
+                amount { amount currency } effectiveFrom effectiveTo actor reason } }
             usageReadings(subscriptionId: $held) { totalCount nodes { position subscriptionUuid meter quantity unique
                 effectiveAt actor reason } } }";
         let wanted = json!({ "seller": north, "held": id });
@@ -242,6 +252,24 @@ async fn price_books_rates_and_readings_are_listed_as_they_were_set() -> Result<
                     ("reason", "/reason"),
                 ],
             )?;
+            let rest = app.send(token, Method::GET, &committed, None).await?.expect(200)?;
+            assert_same(
+                &rest["data"],
+                &shown["commitments"]["nodes"],
+                &[
+                    ("position", "/position"),
+                    ("organizationId", "/sellerUuid"),
+                    ("buyerId", "/buyerUuid"),
+                    ("service", "/serviceKey"),
+                    ("amount", "/amount/amount"),
+                    ("currency", "/amount/currency"),
+                    ("effectiveFrom", "/effectiveFrom"),
+                    ("effectiveTo", "/effectiveTo"),
+                    ("actor", "/actor"),
+                    ("reason", "/reason"),
+                ],
+            )?;
+            assert_eq!(shown["commitments"]["totalCount"], 2);
             let path = format!("/api/v2/subscriptions/{id}/usage");
             let rest = app.send(token, Method::GET, &path, None).await?.expect(200)?;
             assert_same(
@@ -267,9 +295,37 @@ async fn price_books_rates_and_readings_are_listed_as_they_were_set() -> Result<
         for (token, id) in [(&nora, &root), (&sam, &north)] {
             let refused = ask(&app, token, lists, json!({ "id": id })).await?.expect(200)?;
             assert_eq!(code(&refused), "not_found");
-            let rates = lists.replace("priceBook", "exchangeRates");
-            let refused = ask(&app, token, &rates, json!({ "id": id })).await?.expect(200)?;
-            assert_eq!(code(&refused), "not_found");
+            for other in ["exchangeRates", "commitments"] {
+                let others = lists.replace("priceBook", other);
+                let refused = ask(&app, token, &others, json!({ "id": id })).await?.expect(200)?;
+                assert_eq!(code(&refused), "not_found");
+            }
+        }
+        // Where nobody is named it is the caller's own, in both; a customer sells nothing.
+        let (_, carl) = app.user(&customer, "carl@a.test", &["Customer Administrator"]).await?;
+        for (of, path) in [("commitments", "commitments"), ("exchangeRates", "exchange-rates")] {
+            let path = format!("/api/v2/billing/{path}");
+            let query = format!("{{ {of} {{ totalCount }} }}");
+            for (token, count) in
+                [(&app.token, 0), (&nora, if of == "commitments" { 2 } else { 1 })]
+            {
+                let shown = data(&app, token, &query, json!({})).await?;
+                assert_eq!(shown[of]["totalCount"], count);
+                let rest = app.send(token, Method::GET, &path, None).await?.expect(200)?;
+                assert_eq!(rest["data"].as_array().map(Vec::len), Some(count));
+            }
+            let of_customer = format!("{of}(organizationId: \"{customer}\")");
+            for (token, query) in [(&carl, query.clone()), (&nora, query.replace(of, &of_customer))]
+            {
+                let refused = ask(&app, token, &query, json!({})).await?.expect(200)?;
+                assert_eq!(code(&refused), "not_found");
+            }
+            for (token, path) in
+                [(&carl, path.clone()), (&nora, format!("{path}?organizationId={customer}"))]
+            {
+                let refused = app.send(token, Method::GET, &path, None).await?;
+                assert_eq!(refused.status, 404);
+            }
         }
         let read = "query($id: ID!) { usageReadings(subscriptionId: $id) { totalCount } }";
         for id in [id.as_str(), &root, "nonsense"] {
