@@ -87,10 +87,10 @@ impl SubscriptionId {
     /// So many characters of a slot's id, written as text, are those of its holder's id.
     pub const OF_HOLDER: usize = 14;
 
-    /// The slot of a customer's account: of what it is charged or given back for nothing that it holds.
+    /// The slot of the account of a customer or a reseller: of what it is charged or given back for nothing that is held.
     #[must_use]
-    pub fn of_account(customer: OrganizationId) -> Self {
-        Self::of_slot(customer.0, &ServiceKey::account(), None)
+    pub fn of_account(buyer: OrganizationId) -> Self {
+        Self::of_slot(buyer.0, &ServiceKey::account(), None)
     }
 
     /// The slot's id: the same holder, service and instance name always give the same id, so that

@@ -194,7 +194,7 @@ impl Permission {
             Self::ClosePeriods => {
                 "Ask to close a seller's billing periods, and approve what others ask."
             }
-            Self::AdjustBilling => "Charge customers once, or give back, by hand.",
+            Self::AdjustBilling => "Charge customers and resellers once, or give back, by hand.",
             Self::SupersedeFacts => {
                 "Say that something happened at another moment than was recorded."
             }

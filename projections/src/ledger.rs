@@ -374,7 +374,7 @@ impl Parts {
         question: &Question,
         (periods, supposed): (&[Period], Supposed),
     ) -> Result<Self, Error> {
-        let mut customers = customers(database, &question.scope).await?;
+        let mut customers = buyers(database, &question.scope).await?;
         customers.extend(gone(database, &question.scope).await?);
         customers.sort_by_cached_key(|it| (it.details.name.to_lowercase(), it.number));
         let passes = as_of::passes(database, question, (periods, supposed), &customers).await?;
@@ -505,28 +505,44 @@ async fn customers(
     database: &Database,
     scope: &Scope,
 ) -> Result<Vec<Arc<OrganizationView>>, Error> {
-    let mut customers: Vec<Arc<OrganizationView>> = Vec::new();
+    of_kinds(database, scope, &["customer"]).await
+}
+
+/// All who may be charged for something, in the order of their paths: customers, and resellers, who have accounts.
+async fn buyers(database: &Database, scope: &Scope) -> Result<Vec<Arc<OrganizationView>>, Error> {
+    of_kinds(database, scope, &["customer", "reseller"]).await
+}
+
+/// The organisations of some kinds in scope, however long they are gone, in the order of their paths.
+async fn of_kinds(
+    database: &Database,
+    scope: &Scope,
+    kinds: &[&str],
+) -> Result<Vec<Arc<OrganizationView>>, Error> {
+    let all = kinds.iter().flat_map(|kind| {
+        ["", "deleted ", "deleted and purged "].map(|gone| format!("'{gone}{kind}'"))
+    });
+    let kinds = all.collect::<Vec<_>>().join(", ");
+    let sql = format!(
+        "select key, document from view_organization \
+         where path >= $1 and path < $2 and path > $3 and kind in ({kinds}) order by path limit $4"
+    );
+    let mut found: Vec<Arc<OrganizationView>> = Vec::new();
     loop {
-        let after = customers.last().map_or("", |last| last.path.as_str());
+        let after = found.last().map_or("", |last| last.path.as_str());
         failpoint("projections::ledger::customers")?;
-        let rows = database
-            .fetch(
-                "select key, document from view_organization \
-                 where path >= $1 and path < $2 and path > $3 and kind in ('customer', 'deleted customer', 'deleted and purged customer') \
-                 order by path limit $4",
-                &[
-                    scope.0.as_str().into(),
-                    scope.0.end().into(),
-                    after.into(),
-                    CUSTOMERS_AT_A_TIME.into(),
-                ],
-            )
-            .await?;
+        let values = [
+            scope.0.as_str().into(),
+            scope.0.end().into(),
+            after.into(),
+            CUSTOMERS_AT_A_TIME.into(),
+        ];
+        let rows = database.fetch(&sql, &values).await?;
         for row in &rows {
-            customers.push(tables::read(row.text(0)?, row.bytes(1)?)?);
+            found.push(tables::read(row.text(0)?, row.bytes(1)?)?);
         }
         if (rows.len() as u64) < CUSTOMERS_AT_A_TIME {
-            return Ok(customers);
+            return Ok(found);
         }
     }
 }

@@ -5,6 +5,7 @@ use eventstore::Engine;
 
 mod http {
     mod access;
+    mod accounts;
     mod adjustments;
     mod approvals;
     mod assigned;

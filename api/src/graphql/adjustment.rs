@@ -15,7 +15,7 @@ use super::reading::{Reading, Resolved, reading};
 use super::scalar::{Money, Position};
 use super::subscription::Subscription;
 
-/// Something that a customer was charged once, or given back, by hand.
+/// Something that a customer or a reseller was charged once, or given back, by hand.
 #[derive(Clone)]
 pub(crate) struct Adjustment(Arc<AdjustmentView>);
 
@@ -25,7 +25,7 @@ impl From<Arc<AdjustmentView>> for Adjustment {
     }
 }
 
-/// Something that a customer was charged once, or given back, by hand.
+/// Something that a customer or a reseller was charged once, or given back, by hand.
 #[Object]
 impl Adjustment {
     /// Its id in the REST API.
@@ -38,9 +38,17 @@ impl Adjustment {
         Position(self.0.position)
     }
 
-    /// Who was charged.
+    /// Who was charged: a customer, or the reseller.
     async fn customer(&self, context: &Context<'_>) -> Resolved<Option<Organization>> {
         Organization::of(reading(context), self.0.adjusted.customer).await
+    }
+
+    /// The reseller who was charged; none: the customer.
+    async fn buyer(&self, context: &Context<'_>) -> Resolved<Option<Organization>> {
+        match self.0.adjusted.buyer {
+            None => Ok(None),
+            Some(buyer) => Organization::of(reading(context), buyer).await,
+        }
     }
 
     /// Who charges it, if the caller can see it.
@@ -48,7 +56,7 @@ impl Adjustment {
         Organization::of(reading(context), self.0.adjusted.seller).await
     }
 
-    /// What it is about; none: the customer's account.
+    /// What it is about; none: the account.
     async fn subscription(&self, context: &Context<'_>) -> Resolved<Option<Subscription>> {
         match &self.0.adjusted.of {
             None => Ok(None),
@@ -61,7 +69,7 @@ impl Adjustment {
         self.0.adjusted.amount.into()
     }
 
-    /// As the customer reads it.
+    /// As who was charged reads it.
     async fn description(&self) -> &str {
         &self.0.adjusted.description
     }
@@ -100,7 +108,7 @@ impl Adjustment {
 /// Which adjustments.
 #[derive(Clone, Debug, Default, InputObject)]
 pub(crate) struct AdjustmentFilter {
-    /// Only those of this very customer.
+    /// Only those of this very customer, or reseller.
     customer_id: Option<ID>,
 }
 

@@ -21,7 +21,7 @@ use crate::problem::Problem;
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct AdjustmentParameters {
-    /// Only this customer's, by its number or its id.
+    /// Only this customer's or reseller's, by its number or its id.
     customer_id: Option<String>,
     /// At most so many, up to 500; 50 where it is left out.
     #[param(value_type = Option<u32>)]
@@ -30,8 +30,8 @@ pub struct AdjustmentParameters {
     after: Option<String>,
 }
 
-/// Charges a customer once, or gives back, by hand; or takes an earlier such charge back, whole. It is billed in the period
-/// of its date; where that is closed, in the first open one, as a correction.
+/// Charges a customer or a reseller once, or gives back, by hand; or takes an earlier such charge back, whole. It is billed in
+/// the period of its date; where that is closed, in the first open one, as a correction.
 #[utoipa::path(post, path = "/api/v2/billing/adjustments", tag = "Billing", request_body = Adjust,
     responses((status = 201, body = AdjustmentResource)))]
 pub async fn adjust(State(app): State<App>, call: Call) -> Answer {

@@ -1,11 +1,11 @@
-//! Charging customers once, or giving back, by hand.
+//! Charging customers and resellers once, or giving back, by hand.
 
 use chrono::{DateTime, Utc};
 use domain::billing::adjustment::{
     Adjusted, AdjustedSubscription, Adjustment, AdjustmentCommand, DESCRIPTION_MAX_CHARS,
 };
 use domain::money::Money;
-use domain::organization::Organization;
+use domain::organization::{Kind, Organization};
 use domain::permission::Permission;
 use domain::subscription::Subscription;
 use domain::text::line;
@@ -20,8 +20,8 @@ use crate::error::Stop;
 use crate::unit::Unit;
 use crate::{Input, Reply};
 
-/// What a customer is charged once, or given back. Either an amount, for a customer or one of its subscriptions; or an earlier
-/// one that is taken back, whole.
+/// What somebody is charged once, or given back. Either an amount, for a customer, one of its subscriptions, or a reseller; or an
+/// earlier one that is taken back, whole.
 #[derive(Clone, Debug, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Adjust {
@@ -29,9 +29,11 @@ pub struct Adjust {
     pub customer_id: Option<String>,
     /// What it is about; its customer is charged.
     pub subscription_id: Option<String>,
+    /// A reseller, who is charged by the seller directly above it.
+    pub buyer_id: Option<String>,
     /// So much, in the seller's currency, such as `-12.50`; less than nothing is given back.
     pub amount: Option<String>,
-    /// As the customer reads it; where another one is taken back, that one's where it is left out.
+    /// As who is charged reads it; where another one is taken back, that one's where it is left out.
     pub description: Option<String>,
     /// Why; finance will read it.
     pub reason: String,
@@ -50,9 +52,11 @@ pub struct AdjustmentResource {
     pub id: Uuid,
     /// The position of its making.
     pub position: u64,
-    /// Who was charged.
+    /// Who was charged: a customer, or the reseller.
     pub customer_id: Uuid,
-    /// What it is about; none: the customer's account.
+    /// The reseller who was charged; none: the customer.
+    pub buyer_id: Option<Uuid>,
+    /// What it is about; none: the account.
     pub subscription_id: Option<Uuid>,
     /// Who charges it.
     pub seller_id: Uuid,
@@ -60,7 +64,7 @@ pub struct AdjustmentResource {
     pub amount: String,
     /// The amount's currency.
     pub currency: String,
-    /// As the customer reads it.
+    /// As who was charged reads it.
     pub description: String,
     /// Why.
     pub reason: Option<String>,
@@ -83,6 +87,7 @@ impl From<&AdjustmentView> for AdjustmentResource {
             id: view.id.0,
             position: view.position,
             customer_id: adjusted.customer.0,
+            buyer_id: adjusted.buyer.map(|id| id.0),
             subscription_id: adjusted.of.as_ref().map(|of| of.subscription.0),
             seller_id: adjusted.seller.0,
             amount: adjusted.amount.to_string(),
@@ -109,8 +114,10 @@ pub(crate) fn adjust(unit: &mut Unit<'_>, body: Input<Adjust>) -> Result<Reply, 
 
 fn make(unit: &mut Unit<'_>, body: Adjust) -> Result<Reply, Stop> {
     let mut faults = Faults::default();
-    let one = body.customer_id.is_some() != body.subscription_id.is_some();
-    faults.ensure(one, "", "customer_or_subscription", "Name a customer, or a subscription.");
+    let named = [&body.customer_id, &body.subscription_id, &body.buyer_id];
+    let one = named.iter().filter(|it| it.is_some()).count() == 1;
+    let detail = "Name a customer, a subscription, or a reseller who buys.";
+    faults.ensure(one, "", "customer_or_subscription", detail);
     if !one {
         check(&mut faults, &body);
         faults.check()?;
@@ -120,19 +127,29 @@ fn make(unit: &mut Unit<'_>, body: Adjust) -> Result<Reply, Stop> {
         Some(id) => Some(super::subscriptions::find(unit, id)?),
         None => None,
     };
-    let customer = match (&held, &body.customer_id) {
+    let customer = match (&held, body.customer_id.as_ref().or(body.buyer_id.as_ref())) {
         (Some((_, _, recipient)), _) => recipient.customer,
         (None, id) => {
-            let id = id.as_deref().unwrap_or_default().parse::<OrganizationId>();
+            let id = id.map_or("", String::as_str).parse::<OrganizationId>();
             id.map_err(|_| Refusal::not_found())?
         }
     };
     let path = unit.path_of(&customer.to_string())?;
     unit.permit(Permission::AdjustBilling, &path)?;
-    if unit.load::<Organization>(customer).founded()?.kind != domain::organization::Kind::Customer {
-        faults.add("/customerId", "not_a_customer", "Only customers are charged by hand.");
+    let kind = unit.load::<Organization>(customer).founded()?.kind;
+    let buyer = body.buyer_id.is_some().then_some(customer);
+    if buyer.is_none() && kind != Kind::Customer {
+        faults.add(
+            "/customerId",
+            "not_a_customer",
+            "A reseller is named as who buys, by `buyerId`.",
+        );
     }
-    let settings = billing_settings(unit, customer)?;
+    if buyer.is_some() && kind != Kind::Reseller {
+        faults.add("/buyerId", "not_a_reseller", "Only a reseller buys for others.");
+    }
+    let seller_now = seller(unit, customer, unit.now())?;
+    let settings = billing_settings(unit, seller_now)?;
     let at = "/effectiveAt";
     let moment = optional_moment(&mut faults, at, body.effective_at.as_deref(), &settings);
     let (reason, description) = check(&mut faults, &body);
@@ -147,7 +164,7 @@ fn make(unit: &mut Unit<'_>, body: Adjust) -> Result<Reply, Stop> {
     let is_something = amount.is_none_or(|amount| amount.minor != 0);
     faults.ensure(is_something, "/amount", "nothing", "Nothing is nothing to be charged.");
     if body.description.is_none() {
-        faults.add("/description", "missing", "Say what for, as the customer will read it.");
+        faults.add("/description", "missing", "Say what for, as who is charged will read it.");
     }
     faults.check()?;
     let (Some(amount), Some(description)) = (amount, description) else {
@@ -160,7 +177,7 @@ fn make(unit: &mut Unit<'_>, body: Adjust) -> Result<Reply, Stop> {
         let plan = held.held_at(moment).map_or(request.plan.key, |held| held.plan.clone());
         AdjustedSubscription { plan, service: request.service.key, subscription }
     });
-    let adjusted = Adjusted { amount, customer, description, of, reverses: None, seller };
+    let adjusted = Adjusted { amount, buyer, customer, description, of, reverses: None, seller };
     record(unit, &path, adjusted)
 }
 
@@ -170,7 +187,7 @@ fn reverse(unit: &mut Unit<'_>, earlier: &str, body: Adjust) -> Result<Reply, St
     let view = unit.view::<AdjustmentView>(&earlier.to_string()).ok_or_else(Refusal::not_found)?;
     unit.permit(Permission::AdjustBilling, &view.path)?;
     may_adjust(unit, made.seller)?;
-    let settings = billing_settings(unit, made.customer)?;
+    let settings = billing_settings(unit, made.seller)?;
     let mut faults = Faults::default();
     let at = "/effectiveAt";
     let moment = optional_moment(&mut faults, at, body.effective_at.as_deref(), &settings);
@@ -178,6 +195,7 @@ fn reverse(unit: &mut Unit<'_>, earlier: &str, body: Adjust) -> Result<Reply, St
     for (name, text) in [
         ("/customerId", &body.customer_id),
         ("/subscriptionId", &body.subscription_id),
+        ("/buyerId", &body.buyer_id),
         ("/amount", &body.amount),
     ] {
         let detail = "What is taken back is taken back whole; leave this out.";
@@ -195,7 +213,7 @@ fn reverse(unit: &mut Unit<'_>, earlier: &str, body: Adjust) -> Result<Reply, St
     record(unit, &view.path, adjusted)
 }
 
-/// What is the same for all: why, and how the customer reads it.
+/// What is the same for all: why, and how who is charged reads it.
 fn check(faults: &mut Faults, body: &Adjust) -> (Option<String>, Option<String>) {
     let reason = optional_reason(faults, Some(&body.reason));
     faults.ensure(reason.is_some(), "/reason", "required", "Say why.");
@@ -205,7 +223,7 @@ fn check(faults: &mut Faults, body: &Adjust) -> (Option<String>, Option<String>)
     (reason, description)
 }
 
-/// Who bills a customer at a moment.
+/// Who bills a customer at a moment, or sells to a reseller.
 fn seller(
     unit: &mut Unit<'_>,
     customer: OrganizationId,
@@ -222,7 +240,7 @@ fn may_adjust(unit: &mut Unit<'_>, seller: OrganizationId) -> Result<(), Stop> {
     let path = unit.load::<Organization>(seller).founded()?.path.clone();
     match unit.permit(Permission::AdjustBilling, &path) {
         Err(Stop::Refused(refusal)) if refusal.reason == Reason::NotFound => {
-            let detail = "Somebody above you bills this customer then: only he charges it by hand.";
+            let detail = "Somebody above you bills it then: only he charges it by hand.";
             Err(Refusal::conflict("not_the_seller", detail).into())
         }
         other => other,

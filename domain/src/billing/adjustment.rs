@@ -1,7 +1,8 @@
 //! Adjustments: what somebody charges once, or gives back, by hand (billing.md, sections 2 and 5).
 //!
 //! Each is a stream of its own, so that making one costs the same whatever was made before. It is of a customer's account,
-//! or of one of its subscriptions, and is billed as it is: no price, no days, no count.
+//! of one of its subscriptions, or of the account that a reseller has with who sells to it, and is billed as it is: no price,
+//! no days, no count.
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -25,11 +26,14 @@ pub const DESCRIPTION_MAX_CHARS: usize = 200;
 pub struct Adjusted {
     /// So much; less than nothing is given back.
     pub amount: Money,
-    /// Whom.
+    /// The reseller who is charged, on the edge to it; none: the customer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub buyer: Option<OrganizationId>,
+    /// Whom: a customer, or that reseller.
     pub customer: OrganizationId,
-    /// As the customer reads it.
+    /// As who is charged reads it.
     pub description: String,
-    /// What it is about; none: the customer's account.
+    /// What it is about; none: the account.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub of: Option<AdjustedSubscription>,
     /// The earlier one that it takes back, whole.
@@ -157,7 +161,7 @@ impl ManualCharge<'_> {
     /// correction.
     #[must_use]
     pub fn entry(&self, settings: &BillingSettings, into: &Period) -> Entry {
-        let Adjusted { amount, customer, description, of, reverses, seller } = self.adjusted;
+        let Adjusted { amount, buyer, customer, description, of, reverses, seller } = self.adjusted;
         let (customer, seller) = (*customer, *seller);
         let date = settings.local_date(self.effective_at);
         let period = self.period(settings);
@@ -175,7 +179,7 @@ impl ManualCharge<'_> {
             actor: self.actor.to_owned(),
             added_by: self.actor.to_owned(),
             amount: *amount,
-            buyer: None,
+            buyer: *buyer,
             causes: vec![self.position],
             class: if is_late { Class::Correction } else { Class::Normal },
             component: ComponentKey::MANUAL,
@@ -222,7 +226,7 @@ impl ManualCharge<'_> {
 }
 
 impl Entry {
-    /// Whether it is of the customer's account, and of none of its subscriptions.
+    /// Whether it is of an account, and of no subscription.
     #[must_use]
     pub fn is_of_account(&self) -> bool {
         self.subscription == SubscriptionId::of_account(self.customer)
@@ -250,6 +254,7 @@ mod tests {
     fn credit(reverses: Option<AdjustmentId>) -> Adjusted {
         Adjusted {
             amount: Money::new(-1_250, Currency::parse("EUR").unwrap()),
+            buyer: None,
             customer: OrganizationId(Uuid::from_u128(30)),
             description: "Goodwill".to_owned(),
             of: None,
@@ -308,5 +313,11 @@ mod tests {
         assert_eq!(late.entry_id, own.entry_id, "it is one entry, wherever it is booked");
         let stored = serde_json::to_string(&late).unwrap();
         assert_eq!(serde_json::from_str::<Entry>(&stored).unwrap(), late);
+        // A reseller has it for itself: it stands in his part of the books.
+        let reseller = adjusted.customer;
+        let adjusted = Adjusted { buyer: Some(reseller), ..adjusted.clone() };
+        let wholesale = ManualCharge { adjusted: &adjusted, ..charge }.entry(&settings, &january);
+        assert_eq!((wholesale.buyer, wholesale.bought_by()), (Some(reseller), reseller));
+        assert!(wholesale.is_of_account());
     }
 }

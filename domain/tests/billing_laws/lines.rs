@@ -110,6 +110,7 @@ proptest! {
     #[test]
     fn what_is_charged_by_hand_is_booked_once_and_taken_back_whole(
         minutes in prop::collection::vec((minute(), -50_000..50_000_i64), 1..5),
+        of_reseller in any::<bool>(),
         closed in 0..5_usize,
         settings in settings(),
     ) {
@@ -121,6 +122,7 @@ proptest! {
             let id = |number: usize| AdjustmentId(Uuid::from_u128(number as u128));
             let adjusted = |minor, reverses| Adjusted {
                 amount: Money::new(minor, settings.currency),
+                buyer: of_reseller.then(|| organization(30)),
                 customer: organization(30),
                 description: "Goodwill".to_owned(),
                 of: None,
@@ -148,6 +150,8 @@ proptest! {
             });
             for (booked, at_once, own, into) in &both {
                 prop_assert_eq!(booked.kind, Kind::Manual);
+                prop_assert_eq!(booked.bought_by(), organization(30));
+                prop_assert_eq!(booked.buyer.is_some(), of_reseller);
                 prop_assert_eq!((booked.period_end, booked.booked_end()), (own.end, into.end));
                 prop_assert_eq!(booked.class == Class::Correction, own.end != into.end);
                 prop_assert_eq!(booked.is_correction(), booked.correction.is_some());

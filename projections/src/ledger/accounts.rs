@@ -1,5 +1,5 @@
-//! Customers' accounts: what was charged or given back by hand, for subscriptions or for none. All that a customer has of
-//! it is sealed in one row, that of its account, so that no subscription that cannot be rated holds it up.
+//! Accounts of customers and resellers: what was charged or given back by hand, for subscriptions or for none. All that
+//! one of them has of it is sealed in one row, that of its account, so that no subscription that cannot be rated holds it up.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -16,11 +16,11 @@ use super::slots::Slot;
 use crate::tables;
 use crate::views::{AdjustmentView, OrganizationView, ServiceView, SkuRow, SubscriptionView};
 
-/// The accounts of some customers.
+/// The accounts of some customers and resellers.
 #[derive(Default)]
 pub(super) struct Accounts(HashMap<OrganizationId, Account>);
 
-/// What is known of one customer's account.
+/// What is known of one account.
 pub(super) struct Account {
     /// Stands for a subscription where an entry is of none.
     slot: Slot,
@@ -91,7 +91,7 @@ impl Accounts {
         self.0.values().flat_map(|account| &account.made).map(|view| view.actor)
     }
 
-    /// A customer's.
+    /// That of one of them.
     pub(super) fn of(&self, customer: OrganizationId) -> Option<&Account> {
         self.0.get(&customer)
     }

@@ -11,7 +11,7 @@ use eventstore::{Database, Error};
 use tokio::task::JoinSet;
 
 use super::rater::{Customers, Rated, Rater};
-use super::{Question, RATED_AT_A_TIME, Side, customers, gone};
+use super::{Question, RATED_AT_A_TIME, Side, buyers, gone};
 use crate::finder::Scope;
 use crate::views::OrganizationView;
 
@@ -57,7 +57,7 @@ impl Draft {
     ) -> Result<Self, Error> {
         let (scope, side) = (Scope(path.clone()), Side::Sells(seller));
         let question = Question { scope, as_of: None, known_at: Some(cutoff), side };
-        let mut all = customers(database, &question.scope).await?;
+        let mut all = buyers(database, &question.scope).await?;
         all.extend(gone(database, &question.scope).await?);
         let rater = Rater::begin(database, &question, &[period], &all).await?;
         let mut purchases = Vec::with_capacity(all.len());

@@ -11,6 +11,7 @@ use domain::billing::{
     correct, rate, seal,
 };
 use domain::event::Actor;
+use domain::organization::Kind;
 use domain::{OrganizationId, SubscriptionId, TenantPath};
 use eventstore::{Database, Error, SealedSlot};
 use tokio::sync::OnceCell;
@@ -39,7 +40,7 @@ pub(super) struct Rater {
     pub(super) rules: Rules,
     pub(super) prices: PriceBook,
     pub(super) books: Books,
-    /// Whose charges they are.
+    /// Whose charges they are: customers, and resellers, who have accounts.
     pub(super) customers: Vec<Arc<OrganizationView>>,
     /// What buyers lack to what they are committed to: once somebody is read.
     pub(super) pools: OnceCell<Arc<Pools>>,
@@ -257,7 +258,10 @@ impl Rater {
         if let Some(span) = span {
             // What ended it may count no more.
             let known_at = self.question.known_at.or(as_of.map(|_| u64::MAX));
-            slots = slots::in_span(database, known_at, span, &metered, &customers).await?;
+            // Below a reseller's place is what its customers hold.
+            let holders = customers.iter().filter(|it| it.kind == Kind::Customer).cloned();
+            let holders: Vec<_> = holders.collect();
+            slots = slots::in_span(database, known_at, span, &metered, &holders).await?;
         }
         let known_at = self.known_at;
         self.supposed.replace(database, known_at, span, &metered, &customers, &mut slots).await?;
@@ -387,7 +391,7 @@ impl Rater {
         })
     }
 
-    /// What a customer was charged or given back by hand, by subscription.
+    /// What a customer or reseller was charged or given back by hand, by subscription.
     fn by_hand<'a>(
         &'a self,
         read: &'a Customers,
@@ -397,9 +401,10 @@ impl Rater {
         let mut all = BTreeMap::<_, Vec<_>>::new();
         let Some(account) = read.accounts.of(customer.id) else { return all };
         let slot = account.slot();
-        for (place, link) in links.iter().enumerate().filter(|(_, link)| link.buyer.is_none()) {
+        let own = links.iter().enumerate().filter(|(_, link)| link.is_last(customer.id));
+        for (place, link) in own {
             let seller = &link.seller;
-            let is_his = |it: &Link| it.buyer.is_none() && it.seller.id == seller.id;
+            let is_his = |it: &Link| it.is_last(customer.id) && it.seller.id == seller.id;
             if links[place + 1..].iter().any(is_his) || !self.is_asked(link, customer.id) {
                 continue;
             }

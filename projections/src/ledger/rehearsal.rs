@@ -11,7 +11,7 @@ use eventstore::{Database, Error};
 
 use super::rater::{Customers, Rater};
 use super::supposed::Supposed;
-use super::{Quarantined, Question, RATED_AT_A_TIME, Side, customers, gone};
+use super::{Quarantined, Question, RATED_AT_A_TIME, Side, buyers, gone};
 use crate::finder::{self, Scope};
 use crate::views::{BooksView, Closed, OrganizationView};
 
@@ -104,7 +104,7 @@ pub async fn rehearse(
     let closed = books.and_then(|books| books.closed(period.end, u64::MAX).cloned());
     let (scope, side) = (Scope(path.clone()), Side::Sells(seller));
     let question = Question { scope, as_of: None, known_at: None, side };
-    let mut all = customers(database, &question.scope).await?;
+    let mut all = buyers(database, &question.scope).await?;
     all.extend(gone(database, &question.scope).await?);
     all.sort_by_cached_key(|it| (it.details.name.to_lowercase(), it.number));
     let as_it_is = Rater::begin(database, &question, &[period], &all).await?;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use domain::billing::{BillingSettings, Turn};
+use domain::organization::Kind;
 use domain::{OrganizationId, TenantPath};
 use eventstore::{Database, Error, Value, failpoint};
 
@@ -103,6 +104,9 @@ impl Sellers {
         (as_of, known_at): (Option<DateTime<Utc>>, u64),
         side: Side,
     ) -> Vec<Link> {
+        if customer.kind != Kind::Customer {
+            return self.account(customer).into_iter().collect();
+        }
         let mut edges = customer.edges_known_at(known_at);
         edges.retain(|edge| {
             edge.turn.as_ref().zip(as_of).is_none_or(|(turn, as_of)| turn.at <= as_of)
@@ -141,6 +145,21 @@ impl Sellers {
             }
         }
         links
+    }
+
+    /// Between whom a reseller is charged by hand: it buys from the one above, and has that for itself.
+    fn account(&self, reseller: &OrganizationView) -> Option<Link> {
+        let way = self.above(&reseller.path);
+        let seller = way.last()?.clone();
+        Some(Link {
+            buyer: Some(reseller.id),
+            from: None,
+            path: reseller.path.clone(),
+            role: Role::Sale,
+            seller,
+            until: None,
+            way,
+        })
     }
 }
 
@@ -192,6 +211,12 @@ pub(super) enum Role {
 }
 
 impl Link {
+    /// Whether it leads to whom it is about: to the customer, or to a reseller who has something for itself.
+    #[must_use]
+    pub(super) fn is_last(&self, customer: OrganizationId) -> bool {
+        self.bought_by(customer) == customer
+    }
+
     /// Who buys, or is paid.
     #[must_use]
     pub(super) fn bought_by(&self, customer: OrganizationId) -> OrganizationId {

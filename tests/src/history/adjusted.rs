@@ -25,16 +25,18 @@ impl History {
             _ => Value::Null,
         };
         let is_reversal = !reverses.is_null() && self.rng.random_bool(0.95);
-        let (customer, subscription) = match self.rng.random_range(0..10) {
-            _ if is_reversal => (Value::Null, Value::Null),
-            0..5 => (self.customer().into(), Value::Null),
-            5..9 => (Value::Null, self.subscription().into()),
-            _ => (self.customer().into(), self.subscription().into()),
+        let none = Value::Null;
+        let (customer, subscription, buyer) = match self.rng.random_range(0..12) {
+            _ if is_reversal => (none.clone(), none.clone(), none),
+            0..5 => (self.customer().into(), none.clone(), none),
+            5..9 => (none.clone(), self.subscription().into(), none),
+            9 => (self.customer().into(), self.subscription().into(), none),
+            _ => (none.clone(), none, self.seller().into()),
         };
         let amount = self.one_of(&["-12.50", "80", "0.01", "-0.30", "0", "1.005", "much"]);
         let amount = if is_reversal { Value::Null } else { amount.into() };
         let body = json!({
-            "customerId": customer, "subscriptionId": subscription, "amount": amount,
+            "customerId": customer, "subscriptionId": subscription, "buyerId": buyer, "amount": amount,
             "description": self.perhaps_of(0.95, &["Goodwill", "A visit"]), "reverses": reverses,
             "reason": self.one_of(&["an outage", "ticket 4711", "agreed", " "]),
             "effectiveAt": self.moment(),

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::closing::{Office, correction, normal};
 use crate::BOTH;
 
-const PATH: &str = "/api/v2/billing/adjustments";
+pub(super) const PATH: &str = "/api/v2/billing/adjustments";
 
 fn text(value: &Value) -> String {
     value.as_str().unwrap_or_default().to_owned()
@@ -22,7 +22,7 @@ async fn graphql(app: &TestApp, query: &str) -> Result<Value> {
 }
 
 /// A closed period of the provider, rated again as far as the log went at its cutoff, is what was sealed.
-async fn replay_is_the_seal(office: &Office, end: &str) -> Result<()> {
+pub(super) async fn replay_is_the_seal(office: &Office, end: &str) -> Result<()> {
     let app = &office.app;
     let seal = app.get(&format!("/api/Billing/{end}/seal")).await?;
     let seller = ledger::seller_at(&app.database, &domain::TenantPath::provider()).await?;
@@ -335,6 +335,11 @@ async fn only_who_bills_a_customer_adjusts_and_each_sees_his_own() -> Result<()>
             json!({ "customerId": office.customer, "subscriptionId": office.customer, "reason": "y" }),
             json!({ "customerId": office.customer, "amount": "0.00", "description": "x", "reason": "y" }),
             json!({ "customerId": reseller, "amount": "1.00", "description": "x", "reason": "y" }),
+            json!({ "buyerId": office.customer, "amount": "1.00", "description": "x", "reason": "y" }),
+            json!({ "buyerId": provider, "amount": "1.00", "description": "x", "reason": "y" }),
+            json!({ "buyerId": reseller, "customerId": below, "amount": "1.00", "description": "x",
+                "reason": "y" }),
+            json!({ "reverses": others["id"], "buyerId": reseller, "reason": "y" }),
             json!({ "reverses": others["id"], "amount": "1.00", "reason": "y" }),
         ] {
             post(&app.token, body).await?.expect(422)?;

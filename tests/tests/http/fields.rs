@@ -356,6 +356,12 @@ const GUARDED: &[Row] = &[
         ADMINISTRATORS,
     ),
     row(
+        "Adjustment.buyer",
+        "adjustments { nodes { buyer { id } } }",
+        "/adjustments/nodes/*/buyer",
+        ABOVE,
+    ),
+    row(
         "Adjustment.seller",
         "adjustments(filter: { customerId: $organization }) { nodes { seller { id } } }",
         "/adjustments/nodes/*/seller",
@@ -703,6 +709,7 @@ fn takes(row: &Row) -> &'static str {
         | "ResolvedProperty.overriddenBy"
         | "Override.organization"
         | "Adjustment.customer"
+        | "Adjustment.buyer"
         | "Adjustment.seller"
         | "LedgerEntry.customer"
         | "LedgerEntry.seller"

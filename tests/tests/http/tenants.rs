@@ -60,6 +60,9 @@ impl Tenant {
         let credit = json!({ "subscriptionId": backup["id"], "amount": "-1.00",
             "description": "A credit", "reason": "agreed", "effectiveAt": "2019-11-20" });
         app.post("/api/v2/billing/adjustments", credit).await?;
+        let credit = json!({ "buyerId": reseller, "amount": "-2.00", "description": "A bonus",
+            "reason": "agreed", "effectiveAt": "2019-11-20" });
+        app.post("/api/v2/billing/adjustments", credit).await?;
         // Nobody says what this costs: it is quarantined.
         let unpriced = json!({ "service": "unpriced", "plan": "one", "effectiveAt": "2019-11-20" });
         let unpriced =

@@ -24,6 +24,10 @@ async fn package(engine: Engine) -> Result<String> {
         let path = format!("/api/v2/customers/{customer}/subscriptions");
         subscriptions.push(app.post(&path, sent).await?["id"].clone());
     }
+    let reseller = app.reseller("Partners").await?;
+    let sent = json!({ "buyerId": reseller, "amount": "-12.50", "description": "A bonus",
+        "reason": "Partner programme", "effectiveAt": "2020-01-10" });
+    app.post("/api/v2/billing/adjustments", sent).await?;
     for (time, end) in
         [("2020-02-01T08:00:00Z", "2020-01-31"), ("2020-03-01T08:00:00Z", "2020-02-29")]
     {
@@ -70,12 +74,13 @@ async fn a_package_is_computed_again_and_the_first_difference_is_told() -> Resul
         let text = package(engine).await?;
         let whole = verified(folder.path(), &text).await?.well()?;
         assert_eq!(whole["closedPeriods"], 2, "{whole}");
-        // Three in January; in February two, one reversed and one rebooked.
-        assert_eq!(whole["sealedEntries"], 7, "{whole}");
+        // Four in January, one of them a reseller's credit; in February two, one reversed and one rebooked.
+        assert_eq!(whole["sealedEntries"], 8, "{whole}");
         let of_others = |line: &str| line.starts_with("{\"reply\"") || line.starts_with("{\"key\"");
         assert!(!text.lines().any(of_others), "what is of no account is left out");
 
-        let edits: [(&str, &str, &str); 3] = [
+        let edits: [(&str, &str, &str); 4] = [
+            ("\"minor\":-1250", "\"minor\":-1150", "were changed"),
             ("\"minor\":18000", "\"minor\":17000", "were changed"),
             ("\"minor\":-18000", "\"minor\":-8000", "were changed"),
             ("BU010", "BU001", "was changed"),
