@@ -101,10 +101,7 @@ impl Sellers {
         customer: &OrganizationView,
         (as_of, known_at): (Option<DateTime<Utc>>, u64),
     ) -> Vec<Link> {
-        let mut edges = customer.edges_known_at(known_at);
-        edges.retain(|edge| {
-            edge.turn.as_ref().zip(as_of).is_none_or(|(turn, as_of)| turn.at <= as_of)
-        });
+        let edges = customer.edges_known_at(known_at);
         let mut links: Vec<Link> = Vec::new();
         for (place, edge) in edges.iter().enumerate() {
             let until = edges.get(place + 1).and_then(|next| next.turn.clone());
@@ -127,7 +124,14 @@ impl Sellers {
                 // What the next one pays less what this one pays.
                 link(Role::Commission, &above[..=at], &above[biller], Some(above[at].id))
             });
-            for link in buys.chain([sale]).chain(earns) {
+            for mut link in buys.chain([sale]).chain(earns) {
+                // A date begins at each seller with his own midnight.
+                let settings = link.seller.settings.clone();
+                let counts = |turn: &Turn| as_of.is_none_or(|it| turn.seen_by(&settings).at <= it);
+                if !link.from.as_ref().is_none_or(counts) {
+                    continue;
+                }
+                link.until = link.until.filter(counts);
                 let goes_on = links.iter_mut().find(|it| it.goes_on_as(&link));
                 match goes_on {
                     Some(before) => before.until = link.until,
@@ -140,7 +144,9 @@ impl Sellers {
 }
 
 /// How each seller bills who has settings of his own: by his place.
-async fn calendars(database: &Database) -> Result<BTreeMap<String, Arc<BillingSettings>>, Error> {
+pub(super) async fn calendars(
+    database: &Database,
+) -> Result<BTreeMap<String, Arc<BillingSettings>>, Error> {
     failpoint("projections::ledger::calendars")?;
     let rows = database.fetch("select key, document from view_calendar", &[]).await?;
     let mut calendars = BTreeMap::new();
