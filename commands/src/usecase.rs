@@ -45,7 +45,11 @@ pub(crate) fn billing_settings(
     unit: &mut Unit<'_>,
     seller: OrganizationId,
 ) -> Result<BillingSettings, Stop> {
-    for id in lineage(unit, seller)?.into_iter().rev() {
+    let mut lineage = lineage(unit, seller)?;
+    if planted(Bug::DateAtProvider) {
+        lineage.truncate(1);
+    }
+    for id in lineage.into_iter().rev() {
         if let Some(settings) = &unit.load::<BillingCalendar>(id).settings {
             return Ok(settings.clone());
         }

@@ -34,7 +34,8 @@ pub use price::{
     PriceRow, PriceSource, Priced, Prices, Quarantine, QuarantineReason, Setting,
 };
 pub use rating::{
-    Action, Class, Commitment, Entry, Kind, PropertyChange, Sharing, Subject, commissions, rate,
+    Action, Class, Commitment, Entry, Kind, Pinned, PropertyChange, Sharing, Subject, commissions,
+    rate, rate_after,
 };
 pub use rule::Waiver;
 pub use summary::{CustomerSummary, Detail, Overflow, SummaryRow, summarize, total_by_customer};

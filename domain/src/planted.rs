@@ -105,6 +105,41 @@ bugs! {
     MidnightIsYesterday = "midnight-is-yesterday",
     /// Of two facts at one moment the earlier recorded wins. Breaks: the same bill, whatever the order of arrival.
     EarlierRecordedWins = "earlier-recorded-wins",
+    /// What was recorded last before somebody asked to close is not in the close. Breaks: what is sealed is what was known.
+    CutoffMissesLast = "cutoff-misses-last",
+    /// Two parts of the tree over sealed entries change places. Breaks: a proof leads to the root.
+    SubtreesSwapped = "subtrees-swapped",
+    /// A closed period is set right by the prices that are known now. Breaks: a price does not reach behind a close.
+    LatePriceReachesBack = "late-price-reaches-back",
+    /// What agrees is taken back and booked again. Breaks: entries that agree are left alone.
+    AgreeingIsReversed = "agreeing-is-reversed",
+    /// What was taken back is taken back again. Breaks: a reversal is made at most once.
+    ReversedTwice = "reversed-twice",
+    /// What was charged by hand can be taken back twice. Breaks: the same.
+    AdjustmentReversedTwice = "adjustment-reversed-twice",
+    /// The provider sells nothing to the first reseller. Breaks: a charge is rated on every edge.
+    EdgeSkipped = "edge-skipped",
+    /// Who earns a commission pays it. Breaks: margins telescope, whoever bills.
+    CommissionReversed = "commission-reversed",
+    /// The first rule that fits says why. Breaks: the last match's reason is recorded.
+    FirstRuleSaysWhy = "first-rule-says-why",
+    /// A rule counts for the period that ends with the date after its time. Breaks: `to` is exclusive.
+    RuleEndInclusive = "rule-end-inclusive",
+    /// Parts of what is lacking are rounded down, and that is all. Breaks: the parts add up to the whole.
+    SharesRoundedDown = "shares-rounded-down",
+    /// What a rule waives is lacking. Breaks: what is waived counts as if it were charged.
+    WaivedIsLacking = "waived-is-lacking",
+    /// A date is the moment that it is at the customer's seller. Breaks: a date is midnight at each seller.
+    DateIsMoment = "date-is-moment",
+    /// A date is midnight at the provider, whoever sells. Breaks: the same.
+    DateAtProvider = "date-at-provider",
+    /// What was said to be true at another moment is true at both. Breaks: it replaces the old fact on the timeline.
+    SupersededCounts = "superseded-counts",
+    /// What is true from the moment on that is asked about does not count. Breaks: a bill as of a moment has what was true by
+    /// then.
+    AsOfLeavesOutMoment = "as-of-leaves-out-moment",
+    /// Tax is rounded line by line. Breaks: tax is on the summed net.
+    TaxByLine = "tax-by-line",
 }
 
 /// Whether this mistake is to be made. Never in what is shipped.

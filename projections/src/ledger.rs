@@ -37,7 +37,7 @@ use tokio_util::task::AbortOnDropHandle;
 use self::as_of::Pass;
 use self::names::Names;
 use self::prices::PriceBook;
-use self::slots::histories;
+use self::slots::{DATE_MAX, histories};
 use crate::finder::{self, Scope};
 use crate::persons::Persons;
 use crate::tables;
@@ -295,13 +295,36 @@ pub async fn periods(
     let rows = database.fetch(&sql, &values).await?;
     let since = DateTime::from_timestamp_micros(since.min(rows[0].int(0)?)).unwrap_or(now);
     let open = settings.period_containing(settings.local_date(now));
-    let first = settings.period_containing(settings.local_date(since));
+    let mut first = settings.period_containing(settings.local_date(since));
+    let is_at_edge = settings.instants(&first).0 > since - DATE_MAX;
+    let calendars = if is_at_edge { sellers::calendars(database).await? } else { BTreeMap::new() };
+    if calendars.values().any(|of| of.zone != settings.zone) {
+        // What began on a date began here with that date, although it was another one already where the customer's seller is.
+        let last = values.len() + 1;
+        let sql = format!(
+            "select key, document from view_subscription where ({}) and since < $1 and since <= ${last} \
+             order by since limit ${}",
+            ranges.join(" or "),
+            last + 1
+        );
+        values.extend([(since + DATE_MAX).timestamp_micros().into(), FIRST_SLOTS_MAX.into()]);
+        for row in database.fetch(&sql, &values).await? {
+            let view: Arc<SubscriptionView> = tables::read(row.text(0)?, row.bytes(1)?)?;
+            let mut dates = view.facts.iter().filter_map(|fact| fact.date);
+            if dates.any(|date| date < first.start) {
+                first = settings.previous(first);
+                break;
+            }
+        }
+    }
     Ok(std::iter::successors(Some(first), |period| Some(settings.next(*period)))
         .take_while(|period| period.end <= open.end)
         .take(PERIODS_MAX)
         .collect())
 }
 
+/// Of the first slots, so many at most are looked at for the date on which they began.
+const FIRST_SLOTS_MAX: u64 = 500;
 /// Most periods that are listed: more than a hundred years.
 const PERIODS_MAX: usize = 2_400;
 /// Customers that are found at a time.

@@ -202,6 +202,11 @@ impl History {
         Step { now: self.now, submissions }
     }
 
+    /// Lets time pass before the next step.
+    pub fn wait(&mut self, time: Duration) {
+        self.now += time;
+    }
+
     /// Takes in the answers to a step, in its order.
     pub fn learn(&mut self, step: &Step, answers: &[Result<Committed, Error>]) {
         for (submission, answer) in step.submissions.iter().zip(answers) {

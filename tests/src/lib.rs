@@ -1,6 +1,7 @@
 //! What the black-box tests, the witness and the benchmarks share.
 
 pub mod bench;
+pub mod books;
 pub mod history;
 pub mod http;
 pub mod laws;

@@ -30,6 +30,14 @@ use uuid::Uuid;
 
 #[path = "../../domain/tests/billing_cases.rs"]
 mod billing_cases;
+#[path = "../../domain/tests/chain.rs"]
+mod chain;
+#[path = "../../domain/tests/commitments.rs"]
+mod commitments;
+
+mod planted {
+    mod ledger;
+}
 
 /// Seeds that are enough to catch what a simulation can.
 const SEEDS: [u64; 15] = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 22, 41, 44];
@@ -70,6 +78,25 @@ fn caught_by(bug: Bug) -> &'static str {
         Bug::PersonInClear | Bug::ErasedKeyStays => "nothing_is_left_of_whom_was_erased",
         Bug::ScopeByText => "a_number_that_begins_like_another_is_another",
         Bug::HalfUp | Bug::FloatMoney => "amounts_are_rounded_exactly_and_away_from_zero",
+        Bug::CutoffMissesLast | Bug::LatePriceReachesBack => {
+            "a_closed_period_has_what_was_known_and_is_set_right_by_its_own_prices"
+        }
+        Bug::AgreeingIsReversed | Bug::ReversedTwice => {
+            "what_was_set_right_is_set_right_again_as_far_as_it_differs"
+        }
+        Bug::EdgeSkipped => "each_seller_bills_the_next_and_closes_his_books",
+        Bug::SubtreesSwapped => "each_leaf_has_a_proof_that_leads_to_the_root",
+        Bug::AdjustmentReversedTwice => "what_was_taken_back_is_not_taken_back_again",
+        Bug::CommissionReversed => "every_edge_and_commission_is_right_to_the_cent",
+        Bug::FirstRuleSaysWhy => "of_several_rules_that_fit_the_last_says_why",
+        Bug::RuleEndInclusive => "a_rule_ends_before_its_last_date",
+        Bug::SharesRoundedDown => "every_case_of_commitments_holds_to_the_cent",
+        Bug::WaivedIsLacking => "what_a_rule_waives_counts_as_charged",
+        Bug::DateIsMoment | Bug::DateAtProvider => "a_date_is_midnight_at_each_seller",
+        Bug::SupersededCounts | Bug::AsOfLeavesOutMoment => {
+            "what_was_true_at_another_moment_is_billed_from_that_one_on"
+        }
+        Bug::TaxByLine => "tax_is_on_what_lines_come_to_together",
     }
 }
 

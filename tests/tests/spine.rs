@@ -3,6 +3,7 @@
 
 mod spine {
     mod authoriser;
+    mod books;
     mod closing;
     mod contract;
     mod due;
@@ -13,6 +14,7 @@ mod spine {
     mod rebuilding;
     mod setting;
     mod several;
+    mod twins;
     mod views;
     mod writer;
 }

@@ -7,7 +7,7 @@ use domain::billing::books::{Ask, Books, BooksCommand, Kept, Person};
 use domain::billing::seal::Seal;
 use domain::organization::{Kind, Organization};
 use domain::permission::Permission;
-use domain::{Faults, OrganizationId, Refusal, SubscriptionId, TenantPath};
+use domain::{Bug, Faults, OrganizationId, Refusal, SubscriptionId, TenantPath, planted};
 use eventstore::SealedSlot;
 use projections::views::{AccessView, BooksView, SubscriptionView};
 use serde::Deserialize;
@@ -74,7 +74,7 @@ pub(crate) fn ask(unit: &mut Unit<'_>, end: &str, body: Input<ClosePeriod>) -> R
     take_reason(unit, reason.as_deref())?;
     let ask = Ask {
         by: person(unit),
-        cutoff: unit.last_position(),
+        cutoff: unit.last_position() - u64::from(planted(Bug::CutoffMissesLast)),
         end,
         now: unit.now(),
         settings: billing_settings(unit, id)?,

@@ -460,7 +460,7 @@ fn rate(
     to: Currency,
     of: &Of<'_>,
 ) -> Result<Exchange, QuarantineReason> {
-    Exchange::of(rates, from, to, of.exchanged_on()).ok_or(QuarantineReason::NoExchangeRate)
+    of.exchange(rates, from, to).ok_or(QuarantineReason::NoExchangeRate)
 }
 
 /// Money in another currency, by the rate for a billing period that ends on `end`: rounded once to the minor unit. None

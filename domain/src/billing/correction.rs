@@ -9,6 +9,7 @@ use sha2::{Digest, Sha256};
 use super::merkle::Hash;
 use super::{Class, Entry, Period, Prices, Waiver};
 use crate::money::{Money, Ratio};
+use crate::{Bug, planted};
 
 /// What a correction corrects, and where it is booked.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -52,7 +53,8 @@ impl Entry {
 
     /// Whether what another entry charges is just the same.
     fn agrees_with(&self, other: &Self) -> bool {
-        self.component == other.component
+        !planted(Bug::AgreeingIsReversed)
+            && self.component == other.component
             && self.buyer == other.buyer
             && self.kind == other.kind
             && self.amount == other.amount
@@ -91,8 +93,10 @@ impl Prices {
 pub fn correct(booked: &[Entry], now: &[Entry], into: &Period) -> Vec<Entry> {
     let reversed: HashSet<_> =
         booked.iter().filter_map(|entry| entry.correction.as_ref()?.reverses.as_deref()).collect();
-    let is_in_force =
-        |entry: &&Entry| !entry.is_reversal() && !reversed.contains(entry.entry_id.as_str());
+    let is_in_force = |entry: &&Entry| {
+        let is_reversed = reversed.contains(entry.entry_id.as_str());
+        !entry.is_reversal() && (!is_reversed || planted(Bug::ReversedTwice))
+    };
     let mut wrong: Vec<_> =
         booked.iter().filter(is_in_force).filter(|entry| entry.charges()).collect();
     let mut missing = Vec::new();

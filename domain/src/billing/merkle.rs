@@ -7,6 +7,8 @@ use std::str::FromStr;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use sha2::{Digest, Sha256};
 
+use crate::{Bug, planted};
+
 /// SHA-256; written in lower-case hexadecimal.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Hash(pub [u8; 32]);
@@ -103,7 +105,10 @@ impl Tree {
     #[must_use]
     pub fn root(&self) -> Hash {
         let from_right = self.peaks.iter().rev().copied();
-        let root = from_right.reduce(|right, left| Hash::node(&left, &right));
+        let root = from_right.reduce(|right, left| match planted(Bug::SubtreesSwapped) {
+            true => Hash::node(&right, &left),
+            false => Hash::node(&left, &right),
+        });
         root.unwrap_or_else(|| Hash(Sha256::digest([]).into()))
     }
 }

@@ -12,7 +12,7 @@ use super::chain::{Exchange, RateRow, Said, SellerPrices};
 use super::component::{Charge, ComponentKey};
 use super::rating::Cause;
 use super::{BillingSettings, DayPolicy, Period, Suspended};
-use crate::money::{Percent, Ratio};
+use crate::money::{Currency, Percent, Ratio};
 use crate::property::Unit;
 use crate::usage::Aggregation;
 use crate::{PlanKey, PropertyKey};
@@ -631,8 +631,9 @@ impl Prices {
 #[derive(Clone, Copy)]
 pub(super) struct Of<'a> {
     pub date: NaiveDate,
-    /// The billing period whose exchange rates count; none: that of the date.
-    pub exchanged_in: Option<Period>,
+    /// The billing period whose exchange rates count, and what was known of them when it was closed, if it is; none: that
+    /// of the date.
+    pub exchanged_in: Option<(Period, &'a [RateRow])>,
     pub key: &'a ComponentKey,
     pub plan: &'a PlanKey,
     /// How many are held.
@@ -648,9 +649,21 @@ impl Of<'_> {
 
     /// The last date of the billing period whose exchange rates count.
     pub(super) fn exchanged_on(&self) -> NaiveDate {
-        let period =
-            self.exchanged_in.unwrap_or_else(|| self.settings.period_containing(self.date));
-        period.end
+        let period = self.exchanged_in.map(|(period, _)| period);
+        period.unwrap_or_else(|| self.settings.period_containing(self.date)).end
+    }
+
+    /// By which rate one currency is exchanged into another: of the rates that are known now, if none was when the
+    /// billing period was closed.
+    pub(super) fn exchange(
+        &self,
+        rates: &[RateRow],
+        from: Currency,
+        to: Currency,
+    ) -> Option<Exchange> {
+        let on = self.exchanged_on();
+        let pinned = self.exchanged_in.and_then(|(_, known)| Exchange::of(known, from, to, on));
+        pinned.or_else(|| Exchange::of(rates, from, to, on))
     }
 }
 
@@ -734,7 +747,6 @@ mod tests {
     use super::super::CalendarRule;
     use super::*;
     use crate::decider::testing::november;
-    use crate::money::Currency;
 
     fn settings() -> BillingSettings {
         BillingSettings::new(

@@ -234,8 +234,33 @@ pub fn rate(
     settings: &BillingSettings,
     period: &Period,
 ) -> Result<Vec<Entry>, Quarantine> {
+    rate_after(&[], subject, timeline, prices, settings, period)
+}
+
+/// A period that was closed before, and the prices that it was closed with.
+#[derive(Clone, Debug)]
+pub struct Pinned {
+    /// Which.
+    pub period: Period,
+    /// What was known of prices.
+    pub prices: Prices,
+}
+
+/// The same where earlier periods are closed: what they have of a term that is paid in advance costs what it cost when they
+/// were closed. A price that was set for the past since then counts from the first date on that is not closed.
+///
+/// # Errors
+/// See [`rate`].
+pub fn rate_after(
+    pinned: &[Pinned],
+    subject: &Subject,
+    timeline: &Timeline,
+    prices: &Prices,
+    settings: &BillingSettings,
+    period: &Period,
+) -> Result<Vec<Entry>, Quarantine> {
     let (begin, end) = settings.instants(period);
-    let rating = Rating { begin, end, period, prices, settings, subject, timeline };
+    let rating = Rating { begin, end, period, pinned, prices, settings, subject, timeline };
     let mut lines = Vec::new();
     let mut runs = timeline.runs().peekable();
     let mut before: Option<Stay<'_>> = None;
@@ -282,6 +307,8 @@ struct Rating<'a> {
     /// The first instant after the period.
     end: DateTime<Utc>,
     period: &'a Period,
+    /// Earlier periods that are closed, as far as other prices were known then.
+    pinned: &'a [Pinned],
     prices: &'a Prices,
     settings: &'a BillingSettings,
     subject: &'a Subject,

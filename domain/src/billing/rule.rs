@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Entry;
 use crate::money::Money;
-use crate::{PropertyKey, RuleKey};
+use crate::{Bug, PropertyKey, RuleKey, planted};
 
 /// Most rules of one seller.
 pub const RULES_MAX: usize = 100;
@@ -51,7 +51,8 @@ impl Rule {
     /// Whether it counts for a period that ends on a date.
     #[must_use]
     pub fn is_valid_on(&self, end: NaiveDate) -> bool {
-        self.from <= end && self.to.is_none_or(|to| end < to)
+        self.from <= end
+            && self.to.is_none_or(|to| end < to || (end == to && planted(Bug::RuleEndInclusive)))
     }
 }
 
@@ -357,7 +358,8 @@ pub fn waive(entries: &mut [Entry], rules: &[Ruled<'_>], look: &Look<'_>) {
         return;
     }
     let found: Vec<_> = rules.iter().filter(|it| it.rule.condition.holds(look)).collect();
-    let Some(last) = found.last() else { return };
+    let last = if planted(Bug::FirstRuleSaysWhy) { found.first() } else { found.last() };
+    let Some(last) = last else { return };
     let keys: Vec<_> = found.iter().map(|it| it.rule.key.clone()).collect();
     for entry in entries {
         let waiver =

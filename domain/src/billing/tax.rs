@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Overflow;
 use crate::money::{Currency, Money, Percent, Ratio};
-use crate::{OrganizationId, TaxCategory};
+use crate::{Bug, OrganizationId, TaxCategory, planted};
 
 /// Most rates that one seller has said.
 pub const RATES_MAX: usize = 500;
@@ -102,10 +102,16 @@ pub fn tax(lines: impl IntoIterator<Item = Taxable>) -> Result<Vec<TaxGroup>, Ov
             seller,
             tax: None,
         });
+        if let Some(percent) = percent.filter(|_| planted(Bug::TaxByLine)) {
+            let exact = percent.of(Ratio::whole(amount.minor)).ok_or(Overflow)?;
+            let so_far = group.tax.map_or(0, |tax| tax.minor);
+            let minor = exact.round_half_away().and_then(|it| it.checked_add(so_far));
+            group.tax = Some(Money::new(minor.ok_or(Overflow)?, amount.currency));
+        }
         group.net = group.net.checked_add(amount).ok_or(Overflow)?;
         group.lines += 1;
     }
-    for group in groups.values_mut() {
+    for group in groups.values_mut().filter(|_| !planted(Bug::TaxByLine)) {
         if let Some(percent) = group.percent {
             let exact = percent.of(Ratio::whole(group.net.minor)).ok_or(Overflow)?;
             let minor = exact.round_half_away().ok_or(Overflow)?;

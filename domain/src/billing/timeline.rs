@@ -240,6 +240,10 @@ impl Timeline {
     /// As it would be if nothing were true that begins after a moment: what is held then goes on.
     #[must_use]
     pub fn until(mut self, moment: DateTime<Utc>) -> Self {
+        let moment = match planted(Bug::AsOfLeavesOutMoment) {
+            true => moment - TimeDelta::microseconds(1),
+            false => moment,
+        };
         if self.facts.last().is_some_and(|last| last.effective_at > moment) {
             let facts = std::mem::take(&mut self.facts);
             self.remake(facts.into_iter().filter(|fact| fact.effective_at <= moment));
@@ -272,9 +276,9 @@ impl Timeline {
     #[must_use]
     pub fn seen_by(&self, seller: &BillingSettings) -> Cow<'_, Self> {
         let is_his = |date: Option<NaiveDate>, at| date.is_none_or(|it| seller.midnight(it) == at);
-        if self.facts.iter().all(|it| is_his(it.date, it.effective_at))
-            && self.rests.iter().all(|it| is_his(it.date, it.effective_at))
-        {
+        let is_all_his = self.facts.iter().all(|it| is_his(it.date, it.effective_at))
+            && self.rests.iter().all(|it| is_his(it.date, it.effective_at));
+        if is_all_his || planted(Bug::DateIsMoment) {
             return Cow::Borrowed(self);
         }
         let at = |date: Option<NaiveDate>, at| date.map_or(at, |date| seller.midnight(date));

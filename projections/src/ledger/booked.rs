@@ -6,7 +6,7 @@ use std::sync::Arc;
 use chrono::{DateTime, NaiveDate, Utc};
 use domain::billing::books::Place;
 use domain::billing::{BillingSettings, Entry, Period, seal};
-use domain::{OrganizationId, SubscriptionId};
+use domain::{Bug, OrganizationId, SubscriptionId, planted};
 use eventstore::{Database, Error, SealedSlot, Value, failpoint};
 
 use super::as_of::just_after;
@@ -124,21 +124,24 @@ impl Books {
         closed: &Closed,
         known_at: u64,
     ) -> u64 {
+        if planted(Bug::LatePriceReachesBack) {
+            return self.known_at;
+        }
         let view = self.views.get(&seller);
         view.map_or(closed.cutoff, |view| view.prices_of(closed, known_at))
     }
 
-    /// Those closed periods that are to be rated again with other prices, which their last close did not know.
+    /// Those closed periods that are to be compared because some are rated again with other prices, which their last close
+    /// did not know.
     fn rerated(&self, seller: OrganizationId) -> impl Iterator<Item = &Closed> {
         let view = self.views.get(&seller);
         let closed = self.closed(seller);
         let last = closed.last().map_or(0, |last| last.cutoff);
         let ranges = view.into_iter().flat_map(|view| &view.rerated);
-        let new: Vec<_> = ranges
-            .filter(|it| it.position > last && it.position <= self.known_at)
-            .map(|it| it.from_end..=it.to_end)
-            .collect();
-        closed.iter().filter(move |closed| new.iter().any(|range| range.contains(&closed.end)))
+        let new = ranges.filter(|it| it.position > last && it.position <= self.known_at);
+        let first = new.map(|it| it.from_end).min();
+        // Those after them as well, though by the prices of their close: what is paid in advance goes on in them.
+        closed.iter().filter(move |closed| first.is_some_and(|first| closed.end >= first))
     }
 
     /// What some customers' slots have that the last closes of these sellers did not know.

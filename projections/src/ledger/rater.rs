@@ -5,10 +5,11 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use chrono::{DateTime, NaiveDate, Utc};
+use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
+use domain::billing::component::Timing;
 use domain::billing::{
-    Entry, Payer, Period, Prices, Quarantine, QuarantineReason, Subject, Timeline, commissions,
-    correct, rate, seal,
+    Entry, Payer, Period, Pinned, Prices, Quarantine, QuarantineReason, Subject, Timeline,
+    commissions, correct, rate_after, seal,
 };
 use domain::event::Actor;
 use domain::organization::Kind;
@@ -27,7 +28,10 @@ use super::slots::{self, Slot};
 use super::supposed::Supposed;
 use super::{PriceBook, Question, Side};
 use crate::document::View as _;
-use crate::views::{OrganizationView, ServiceView};
+use crate::views::{Closed, OrganizationView, ServiceView};
+
+/// No term is longer.
+const TERM_MAX: TimeDelta = TimeDelta::days(366);
 
 /// What it takes to rate the customers of a question.
 #[derive(Debug)]
@@ -304,7 +308,6 @@ impl Rater {
             }
             sealed.add_booked(database, &self.books, &late).await?;
         }
-        slots::until(slots.values_mut().flatten().chain(before.values_mut()), as_of);
         let then = self.then(&buyers, &slots, &late).await?;
         Ok(Customers { customers: buyers, slots, sealed, late, then, accounts, pools, before })
     }
@@ -558,8 +561,9 @@ impl<'a> Of<'a> {
         };
         let settings = &link.seller.settings;
         let mut rated = |sellers: usize| {
+            let pinned = self.pinned(known, (place, sellers), period, prices_at);
             let prices = self.prices(known, (place, sellers), prices_at);
-            rate(&subject, &timeline, prices, settings, period)
+            rate_after(&pinned, &subject, &timeline, prices, settings, period)
         };
         match link.role {
             Role::Sale => {
@@ -575,10 +579,46 @@ impl<'a> Of<'a> {
         }
     }
 
-    /// The facts of the slot as the seller sees them, as long as the link was.
+    /// The closed periods before another one that other prices were known of than are now, where that makes a difference: of
+    /// what is paid in advance for longer than a period.
+    fn pinned(
+        &self,
+        known: &mut KnownPrices<'a>,
+        way: (usize, usize),
+        period: &Period,
+        prices_at: u64,
+    ) -> Vec<Pinned> {
+        let mut terms =
+            self.service.components.iter().filter_map(|row| row.charge.as_ref()?.term());
+        if !terms.any(|(_, timing)| timing == Timing::Advance) {
+            return Vec::new();
+        }
+        let seller = &self.links[way.0].seller;
+        let books = &self.rater.books;
+        let since = period.start - TERM_MAX;
+        let before = |it: &&Closed| since <= it.end && it.end < period.start;
+        let closed: Vec<_> = books.closed(seller.id).iter().filter(before).collect();
+        let pins = || closed.iter().map(|it| books.prices_of(seller.id, it)).chain([prices_at]);
+        let (first, last) = (pins().min().unwrap_or(prices_at), pins().max().unwrap_or(prices_at));
+        if first == last || self.prices(known, way, last).positions_after(first).is_empty() {
+            return Vec::new();
+        }
+        let pinned = closed.into_iter().filter_map(|it| {
+            let period = seller.settings.period_ending(it.end)?;
+            let at = books.prices_of(seller.id, it);
+            Some(Pinned { period, prices: self.prices(known, way, at).clone() })
+        });
+        pinned.collect()
+    }
+
+    /// The facts of the slot as the seller sees them, as long as the link was; of a question as of a moment, those that
+    /// were true for him by then.
     fn timeline(&self, link: &Link) -> Cow<'a, Timeline> {
         let seller = link.seller.settings.as_ref();
-        let own = self.slot.timeline.seen_by(seller);
+        let mut own = self.slot.timeline.seen_by(seller);
+        if let Some(as_of) = self.rater.question.as_of {
+            own = Cow::Owned(own.into_owned().until(as_of));
+        }
         match (&link.from, &link.until) {
             (None, None) => own,
             (from, until) => {

@@ -134,14 +134,6 @@ pub(super) async fn meter_from(
     Ok(())
 }
 
-/// Leaves out what is true only later than a moment.
-pub(super) fn until<'a>(slots: impl Iterator<Item = &'a mut Slot>, as_of: Option<DateTime<Utc>>) {
-    let Some(as_of) = as_of else { return };
-    for slot in slots {
-        slot.timeline = std::mem::take(&mut slot.timeline).until(as_of);
-    }
-}
-
 /// What some slots used in a span, as it was known at a position.
 async fn readings(
     database: &Database,

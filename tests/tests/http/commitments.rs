@@ -130,6 +130,66 @@ async fn what_is_charged_counts_and_what_is_lacking_is_shared_as_it_is() -> Resu
 }
 
 #[tokio::test]
+async fn as_of_a_moment_what_was_committed_to_by_then_is_shared_by_who_held_it_by_then()
+-> Result<()> {
+    for engine in BOTH {
+        let office = Office::new(engine, "2019-11-01T09:00:00Z").await?;
+        let app = &office.app;
+        let provider = provider(app).await?;
+        let reseller = reseller(app, "Contoso", &provider, None).await?;
+        let [one, three, two] = three_customers(app, &reseller).await?;
+        hold(app, &one, "2019-11-01").await?;
+        hold(app, &three, "2019-11-16").await?;
+        // 15 days of 300.00 and 15 of 400.00 are 350.00; 100.00 and 50.00 are charged.
+        commit(app, &reseller, "300.00", "2019-11-01").await?;
+        commit(app, &reseller, "400.00", "2019-11-16").await?;
+        let period = "2019-11-30";
+        let minima = async |of: &str| -> Result<Vec<String>> {
+            let all = entries(app, &format!("{period}/detail?{of}")).await?;
+            let minima = all.into_iter().filter(|[_, kind, ..]| kind == "minimum");
+            Ok(minima.map(|[.., amount]| amount).collect())
+        };
+        let [first, half] = [&["200.00"][..], &["133.33", "66.67"]];
+        let moments = [
+            ("asOf=2019-10-31", &[][..]),
+            ("asOf=2019-11-15", first),
+            ("asOf=2019-11-16", half),
+            ("asOf=2020-11-16", half),
+            ("", half),
+        ];
+        for (as_of, expected) in moments {
+            assert_eq!(minima(as_of).await?, expected, "{engine:?}, {as_of}");
+        }
+        // Asked about one, the other is left out of what he lacks only as long as he holds nothing.
+        let alone = async |as_of: &str| minima(&format!("customerId={one}&{as_of}")).await;
+        assert_eq!(alone("asOf=2019-11-15").await?, ["200.00"]);
+        assert_eq!(alone("asOf=2019-11-16").await?, ["133.33"]);
+
+        // Closed, it is the same; what is learned later changes nothing of it.
+        app.turn("2019-12-02T09:00:00Z").await?;
+        office.close(period).await?;
+        hold(app, &two, "2019-11-11").await?;
+        for (as_of, expected) in moments {
+            assert_eq!(minima(as_of).await?, expected, "{engine:?}, {as_of}, closed");
+        }
+        // What sets it right is of a period that has to be over.
+        let december = async |as_of: &str| -> Result<usize> {
+            let all = entries(app, &format!("2019-12-31/detail?{as_of}")).await?;
+            Ok(all.iter().filter(|[_, _, of, _]| of == period).count())
+        };
+        assert_eq!(december("asOf=2019-11-30").await?, 0);
+        // 100.00, 50.00 and 66.67 are charged: each has less of the 133.33 that are lacking.
+        assert_eq!(december("asOf=2019-12-01").await?, december("").await?);
+        let mut right = entries(app, "2019-12-31/detail").await?;
+        right.retain(|[_, kind, of, _]| kind == "minimum" && of == period);
+        let amounts: Vec<_> = right.iter().map(|[.., amount]| amount.as_str()).collect();
+        assert_eq!(amounts, ["-133.33", "61.54", "-66.67", "30.77", "41.02"], "{engine:?}");
+        office.app.finish().await?;
+    }
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_late_fact_of_one_corrects_the_parts_of_all() -> Result<()> {
     for engine in BOTH {
         let office = Office::new(engine, "2020-01-01T09:00:00Z").await?;

@@ -275,3 +275,107 @@ async fn superseding_keeps_the_order_takes_permissions_and_says_why() -> Result<
     }
     Ok(())
 }
+
+/// A year of 1,200.00 that is paid in advance, from the first of January 2020; January is closed. Then it turns out that it
+/// costs 600.00 since the beginning.
+struct Year {
+    office: Office,
+    id: String,
+}
+
+impl Year {
+    async fn new(engine: eventstore::Engine) -> Result<Self> {
+        let office = Office::new(engine, "2020-01-01T00:00:00Z").await?;
+        let app = &office.app;
+        let desk = json!({
+            "name": "Desk", "level": "customer", "instancing": "single",
+            "plans": [{ "key": "p", "name": "P", "components": [{
+                "key": "year", "kind": "recurring", "interval": "year", "timing": "advance",
+                "price": "1200.00",
+            }] }],
+        });
+        app.put("/api/v2/services/desk/draft", desk).await?;
+        app.post("/api/v2/services/desk/publish", json!({ "rollOut": true })).await?;
+        let path = format!("/api/v2/customers/{}/subscriptions", office.customer);
+        let sent = json!({ "service": "desk", "plan": "p", "effectiveAt": "2020-01-01" });
+        let id = text(&app.post(&path, sent).await?["id"]);
+        app.turn("2020-02-01T08:00:00Z").await?;
+        office.close("2020-01-31").await?;
+        app.turn("2020-02-05T08:00:00Z").await?;
+        let price = json!({
+            "service": "desk", "component": "year", "price": "600.00",
+            "effectiveFrom": "2020-01-01", "reason": "agreed",
+        });
+        app.put(&format!("/api/v2/organizations/{}/prices", office.customer), price).await?;
+        Ok(Self { office, id })
+    }
+
+    /// Amounts, service periods and classes of what is charged in a period.
+    async fn charged(&self, end: &str) -> Result<Vec<(String, String, String)>> {
+        let mut lines = self.office.bill(end).await?;
+        lines.retain(|(amount, ..)| amount != "0.00");
+        Ok(lines)
+    }
+
+    async fn rerate(&self, from: &str, to: &str) -> Result<()> {
+        let wish = json!({ "fromEndDate": from, "toEndDate": to });
+        self.office.app.post("/api/v2/billing/rerate", wish).await?;
+        self.office.other("rerate/approve").await?.expect(200)?;
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn a_price_for_the_past_changes_a_year_that_is_paid_from_the_first_open_date_on() -> Result<()>
+{
+    for engine in BOTH {
+        let year = Year::new(engine).await?;
+        let (office, january, february) = (&year.office, "2020-01-31", "2020-02-29");
+        assert_eq!(year.charged(january).await?, [normal("1200.00", january)], "{engine:?}");
+        // The 335 days that are left cost 600.00 a year; what is closed stays as it is.
+        let exchanged = [normal("-1098.36", february), normal("549.18", february)];
+        assert_eq!(year.charged(february).await?, exchanged, "{engine:?}");
+        office.app.turn("2020-03-01T08:00:00Z").await?;
+        office.close(february).await?;
+        assert_eq!(year.charged(february).await?, exchanged);
+        assert_eq!(year.charged("2020-03-31").await?, []);
+        // 31 days at 1,200.00 and 29 at 600.00 are used: what is given back is what was paid for the rest.
+        office.deprovision(&year.id, "2020-03-01").await?;
+        assert_eq!(year.charged("2020-03-31").await?, [normal("-501.64", "2020-03-31")]);
+        year.office.app.finish().await?;
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_price_for_the_past_of_a_year_that_is_paid_is_rated_again_where_that_is_approved()
+-> Result<()> {
+    for engine in BOTH {
+        let (january, february, march) = ("2020-01-31", "2020-02-29", "2020-03-31");
+        // Before February is closed, there is nothing to exchange in it.
+        let year = Year::new(engine).await?;
+        year.rerate(january, january).await?;
+        let corrected = [correction("-1200.00", january), correction("600.00", january)];
+        assert_eq!(year.charged(february).await?, corrected, "{engine:?}");
+        year.office.app.finish().await?;
+
+        // Afterwards, what it has exchanged is set right, too.
+        let year = Year::new(engine).await?;
+        let office = &year.office;
+        office.app.turn("2020-03-01T08:00:00Z").await?;
+        office.close(february).await?;
+        year.rerate(january, january).await?;
+        let mut lines = year.charged(march).await?;
+        lines.sort();
+        let mut expected = [
+            correction("-1200.00", january),
+            correction("600.00", january),
+            correction("1098.36", february),
+            correction("-549.18", february),
+        ];
+        expected.sort();
+        assert_eq!(lines, expected, "{engine:?}");
+        year.office.app.finish().await?;
+    }
+    Ok(())
+}

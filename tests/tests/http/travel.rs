@@ -208,6 +208,138 @@ async fn a_closed_period_as_of_a_moment_in_it_knows_what_was_known_when_it_was_c
     Ok(())
 }
 
+/// A customer that goes from one reseller to another on the 16th: what each bills, and what the provider bills them.
+#[tokio::test]
+async fn a_customer_is_billed_as_of_a_moment_by_who_had_it_then() -> Result<()> {
+    for engine in BOTH {
+        let office = Office::new(engine, "2019-11-01T00:00:00Z").await?;
+        let app = &office.app;
+        let [east, west] = [app.reseller("East").await?, app.reseller("West").await?];
+        let customer = app.customer("Zoo", Some(&east)).await?;
+        let sent = json!({ "service": "backup", "plan": "BU001", "effectiveAt": "2019-11-01" });
+        let made = app.post(&format!("/api/v2/customers/{customer}/subscriptions"), sent).await?;
+        for (seller, percent) in [(&east, "20"), (&west, "-10")] {
+            let row = json!({ "percentOnCost": percent, "effectiveFrom": "2019-11-01" });
+            let path = format!("/api/v2/organizations/{seller}/price-book");
+            app.put(&path, json!({ "rows": [row], "reason": "The list" })).await?;
+        }
+        app.turn("2019-11-20T08:00:00Z").await?;
+        let sent = json!({ "parentId": west, "effectiveFrom": "2019-11-16", "reason": "Sold" });
+        app.post(&format!("/api/v2/customers/{customer}/move"), sent).await?;
+        let id = made["id"].as_str().context("an id")?;
+        change(app, id, "BU010", "2019-11-21").await?;
+        let all = async |end: &str, then: &str| -> Result<[Vec<String>; 4]> {
+            let mut all = Vec::new();
+            for whose in [
+                format!("sellerId={east}"),
+                format!("sellerId={west}"),
+                format!("buyerId={east}"),
+                format!("buyerId={west}"),
+            ] {
+                all.push(amounts(app, end, &format!("{whose}&{then}")).await?);
+            }
+            all.try_into().map_err(|_| anyhow::anyhow!("four"))
+        };
+        let november = "2019-11-30";
+        let told = |all: [&[&str]; 4]| all.map(|of| of.iter().map(|it| (*it).to_owned()).collect());
+        let nothing: &[&str] = &[];
+        let moments: [(&str, [Vec<String>; 4]); 6] = [
+            ("asOf=2019-10-31", told([nothing; 4])),
+            ("asOf=2019-11-15", told([&["120.00"], nothing, &["100.00"], nothing])),
+            ("asOf=2019-11-16", told([&["60.00"], &["45.00"], &["50.00"], &["50.00"]])),
+            ("asOf=2019-11-20", told([&["60.00"], &["45.00"], &["50.00"], &["50.00"]])),
+            (
+                "asOf=2019-11-21",
+                told([&["60.00"], &["15.00", "54.00"], &["50.00"], &["16.67", "60.00"]]),
+            ),
+            ("", told([&["60.00"], &["15.00", "54.00"], &["50.00"], &["16.67", "60.00"]])),
+        ];
+        for (then, expected) in &moments {
+            assert_eq!(all(november, then).await?, *expected, "{engine:?}, {then}");
+        }
+        // Before the move was known, nobody believed in it, whichever moment is asked about.
+        let unknown = "knownAt=2019-11-19T00:00:00Z";
+        for then in [unknown.to_owned(), format!("asOf=2019-11-16&{unknown}")] {
+            let expected = told([&["120.00"], nothing, &["100.00"], nothing]);
+            assert_eq!(all(november, &then).await?, expected, "{engine:?}, {then}");
+        }
+        // Closed by all of them, it is the same.
+        app.turn("2019-12-02T08:00:00Z").await?;
+        office.close(november).await?;
+        for seller in [&east, &west] {
+            let sent = json!({ "organizationId": seller });
+            app.post(&format!("/api/v2/billing/{november}/close"), sent.clone()).await?;
+            let second = app.sign_in("second@x.test", atrium_tests::http::PASSWORD).await?;
+            let path = format!("/api/v2/billing/{november}/approve");
+            app.send(&second, Method::POST, &path, Some(sent)).await?.expect(202)?;
+        }
+        for (then, expected) in &moments {
+            assert_eq!(all(november, then).await?, *expected, "{engine:?}, {then}, closed");
+        }
+        office.app.finish().await?;
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_closed_period_with_corrections_as_of_a_moment_has_those_of_what_was_over_by_then()
+-> Result<()> {
+    for engine in BOTH {
+        let office = Office::new(engine, "2020-01-01T00:00:00Z").await?;
+        let app = &office.app;
+        let id = office.provision("BU010", "2020-01-01").await?;
+        app.turn("2020-02-01T08:00:00Z").await?;
+        office.close("2020-01-31").await?;
+        // Learned in February: from the 11th of January on it was the smaller one; and in February it grows again.
+        app.turn("2020-02-05T08:00:00Z").await?;
+        change(app, &id, "BU001", "2020-01-11").await?;
+        change(app, &id, "BU010", "2020-02-16").await?;
+        app.turn("2020-03-01T08:00:00Z").await?;
+        office.close("2020-02-29").await?;
+        // Learned in March, and so in none of February's books: it was taken away on the 11th of February.
+        app.turn("2020-03-05T08:00:00Z").await?;
+        office.deprovision(&id, "2020-02-11").await?;
+        let sorted = async |end: &str, then: &str| -> Result<Vec<String>> {
+            let mut found = amounts(app, end, then).await?;
+            found.sort();
+            Ok(found)
+        };
+        let february = async |then: &str| sorted("2020-02-29", then).await;
+        let right = ["-180.00", "58.06", "67.75"];
+        let with = |own: &[&'static str]| {
+            let mut all = [&right[..], own].concat();
+            all.sort_unstable();
+            all
+        };
+        // 15 of 29 days at 100.00, 14 at 180.00.
+        let books = with(&["51.72", "86.90"]);
+        assert_eq!(february("").await?, books, "{engine:?}");
+        for (as_of, expected) in [
+            ("2020-01-10", vec!["180.00"]),
+            ("2020-01-11", vec!["100.00"]),
+            ("2020-01-31", vec!["100.00"]),
+            // January is over, and set right.
+            ("2020-02-01", with(&["100.00"])),
+            ("2020-01-31T23:59:59.999999Z", with(&["100.00"])),
+            ("2020-02-11", with(&["100.00"])),
+            ("2020-02-15", with(&["100.00"])),
+            ("2020-02-16", books.clone()),
+            ("2020-03-05", books.clone()),
+        ] {
+            assert_eq!(february(&format!("asOf={as_of}")).await?, expected, "{engine:?}: {as_of}");
+        }
+        // In March what was over by then is set right: January never again, February once it is over.
+        let march = async |then: &str| sorted("2020-03-31", then).await;
+        let of_february = ["-51.72", "-86.90", "34.48"];
+        assert_eq!(march("").await?, of_february, "{engine:?}");
+        assert_eq!(march("asOf=2020-03-01").await?, of_february);
+        assert_eq!(march("asOf=2020-02-29").await?, Vec::<String>::new());
+        assert_eq!(march("asOf=2020-02-10").await?, ["100.00"]);
+        office.app.finish().await?;
+    }
+    Ok(())
+}
+
 #[tokio::test]
 async fn closed_periods_replayed_from_their_events_give_the_sealed_bytes() -> Result<()> {
     for engine in BOTH {

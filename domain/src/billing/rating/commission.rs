@@ -8,6 +8,7 @@ use chrono::NaiveDate;
 use super::line::entry_id;
 use super::{ComponentKey, Entry, Kind, Quarantine, QuarantineReason, Subject};
 use crate::money::{Money, Ratio, UnitPrice};
+use crate::{Bug, planted};
 
 /// What a reseller is paid for a slot and a service period by the seller who bills the customer for it: for each stretch, what
 /// the reseller's own buyer pays (`sold`) less what the reseller would pay (`bought`), as negative entries. Both are rated in
@@ -20,6 +21,10 @@ pub fn commissions(
     sold: &[Entry],
     bought: &[Entry],
 ) -> Result<Vec<Entry>, Quarantine> {
+    let (sold, bought) = match planted(Bug::CommissionReversed) {
+        true => (bought, sold),
+        false => (sold, bought),
+    };
     let mut stretches = BTreeMap::<_, Vec<Stretch<'_>>>::new();
     let both = sold.iter().map(|it| (it, true)).chain(bought.iter().map(|it| (it, false)));
     let mut both: Vec<_> = both.filter(|(entry, _)| entry.charges()).collect();

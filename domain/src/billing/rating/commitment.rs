@@ -13,7 +13,7 @@ use super::super::{
 use super::line::entry_id;
 use super::{Entry, Kind};
 use crate::money::{Money, Ratio, UnitPrice};
-use crate::{OrganizationId, SubscriptionId};
+use crate::{Bug, OrganizationId, SubscriptionId, planted};
 
 /// What a buyer's instances of a service come to at least: of several that have begun, the latest from counts, then the later
 /// recorded.
@@ -66,7 +66,8 @@ impl Sharing {
         let nothing = || Sharer { charged: 0, dates: vec![false; days], last: entry.clone() };
         let sharer =
             self.sharers.entry((entry.customer, entry.subscription)).or_insert_with(nothing);
-        sharer.charged = sharer.charged.saturating_add(entry.due().minor.into());
+        let charged = if planted(Bug::WaivedIsLacking) { entry.amount } else { entry.due() };
+        sharer.charged = sharer.charged.saturating_add(charged.minor.into());
         if entry.kind == Kind::Recurring && entry.days > 0 {
             // Who pays for the whole period however long he holds it is committed for all of it.
             let is_whole = entry.days >= entry.period_days && entry.policy != DayPolicy::Daily;
@@ -233,7 +234,10 @@ fn by_largest_remainder(amount: i64, weights: &[i128]) -> Option<Vec<i64>> {
         parts.push(i64::try_from(product.checked_div(whole)?).ok()?);
         remainders.push((std::cmp::Reverse(product.checked_rem(whole)?), place));
     }
-    let left = amount.checked_sub(parts.iter().sum())?;
+    let left = match planted(Bug::SharesRoundedDown) {
+        true => 0,
+        false => amount.checked_sub(parts.iter().sum())?,
+    };
     remainders.sort_unstable();
     for (_, place) in remainders.into_iter().take(usize::try_from(left).ok()?) {
         parts[place] += 1;

@@ -8,8 +8,8 @@ use chrono::{DateTime, NaiveDate, Utc};
 use super::super::component::Charge;
 use super::super::price::Of;
 use super::super::{
-    ComponentKey, DayPolicy, Fact, Holding, Measured, Overridden, Period, Priced, Quarantine,
-    QuarantineReason, Rest, Run, Setting,
+    ComponentKey, DayPolicy, Fact, Holding, Measured, Overridden, Period, Priced, Prices,
+    Quarantine, QuarantineReason, RateRow, Rest, Run, Setting,
 };
 use super::line::{Cause, Line, Span};
 use super::stay::Stay;
@@ -191,20 +191,20 @@ impl<'a> Rating<'a> {
         if key.is_recurring() {
             return self.priced(date, held.1).map(Some);
         }
-        self.charged_in(key, date, held, None, is_meant)
+        self.charged_by((self.prices, None), key, date, held, is_meant)
     }
 
-    /// The same of a component beside the plan's own price, where its price is exchanged by the rates of some period.
-    pub(super) fn charged_in(
+    /// The same of a component beside the plan's own price, by some prices, exchanged by the rates of some period.
+    pub(super) fn charged_by(
         &self,
+        (prices, exchanged_in): (&Prices, Option<(Period, &[RateRow])>),
         key: &ComponentKey,
         date: NaiveDate,
         (fact, held): (&Fact, Holding<'a>),
-        exchanged_in: Option<Period>,
         is_meant: impl Fn(&Charge) -> bool,
     ) -> Result<Option<Priced>, Quarantine> {
         let (plan, quantity, settings) = (held.plan, held.quantity, self.settings);
-        let tariff = self.prices.tariff(&Of { date, exchanged_in, key, plan, quantity, settings });
+        let tariff = prices.tariff(&Of { date, exchanged_in, key, plan, quantity, settings });
         let Some(tariff) = tariff.filter(|it| is_meant(it.charge)) else { return Ok(None) };
         let quarantine = |reason| Quarantine { date, plan: held.plan.clone(), reason };
         let Charge::Property { included, property, unit, .. } = tariff.charge else {

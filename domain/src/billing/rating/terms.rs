@@ -8,7 +8,7 @@ use chrono::{Months, NaiveDate};
 
 use super::super::calendar::{days_between, following};
 use super::super::component::{Charge, Interval, Timing};
-use super::super::{ComponentKey, Fact, Holding, Priced, Quarantine, Run};
+use super::super::{ComponentKey, Fact, Holding, Priced, Prices, Quarantine, Run};
 use super::line::{Cause, Line, Span};
 use super::{Action, Kind, Rating};
 
@@ -134,8 +134,11 @@ impl<'a> Rating<'a> {
         let facts = spell.run.facts.iter().map(|fact| fact.effective_at);
         let rests = self.timeline.rests().iter().map(|rest| rest.effective_at);
         let facts = facts.chain(rests).filter(|moment| *moment < self.end);
-        let moments = facts.chain(self.prices.component_moments(&term.course.key));
-        let dates = moments.map(|moment| self.settings.local_date(moment));
+        let all = self.pinned.iter().map(|it| &it.prices).chain([self.prices]);
+        let prices = all.flat_map(|prices| prices.component_moments(&term.course.key));
+        let dates = facts.chain(prices).map(|moment| self.settings.local_date(moment));
+        // Where other prices are known.
+        let dates = dates.chain(self.pinned.iter().map(|it| it.period.after()));
         let inside = dates.filter(|date| (term.dates.start..term.until).contains(date));
         inside.chain([term.dates.start]).collect()
     }
@@ -153,14 +156,31 @@ impl<'a> Rating<'a> {
             return Ok(None);
         }
         let is_meant = |it: &Charge| it.term() == Some((course.interval, course.timing));
-        // A term has one exchange rate: that of the period that it is booked in.
-        let booked_in = match course.timing {
-            Timing::Advance => self.settings.period_containing(term.dates.start),
-            Timing::Arrears => *self.period,
+        let priced = |prices, booked_in| {
+            let by = (prices, Some(booked_in));
+            self.charged_by(by, &course.key, date, (fact, held), is_meant)
         };
-        let held_by = (fact, held);
-        let priced = self.charged_in(&course.key, date, held_by, Some(booked_in), is_meant)?;
-        Ok(priced.map(|priced| State { fact, held, priced }))
+        // A term has one exchange rate: that of the period that it is booked in.
+        let priced = match course.timing {
+            Timing::Arrears => priced(self.prices, (*self.period, &[][..])),
+            Timing::Advance => {
+                let period = self.settings.period_containing(term.dates.start);
+                let rates = self.pinned_since(term.dates.start).next();
+                let booked_in = (period, rates.map_or(&[][..], |it| &it.rates));
+                // What had no price yet has the first that was known.
+                let earlier = self.pinned_since(date).map(|prices| priced(prices, booked_in));
+                let first = earlier.flat_map(Result::ok).next();
+                first.map_or_else(|| priced(self.prices, booked_in), Ok)
+            }
+        };
+        Ok(priced?.map(|priced| State { fact, held, priced }))
+    }
+
+    /// If the period of a date was closed with other prices: these, and those of the periods after it.
+    fn pinned_since(&self, date: NaiveDate) -> impl Iterator<Item = &'a Prices> {
+        let begin = self.pinned.iter().position(|it| it.period.contains(date));
+        let since = begin.map_or(&[][..], |begin| &self.pinned[begin..]);
+        since.iter().map(|it| &it.prices)
     }
 
     /// Who made something else of a term on a date.
