@@ -25,7 +25,7 @@ use eventstore::Engine;
 use projections::finder;
 use projections::views::PROVIDER_KEY;
 use serde::Serialize;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::world::{World, body};
 
@@ -216,6 +216,12 @@ impl Subject {
         })
         .await
     }
+}
+
+/// The slot that was made or changed; of what is no slot, what was made.
+fn made_id(made: &Value) -> Result<String> {
+    let id = made["subscriptionId"].as_str().or(made["id"].as_str());
+    Ok(id.context("what was made has an id")?.to_owned())
 }
 
 /// What the clients of a closed loop have left to ask together. Clones share it.

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use commands::{Caller, Command};
 use eventstore::Engine;
 use serde_json::json;
 
-use super::{Figure, Size, Subject, closed_loop, median, percentile, rate};
+use super::{Figure, Size, Subject, closed_loop, made_id, median, percentile, rate};
 use crate::world::body;
 
 /// Slots whose quantity is changed, each by a client of its own.
@@ -61,8 +61,7 @@ async fn slots(subject: &Subject, time: &str) -> Result<Arc<Vec<String>>> {
     for customer in subject.customers.iter().cloned() {
         let sent = json!({ "service": "crm", "plan": "team", "instance": time });
         let provision = Command::ProvisionToCustomer { customer, body: body(sent) };
-        let made = subject.world.system(provision).await?;
-        ids.push(made["subscriptionId"].as_str().context("a subscription")?.to_owned());
+        ids.push(made_id(&subject.world.system(provision).await?)?);
     }
     Ok(Arc::new(ids))
 }

@@ -10,7 +10,7 @@ use commands::{Caller, Command, Idempotency, Submission};
 use eventstore::{Database, Engine, Log};
 use serde_json::json;
 
-use super::{Figure, Size, Subject};
+use super::{Figure, Size, Subject, made_id};
 use crate::world::body;
 
 /// Commands asked at the same time.
@@ -149,9 +149,7 @@ async fn submit(subject: &Subject, kind: Kind, number: usize, ids: &[String]) ->
     let idempotency = Some(Idempotency { key, request: [1; 32] });
     let submission = Submission { caller: Caller::SYSTEM, command, idempotency };
     let committed = subject.world.writer.submit(submission).await?;
-    let made: serde_json::Value = serde_json::from_str(committed.reply.body.get())?;
-    let id = made["id"].as_str().context("what was made has an id")?;
-    Ok(made["subscriptionId"].as_str().unwrap_or(id).to_owned())
+    made_id(&serde_json::from_str(committed.reply.body.get())?)
 }
 
 /// Bytes of each table, and of its indexes together.
