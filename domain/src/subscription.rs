@@ -1,6 +1,7 @@
 //! Subscriptions: one service held by one customer or user; the *slot* that billing speaks of.
 
 mod event;
+mod history;
 mod request;
 mod standing;
 
@@ -9,11 +10,13 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 
-use crate::billing::{Change, Fact, Holding, Timeline, Values};
+use crate::billing::{Change, Fact, Holding, Values};
 use crate::decider::Decider;
 use crate::overrides::ResolvedProperty;
 use crate::service::Process;
 use crate::{CommandId, PlanKey, Refusal};
+
+use self::history::History;
 
 pub use event::SubscriptionEvent;
 pub use request::{Request, RequestCustomer, RequestPlan, RequestService, RequestUser};
@@ -108,10 +111,10 @@ pub struct Subscription {
     /// What was asked last.
     pub last_verb: Option<Verb>,
     /// What each request filled in and from when, in business order; empty while none fills in anything.
-    filled_in: Vec<FilledIn>,
+    filled_in: Vec<Arc<FilledIn>>,
     /// The last requests that said what is to be held and from when, in business order.
     asked: Vec<(DateTime<Utc>, Arc<Request>)>,
-    timeline: Timeline,
+    history: History,
     suspensions: Suspensions,
     desk: Desk,
     /// What the open requests are built from, where they say what is to be held.
@@ -130,10 +133,8 @@ impl Subscription {
     /// whenever something is to begin later.
     #[must_use]
     pub fn ends_from(&self, moment: DateTime<Utc>) -> Vec<DateTime<Utc>> {
-        let begins = |fact: &&Fact| {
-            fact.effective_at > moment && matches!(fact.change, Change::Provisioned { .. })
-        };
-        let later = self.timeline.facts().iter().filter(begins).map(|fact| fact.effective_at);
+        let begins = |fact: &&Fact| matches!(fact.change, Change::Provisioned { .. });
+        let later = self.history.facts_after(moment).filter(begins).map(|fact| fact.effective_at);
         let mut ends: Vec<_> =
             self.held_at(moment).map(|_| moment).into_iter().chain(later).collect();
         ends.dedup();
@@ -143,7 +144,7 @@ impl Subscription {
     /// What is held at a moment; none where nothing is.
     #[must_use]
     pub fn held_at(&self, moment: DateTime<Utc>) -> Option<Holding<'_>> {
-        self.timeline.state_at(moment)
+        self.history.held_at(moment)
     }
 
     /// What is filled in at a moment.
@@ -169,12 +170,12 @@ impl Subscription {
     /// How it stands at a moment.
     #[must_use]
     pub fn standing_at(&self, moment: DateTime<Utc>) -> Standing<'_> {
-        let run = self.timeline.run_at(moment);
-        let since = run.map(|run| (run.began().effective_at, run.began().position));
+        let began = self.history.began_at(moment);
+        let since = began.map(|fact| (fact.effective_at, fact.position));
         Standing {
             moment,
             held: since.is_some(),
-            ended: since.is_none() && self.ended_by(moment),
+            ended: since.is_none() && self.history.has_ended_by(moment),
             suspended: since.is_some_and(|since| self.suspensions.rests_at(moment, since)),
             open: self.desk.in_the_way_at(moment),
             cancellable: cancellable(&self.desk, self.scheduled_after(moment), moment),
@@ -195,8 +196,7 @@ impl Subscription {
 
     /// The requests that have facts which are to come.
     pub fn scheduled_after(&self, moment: DateTime<Utc>) -> impl Iterator<Item = Waiting> + '_ {
-        let facts = self.timeline.facts();
-        let facts = facts[facts.partition_point(|fact| fact.effective_at <= moment)..].iter();
+        let facts = self.history.facts_after(moment);
         let rests = self.suspensions.all().iter().filter(move |it| it.effective_at > moment);
         facts.filter_map(Waiting::of_fact).chain(rests.map(Waiting::from))
     }
@@ -250,19 +250,13 @@ impl Subscription {
         let inputs: Vec<_> = request.inputs().cloned().collect();
         if !(inputs.is_empty() && self.filled_in.is_empty()) {
             let place = self.filled_in.partition_point(|other| other.from <= from);
-            self.filled_in.insert(place, FilledIn { from, inputs, request: request.id });
+            self.filled_in.insert(place, Arc::new(FilledIn { from, inputs, request: request.id }));
         }
         let place = self.asked.partition_point(|(other, _)| *other <= from);
         self.asked.insert(place, (from, Arc::new(request.clone())));
         if self.asked.len() > ASKED_MAX {
             self.asked.remove(0);
         }
-    }
-
-    /// Whether it was taken away at a moment or before.
-    fn ended_by(&self, moment: DateTime<Utc>) -> bool {
-        let mut until = self.timeline.facts().iter().take_while(|fact| fact.effective_at <= moment);
-        until.any(|fact| fact.change == Change::Deprovisioned)
     }
 
     /// The request that somebody reports about: the one whose turn it is, and it is its day.
@@ -358,7 +352,7 @@ impl Subscription {
             let detail = "This request is not finished: cancel or reset it, and ask anew.";
             return Err(Refusal::conflict("not_finished", detail));
         }
-        let facts = || self.timeline.facts().iter();
+        let facts = || self.history.facts();
         let rests = || self.suspensions.all().iter();
         let of_fact = |fact: &Fact| {
             let values = fact.values.clone();
@@ -405,9 +399,9 @@ impl Subscription {
     /// What a request said and filled in counts from another moment on.
     fn move_to(&mut self, request: CommandId, from: DateTime<Utc>) {
         if let Some(place) = self.filled_in.iter().position(|it| it.request == request) {
-            let moved = FilledIn { from, ..self.filled_in.remove(place) };
+            let moved = FilledIn { from, ..Arc::unwrap_or_clone(self.filled_in.remove(place)) };
             let place = self.filled_in.partition_point(|other| other.from <= from);
-            self.filled_in.insert(place, moved);
+            self.filled_in.insert(place, Arc::new(moved));
         }
         if let Some(place) = self.asked.iter().position(|(_, asked)| asked.id == request) {
             let (_, asked) = self.asked.remove(place);
@@ -625,11 +619,11 @@ impl Decider for Subscription {
                 self.built.remove(&request);
                 self.filled_in.retain(|it| it.request != request);
                 self.asked.retain(|(_, asked)| asked.id != request);
-                self.timeline.withdraw(request);
+                self.history.withdraw(request);
             }
             Phase::Superseded => {
                 self.move_to(request, effective_at);
-                self.timeline.withdraw(request);
+                self.history.withdraw(request);
             }
             Phase::Released | Phase::Started | Phase::Failed | Phase::Retried => {}
         }
@@ -638,7 +632,7 @@ impl Decider for Subscription {
         if let Some(change) = event.change() {
             let actor = String::new();
             let request = Some(request);
-            self.timeline.record(Fact {
+            self.history.record(Fact {
                 date: None,
                 actor,
                 change,

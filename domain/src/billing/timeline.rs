@@ -219,24 +219,6 @@ impl Timeline {
         run.is_some_and(|run| self.rests_before(instant + TimeDelta::microseconds(1), &run))
     }
 
-    /// Takes in one more fact. Cheap where it is the latest, as it mostly is.
-    pub fn record(&mut self, fact: Fact) {
-        if self.facts.last().is_none_or(|last| last.order() <= fact.order()) {
-            self.push(fact);
-        } else {
-            let facts = std::mem::take(&mut self.facts);
-            self.remake(facts.into_iter().chain([fact]));
-        }
-    }
-
-    /// Takes the facts of a request out, as if it had never been asked.
-    pub fn withdraw(&mut self, request: CommandId) {
-        if self.facts.iter().any(|fact| fact.request == Some(request)) {
-            let facts = std::mem::take(&mut self.facts);
-            self.remake(facts.into_iter().filter(|fact| fact.request != Some(request)));
-        }
-    }
-
     /// As it would be if nothing were true that begins after a moment: what is held then goes on.
     #[must_use]
     pub fn until(mut self, moment: DateTime<Utc>) -> Self {
@@ -420,7 +402,7 @@ pub fn begun_by(facts: &[Fact], instant: DateTime<Utc>) -> Option<&Fact> {
 
 impl Fact {
     /// Its place among the slot's facts: by moment, then the later recorded later.
-    fn order(&self) -> (DateTime<Utc>, u64) {
+    pub(crate) fn order(&self) -> (DateTime<Utc>, u64) {
         if planted(Bug::EarlierRecordedWins) {
             return (self.effective_at, u64::MAX - self.position);
         }
@@ -521,23 +503,6 @@ mod tests {
     }
 
     #[test]
-    fn facts_may_be_recorded_one_by_one_in_any_order() {
-        let facts = [
-            fact(10, 3, provisioned("a")),
-            fact(40, 1, Change::Deprovisioned),
-            fact(20, 2, Change::Deprovisioned),
-            fact(20, 4, provisioned("b")),
-            fact(50, 5, provisioned("c")),
-        ];
-        let mut timeline = Timeline::default();
-        for (index, fact) in facts.iter().enumerate() {
-            timeline.record(fact.clone());
-            assert_eq!(timeline, Timeline::new(facts[..=index].iter().cloned()));
-        }
-        assert_eq!(timeline.runs().len(), 3);
-    }
-
-    #[test]
     fn what_happens_to_nothing_has_no_effect() {
         let timeline = Timeline::new([
             fact(5, 4, changed("a", 1)),
@@ -588,12 +553,9 @@ mod tests {
             [false, true, true, false, true]
         );
         assert!(!rests_at(&timeline, 60), "provisioned anew");
-        // However the rest arrives, and whatever is recorded or withdrawn meanwhile.
-        let mut again = Timeline::default().resting(timeline.rests().iter().rev().cloned());
-        for fact in timeline.facts().iter().rev() {
-            again.record(fact.clone());
-        }
-        assert_eq!(again, timeline);
+        // However the rest arrives.
+        let again = Timeline::new(timeline.facts().iter().rev().cloned());
+        assert_eq!(again.resting(timeline.rests().iter().rev().cloned()), timeline);
     }
 
     #[test]
