@@ -183,7 +183,7 @@ async fn as_of_a_moment_what_was_committed_to_by_then_is_shared_by_who_held_it_b
         let mut right = entries(app, "2019-12-31/detail").await?;
         right.retain(|[_, kind, of, _]| kind == "minimum" && of == period);
         let amounts: Vec<_> = right.iter().map(|[.., amount]| amount.as_str()).collect();
-        assert_eq!(amounts, ["-133.33", "61.54", "-66.67", "30.77", "41.02"], "{engine:?}");
+        assert_eq!(amounts, ["-133.33", "61.53", "-66.67", "30.77", "41.03"], "{engine:?}");
         office.app.finish().await?;
     }
     Ok(())
