@@ -148,7 +148,7 @@ impl Office {
             database,
             writer,
             history: History::new(seed),
-            rng: StdRng::seed_from_u64(seed ^ 0x00b0_0c5),
+            rng: StdRng::seed_from_u64(seed ^ 0x000b_00c5),
             second: None,
             told: Vec::new(),
             counts: BTreeMap::new(),

@@ -178,6 +178,7 @@ fn what_was_taken_back_is_not_taken_back_again() {
     let id = |number| Uuid::from_u128(number);
     let made = Adjusted {
         amount: Money::new(-1_250, Currency::parse("EUR").expect("a currency")),
+        buyer: None,
         customer: OrganizationId(id(1)),
         description: "Sorry".to_owned(),
         of: None,
