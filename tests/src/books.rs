@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
+use api::billing::summary_detail;
 use chrono::Duration;
 use commands::closing::{self, readiness};
 use commands::usecase::books::Readiness;
@@ -16,7 +17,7 @@ use commands::usecase::supersede::Found;
 use commands::{
     Ambient as _, Caller, Command, Committed, Error, Submission, Writer, WriterSettings,
 };
-use domain::billing::{BillingSettings, Entry, Period, seal};
+use domain::billing::{BillingSettings, Entry, Period, seal, summarize};
 use domain::event::Event;
 use domain::{OrganizationId, TenantPath, UserId};
 use eventstore::{Database, Engine, Log, for_each_sealed};
@@ -482,7 +483,7 @@ impl Office {
         Ok(Run { hash, told, sealed, counts: self.counts })
     }
 
-    /// The detail of a seller's period, which its totals are the sum of.
+    /// The detail of a seller's period, which its totals and its summary are sums of (law 10).
     async fn told_to_the_end(&self, seller: &Seller, period: Period) -> Result<Statement> {
         let scope = Scope(seller.path.clone());
         let side = Side::Sells(seller.id);
@@ -498,13 +499,14 @@ impl Office {
             let sum: i64 = of.map(|line| line.entry.amount.minor).sum();
             ensure!(sum == total.minor, "{sum} and {total:?}");
         }
-        let mut by_summary = HashMap::<_, i64>::new();
-        for line in &bill.lines {
-            let key = (line.customer.id, &line.summary_description, &line.sku);
-            *by_summary.entry(key).or_default() += line.entry.amount.minor;
+        let end = seller.settings.instants(&period).1;
+        let details: Vec<_> = bill.lines.iter().map(|line| summary_detail(line, end)).collect();
+        let mut summed = BTreeMap::<_, i64>::new();
+        for row in summarize(&details, &[])? {
+            *summed.entry(row.amount.currency).or_default() += row.amount.minor;
         }
-        let all: i64 = totals[0].amounts.values().map(|total| total.minor).sum();
-        ensure!(by_summary.values().sum::<i64>() == all, "summaries come to something else");
+        let amounts = totals[0].amounts.iter().map(|(currency, total)| (*currency, total.minor));
+        ensure!(summed == amounts.collect(), "the summary comes to {summed:?}: {totals:?}");
         Ok(bill)
     }
 }

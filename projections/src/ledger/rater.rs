@@ -657,16 +657,14 @@ impl<'a> Of<'a> {
         let key = (self.service.key.as_str(), sellers, place, prices_at, subscription);
         known.entry(key).or_insert_with(|| {
             let link = &self.links[place];
-            // Below the last seller there is a reseller who buys, or the customer.
-            let below = link.path.lineage();
-            let below = below.get(sellers).and_then(|path| book.sellers.at(path));
+            let reseller = link.below(sellers).and_then(|path| book.sellers.at(&path));
             let payer = match link.role {
                 Role::Sale | Role::Commission => Payer::Buyer,
                 Role::Supply => Payer::Provider,
             };
             let way = Way {
                 sellers: &link.way[..sellers],
-                buyer: below.map_or(self.customer.id, |seller| seller.id),
+                buyer: reseller.map_or(self.customer.id, |reseller| reseller.id),
                 payer,
                 then: &link.path,
                 now: &self.customer.path,

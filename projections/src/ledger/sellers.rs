@@ -230,9 +230,10 @@ impl Link {
         self.buyer.unwrap_or(customer)
     }
 
-    /// Who is below the last of the sellers.
-    pub(super) fn below(&self) -> Option<TenantPath> {
-        self.path.lineage().get(self.way.len()).cloned()
+    /// The place below so many sellers on the way to the customer: of the reseller who buys from the last of them, or
+    /// the customer's.
+    pub(super) fn below(&self, sellers: usize) -> Option<TenantPath> {
+        self.path.lineage().get(sellers).cloned()
     }
 
     /// Whether it is one with another that begins where it ends: nothing that it is about has changed. What the customer
@@ -246,7 +247,7 @@ impl Link {
             && (self.buyer, self.role, self.seller.id) == (next.buyer, next.role, next.seller.id)
             && turn(&self.until) == turn(&next.from)
             && ids(self) == ids(next)
-            && self.below() == next.below()
+            && self.below(self.way.len()) == next.below(next.way.len())
     }
 }
 

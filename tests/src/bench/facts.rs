@@ -89,7 +89,7 @@ async fn change(
     slots: &Arc<Vec<String>>,
     times: usize,
 ) -> Result<(Duration, Vec<Duration>)> {
-    closed_loop(SLOTS, 0, |slot, _| {
+    closed_loop(SLOTS, SLOTS * times, |slot, _| {
         let (subject, slots) = (subject.clone(), slots.clone());
         async move {
             let mut took = Vec::with_capacity(times);

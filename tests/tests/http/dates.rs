@@ -57,6 +57,13 @@ impl World {
         Ok(())
     }
 
+    /// Has the provider bill the customer from a date on.
+    async fn go_over(&self, from: &str) -> Result<()> {
+        let sent = json!({ "sellerId": self.provider, "effectiveFrom": from, "reason": "Agreed" });
+        self.app.put(&format!("/api/v2/customers/{}/billed-by", self.customer), sent).await?;
+        Ok(())
+    }
+
     /// What each of the three bills in a period, the provider first.
     async fn bills(&self, end: &str) -> Result<[Vec<String>; 3]> {
         self.bills_then(end, "").await
@@ -106,8 +113,7 @@ async fn a_customer_goes_over_on_the_same_date_at_each_seller() -> Result<()> {
         let world = World::new(engine).await?;
         world.provision("2020-01-01").await?;
         world.app.turn("2020-01-25T09:00:00Z").await?;
-        let sent = json!({ "sellerId": world.provider, "effectiveFrom": "2020-01-17", "reason": "Agreed" });
-        world.app.put(&format!("/api/v2/customers/{}/billed-by", world.customer), sent).await?;
+        world.go_over("2020-01-17").await?;
         // 16 of 31 days are billed by each to the next, and 15 by the provider; nobody earns anything.
         let [provider, ahead, behind] = world.bills("2020-01-31").await?;
         assert_eq!(provider, ["51.61", "48.39"], "{engine:?}");
@@ -231,8 +237,7 @@ async fn as_of_a_moment_each_seller_bills_as_long_as_nobody_else_does_where_he_i
         let world = World::new(engine).await?;
         world.provision("2020-01-01").await?;
         world.app.turn("2020-01-25T09:00:00Z").await?;
-        let sent = json!({ "sellerId": world.provider, "effectiveFrom": "2020-01-17", "reason": "Agreed" });
-        world.app.put(&format!("/api/v2/customers/{}/billed-by", world.customer), sent).await?;
+        world.go_over("2020-01-17").await?;
         let then =
             async |as_of: &str| world.bills_then("2020-01-31", &format!("&asOf={as_of}")).await;
         let whole = || vec!["100.00".to_owned()];
