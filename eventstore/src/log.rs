@@ -324,7 +324,9 @@ fn head_from(rows: &[Row]) -> Result<Head, Error> {
 pub async fn streams(source: &mut impl Source, names: Vec<String>) -> Result<Vec<Recorded>, Error> {
     failpoint("eventstore::streams")?;
     let of_names = source.engine().any_of("stream", 1);
-    let sql = format!("select position, body from event where {of_names} order by position");
+    // Sorted here: told to sort them, PostgreSQL reads the whole log in its order wherever it takes the streams for a large
+    // part of it, as it does of a table that was not analysed yet.
+    let sql = format!("select position, body from event where {of_names}");
     let rows = source.rows(&sql, &[Value::Texts(names)]).await?;
     let mut events = Vec::with_capacity(rows.len());
     for row in &rows {
@@ -332,6 +334,7 @@ pub async fn streams(source: &mut impl Source, names: Vec<String>) -> Result<Vec
             events.push(decode(position, body)?);
         }
     }
+    events.sort_unstable_by_key(|event| event.position);
     Ok(events)
 }
 
