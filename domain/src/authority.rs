@@ -722,6 +722,21 @@ mod tests {
     }
 
     #[test]
+    fn what_an_organisation_pays_is_not_said_by_its_own_but_to_the_provider_nobody_sells() {
+        let roles = [DefaultRole::ResellerAdministrator.into()];
+        let reseller = given(&known(1, [&[], &[]]), &roles);
+        assert!(!reseller.has_roles_of_services());
+        let price = Permission::OverridePrices;
+        assert_eq!(reseller.permit(price, &path(1), nowhere), Ok(()));
+        let refused = reseller.permit_to_sell(price, &path(1), nowhere).unwrap_err();
+        assert_eq!(refused.reason, Reason::Forbidden);
+        assert_eq!(reseller.permit_to_sell(price, &path(2), nowhere), Ok(()));
+        let provider = given(&known(0, [&[], &[]]), &[DefaultRole::ProviderAdministrator.into()]);
+        assert_eq!(provider.permit_to_sell(price, &path(0), nowhere), Ok(()));
+        assert_eq!(provider.permit_to_sell(price, &path(1), nowhere), Ok(()));
+    }
+
+    #[test]
     fn a_custom_role_is_in_force_where_each_on_the_way_was_given_it() {
         let holds = |given: [&[u128]; 2]| {
             let mut known = known(2, given);
@@ -791,6 +806,7 @@ mod tests {
         ];
         known.add_service(crm.clone(), &roles, &[]);
         let authority = given(&known, std::slice::from_ref(&agent));
+        assert!(authority.has_roles_of_services());
         assert!(!authority.holds(Permission::ViewUsers));
         assert!(authority.asks_for_services(&Permission::ViewUsers.into()));
         let there = |service: &ServiceKey| *service == crm;

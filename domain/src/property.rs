@@ -466,6 +466,25 @@ mod tests {
     }
 
     #[test]
+    fn a_named_validation_is_a_pattern_and_its_own_words() {
+        let found = |pattern: &str, message: &str| {
+            let validation = Validation {
+                key: PropertyKey::parse("user").unwrap(),
+                message: message.to_owned(),
+                pattern: Pattern::new(pattern.to_owned()),
+            };
+            let mut faults = Faults::default();
+            validation.problems("/validations/0", &mut faults);
+            let refusal = faults.check().err();
+            let faults = refusal.map(|refusal| refusal.faults).unwrap_or_default();
+            faults.into_iter().map(|fault| fault.pointer).collect::<Vec<_>>()
+        };
+        assert!(found("[a-z]+", "Small letters.").is_empty());
+        assert_eq!(found("[a-z", "Small letters."), ["/validations/0/pattern"]);
+        assert_eq!(found("[a-z]+", ""), ["/validations/0/message"]);
+    }
+
+    #[test]
     fn bounds_that_leave_nothing_are_found() {
         let at = |pointer: &str, code| vec![(pointer.to_owned(), code)];
         let integer = ValueType::Integer { max: Some(1), min: Some(2) };

@@ -612,6 +612,18 @@ mod tests {
     }
 
     #[test]
+    fn only_what_users_have_has_values_for_users() {
+        let mut definition = backup();
+        let mailbox = PropertyKey::parse("Mailbox").unwrap();
+        let property = Property { scope: Scope::User, ..Property::of_plan(mailbox, "Mailbox") };
+        definition.properties.push(property);
+        let told = problems(definition.clone(), None);
+        assert_eq!(told, [("/properties/1/scope".to_owned(), "no_users")]);
+        definition.level = Level::User;
+        assert_eq!(problems(definition, None), []);
+    }
+
+    #[test]
     fn level_and_instancing_are_fixed_once_published() {
         let mut other = backup();
         other.level = Level::User;

@@ -281,6 +281,37 @@ fn an_outcome_can_be_true_at_another_moment_where_the_order_stays() {
 }
 
 #[test]
+fn what_was_asked_stays_in_the_order_of_when_it_counts() {
+    let other = CommandId(uuid::Uuid::from_u128(77));
+    let change = Request { id: other, ..request("b", 1) };
+    let changed = SubscriptionEvent::Changed {
+        plan: PlanKey::parse("b").unwrap(),
+        quantity: 1,
+        request: other,
+        values: Values::new(),
+    };
+    let begun = SubscriptionEvent::Superseded {
+        fact: Box::new(provisioned("a", 1)),
+        position: 3,
+        was_at: november(10),
+    };
+    let state = [
+        (10, SubscriptionEvent::ProvisionRequested { request: Box::new(request("a", 1)) }),
+        (10, SubscriptionEvent::ProvisionStarted { request: NAMES }),
+        (10, provisioned("a", 1)),
+        (20, SubscriptionEvent::ChangeRequested { request: Box::new(change) }),
+        (20, SubscriptionEvent::ChangeStarted { request: other }),
+        (20, changed),
+        (12, begun),
+    ];
+    let state = state
+        .into_iter()
+        .fold(Subscription::default(), |state, (day, event)| state.evolve(&event, november(day)));
+    let asked = |day| state.asked_at(november(day)).map(|it| it.id);
+    assert_eq!([11, 12, 19, 20].map(asked), [None, Some(NAMES), Some(NAMES), Some(other)]);
+}
+
+#[test]
 fn what_rested_can_have_rested_from_another_moment_on() {
     let other = CommandId(uuid::Uuid::from_u128(77));
     let rested = || SubscriptionEvent::Suspended { request: other };
