@@ -281,11 +281,11 @@ fn an_outcome_can_be_true_at_another_moment_where_the_order_stays() {
 }
 
 #[test]
-fn what_was_asked_stays_in_the_order_of_when_it_counts() {
+fn what_was_asked_and_filled_in_stays_in_the_order_of_when_it_counts() {
     let other = CommandId(uuid::Uuid::from_u128(77));
-    let change = Request { id: other, ..request("b", 1) };
+    let change = Request { id: other, ..filling_in("zoe") };
     let changed = SubscriptionEvent::Changed {
-        plan: PlanKey::parse("b").unwrap(),
+        plan: PlanKey::parse("a").unwrap(),
         quantity: 1,
         request: other,
         values: Values::new(),
@@ -296,7 +296,7 @@ fn what_was_asked_stays_in_the_order_of_when_it_counts() {
         was_at: november(10),
     };
     let state = [
-        (10, SubscriptionEvent::ProvisionRequested { request: Box::new(request("a", 1)) }),
+        (10, SubscriptionEvent::ProvisionRequested { request: Box::new(filling_in("ann")) }),
         (10, SubscriptionEvent::ProvisionStarted { request: NAMES }),
         (10, provisioned("a", 1)),
         (20, SubscriptionEvent::ChangeRequested { request: Box::new(change) }),
@@ -309,6 +309,8 @@ fn what_was_asked_stays_in_the_order_of_when_it_counts() {
         .fold(Subscription::default(), |state, (day, event)| state.evolve(&event, november(day)));
     let asked = |day| state.asked_at(november(day)).map(|it| it.id);
     assert_eq!([11, 12, 19, 20].map(asked), [None, Some(NAMES), Some(NAMES), Some(other)]);
+    let name = |day| state.inputs_at(november(day)).first().map(|input| input.value.as_str());
+    assert_eq!([11, 12, 19, 20].map(name), [None, Some("ann"), Some("ann"), Some("zoe")]);
 }
 
 #[test]
