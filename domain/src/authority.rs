@@ -713,6 +713,9 @@ mod tests {
             let refused = admin.permit(permission, &outside, nowhere).unwrap_err();
             assert_eq!(refused.reason, Reason::NotFound);
         }
+        assert_eq!(admin.require(Permission::ManageUsers, nowhere), Ok(()));
+        let refused = admin.require(Permission::PublishServices, nowhere).unwrap_err();
+        assert_eq!(refused.reason, Reason::Forbidden);
         let refused = admin.permit(Permission::PublishServices, &path(2), nowhere).unwrap_err();
         assert_eq!(refused.reason, Reason::Forbidden);
         assert!(refused.detail.contains("services.publish at organisation 30"), "{refused}");

@@ -474,6 +474,8 @@ mod tests {
         let size = Decimal::ZERO;
         let empty = codes(Rate::Package { price: euro(1), size });
         assert_eq!(empty, Some(vec!["/c/packageSize".to_owned()]));
+        let size = units("1000").unwrap();
+        assert_eq!(codes(Rate::Package { price: euro(1), size }), None);
     }
 
     #[test]

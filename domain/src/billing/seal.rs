@@ -277,6 +277,36 @@ mod tests {
     }
 
     #[test]
+    fn what_differs_from_a_seal_is_named() {
+        let of = |slots: &[(u128, &[i64])]| {
+            let mut sealing = Sealing::default();
+            for (buyer, amounts) in slots {
+                let lines: Vec<_> = amounts.iter().map(|minor| line("recurring", *minor)).collect();
+                sealing.add(customer(*buyer), lines.join("\n").as_bytes()).unwrap();
+            }
+            sealing.seal()
+        };
+        let seal = of(&[(1, &[100, -5]), (2, &[1])]);
+        assert_eq!(seal.difference(&of(&[(1, &[100, -5]), (2, &[1])])), None);
+        let others: [(&[(u128, &[i64])], &str); 5] = [
+            (&[(1, &[100, -5, 1]), (2, &[1])], "seal has 2 entries of the customer"),
+            (&[(1, &[100, -4]), (2, &[1])], "were changed"),
+            (&[(1, &[100, -5])], "are missing"),
+            (&[(1, &[100, -5]), (2, &[1]), (3, &[0])], "seal has no entries of the customer"),
+            (&[(1, &[100]), (1, &[-5]), (2, &[1])], "seal counts other entries"),
+        ];
+        for (slots, says) in others {
+            let told = seal.difference(&of(slots)).unwrap();
+            assert!(told.contains(says), "{told}");
+        }
+        let mut other = seal.clone();
+        other.totals[0].amount.minor += 1;
+        assert!(seal.difference(&other).unwrap().contains("other totals"));
+        let other = Seal { root: Hash::leaf(b""), ..seal.clone() };
+        assert!(seal.difference(&other).unwrap().contains("another root"));
+    }
+
+    #[test]
     fn what_is_out_of_order_unreadable_or_too_much_is_not_sealed() {
         let mut sealing = Sealing::default();
         sealing.add(customer(2), line("recurring", i64::MAX).as_bytes()).unwrap();

@@ -394,6 +394,17 @@ fn filling_in(name: &str) -> Request {
 }
 
 #[test]
+fn what_is_hidden_is_gone_from_all_that_a_request_says() {
+    let seen = filling_in("ann").properties;
+    let hidden = ResolvedProperty { hidden: true, ..seen[0].clone() };
+    let all = || vec![hidden.clone(), seen[0].clone()];
+    let mut of = request("a", 1);
+    (of.plan.properties, of.properties, of.shadowed) = (all(), all(), all());
+    let of = of.without_hidden();
+    assert_eq!([&of.plan.properties, &of.properties, &of.shadowed], [&seen, &seen, &seen]);
+}
+
+#[test]
 fn the_same_filled_in_again_is_nothing_and_other_things_are_a_change() {
     let held = || {
         let asked = |name| Box::new(filling_in(name));
