@@ -285,6 +285,14 @@ impl Replica {
                 // In the one that goes when the installation does.
                 let copy = folder.join(name);
                 std::fs::create_dir(&copy)?;
+                // Whoever leaves last folds the write-ahead log into the file, and threads may leave a little later than
+                // they were told to.
+                let mut tries = 1;
+                while eventstore::is_in_use(&folder.join("atrium.db")) {
+                    ensure!(tries < COPIES_MAX, "{} is still in use", folder.display());
+                    tries += 1;
+                    tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+                }
                 std::fs::copy(folder.join("atrium.db"), copy.join("atrium.db"))?;
                 Ok(Self { place: Place::Folder(copy) })
             }
