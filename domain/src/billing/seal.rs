@@ -278,7 +278,9 @@ mod tests {
 
     #[test]
     fn what_differs_from_a_seal_is_named() {
-        let of = |slots: &[(u128, &[i64])]| {
+        /// A buyer, and what each entry of one of his slots comes to.
+        type Slot<'a> = (u128, &'a [i64]);
+        let of = |slots: &[Slot<'_>]| {
             let mut sealing = Sealing::default();
             for (buyer, amounts) in slots {
                 let lines: Vec<_> = amounts.iter().map(|minor| line("recurring", *minor)).collect();
@@ -288,7 +290,7 @@ mod tests {
         };
         let seal = of(&[(1, &[100, -5]), (2, &[1])]);
         assert_eq!(seal.difference(&of(&[(1, &[100, -5]), (2, &[1])])), None);
-        let others: [(&[(u128, &[i64])], &str); 5] = [
+        let others: [(&[Slot<'_>], &str); 5] = [
             (&[(1, &[100, -5, 1]), (2, &[1])], "seal has 2 entries of the customer"),
             (&[(1, &[100, -4]), (2, &[1])], "were changed"),
             (&[(1, &[100, -5])], "are missing"),
