@@ -728,7 +728,6 @@ mod tests {
     fn what_an_organisation_pays_is_not_said_by_its_own_but_to_the_provider_nobody_sells() {
         let roles = [DefaultRole::ResellerAdministrator.into()];
         let reseller = given(&known(1, [&[], &[]]), &roles);
-        assert!(!reseller.has_roles_of_services());
         let price = Permission::OverridePrices;
         assert_eq!(reseller.permit(price, &path(1), nowhere), Ok(()));
         let refused = reseller.permit_to_sell(price, &path(1), nowhere).unwrap_err();
@@ -810,6 +809,8 @@ mod tests {
         known.add_service(crm.clone(), &roles, &[]);
         let authority = given(&known, std::slice::from_ref(&agent));
         assert!(authority.has_roles_of_services());
+        let admin = given(&known, &[DefaultRole::ResellerAdministrator.into()]);
+        assert!(!admin.has_roles_of_services());
         assert!(!authority.holds(Permission::ViewUsers));
         assert!(authority.asks_for_services(&Permission::ViewUsers.into()));
         let there = |service: &ServiceKey| *service == crm;

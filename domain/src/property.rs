@@ -253,6 +253,10 @@ mod tests {
         let property = Property { value_type, ..blank() };
         let mut faults = Faults::default();
         property.problems(&[], "", &mut faults);
+        noted(faults)
+    }
+
+    fn noted(faults: Faults) -> Vec<(String, &'static str)> {
         let refusal = faults.check().err();
         let faults = refusal.map(|refusal| refusal.faults).unwrap_or_default();
         faults.into_iter().map(|fault| (fault.pointer, fault.code)).collect()
@@ -475,9 +479,7 @@ mod tests {
             };
             let mut faults = Faults::default();
             validation.problems("/validations/0", &mut faults);
-            let refusal = faults.check().err();
-            let faults = refusal.map(|refusal| refusal.faults).unwrap_or_default();
-            faults.into_iter().map(|fault| fault.pointer).collect::<Vec<_>>()
+            noted(faults).into_iter().map(|(pointer, _)| pointer).collect::<Vec<_>>()
         };
         assert!(found("[a-z]+", "Small letters.").is_empty());
         assert_eq!(found("[a-z", "Small letters."), ["/validations/0/pattern"]);

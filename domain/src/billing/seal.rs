@@ -253,15 +253,21 @@ mod tests {
         OrganizationId(Uuid::from_u128(number))
     }
 
-    #[test]
-    fn each_buyer_has_a_subtree_and_can_be_shown_to_be_in_the_books() {
+    /// A buyer, and what each entry of one of his slots comes to.
+    type Slot<'a> = (u128, &'a [i64]);
+
+    fn sealed(slots: &[Slot<'_>]) -> Seal {
         let mut sealing = Sealing::default();
-        let slots = [(1, vec![100, -5]), (1, vec![7]), (2, vec![1]), (3, vec![2, 3])];
-        for (buyer, amounts) in &slots {
+        for (buyer, amounts) in slots {
             let lines: Vec<_> = amounts.iter().map(|minor| line("recurring", *minor)).collect();
             sealing.add(customer(*buyer), lines.join("\n").as_bytes()).unwrap();
         }
-        let seal = sealing.seal();
+        sealing.seal()
+    }
+
+    #[test]
+    fn each_buyer_has_a_subtree_and_can_be_shown_to_be_in_the_books() {
+        let seal = sealed(&[(1, &[100, -5]), (1, &[7]), (2, &[1]), (3, &[2, 3])]);
         assert_eq!((seal.entries, seal.slots, seal.buyers.len()), (6, 4, 3));
         assert_eq!(seal.totals.len(), 1);
         assert_eq!((seal.totals[0].amount.minor, seal.totals[0].entries), (108, 6));
@@ -278,18 +284,8 @@ mod tests {
 
     #[test]
     fn what_differs_from_a_seal_is_named() {
-        /// A buyer, and what each entry of one of his slots comes to.
-        type Slot<'a> = (u128, &'a [i64]);
-        let of = |slots: &[Slot<'_>]| {
-            let mut sealing = Sealing::default();
-            for (buyer, amounts) in slots {
-                let lines: Vec<_> = amounts.iter().map(|minor| line("recurring", *minor)).collect();
-                sealing.add(customer(*buyer), lines.join("\n").as_bytes()).unwrap();
-            }
-            sealing.seal()
-        };
-        let seal = of(&[(1, &[100, -5]), (2, &[1])]);
-        assert_eq!(seal.difference(&of(&[(1, &[100, -5]), (2, &[1])])), None);
+        let seal = sealed(&[(1, &[100, -5]), (2, &[1])]);
+        assert_eq!(seal.difference(&sealed(&[(1, &[100, -5]), (2, &[1])])), None);
         let others: [(&[Slot<'_>], &str); 5] = [
             (&[(1, &[100, -5, 1]), (2, &[1])], "seal has 2 entries of the customer"),
             (&[(1, &[100, -4]), (2, &[1])], "were changed"),
@@ -298,7 +294,7 @@ mod tests {
             (&[(1, &[100]), (1, &[-5]), (2, &[1])], "seal counts other entries"),
         ];
         for (slots, says) in others {
-            let told = seal.difference(&of(slots)).unwrap();
+            let told = seal.difference(&sealed(slots)).unwrap();
             assert!(told.contains(says), "{told}");
         }
         let mut other = seal.clone();

@@ -6,6 +6,7 @@ use std::ops::{Range, RangeInclusive};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use api::keys::{Keys, hex};
@@ -27,8 +28,10 @@ use crate::world::{POSTGRES_VARIABLE, Place, TestAmbient, TestDatabase, at_once}
 const DAYS: usize = 4;
 /// Events that a day has at least.
 const DAY_EVENTS: u64 = 80;
-/// How often a PostgreSQL database is copied whose last session is only about to end.
-const COPIES_MAX: usize = 50;
+/// How often it is looked whether those have left who were told to.
+const LOOKS_MAX: usize = 50;
+/// How long it is waited in between.
+const LOOK_EVERY: Duration = Duration::from_millis(10);
 
 /// What is taken for the beginning and the end of a row. Every event is longer.
 const EDGE_BYTES: usize = 20;
@@ -285,29 +288,23 @@ impl Replica {
                 // In the one that goes when the installation does.
                 let copy = folder.join(name);
                 std::fs::create_dir(&copy)?;
-                // Whoever leaves last folds the write-ahead log into the file, and threads may leave a little later than
-                // they were told to.
-                let mut tries = 1;
-                while eventstore::is_in_use(&folder.join("atrium.db")) {
-                    ensure!(tries < COPIES_MAX, "{} is still in use", folder.display());
-                    tries += 1;
-                    tokio::time::sleep(std::time::Duration::from_millis(10)).await;
-                }
-                std::fs::copy(folder.join("atrium.db"), copy.join("atrium.db"))?;
+                let file = folder.join("atrium.db");
+                // Whoever leaves last folds the write-ahead log into the file.
+                once_left(async || Ok(!eventstore::is_in_use(&file))).await?;
+                std::fs::copy(&file, copy.join("atrium.db"))?;
                 Ok(Self { place: Place::Folder(copy) })
             }
             Place::Url(url) => {
                 let (base, from) = url.rsplit_once('/').context("the URL names a database")?;
                 let to = format!("t{}_{name}", SystemAmbient.id().simple());
                 let sql = format!("create database {to} template {from}");
-                let mut tries = 1;
-                while let Err(error) = on_server(&sql).await {
-                    // A session ends a little after it was closed.
-                    let is_in_use = format!("{error:#}").contains("accessed by other users");
-                    ensure!(is_in_use && tries < COPIES_MAX, error);
-                    tries += 1;
-                    tokio::time::sleep(std::time::Duration::from_millis(10)).await;
-                }
+                let make = async || match on_server(&sql).await {
+                    Err(error) if format!("{error:#}").contains("accessed by other users") => {
+                        Ok(false)
+                    }
+                    made => made.map(|()| true),
+                };
+                once_left(make).await?;
                 let copy = Self { place: Place::Url(format!("{base}/{to}")) };
                 let mut connection = copy.connection().await?;
                 sqlx::raw_sql(SAVE).execute(&mut connection).await?;
@@ -341,6 +338,18 @@ impl Replica {
             }
         }
     }
+}
+
+/// Waits until something is done that needs a database which nobody uses: threads and sessions end a little after they
+/// were told to.
+async fn once_left(mut is_done: impl AsyncFnMut() -> Result<bool>) -> Result<()> {
+    for _ in 0..LOOKS_MAX {
+        if is_done().await? {
+            return Ok(());
+        }
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+    bail!("somebody still uses the database")
 }
 
 async fn on_server(sql: &str) -> Result<()> {
