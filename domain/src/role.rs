@@ -546,6 +546,13 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn every_default_role_says_what_it_is_for() {
+        let said: BTreeSet<_> = DefaultRole::ALL.iter().map(|it| it.description()).collect();
+        assert_eq!(said.len(), DefaultRole::ALL.len());
+        assert!(said.iter().all(|text| text.ends_with('.')), "{said:?}");
+    }
+
+    #[test]
     fn a_role_is_made_once_even_after_its_end() {
         let deleted = (2, RoleEvent::Deleted { organization: MAKER });
         given::<Role>([]).when(1, create()).then([created().1]);

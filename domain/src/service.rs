@@ -483,11 +483,12 @@ impl Decider for Service {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::decider::testing::given;
 
-    fn backup() -> Definition {
+    /// A service with one plan, whose one property is the plan's.
+    pub(crate) fn backup() -> Definition {
         let bandwidth = PropertyKey::parse("Bandwidth").unwrap();
         Definition {
             category: "Backup".to_owned(),
@@ -621,6 +622,30 @@ mod tests {
         assert_eq!(told, [("/properties/1/scope".to_owned(), "no_users")]);
         definition.level = Level::User;
         assert_eq!(problems(definition, None), []);
+    }
+
+    #[test]
+    fn what_nobody_fills_in_and_has_to_be_there_has_a_default() {
+        let needed = Property {
+            required: true,
+            scope: Scope::Service,
+            ..Property::of_plan(PropertyKey::parse("Region").unwrap(), "Region")
+        };
+        let told = |property: &Property| {
+            let properties = vec![backup().properties[0].clone(), property.clone()];
+            problems(Definition { properties, ..backup() }, None)
+        };
+        let missing = [("/properties/1/default".to_owned(), "missing_value")];
+        assert_eq!(told(&needed), missing);
+        let default = Some("de".to_owned());
+        for fine in [
+            Property { required: false, ..needed.clone() },
+            Property { kind: Kind::Input, ..needed.clone() },
+            Property { default, ..needed.clone() },
+            Property { read_only: true, ..needed },
+        ] {
+            assert_eq!(told(&fine), [], "{fine:?}");
+        }
     }
 
     #[test]

@@ -745,8 +745,10 @@ impl Override {
 #[cfg(test)]
 mod tests {
     use super::super::CalendarRule;
+    use super::super::chain::{BookRow, Says};
     use super::*;
     use crate::decider::testing::november;
+    use crate::money::Money;
 
     fn settings() -> BillingSettings {
         BillingSettings::new(
@@ -943,6 +945,62 @@ mod tests {
         assert_eq!(
             due_to([on_the_tenth(set(5, 80)), on_the_tenth(Override { depth: 4, ..clear(6) })]),
             Some(5)
+        );
+    }
+
+    #[test]
+    fn a_new_price_is_due_to_the_book_s_row_that_it_comes_from_and_that_begins_that_day() {
+        let book_row = |position, from: u32, minor| BookRow {
+            actor: "Bob".to_owned(),
+            component: ComponentKey::RECURRING,
+            from: Some(november(from)),
+            from_quantity: 1,
+            is_for_buyer: false,
+            is_for_instance: false,
+            is_for_service: false,
+            plan: Some(plan("a")),
+            position,
+            reason: None,
+            says: Says::Price(Money::new(minor, settings().currency)),
+            to: None,
+        };
+        let due_to = |rows| {
+            let seller = SellerPrices { currency: settings().currency, rows };
+            let prices = Prices { chain: vec![seller], ..with([]) };
+            let priced = prices.on(date(10), &plan("a"), 1, &settings()).unwrap();
+            let key = ComponentKey::RECURRING;
+            let by = prices.cause_of(&priced, date(10), &plan("a"), &key, &settings());
+            by.map(|it| it.position)
+        };
+        assert_eq!(due_to(vec![book_row(5, 10, 80)]), Some(5));
+        // It was in force before.
+        assert_eq!(due_to(vec![book_row(5, 9, 80)]), None);
+        // What begins that day and is not what it comes from.
+        let other_component =
+            BookRow { component: ComponentKey::parse("users").unwrap(), ..book_row(6, 10, 70) };
+        assert_eq!(due_to(vec![book_row(5, 9, 80), other_component]), None);
+    }
+
+    #[test]
+    fn what_has_a_cost_of_its_own_needs_it_from_the_day_on_that_it_is_sold_for_itself() {
+        let users = ComponentRow {
+            charge: Some(Charge::OneOff { price: Money::new(5, settings().currency) }),
+            component: ComponentKey::parse("users").unwrap(),
+            from: None,
+            measure: None,
+            plan: plan("a"),
+            position: 1,
+        };
+        let has_components = |payer, day| {
+            let rows = vec![row(2, Some(10), 100)];
+            let prices =
+                Prices { components: vec![users.clone()], payer, rows, ..Prices::default() };
+            prices.has_components(date(day), &plan("a"), &settings())
+        };
+        assert_eq!([9, 10, 11].map(|day| has_components(Payer::Buyer, day)), [true, true, true]);
+        assert_eq!(
+            [9, 10, 11].map(|day| has_components(Payer::Provider, day)),
+            [true, false, false]
         );
     }
 

@@ -1,11 +1,17 @@
 //! What the decider decides.
 
+use std::slice::from_ref;
+
 use uuid::Uuid;
 
 use super::*;
+use crate::billing::{Overridden, Setting};
 use crate::decider::testing::{given, november};
-use crate::overrides::Source;
+use crate::effective::{Input, OverrideAt, resolve};
+use crate::overrides::{Overriding, Source};
+use crate::property::{Kind, Property, Scope};
 use crate::service::Level;
+use crate::service::tests::backup;
 use crate::text::Code;
 use crate::{OrganizationId, PropertyKey, ServiceKey, SubscriptionId};
 
@@ -402,6 +408,63 @@ fn what_is_hidden_is_gone_from_all_that_a_request_says() {
     (of.plan.properties, of.properties, of.shadowed) = (all(), all(), all());
     let of = of.without_hidden();
     assert_eq!([&of.plan.properties, &of.properties, &of.shadowed], [&seen, &seen, &seen]);
+}
+
+#[test]
+fn a_request_made_anew_is_one_of_its_own_that_waits_for_nobody() {
+    let (parent, waits_for) = (Some(NAMES), Some(NAMES));
+    let asked = Request { dated: true, parent, waits_for, ..request("a", 1) };
+    let id = CommandId(Uuid::from_u128(7));
+    assert_eq!(asked.overridden_by(id, &[]), Request { id, ..request("a", 1) });
+}
+
+#[test]
+fn what_is_set_above_holds_instead_of_what_was_filled_in_until_it_is_set_no_more() {
+    let organization = OrganizationId(Uuid::from_u128(30));
+    let mut definition = backup();
+    let bandwidth = definition.properties[0].key.clone();
+    let name = &filling_in("ann").properties[0].key;
+    definition.properties.push(Property {
+        kind: Kind::Input,
+        scope: Scope::Service,
+        ..Property::of_plan(name.clone(), "Name")
+    });
+    let set = [(name, "bob"), (&bandwidth, "1 GB")].map(|(key, value)| Overriding {
+        overridden: Overridden::Property {
+            hidden: false,
+            key: key.clone(),
+            locked: true,
+            setting: Setting::Set { to: None, value: value.to_owned() },
+        },
+        plan: None,
+        service: definition.key.clone(),
+    });
+    let from = november(1);
+    let at = |overriding| OverrideAt { depth: 1, from, organization, overriding, position: 1 };
+    let anew = |request: &Request, overrides: &[OverrideAt<'_>]| {
+        let inputs = [Input { from, key: name, value: "ann" }];
+        let plan = Some(&definition.plans[0]);
+        let resolved = resolve(&definition, plan, overrides, &inputs, from);
+        request.overridden_by(NAMES, &resolved)
+    };
+    let values = |of: &[ResolvedProperty]| {
+        let value = |it: &ResolvedProperty| (it.value.clone(), it.overridden_by);
+        of.iter().map(value).collect::<Vec<_>>()
+    };
+    let (ann, by) = (("ann".to_owned(), None), Some(organization));
+
+    // What the plan says now and did not say then is none of its business.
+    let asked = anew(&filling_in("ann"), &[]);
+    assert_eq!(asked, filling_in("ann"));
+    let locked = anew(&asked, &[at(&set[0]), at(&set[1])]);
+    assert_eq!(values(&locked.properties), [("bob".to_owned(), by)]);
+    assert_eq!(values(&locked.plan.properties), [("1 GB".to_owned(), by)]);
+    assert_eq!(values(&locked.shadowed), from_ref(&ann));
+    assert_eq!(anew(&locked, &[at(&set[0]), at(&set[1])]), locked);
+    let unlocked = anew(&locked, &[]);
+    assert_eq!(values(&unlocked.properties), [ann]);
+    assert_eq!(values(&unlocked.plan.properties), [("100 GB".to_owned(), None)]);
+    assert_eq!(values(&unlocked.shadowed), []);
 }
 
 #[test]

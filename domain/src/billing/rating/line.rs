@@ -30,7 +30,7 @@ pub(super) struct Line<'a> {
     pub held: Holding<'a>,
     pub kind: Kind,
     pub policy: DayPolicy,
-    pub priced: Option<Priced>,
+    pub priced: Priced,
     pub property_change: Option<PropertyChange>,
     pub removal: Option<&'a Fact>,
     pub span: Span,
@@ -138,7 +138,6 @@ impl Line<'_> {
     /// Whether it touches the period for a price that any touch costs.
     fn is_touch(&self) -> bool {
         self.policy == DayPolicy::Full
-            && self.priced.is_some()
             && !self.dates.is_empty()
             && matches!(self.span, Span::Days { .. })
     }
@@ -185,8 +184,7 @@ impl Rating<'_> {
             if !line.is_booked() {
                 continue;
             }
-            let unit_minor = line.priced.as_ref().map_or(Some(Ratio::ZERO), Priced::of_unit);
-            let unit_minor = unit_minor.ok_or_else(too_large)?;
+            let unit_minor = line.priced.of_unit().ok_or_else(too_large)?;
             let currency = self.settings.currency;
             let unit_price = UnitPrice::new(unit_minor, currency).ok_or_else(too_large)?;
             entries.push(self.entry(line, share, exact, Money::new(minor, currency), unit_price));
@@ -223,7 +221,7 @@ impl Rating<'_> {
         unit_price: UnitPrice,
     ) -> Entry {
         let Priced { exchange, losers: price_losers, measured, sources: price_sources, .. } =
-            line.priced.unwrap_or_default();
+            line.priced;
         let mut causes = vec![line.fact.position, line.cause.position];
         causes.extend(price_sources.iter().map(|source| source.position()));
         causes.sort_unstable();
@@ -274,11 +272,8 @@ impl Rating<'_> {
 
 /// Price x quantity x part of the period (days 2 and 7), in minor units.
 fn exact(line: &Line<'_>, share: Share) -> Option<Ratio> {
-    let Some(priced) = &line.priced else {
-        return Some(Ratio::ZERO);
-    };
     let units = Ratio::whole(line.held.quantity.into());
-    priced.minor.checked_mul(units)?.checked_mul(share.part?)
+    line.priced.minor.checked_mul(units)?.checked_mul(share.part?)
 }
 
 /// The id of an entry: what it is of, and what it was computed from. Texts that people wrote are

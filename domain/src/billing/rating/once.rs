@@ -50,7 +50,7 @@ impl<'a> Rating<'a> {
                 held: super::super::Holding { quantity: 1, ..held },
                 kind: Kind::OneOff,
                 policy: self.policy(held.plan),
-                priced: Some(priced),
+                priced,
                 property_change: None,
                 removal: None,
                 span: Span::Once,

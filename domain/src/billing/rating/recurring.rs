@@ -122,7 +122,7 @@ impl<'a> Rating<'a> {
             held,
             kind: Kind::Recurring,
             policy: self.policy(held.plan),
-            priced: Some(priced),
+            priced,
             property_change: None,
             removal: stay.removal,
             span: Span::Days { is_first_partial: stay.is_first_partial },
@@ -387,7 +387,6 @@ impl<'a> Rating<'a> {
                 lines.push(Line {
                     action: Action::Changed,
                     cause: it.into(),
-                    priced: None,
                     property_change: Some(PropertyChange { property: key.clone(), value }),
                     ..self.line(stay, &ComponentKey::RECURRING, segment)
                 });

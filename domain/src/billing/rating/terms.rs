@@ -344,7 +344,7 @@ impl<'a> Rating<'a> {
             held: state.held,
             kind: Kind::Recurring,
             policy: Default::default(),
-            priced: Some(state.priced),
+            priced: state.priced,
             property_change: None,
             removal: removal.map(|(fact, _)| fact),
             span: Span::Term { way, begin: term.dates.start, is_credit, is_booked, of },

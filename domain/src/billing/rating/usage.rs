@@ -65,7 +65,7 @@ impl<'a> Rating<'a> {
             held: Holding { quantity: 1, ..held },
             kind: Kind::Usage,
             policy: Default::default(),
-            priced: Some(Priced { measured: Some(Measured { amount: more, unit }), ..priced }),
+            priced: Priced { measured: Some(Measured { amount: more, unit }), ..priced },
             property_change: None,
             removal,
             span: Span::Once,
