@@ -1,19 +1,23 @@
 //! Every command there is, and where it is carried out.
 
+use std::iter;
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use domain::approval::Asking;
 use domain::billing::books::Kept;
 use domain::billing::seal::Seal;
+use domain::billing_calendar::BillingCalendar;
 use domain::lifecycle::Transition;
-use domain::organization::Kind;
-use domain::user::Proof;
-use domain::{CommandId, OrganizationId, SubscriptionId};
+use domain::organization::{Kind, Organization};
+use domain::subscription::Subscription;
+use domain::user::{Proof, User};
+use domain::{CommandId, OrganizationId, SubscriptionId, UserId};
 use eventstore::SealedSlot;
 
 use crate::error::Stop;
-use crate::unit::Unit;
+use crate::unit::{Unit, stream};
+use crate::usecase::subscriptions::slot_stream;
 use crate::usecase::{
     adjustments, approvals, billing, books, bulk, commitments, definition, installation, lifecycle,
     moves, offers, organizations, overrides, pricing, requests, roles, rulebook, services,
@@ -524,19 +528,30 @@ pub enum Command {
 }
 
 impl Command {
-    /// The slot that it is likely to be about, where that can be told before it runs.
-    pub(crate) fn slot(&self) -> Option<SubscriptionId> {
+    /// The streams that it is likely to read, where that can be told before it runs. A wrong guess costs a load for
+    /// nothing.
+    pub(crate) fn streams(&self) -> Vec<String> {
         match self {
-            Self::ProvisionToCustomer { customer: holder, body }
-            | Self::ProvisionToUser { user: holder, body } => subscriptions::slot(holder, body),
+            Self::ProvisionToCustomer { customer, body } => {
+                let Ok(id) = customer.parse::<OrganizationId>() else { return Vec::new() };
+                let own = [stream::<Organization>(id), stream::<BillingCalendar>(id)];
+                own.into_iter().chain(slot_stream(id.0, body)).collect()
+            }
+            Self::ProvisionToUser { user, body } => {
+                let Ok(id) = user.parse::<UserId>() else { return Vec::new() };
+                iter::once(stream::<User>(id)).chain(slot_stream(id.0, body)).collect()
+            }
             Self::ChangeSubscription { id, .. }
             | Self::Deprovision { id, .. }
             | Self::Suspend { id, .. }
             | Self::Resume { id, .. }
             | Self::RetryRequest { id, .. }
             | Self::CancelRequest { id, .. }
-            | Self::ResetRequest { id, .. } => id.parse().ok(),
-            _ => None,
+            | Self::ResetRequest { id, .. } => {
+                let id = id.parse::<SubscriptionId>();
+                id.map(stream::<Subscription>).into_iter().collect()
+            }
+            _ => Vec::new(),
         }
     }
 

@@ -80,9 +80,16 @@ macro_rules! deciders {
                 0 $(+ self.$field.len())*
             }
 
+            /// Whether the state of a stream is known.
+            #[must_use]
+            pub(crate) fn knows(&self, stream: &str) -> bool {
+                let category = category(stream);
+                $((category == $decider::CATEGORY && self.$field.contains_key(stream)))||*
+            }
+
             /// Notes that a stream has no events, until some are folded.
             pub(crate) fn begin(&mut self, stream: &str) {
-                let category = stream.split_once('-').map_or(stream, |(category, _)| category);
+                let category = category(stream);
                 $(if category == $decider::CATEGORY {
                     self.$field.insert(stream.to_owned(), State::default());
                 })*
@@ -101,6 +108,10 @@ macro_rules! deciders {
             }
         }
     };
+}
+
+fn category(stream: &str) -> &str {
+    stream.split_once('-').map_or(stream, |(category, _)| category)
 }
 
 deciders! {

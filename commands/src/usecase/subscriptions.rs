@@ -25,6 +25,7 @@ use domain::{
 use projections::views::{Holder, RequestView, SubscriptionView};
 use serde::Deserialize;
 use utoipa::ToSchema;
+use uuid::Uuid;
 
 use super::definition::InputDocument;
 use super::organizations::ensure_active;
@@ -36,7 +37,7 @@ use super::{
 };
 use crate::error::Stop;
 use crate::resource::{RequestResource, SubscriptionResource};
-use crate::unit::Unit;
+use crate::unit::{Unit, stream};
 use crate::{Input, Reply};
 
 pub(crate) use renewal::take_over;
@@ -451,12 +452,13 @@ impl FilledIn {
     }
 }
 
-/// The slot that a provisioning is likely to be about; a wrong guess costs a load for nothing.
-pub(crate) fn slot(holder: &str, wish: &Input<Provision>) -> Option<SubscriptionId> {
-    let (holder, wish) = (holder.parse().ok()?, wish.as_ref().ok()?);
+/// The stream of the slot that a provisioning is about; none where it says none.
+pub(crate) fn slot_stream(holder: Uuid, wish: &Input<Provision>) -> Option<String> {
+    let wish = wish.as_ref().ok()?;
     let instance = wish.instance.as_deref().map(|text| line(text, INSTANCE_MAX_CHARS)).transpose();
     let service = ServiceKey::parse(&wish.service)?;
-    Some(SubscriptionId::of_slot(holder, &service, instance.ok()?.as_deref()))
+    let slot = SubscriptionId::of_slot(holder, &service, instance.ok()?.as_deref());
+    Some(stream::<Subscription>(slot))
 }
 
 impl Sold {

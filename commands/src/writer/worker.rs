@@ -6,7 +6,6 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use domain::seal::Vault;
-use domain::subscription::Subscription;
 use domain::{Bug, SubjectId, TenantPath, planted};
 use eventstore::{Connection, Database, Engine, Error as StoreError, Head, Log, Value, failpoint};
 use projections::{BELOW, Views, Wants, finder};
@@ -20,7 +19,7 @@ use super::{
 };
 use crate::cache::{self, Cache, KeptReply, Layer};
 use crate::error::{Error, Stop};
-use crate::unit::{Ground, HELD, PERSON_KEYS, REPLIES, RUNNING, STREAMS, Unit, stream};
+use crate::unit::{Ground, HELD, PERSON_KEYS, REPLIES, RUNNING, STREAMS, Unit};
 use crate::usecase::AT_ONCE_MAX;
 use crate::usecase::organizations::DEPTH_MAX;
 
@@ -465,9 +464,8 @@ impl Worker {
         let mut wants = Wants::default();
         let layers = self.layers();
         for Job { submission, .. } in jobs {
-            if let Some(slot) = submission.command.slot() {
-                let stream = stream::<Subscription>(slot);
-                if cache::state::<Subscription>(layers, &stream).is_none() {
+            for stream in submission.command.streams() {
+                if !layers.iter().any(|layer| layer.states.knows(&stream)) {
                     wants.add(STREAMS, &stream);
                 }
             }

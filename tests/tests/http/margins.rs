@@ -12,14 +12,14 @@ use super::late::position;
 use crate::BOTH;
 
 /// Revenue, cost and margin of each row of a period, as a seller's people see them.
-async fn margins(app: &TestApp, token: &str, of: &str) -> Result<Vec<[Value; 3]>> {
+pub(super) async fn margins(app: &TestApp, token: &str, of: &str) -> Result<Vec<[Value; 3]>> {
     let path = format!("/api/Billing/{of}");
     let answer = app.send(token, Method::GET, &path, None).await?.expect(200)?;
     let rows = answer["data"].as_array().context("rows")?;
     Ok(rows.iter().map(|row| ["revenue", "cost", "margin"].map(|it| row[it].clone())).collect())
 }
 
-fn rows(expected: &[[&str; 3]]) -> Vec<[Value; 3]> {
+pub(super) fn rows(expected: &[[&str; 3]]) -> Vec<[Value; 3]> {
     expected.iter().map(|row| row.map(Value::from)).collect()
 }
 
