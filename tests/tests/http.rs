@@ -33,6 +33,7 @@ mod http {
     mod offers;
     mod overrides;
     mod permissions;
+    mod power_query;
     mod previews;
     mod privacy;
     mod properties;

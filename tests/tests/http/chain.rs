@@ -344,12 +344,12 @@ async fn case_19_a_customer_moves_and_the_wholesale_edges_move_likewise() -> Res
             let of = format!("{own}?sellerId={seller}");
             assert_eq!(bill(&app, &app.token, &of).await?, lines(&[("recurring", "", "50.00")]));
         }
-        // What the provider pays follows each half to whom it was sold to, and all margins come to what is left of 100.00.
+        // 60.00 that the provider pays, 20.00 that it earns, and 10.00 that each seller does are the 100.00 of the customer.
         let cost =
             json!([{ "service": "backup", "costPrice": "60.00", "effectiveFrom": "2019-11-01" }]);
         book(&app, &app.token, &provider, cost).await?;
-        let half = [["40.00", "30.00", "10.00"]; 2];
-        assert_eq!(margins(&app, &app.token, "2019-11-30/margins").await?, rows(&half));
+        let own = margins(&app, &app.token, "2019-11-30/margins").await?;
+        assert_eq!(own, rows(&[["80.00", "60.00", "20.00"]]));
         for seller in [&east, &west] {
             let of = format!("2019-11-30/margins?sellerId={seller}");
             assert_eq!(margins(&app, &app.token, &of).await?, rows(&[["50.00", "40.00", "10.00"]]));
