@@ -725,6 +725,17 @@ mod tests {
     }
 
     #[test]
+    fn one_acts_only_as_somebody_strictly_below_and_only_where_one_may() {
+        let at = |depth, role: DefaultRole| given(&known(depth, [&[], &[]]), &[role.into()]);
+        let reseller = at(1, DefaultRole::ResellerAdministrator);
+        let customer = at(2, DefaultRole::CustomerAdministrator);
+        assert!(reseller.may_act_as(&customer));
+        assert!(!reseller.may_act_as(&at(1, DefaultRole::L1HelpDesk)));
+        assert!(!reseller.may_act_as(&at(0, DefaultRole::L1HelpDesk)));
+        assert!(!at(1, DefaultRole::L1HelpDesk).may_act_as(&customer));
+    }
+
+    #[test]
     fn what_an_organisation_pays_is_not_said_by_its_own_but_to_the_provider_nobody_sells() {
         let roles = [DefaultRole::ResellerAdministrator.into()];
         let reseller = given(&known(1, [&[], &[]]), &roles);

@@ -300,6 +300,15 @@ mod tests {
     }
 
     #[test]
+    fn only_quantities_have_units_and_a_pattern_is_what_was_written() {
+        let (units, unlimited) = (bytes(), false);
+        let quantity = ValueType::Quantity { max: None, min: None, unlimited, units };
+        assert_eq!(quantity.units(), bytes());
+        assert_eq!(ValueType::Boolean.units(), []);
+        assert_eq!(Pattern::new("a|b".to_owned()).as_str(), "a|b");
+    }
+
+    #[test]
     fn what_is_no_value_is_told_by_its_type() {
         let integer = ValueType::Integer { max: Some(9), min: Some(1) };
         let number = ValueType::Number { max: Some(Decimal::TEN), min: None };

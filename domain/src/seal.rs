@@ -318,6 +318,13 @@ mod tests {
     }
 
     #[test]
+    fn it_is_told_whether_a_person_is_sealed() {
+        let sealed = PersonKey::new([3; RANDOM_BYTES]).seal(ANN, &person(), [5; RANDOM_BYTES]);
+        assert!(sealed.is_sealed());
+        assert!(!Sealed::Clear(Box::new(person())).is_sealed());
+    }
+
+    #[test]
     fn a_person_opens_with_its_own_key_and_as_itself_only() {
         let (hers, his) = (PersonKey::new([3; RANDOM_BYTES]), PersonKey::new([4; RANDOM_BYTES]));
         let sealed: Sealed = hers.seal(ANN, &person(), [5; RANDOM_BYTES]);

@@ -607,6 +607,17 @@ mod tests {
     }
 
     #[test]
+    fn a_period_is_closed_from_the_first_moment_after_it_on() {
+        let asked_at = |now: &str| {
+            let BooksCommand::Ask(it) = ask(user(1), "2019-09-30", 9) else { unreachable!() };
+            BooksCommand::Ask(Box::new(Ask { now: now.parse().unwrap(), ..*it }))
+        };
+        let books = || given::<Books>([]);
+        books().when(1, asked_at("2019-09-30T23:59:59.999999Z")).then_refused("period_goes_on");
+        books().when(1, asked_at("2019-10-01T00:00:00Z")).then([asked(user(1), "2019-09-30", 9).1]);
+    }
+
+    #[test]
     fn asked_again_before_it_is_approved_more_of_the_log_counts() {
         let end = "2019-09-30";
         let deferred = BooksEvent::Deferred { end: date(end), subscription: subscription(5) };

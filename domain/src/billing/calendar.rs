@@ -326,6 +326,17 @@ mod tests {
     }
 
     #[test]
+    fn a_date_ends_a_microsecond_before_the_next_one_begins() {
+        let berlin = in_zone("Europe/Berlin");
+        for (day, last) in [
+            ("2020-03-28", "2020-03-28T22:59:59.999999Z"),
+            ("2020-03-29", "2020-03-29T21:59:59.999999Z"),
+        ] {
+            assert_eq!(berlin.last_moment(date(day)), instant(last));
+        }
+    }
+
+    #[test]
     fn a_fixed_day_is_clamped_to_the_month_and_does_not_drift() {
         let ends = |rule: &str| {
             let rule: CalendarRule = rule.parse().unwrap();

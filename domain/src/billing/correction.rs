@@ -171,9 +171,30 @@ mod tests {
     use serde_json::json;
 
     use super::super::bridge::tests::entry;
-    use super::super::{BillingSettings, CalendarRule};
+    use super::super::{BillingSettings, CalendarRule, DayPolicy, PolicyRow, PriceRow, Suspended};
     use super::*;
     use crate::money::Currency;
+
+    #[test]
+    fn what_was_priced_later_is_found_wherever_it_was_said() {
+        let plan = crate::PlanKey::parse("a").unwrap();
+        let row = |position| PriceRow { from: None, minor: 1, plan: plan.clone(), position };
+        let policy = |position| PolicyRow {
+            from: None,
+            plan: plan.clone(),
+            policy: DayPolicy::Daily,
+            position,
+            suspended: Suspended::Billed,
+        };
+        let prices = Prices {
+            policies: vec![policy(9), policy(4)],
+            rows: vec![row(7), row(9), row(5)],
+            ..Prices::default()
+        };
+        assert_eq!(prices.positions_after(3), [4, 5, 7, 9]);
+        assert_eq!(prices.positions_after(5), [7, 9]);
+        assert!(prices.positions_after(9).is_empty());
+    }
 
     #[test]
     fn what_differs_only_in_how_many_what_was_measured_or_who_buys_is_reversed_and_rebooked() {

@@ -746,6 +746,7 @@ impl Override {
 mod tests {
     use super::super::CalendarRule;
     use super::super::chain::{BookRow, Says};
+    use super::super::component::{Interval, Rate, Timing};
     use super::*;
     use crate::decider::testing::november;
     use crate::money::Money;
@@ -979,6 +980,46 @@ mod tests {
         let other_component =
             BookRow { component: ComponentKey::parse("users").unwrap(), ..book_row(6, 10, 70) };
         assert_eq!(due_to(vec![book_row(5, 9, 80), other_component]), None);
+    }
+
+    #[test]
+    fn an_override_sets_a_price_on_the_days_on_which_it_is_in_force_and_a_clear_sets_none() {
+        let (cleared, later) = (set(5, 80), Override { from: november(10), ..clear(6) });
+        let ends = set_until(7, 70, november(4));
+        let prices = with([cleared.clone(), later.clone(), ends.clone()]);
+        let sets = |it: &Override, day| prices.sets_on(it, date(day), &settings());
+        assert_eq!([1, 9, 10].map(|day| sets(&cleared, day)), [true, true, false]);
+        assert_eq!([9, 10, 11].map(|day| sets(&later, day)), [false, false, false]);
+        assert_eq!([1, 3, 4].map(|day| sets(&ends, day)), [true, true, false]);
+        let begins = Override { from: november(3), ..set(8, 60) };
+        assert_eq!([2, 3].map(|day| sets(&begins, day)), [false, true]);
+    }
+
+    #[test]
+    fn what_is_charged_by_terms_at_any_time_is_so() {
+        let price = Money::new(5, settings().currency);
+        let yearly = Charge::Recurring {
+            interval: Interval::Year,
+            rate: Rate::Unit(price),
+            timing: Timing::Advance,
+        };
+        let row = |key: &str, charge| ComponentRow {
+            charge,
+            component: ComponentKey::parse(key).unwrap(),
+            from: None,
+            measure: None,
+            plan: plan("a"),
+            position: 1,
+        };
+        let components = vec![
+            row("support", None),
+            row("support", Some(yearly)),
+            row("setup", Some(Charge::OneOff { price })),
+        ];
+        let prices = Prices { components, ..Prices::default() };
+        let is_by_terms = ["support", "setup", "other"]
+            .map(|it| prices.is_by_terms(&ComponentKey::parse(it).unwrap()));
+        assert_eq!(is_by_terms, [true, false, false]);
     }
 
     #[test]

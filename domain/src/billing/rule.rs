@@ -391,6 +391,30 @@ mod tests {
     }
 
     #[test]
+    fn a_field_says_whose_history_it_takes_and_what_it_can_be() {
+        let types = &["standard", "test", "demo"][..];
+        let stages = &["active", "disabled", "deprovisioned", "deleted", "purged"][..];
+        for (field, of_customer, of_user, is_property, choices) in [
+            ("customer.billingIdentifier", true, false, false, None),
+            ("customer.customFields.region", true, false, false, None),
+            ("customer.id", false, false, false, None),
+            ("customer.status", true, false, false, Some(stages)),
+            ("customer.type", true, false, false, Some(types)),
+            ("level", false, false, false, Some(&["customer", "user"][..])),
+            ("properties.Quota", false, false, true, None),
+            ("user.id", false, false, false, None),
+            ("user.status", false, true, false, Some(stages)),
+            ("user.type", false, true, false, Some(types)),
+        ] {
+            let it: Field = field.parse().unwrap();
+            let told = (it.is_of_customer(), it.is_of_user(), it.is_property(), it.choices());
+            assert_eq!(told, (of_customer, of_user, is_property, choices), "{field}");
+        }
+        let numeric: Vec<_> = Operator::ALL.into_iter().filter(|it| it.is_numeric()).collect();
+        assert_eq!(numeric, [Operator::AtLeast, Operator::AtMost]);
+    }
+
+    #[test]
     fn every_operator_compares() {
         for (field, operator, values, holds) in [
             ("customer.type", Operator::Is, &["demo", "test"][..], true),

@@ -480,6 +480,46 @@ mod tests {
     }
 
     #[test]
+    fn what_was_said_of_a_date_begins_at_each_seller_s_own_midnight() {
+        let date = |day| NaiveDate::from_ymd_opt(2019, 11, day);
+        let moment = |text: &str| text.parse::<DateTime<Utc>>().unwrap();
+        let euro = crate::money::Currency::parse("EUR").unwrap();
+        let by = |zone| BillingSettings::new(euro, super::super::CalendarRule::CalendarMonth, zone);
+        let (at_utc, in_berlin) = (by(chrono_tz::UTC), by(chrono_tz::Europe::Berlin));
+        let (midnight, night) = (moment("2019-11-11T00:00:00Z"), moment("2019-11-10T23:00:00Z"));
+        let dated = Fact { date: date(11), effective_at: midnight, ..fact(0, 1, provisioned("a")) };
+        let exact = Fact { effective_at: midnight, ..fact(0, 2, changed("a", 2)) };
+        let rest = Rest {
+            actor: "Ann".to_owned(),
+            date: date(11),
+            effective_at: midnight,
+            position: 3,
+            reason: None,
+            request: None,
+            suspended: true,
+        };
+        let timeline = Timeline::new([dated, exact]).resting([rest]);
+        assert!(matches!(timeline.seen_by(&at_utc), Cow::Borrowed(seen) if *seen == timeline));
+        let seen = timeline.seen_by(&in_berlin);
+        let moments: Vec<_> = seen.facts().iter().map(|it| it.effective_at).collect();
+        assert_eq!(moments, [night, midnight]);
+        assert_eq!(seen.rests()[0].effective_at, night);
+        // A rest alone is reason enough.
+        let rests = timeline.rests().iter().cloned();
+        let seen_rests = Timeline::new([]).resting(rests).seen_by(&in_berlin).into_owned();
+        assert_eq!(seen_rests.rests()[0].effective_at, night);
+        let turn = Turn {
+            actor: "Ann".to_owned(),
+            at: midnight,
+            date: date(11),
+            position: 4,
+            reason: None,
+        };
+        assert_eq!(turn.seen_by(&in_berlin), Turn { at: night, ..turn.clone() });
+        assert_eq!(Turn { date: None, ..turn.clone() }.seen_by(&in_berlin).at, midnight);
+    }
+
+    #[test]
     fn a_fact_holds_from_its_moment_on() {
         let timeline = Timeline::new([
             fact(30, 3, Change::Deprovisioned),

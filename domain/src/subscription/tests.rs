@@ -320,6 +320,81 @@ fn what_was_asked_and_filled_in_stays_in_the_order_of_when_it_counts() {
 }
 
 #[test]
+fn it_is_told_from_when_on_requests_said_something_else() {
+    let changed = changed("b", 1);
+    let state = [
+        (10, SubscriptionEvent::ProvisionRequested { request: Box::new(request("a", 1)) }),
+        (10, provisioned("a", 1)),
+        (20, SubscriptionEvent::ChangeRequested { request: Box::new(request("b", 1)) }),
+        (20, changed),
+    ];
+    let state = state
+        .into_iter()
+        .fold(Subscription::default(), |state, (day, event)| state.evolve(&event, november(day)));
+    let between =
+        |after, until| state.asked_between(november(after), november(until)).collect::<Vec<_>>();
+    assert_eq!(between(9, 30), [november(10), november(20)]);
+    assert_eq!(between(10, 20), [november(20)]);
+    assert_eq!(between(9, 19), [november(10)]);
+    assert!(between(20, 30).is_empty());
+}
+
+#[test]
+fn whoever_goes_on_with_a_request_does_what_was_asked_for() {
+    let verbs = |story: &Story, day| {
+        let standing = story.state.standing_at(november(day));
+        [Act::Ask(Verb::Suspend), Act::Retry, Act::Cancel, Act::Reset]
+            .map(|it| standing.verb_of(it))
+    };
+    // Of nothing, the first thing that can be asked for.
+    let nothing = Story::default();
+    assert_eq!(
+        verbs(&nothing, 9),
+        [Verb::Suspend, Verb::Provision, Verb::Provision, Verb::Provision]
+    );
+    let changing = held().on(5, reported(Verb::Change, 2)).on(5, start(2));
+    assert_eq!(verbs(&changing, 5), [Verb::Suspend, Verb::Change, Verb::Change, Verb::Change]);
+    // What is to come can be taken back.
+    let leaving = held().on(10, SubscriptionCommand::Deprovision(asking(Process::Immediate)));
+    assert_eq!(verbs(&leaving, 9)[2], Verb::Deprovision);
+}
+
+#[test]
+fn why_something_cannot_be_done_is_told_and_also_that_it_is_so_already() {
+    let standing = held();
+    let ready = |act| standing.state.standing_at(november(standing.day)).ready(act).why_not();
+    assert_eq!(ready(Act::Ask(Verb::Change)), None);
+    for act in [Act::Ask(Verb::Resume), Act::Retry] {
+        assert!(ready(act).is_some_and(|why| !why.code.is_empty()), "{act:?}");
+    }
+}
+
+#[test]
+fn every_act_has_a_name_of_its_own() {
+    let names = Act::ALL.map(Act::name);
+    let of_verbs = ["provision", "change", "suspend", "resume", "deprovision"];
+    assert_eq!(names[..5], of_verbs);
+    assert_eq!(names[5..], ["retry", "cancel", "reset"]);
+}
+
+#[test]
+fn of_rests_that_are_over_the_last_is_kept() {
+    let mut rests = Suspensions::default();
+    for (position, day) in (1..).zip([3, 5, 7]) {
+        rests.take_in(&SubscriptionEvent::Suspended { request: NAMES }, november(day), position);
+    }
+    let days =
+        |rests: &Suspensions| rests.all().iter().map(|it| it.effective_at).collect::<Vec<_>>();
+    let mut kept = rests.clone();
+    kept.forget_before(november(2));
+    assert_eq!(kept, rests);
+    kept.forget_before(november(5));
+    assert_eq!(days(&kept), [5, 7].map(november));
+    kept.forget_before(november(9));
+    assert_eq!(days(&kept), [november(7)]);
+}
+
+#[test]
 fn what_rested_can_have_rested_from_another_moment_on() {
     let other = CommandId(uuid::Uuid::from_u128(77));
     let rested = || SubscriptionEvent::Suspended { request: other };
