@@ -5,10 +5,13 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
+use domain::billing_calendar::BillingCalendar;
+use domain::organization::Organization;
 use domain::seal::Vault;
-use domain::{Bug, SubjectId, TenantPath, planted};
+use domain::{Bug, Decider as _, SubjectId, TenantPath, planted};
 use eventstore::{Connection, Database, Engine, Error as StoreError, Head, Log, Value, failpoint};
-use projections::{BELOW, Views, Wants, finder};
+use projections::views::OrganizationView;
+use projections::{BELOW, View as _, Views, Wants, finder};
 use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinError, JoinHandle};
 
@@ -19,7 +22,7 @@ use super::{
 };
 use crate::cache::{self, Cache, KeptReply, Layer};
 use crate::error::{Error, Stop};
-use crate::unit::{Ground, HELD, PERSON_KEYS, REPLIES, RUNNING, STREAMS, Unit};
+use crate::unit::{Ground, HELD, PERSON_KEYS, REPLIES, RUNNING, STREAMS, Unit, stream};
 use crate::usecase::AT_ONCE_MAX;
 use crate::usecase::organizations::DEPTH_MAX;
 
@@ -419,7 +422,7 @@ impl Worker {
     ) -> Result<(Vec<Result<Committed, Error>>, Batch), StoreError> {
         self.connect_again().await?;
         let mut loaded = Layer::default();
-        self.load(&mut loaded, &self.foreseen(jobs)).await?;
+        self.load(&mut loaded, self.foreseen(jobs)).await?;
         for round in 1..=LOADS_MAX {
             let mut batch = Batch::default();
             let mut answers = Vec::with_capacity(jobs.len());
@@ -445,7 +448,7 @@ impl Worker {
                 Some(index) if round >= LOADS_TOGETHER && index > 0 => jobs = &jobs[..index],
                 Some(_) => {}
             }
-            self.load(&mut loaded, &wants).await?;
+            self.load(&mut loaded, wants).await?;
         }
         Err(StoreError::Unsuitable("a command keeps asking for more to be loaded".to_owned()))
     }
@@ -465,7 +468,7 @@ impl Worker {
         let layers = self.layers();
         for Job { submission, .. } in jobs {
             for stream in submission.command.streams() {
-                if !layers.iter().any(|layer| layer.states.knows(&stream)) {
+                if !knows(&layers, &stream) {
                     wants.add(STREAMS, &stream);
                 }
             }
@@ -537,8 +540,9 @@ impl Worker {
     }
 
     /// Loads what is committed. What is decided and not yet committed is never asked for: it is known.
-    async fn load(&mut self, layer: &mut Layer, wants: &Wants) -> Result<(), StoreError> {
+    async fn load(&mut self, layer: &mut Layer, mut wants: Wants) -> Result<(), StoreError> {
         failpoint("commands::load")?;
+        wants.absorb(self.wanted_next(&wants, layer));
         let connection = self.reader.as_mut().expect("connected before deciding");
         if let Some(streams) = wants.0.get(STREAMS) {
             let events = eventstore::streams(connection, streams.iter().cloned().collect()).await?;
@@ -600,7 +604,26 @@ impl Worker {
             let keys = Views::keys_below(connection, table, &path).await?;
             layer.lists.insert(list.clone(), keys);
         }
-        layer.views.load(connection, wants, "").await
+        layer.views.load(connection, &wants, "").await
+    }
+
+    /// What commands that want an organisation want in the rounds after that, and is not known: each round runs all
+    /// commands again.
+    fn wanted_next(&self, wants: &Wants, loaded: &Layer) -> Wants {
+        let [newest, newer, young, old] = self.layers();
+        let layers = [loaded, newest, newer, young, old];
+        let mut next = Wants::default();
+        for wanted in wants.0.get(STREAMS).into_iter().flatten() {
+            let Some((Organization::CATEGORY, id)) = wanted.split_once('-') else { continue };
+            let calendar = stream::<BillingCalendar>(id);
+            if !knows(&layers, &calendar) {
+                next.add(STREAMS, &calendar);
+            }
+            if cache::document::<OrganizationView>(layers, id).is_none() {
+                next.add(OrganizationView::TABLE, id);
+            }
+        }
+        next
     }
 
     /// Connects to a database that was away.
@@ -633,6 +656,11 @@ impl Worker {
         self.announce.send_replace(head);
         Ok(())
     }
+}
+
+/// Whether one of the layers knows a stream's state.
+fn knows(layers: &[&Layer], stream: &str) -> bool {
+    layers.iter().any(|layer| layer.states.knows(stream))
 }
 
 fn time(micros: i64) -> DateTime<Utc> {
