@@ -7,6 +7,7 @@ use chrono::{DateTime, Utc};
 use domain::approval::Asking;
 use domain::billing::books::Kept;
 use domain::billing::seal::Seal;
+use domain::billing_calendar::BillingCalendar;
 use domain::lifecycle::Transition;
 use domain::organization::{Kind, Organization};
 use domain::subscription::Subscription;
@@ -533,7 +534,8 @@ impl Command {
         match self {
             Self::ProvisionToCustomer { customer, body } => {
                 let Ok(id) = customer.parse::<OrganizationId>() else { return Vec::new() };
-                iter::once(stream::<Organization>(id)).chain(slot_stream(id.0, body)).collect()
+                let own = [stream::<Organization>(id), stream::<BillingCalendar>(id)];
+                own.into_iter().chain(slot_stream(id.0, body)).collect()
             }
             Self::ProvisionToUser { user, body } => {
                 let Ok(id) = user.parse::<UserId>() else { return Vec::new() };

@@ -5,24 +5,22 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
-use domain::billing_calendar::BillingCalendar;
-use domain::organization::Organization;
 use domain::seal::Vault;
-use domain::{Bug, Decider as _, SubjectId, TenantPath, planted};
+use domain::{Bug, SubjectId, TenantPath, planted};
 use eventstore::{Connection, Database, Engine, Error as StoreError, Head, Log, Value, failpoint};
-use projections::views::OrganizationView;
-use projections::{BELOW, View as _, Views, Wants, finder};
+use projections::{BELOW, Views, Wants, finder};
 use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinError, JoinHandle};
 
 use super::committer::{Batch, Committer, Written};
+use super::foresight::Foresight;
 use super::{
     AmbientDebug, Answer, Committed, Failure, Job, OnCommit, Rehearsed, Submission, WriterSettings,
     answer, reply_key,
 };
 use crate::cache::{self, Cache, KeptReply, Layer};
 use crate::error::{Error, Stop};
-use crate::unit::{Ground, HELD, PERSON_KEYS, REPLIES, RUNNING, STREAMS, Unit, stream};
+use crate::unit::{Ground, HELD, PERSON_KEYS, REPLIES, RUNNING, STREAMS, Unit};
 use crate::usecase::AT_ONCE_MAX;
 use crate::usecase::organizations::DEPTH_MAX;
 
@@ -464,22 +462,20 @@ impl Worker {
     /// What these commands are likely to ask for and is not known: what is new in most batches. All
     /// the rest is found out by running them.
     fn foreseen(&self, jobs: &[Job]) -> Wants {
-        let mut wants = Wants::default();
         let layers = self.layers();
+        let mut foresight = Foresight { layers: &layers, wants: Wants::default() };
         for Job { submission, .. } in jobs {
             for stream in submission.command.streams() {
-                if !knows(&layers, &stream) {
-                    wants.add(STREAMS, &stream);
-                }
+                foresight.stream(&stream);
             }
             if let Some(idempotency) = &submission.idempotency {
                 let key = reply_key(submission.caller, &idempotency.key);
                 if cache::reply(layers, &key).is_none() {
-                    wants.add(REPLIES, &key);
+                    foresight.wants.add(REPLIES, &key);
                 }
             }
         }
-        wants
+        foresight.wants
     }
 
     fn run_one(
@@ -542,17 +538,22 @@ impl Worker {
     /// Loads what is committed. What is decided and not yet committed is never asked for: it is known.
     async fn load(&mut self, layer: &mut Layer, mut wants: Wants) -> Result<(), StoreError> {
         failpoint("commands::load")?;
-        wants.absorb(self.wanted_next(&wants, layer));
-        let connection = self.reader.as_mut().expect("connected before deciding");
-        if let Some(streams) = wants.0.get(STREAMS) {
+        while let Some(streams) = wants.0.remove(STREAMS) {
+            let connection = self.reader.as_mut().expect("connected before deciding");
             let events = eventstore::streams(connection, streams.iter().cloned().collect()).await?;
-            for stream in streams {
+            for stream in &streams {
                 layer.states.begin(stream);
             }
             for event in &events {
                 layer.states.fold(event);
             }
+            let [newest, newer, young, old] = self.layers();
+            let layers = [layer, newest, newer, young, old];
+            let mut foresight = Foresight { layers: &layers, wants: Wants::default() };
+            streams.iter().for_each(|stream| foresight.follow(stream));
+            wants.absorb(foresight.wants);
         }
+        let connection = self.reader.as_mut().expect("connected before deciding");
         if let Some(keys) = wants.0.get(REPLIES) {
             let sql = format!(
                 "select key, request, answer from reply where {}",
@@ -607,25 +608,6 @@ impl Worker {
         layer.views.load(connection, &wants, "").await
     }
 
-    /// What commands that want an organisation want in the rounds after that, and is not known: each round runs all
-    /// commands again.
-    fn wanted_next(&self, wants: &Wants, loaded: &Layer) -> Wants {
-        let [newest, newer, young, old] = self.layers();
-        let layers = [loaded, newest, newer, young, old];
-        let mut next = Wants::default();
-        for wanted in wants.0.get(STREAMS).into_iter().flatten() {
-            let Some((Organization::CATEGORY, id)) = wanted.split_once('-') else { continue };
-            let calendar = stream::<BillingCalendar>(id);
-            if !knows(&layers, &calendar) {
-                next.add(STREAMS, &calendar);
-            }
-            if cache::document::<OrganizationView>(layers, id).is_none() {
-                next.add(OrganizationView::TABLE, id);
-            }
-        }
-        next
-    }
-
     /// Connects to a database that was away.
     async fn connect_again(&mut self) -> Result<(), StoreError> {
         if self.reader.is_none() {
@@ -656,11 +638,6 @@ impl Worker {
         self.announce.send_replace(head);
         Ok(())
     }
-}
-
-/// Whether one of the layers knows a stream's state.
-fn knows(layers: &[&Layer], stream: &str) -> bool {
-    layers.iter().any(|layer| layer.states.knows(stream))
 }
 
 fn time(micros: i64) -> DateTime<Utc> {
