@@ -894,6 +894,22 @@ mod tests {
     }
 
     #[test]
+    fn what_a_services_role_allows_is_granted_only_by_who_has_it_of_the_same_service() {
+        let mut known = known(1, [&[], &[]]);
+        let agent = |service: &str| {
+            let key = ServiceKey::parse(service).unwrap();
+            RoleRef::OfService(key, RoleKey::parse("agent").unwrap())
+        };
+        for service in ["crm", "wiki"] {
+            let role = crate::role::tests::of_service("agent", &["users.view"], &[]);
+            known.add_service(ServiceKey::parse(service).unwrap(), &[role], &[]);
+        }
+        let [of_crm, of_wiki] = ["crm", "wiki"].map(|service| given(&known, &[agent(service)]));
+        assert_eq!(of_crm.lacks_of(&of_crm), None);
+        assert_eq!(of_crm.lacks_of(&of_wiki).as_deref(), Some("users.view"));
+    }
+
+    #[test]
     fn whoever_acts_as_another_does_only_what_both_may() {
         let customer = given(&known(2, [&[], &[]]), &[DefaultRole::CustomerAdministrator.into()]);
         let mut provider = known(0, [&[], &[]]);

@@ -156,6 +156,13 @@ mod tests {
     }
 
     #[test]
+    fn some_plans_contain_these_and_all_contain_every_one() {
+        let [a, b] = ["a", "b"].map(|key| PlanKey::parse(key).unwrap());
+        assert!(plans(&["a"]).contain(&a) && !plans(&["a"]).contain(&b));
+        assert!(Plans::All.contain(&b));
+    }
+
+    #[test]
     fn the_provider_has_everything_and_nobody_else_has_anything_unasked() {
         assert_eq!(reaching([None]), Some(Plans::All));
         assert_eq!(reaching([None, None]), None);

@@ -284,6 +284,7 @@ mod tests {
             (&quantity, "unlimited", "Unlimited"),
             (&ValueType::Ip, "2001:DB8:0::1", "2001:db8::1"),
             (&ValueType::Hostname, "Mail.Example.COM", "mail.example.com"),
+            (&ValueType::Hostname, "mail-1.example.com", "mail-1.example.com"),
             (&ValueType::Url { schemes: vec![] }, "HTTPS://Example.com", "https://example.com/"),
             (&ValueType::Date { max: None, min: None }, "2019-11-30", "2019-11-30"),
             (&ValueType::SecretRef, "backup.token", "backup.token"),
@@ -306,6 +307,8 @@ mod tests {
         assert_eq!(quantity.units(), bytes());
         assert_eq!(ValueType::Boolean.units(), []);
         assert_eq!(Pattern::new("a|b".to_owned()).as_str(), "a|b");
+        // What a few kilobytes compile to is little.
+        assert!(Pattern::new("[a-z0-9]{1,63}@([a-z]{1,9}[.])+".to_owned()).check().is_ok());
     }
 
     #[test]
@@ -340,7 +343,9 @@ mod tests {
             (&quantity, "Unlimited", "not_a_quantity"),
             (&ValueType::Ip, "192.0.2.256", "not_an_ip"),
             (&ValueType::Hostname, "-a.example", "not_a_hostname"),
+            (&ValueType::Hostname, "a-.example", "not_a_hostname"),
             (&ValueType::Hostname, "a..example", "not_a_hostname"),
+            (&ValueType::Hostname, "a_b.example", "not_a_hostname"),
             (&ValueType::Url { schemes: vec![] }, "ftp://example.com", "not_a_url"),
             (&ValueType::Url { schemes: vec![] }, "https://ann:secret@example.com", "not_a_url"),
             (

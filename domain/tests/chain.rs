@@ -182,6 +182,7 @@ fn total(entries: &[Entry]) -> Money {
 
 #[test]
 fn every_edge_and_commission_is_right_to_the_cent() {
+    let mut compared_by_unit = 0;
     for case in cases() {
         let at = format!("case {} ({})", case.case, case.title);
         let last = case.sellers.len() - 1;
@@ -197,7 +198,13 @@ fn every_edge_and_commission_is_right_to_the_cent() {
             let sold = case.rated(reseller + 1, biller).unwrap();
             let bought = case.rated(reseller, biller).unwrap();
             let subject = case.subject(biller, Some(organization(reseller + 1)));
-            commissions(&subject, &sold, &bought).unwrap()
+            let earned = commissions(&subject, &sold, &bought).unwrap();
+            if let ([earned], [sold], [bought]) = (&earned[..], &sold[..], &bought[..]) {
+                let each = bought.unit_price.exact.checked_sub(sold.unit_price.exact);
+                assert_eq!(Some(earned.unit_price.exact), each, "{at}");
+                compared_by_unit += 1;
+            }
+            earned
         });
         let paid: Vec<_> = paid.collect();
         assert!(paid.iter().flatten().all(|it| it.kind == Kind::Commission && it.count_after == 0));
@@ -214,6 +221,7 @@ fn every_edge_and_commission_is_right_to_the_cent() {
             );
         }
     }
+    assert!(compared_by_unit > 0);
 }
 
 /// Law 8: the provider's revenue plus all margins is what the customer pays; and who bills changes nothing about it.

@@ -8,8 +8,8 @@
 
 use chrono::NaiveDate;
 use domain::billing::{
-    BillingSettings, CalendarRule, Change, Commitment, Entry, Fact, Kind, PriceRow, PriceSource,
-    Prices, QuarantineReason, RateRow, Sharing, Subject, Timeline, Values, rate,
+    BillingSettings, CalendarRule, Change, Commitment, DayPolicy, Entry, Fact, Kind, PriceRow,
+    PriceSource, Prices, QuarantineReason, RateRow, Sharing, Subject, Timeline, Values, rate,
 };
 use domain::money::{Currency, Money, Ratio};
 use domain::{OrganizationId, PlanKey, ServiceKey, SubscriptionId};
@@ -155,6 +155,32 @@ fn what_a_rule_waives_counts_as_charged() {
     assert_eq!(entry.amount.minor, 2_000);
     assert_eq!(entry.price_sources, [PriceSource::Commitment(900)]);
     assert!(entry.causes.contains(&900) && entry.causes.contains(&10));
+}
+
+#[test]
+fn a_part_is_for_all_dates_on_which_its_slot_is_held() {
+    let settings = settings(eur());
+    let mut entries = charged(0, 1_000, date(1), &settings);
+    let mut later = entries[0].clone();
+    (entries[0].service_to, entries[0].days) = (date(16), 15);
+    (later.service_from, later.days) = (date(16), 15);
+    entries.push(later);
+    let least = [commitment(Money::new(5_000, eur()), date(1), 900)];
+    let [part] = &shared(&[entries], &least)[..] else { panic!("one part") };
+    let december = NaiveDate::from_ymd_opt(2019, 12, 1).unwrap();
+    assert_eq!((part.service_from, part.service_to, part.days), (date(1), december, 30));
+
+    // Whoever pays for the whole month however long he holds it is committed for all of it.
+    let held_late = |policy| {
+        let mut entries = charged(0, 1_000, date(16), &settings);
+        for entry in &mut entries {
+            (entry.policy, entry.days) = (policy, 30);
+        }
+        let [part] = &shared(&[entries], &least)[..] else { panic!("one part") };
+        (part.service_from, part.days)
+    };
+    assert_eq!(held_late(DayPolicy::Full), (date(1), 30));
+    assert_eq!(held_late(DayPolicy::Daily), (date(16), 15));
 }
 
 #[test]

@@ -260,7 +260,13 @@ pub(super) mod tests {
             json!({ "decimal": "40.00", "exact": { "denominator": "1", "numerator": "4000" } });
         let waiver = json!({ "amount": minor(3_000), "reason": "Test", "rules": ["tests"] });
         let waived = || entry(json!({ "amount": minor(0), "waiver": waiver }));
-        let cases: [(&[Entry], &[Entry], Cause); 15] = [
+        let cases: [(&[Entry], &[Entry], Cause); 17] = [
+            (&[], &[carried()], Cause::New),
+            (
+                &[entry(json!({ "amount": minor(100), "days": 1 }))],
+                &[entry(json!({ "action": "added" }))],
+                Cause::New,
+            ),
             (&[carried()], &[waived()], Cause::Waiver),
             (&[waived()], &[carried()], Cause::Waiver),
             (&[], &[entry(json!({ "action": "added" }))], Cause::New),

@@ -974,8 +974,13 @@ mod tests {
             by.map(|it| it.position)
         };
         assert_eq!(due_to(vec![book_row(5, 10, 80)]), Some(5));
-        // It was in force before.
+        // It was in force before, or begins only with the next day.
         assert_eq!(due_to(vec![book_row(5, 9, 80)]), None);
+        assert_eq!(due_to(vec![book_row(5, 11, 80)]), None);
+        let seller =
+            SellerPrices { currency: settings().currency, rows: vec![book_row(5, 10, 80)] };
+        let prices = Prices { chain: vec![seller], ..with([]) };
+        assert_eq!([9, 10].map(|day| minor(&prices, day)), [100, 80]);
         // What begins that day and is not what it comes from.
         let other_component =
             BookRow { component: ComponentKey::parse("users").unwrap(), ..book_row(6, 10, 70) };
