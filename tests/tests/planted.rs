@@ -57,10 +57,10 @@ fn caught_by(bug: Bug) -> &'static str {
         | Bug::TimeGoesBack
         | Bug::RebuildForgetsLast
         | Bug::ScopeForgotten
-        | Bug::HoldingCountsTwice
         | Bug::PageOverlaps => "some_simulations_hold",
         Bug::MonthLength | Bug::EndDateInclusive | Bug::MidnightIsYesterday => "billing_cases::",
         Bug::EarlierRecordedWins => "of_two_facts_at_one_moment_the_later_recorded_holds",
+        Bug::HoldingCountsTwice => "what_was_taken_away_is_held_no_more",
         Bug::CatchUpSkipsOne => "what_another_process_wrote_last_is_known",
         Bug::DisabledGoesOn => "who_belongs_to_a_disabled_organization_is_nobody",
         Bug::NormalForFull => "whoever_writes_waits_for_the_disk",
@@ -268,6 +268,18 @@ async fn an_edit_of_another_version_is_refused() -> Result<()> {
     let stale = world.writer.submit(rename(&customer, "Pen", Some(1))).await;
     assert!(matches!(stale, Err(Error::Refused(refusal)) if refusal.code == "stale_version"));
     Ok(())
+}
+
+#[tokio::test]
+async fn what_was_taken_away_is_held_no_more() -> Result<()> {
+    let app = TestApp::new(Engine::Sqlite, "2019-11-11T10:00:00Z").await?;
+    app.publish("backup").await?;
+    let customer = app.customer("Zoo", None).await?;
+    let path = format!("/api/v2/customers/{customer}/subscriptions");
+    let held = app.post(&path, json!({ "service": "backup", "plan": "BU001" })).await?;
+    let id = held["id"].as_str().context("an id")?;
+    app.post(&format!("/api/v2/subscriptions/{id}/deprovision"), json!({})).await?;
+    app.finish().await
 }
 
 #[tokio::test]
