@@ -6,7 +6,7 @@ use std::process::{Command, Output, Stdio};
 use anyhow::{Context as _, Result, ensure};
 use sqlx::Connection as _;
 
-use crate::witness::server::signal_to;
+use crate::witness::server::{freeze, signal_to};
 
 /// A running cluster. Dropping it kills it.
 #[derive(Debug)]
@@ -55,13 +55,20 @@ impl Cluster {
         self.postmaster().is_some_and(is_alive)
     }
 
-    /// Sends a signal to every process of it.
-    pub(super) fn signal(&self, signal: &str) -> Result<()> {
+    /// Stops every process of it, until they are [let go on](Self::thaw).
+    pub(super) fn freeze(&self) -> Result<()> {
         let postmaster = self.postmaster().context("PostgreSQL runs")?;
         // The parent first: stopped, it starts no more children.
-        signal_to(&[postmaster], signal)?;
-        let children = children(postmaster)?;
-        if children.is_empty() { Ok(()) } else { signal_to(&children, signal) }
+        freeze(&[postmaster])?;
+        freeze(&children(postmaster)?)
+    }
+
+    /// Lets them go on.
+    pub(super) fn thaw(&self) -> Result<()> {
+        let postmaster = self.postmaster().context("PostgreSQL runs")?;
+        let mut all = children(postmaster)?;
+        all.push(postmaster);
+        signal_to(&all, "CONT")
     }
 
     /// Kills it, and waits until all of it is gone.

@@ -34,9 +34,14 @@ impl Lodging {
         if self.cluster.is_some() { volume.sync() } else { Ok(()) }
     }
 
-    /// Sends a signal to the database's own processes, if it has any.
-    pub(super) fn signal(&self, signal: &str) -> Result<()> {
-        self.cluster.as_ref().map_or(Ok(()), |cluster| cluster.signal(signal))
+    /// Stops the database's own processes, if it has any, until they are [let go on](Self::thaw).
+    pub(super) fn freeze(&self) -> Result<()> {
+        self.cluster.as_ref().map_or(Ok(()), Cluster::freeze)
+    }
+
+    /// Lets them go on.
+    pub(super) fn thaw(&self) -> Result<()> {
+        self.cluster.as_ref().map_or(Ok(()), Cluster::thaw)
     }
 
     /// Kills them.

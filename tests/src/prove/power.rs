@@ -110,8 +110,8 @@ async fn cut(
     let millis = witness.dice.random_range(LOAD_MILLIS);
     tokio::time::sleep(Duration::from_millis(millis)).await;
     // The server first: what is acknowledged from here on is nothing.
-    server.signal("STOP")?;
-    lodging.signal("STOP")?;
+    server.freeze()?;
+    lodging.freeze()?;
     let cut = volume.cut()?;
     server.kill();
     lodging.kill()?;

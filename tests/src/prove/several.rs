@@ -76,9 +76,9 @@ async fn stall_one(witness: &mut Witness, servers: &[Server]) -> Result<&'static
     let load = witness.load(&clients);
     tokio::time::sleep(Duration::from_millis(witness.dice.random_range(LOAD_MILLIS))).await;
     let stalled = &servers[witness.dice.random_range(0..servers.len())];
-    stalled.signal("STOP")?;
+    stalled.freeze()?;
     tokio::time::sleep(STALL).await;
-    stalled.signal("CONT")?;
+    stalled.thaw()?;
     load.until_acknowledged(OTHERS_COMMANDS, BACK_AGAIN).await?;
     load.end().await?;
     let answer = witness.ask(&Client::to(stalled)?).await?;

@@ -92,7 +92,7 @@ impl Volume {
         self.mount()
     }
 
-    /// The file system fails, and cannot be written to any more.
+    /// The file system fails, and cannot be written to any more. Nobody is in the middle of a system call.
     pub(super) fn fail(&self) -> Result<()> {
         run(Command::new("mount").args(["-o", "remount,abort"]).arg(self.path()))
     }

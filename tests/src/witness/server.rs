@@ -251,12 +251,20 @@ impl Server {
         Ok(held.filter(|held| std::fs::read_link(held.path()).is_ok_and(is_socket)).count())
     }
 
-    /// Stops it where it is (SIGSTOP), or lets it go on (SIGCONT).
+    /// Stops it where it is, until it is [let go on](Self::thaw).
     ///
     /// # Errors
     /// Where it is gone.
-    pub fn signal(&self, signal: &str) -> Result<()> {
-        signal_to(&[self.process()], signal)
+    pub fn freeze(&self) -> Result<()> {
+        freeze(&[self.process()])
+    }
+
+    /// Lets it go on.
+    ///
+    /// # Errors
+    /// Where it is gone.
+    pub fn thaw(&self) -> Result<()> {
+        signal_to(&[self.process()], "CONT")
     }
 
     /// Memory that it holds, in MiB.
@@ -275,7 +283,7 @@ impl Server {
     /// # Errors
     /// Where it does not end in time, or not well.
     pub async fn stop(mut self) -> Result<()> {
-        self.signal("TERM")?;
+        signal_to(&[self.process()], "TERM")?;
         let deadline = Instant::now() + STOP;
         while Instant::now() < deadline {
             if let Some(status) = self.child.0.try_wait()? {
@@ -286,6 +294,28 @@ impl Server {
         }
         bail!("asked to stop, atrium had not ended {STOP:?} later")
     }
+}
+
+/// Stops processes where they are (SIGSTOP), and waits until none of their threads is in a system call any more.
+pub(crate) fn freeze(processes: &[u32]) -> Result<()> {
+    signal_to(processes, "STOP")?;
+    let give_up = Instant::now() + STOP;
+    while !processes.iter().all(|process| is_frozen(*process)) {
+        ensure!(Instant::now() < give_up, "told to stop, {processes:?} had not {STOP:?} later");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    Ok(())
+}
+
+/// Whether every thread of a process is stopped, or has ended.
+fn is_frozen(process: u32) -> bool {
+    let Ok(threads) = std::fs::read_dir(format!("/proc/{process}/task")) else { return true };
+    threads.flatten().all(|thread| {
+        let stat = std::fs::read_to_string(thread.path().join("stat")).unwrap_or_default();
+        // `PID (NAME) STATE ...`, and the name may hold anything.
+        let state = stat.rsplit_once(") ").and_then(|(_, rest)| rest.chars().next());
+        matches!(state, None | Some('T' | 't' | 'Z' | 'X'))
+    })
 }
 
 /// Sends a signal to processes.
