@@ -6,9 +6,11 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use domain::seal::Vault;
+use domain::user::User;
 use domain::{Bug, SubjectId, TenantPath, planted};
 use eventstore::{Connection, Database, Engine, Error as StoreError, Head, Log, Value, failpoint};
-use projections::{BELOW, Views, Wants, finder};
+use projections::views::OrganizationView;
+use projections::{BELOW, View as _, Views, Wants, finder};
 use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinError, JoinHandle};
 
@@ -18,9 +20,9 @@ use super::{
     AmbientDebug, Answer, Committed, Failure, Job, OnCommit, Rehearsed, Submission, WriterSettings,
     answer, reply_key,
 };
-use crate::cache::{self, Cache, KeptReply, Layer};
+use crate::cache::{Cache, KeptReply, Layer};
 use crate::error::{Error, Stop};
-use crate::unit::{Ground, HELD, PERSON_KEYS, REPLIES, RUNNING, STREAMS, Unit};
+use crate::unit::{Ground, HELD, PERSON_KEYS, REPLIES, RUNNING, STREAMS, Unit, stream};
 use crate::usecase::AT_ONCE_MAX;
 use crate::usecase::organizations::DEPTH_MAX;
 
@@ -424,11 +426,7 @@ impl Worker {
         for round in 1..=LOADS_MAX {
             let mut batch = Batch::default();
             let mut answers = Vec::with_capacity(jobs.len());
-            // Recorded times never decrease, even where clocks do.
-            let mut now = self.ambient.now().max(time(self.end.recorded_at));
-            if planted(Bug::TimeGoesBack) {
-                now = self.ambient.now();
-            }
+            let now = self.now();
             let mut wants = Wants::default();
             let mut first_to_miss = None;
             for (index, job) in jobs.iter().enumerate() {
@@ -439,6 +437,7 @@ impl Worker {
             }
             match first_to_miss {
                 None => {
+                    metrics::histogram!("atrium_decision_rounds").record(round as f64);
                     self.cache.remember(loaded);
                     batch.write_down();
                     return Ok((answers, batch));
@@ -451,6 +450,12 @@ impl Worker {
         Err(StoreError::Unsuitable("a command keeps asking for more to be loaded".to_owned()))
     }
 
+    /// When what is decided now is recorded. Recorded times never decrease, even where clocks do.
+    fn now(&self) -> DateTime<Utc> {
+        let now = self.ambient.now();
+        if planted(Bug::TimeGoesBack) { now } else { now.max(time(self.end.recorded_at)) }
+    }
+
     /// What is known before a part of a batch is decided, the newest first: what is decided, what is being
     /// written, what is in the database.
     fn layers(&self) -> [&Layer; 4] {
@@ -459,23 +464,31 @@ impl Worker {
         [&self.next.batch.layer, writing, young, old]
     }
 
+    /// What is likely to be asked for and neither known nor among what was just loaded.
+    fn foresee(&self, loaded: &Layer, look: impl FnOnce(&mut Foresight<'_>)) -> Wants {
+        let [newest, newer, young, old] = self.layers();
+        let layers = [loaded, newest, newer, young, old];
+        let mut foresight = Foresight { layers: &layers, wants: Wants::default() };
+        look(&mut foresight);
+        foresight.wants
+    }
+
     /// What these commands are likely to ask for and is not known: what is new in most batches. All
     /// the rest is found out by running them.
     fn foreseen(&self, jobs: &[Job]) -> Wants {
-        let layers = self.layers();
-        let mut foresight = Foresight { layers: &layers, wants: Wants::default() };
-        for Job { submission, .. } in jobs {
-            for stream in submission.command.streams() {
-                foresight.stream(&stream);
-            }
-            if let Some(idempotency) = &submission.idempotency {
-                let key = reply_key(submission.caller, &idempotency.key);
-                if cache::reply(layers, &key).is_none() {
-                    foresight.wants.add(REPLIES, &key);
+        self.foresee(&self.nothing, |foresight| {
+            for Job { submission, .. } in jobs {
+                if let Some(user) = submission.caller.acts_as() {
+                    foresight.stream(&stream::<User>(user));
+                }
+                for stream in submission.command.streams() {
+                    foresight.stream(&stream);
+                }
+                if let Some(idempotency) = &submission.idempotency {
+                    foresight.reply(&reply_key(submission.caller, &idempotency.key));
                 }
             }
-        }
-        foresight.wants
+        })
     }
 
     fn run_one(
@@ -538,6 +551,7 @@ impl Worker {
     /// Loads what is committed. What is decided and not yet committed is never asked for: it is known.
     async fn load(&mut self, layer: &mut Layer, mut wants: Wants) -> Result<(), StoreError> {
         failpoint("commands::load")?;
+        let now = self.now();
         while let Some(streams) = wants.0.remove(STREAMS) {
             let connection = self.reader.as_mut().expect("connected before deciding");
             let events = eventstore::streams(connection, streams.iter().cloned().collect()).await?;
@@ -547,11 +561,9 @@ impl Worker {
             for event in &events {
                 layer.states.fold(event);
             }
-            let [newest, newer, young, old] = self.layers();
-            let layers = [layer, newest, newer, young, old];
-            let mut foresight = Foresight { layers: &layers, wants: Wants::default() };
-            streams.iter().for_each(|stream| foresight.follow(stream));
-            wants.absorb(foresight.wants);
+            wants.absorb(self.foresee(layer, |foresight| {
+                streams.iter().for_each(|stream| foresight.follow(stream));
+            }));
         }
         let connection = self.reader.as_mut().expect("connected before deciding");
         if let Some(keys) = wants.0.get(REPLIES) {
@@ -595,7 +607,7 @@ impl Worker {
         for list in wants.0.get(RUNNING).into_iter().flatten() {
             let (service, path) = list.split_once(' ').expect("a service and a path");
             let path = TenantPath::parse(path).expect("an organisation's path");
-            let now = self.ambient.now().timestamp_micros().max(self.end.recorded_at);
+            let now = now.timestamp_micros();
             let keys = finder::running(connection, &path, service, now, AT_ONCE_MAX + 1).await?;
             layer.lists.insert(list.clone(), keys);
         }
@@ -605,7 +617,13 @@ impl Worker {
             let keys = Views::keys_below(connection, table, &path).await?;
             layer.lists.insert(list.clone(), keys);
         }
-        layer.views.load(connection, &wants, "").await
+        layer.views.load(connection, &wants, "").await?;
+        let days = self.foresee(layer, |foresight| {
+            let organizations = wants.0.get(OrganizationView::TABLE).into_iter().flatten();
+            organizations.for_each(|organization| foresight.day(organization, now));
+        });
+        let connection = self.reader.as_mut().expect("connected before deciding");
+        layer.views.load(connection, &days, "").await
     }
 
     /// Connects to a database that was away.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use chrono::{DateTime, Utc};
 use domain::TenantPath;
 use domain::event::{Event, Recorded};
 use domain::organization::OrganizationEvent;
@@ -27,8 +28,16 @@ pub struct ActivityView {
     pub last: u64,
 }
 
-fn day(event: &Recorded) -> String {
-    event.recorded_at.date_naive().to_string()
+impl ActivityView {
+    /// The key of what happens at an organisation's place on the day of a moment.
+    #[must_use]
+    pub fn key(path: &TenantPath, recorded_at: DateTime<Utc>) -> String {
+        format!("{path}{}", day(recorded_at))
+    }
+}
+
+fn day(recorded_at: DateTime<Utc>) -> String {
+    recorded_at.date_naive().to_string()
 }
 
 impl View for ActivityView {
@@ -38,7 +47,7 @@ impl View for ActivityView {
     held_in!(activity);
 
     fn touched(event: &Recorded) -> Vec<Touch> {
-        let key = format!("{}{}", event.path, day(event));
+        let key = Self::key(&event.path, event.recorded_at);
         // Nothing can have happened at an organisation before it was founded.
         let founded = matches!(event.event, Event::Organization(OrganizationEvent::Created { .. }));
         vec![if founded { Touch::fresh(key) } else { Touch::existing(key) }]
@@ -47,7 +56,7 @@ impl View for ActivityView {
     fn evolve(before: Option<Self>, event: &Recorded) -> Option<Self> {
         let mut view = before.unwrap_or_else(|| Self {
             path: event.path.clone(),
-            day: day(event),
+            day: day(event.recorded_at),
             counts: BTreeMap::new(),
             first: event.position,
             last: event.position,

@@ -458,3 +458,49 @@ async fn what_stood_on_a_batch_that_failed_is_decided_again() -> Result<()> {
     laws::check(&world.database).await?;
     Ok(())
 }
+
+/// What commands find missing is loaded in rounds, and each runs all of them again.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_change_of_a_subscription_needs_is_loaded_before_it_is_asked_for() -> Result<()> {
+    let recorder = api::server::recorder();
+    for engine in BOTH {
+        let world = World::new(engine).await?;
+        sell(&world, "mail", "user").await?;
+        let provider = provider(&world).await?;
+        let mut changes = Vec::new();
+        for n in 0..40 {
+            let reseller = create(Kind::Reseller, &provider, &format!("reseller {n}"));
+            let reseller = id(&world.system(reseller).await?);
+            let customer = create(Kind::Customer, &reseller, &format!("customer {n}"));
+            let customer = id(&world.system(customer).await?);
+            let roles = ["Customer Administrator"];
+            let user = create_user(&customer, &format!("{n}@example.com"), &roles);
+            let user = id(&world.system(user).await?);
+            let sent = json!({ "service": "mail", "plan": "basic" });
+            let provision = Command::ProvisionToUser { user: user.clone(), body: body(sent) };
+            let subscription = id(&world.system(provision).await?);
+            let sent = body(json!({ "plan": "plus" }));
+            let command = Command::ChangeSubscription { id: subscription, body: sent };
+            let caller = Caller::user(user.parse()?);
+            changes.push(Submission { caller, command, idempotency: None });
+        }
+        let (fresh, _) = start(&world.database, &world.ambient).await?;
+        let before = rounds(&recorder.render());
+        for answer in at_once(&fresh, changes).await {
+            answer?;
+        }
+        let after = rounds(&recorder.render());
+        let (decisions, rounds) = (after.0 - before.0, after.1 - before.1);
+        assert_eq!(rounds, decisions, "{engine:?}: rounds, and parts of batches");
+    }
+    Ok(())
+}
+
+/// How often a part of a batch was decided, and in how many rounds in all.
+fn rounds(metrics: &str) -> (u64, u64) {
+    let number = |name: &str| {
+        let line = metrics.lines().find_map(|line| line.strip_prefix(name));
+        line.expect("it is counted").trim().parse::<u64>().expect("a number")
+    };
+    (number("atrium_decision_rounds_count"), number("atrium_decision_rounds_sum"))
+}
