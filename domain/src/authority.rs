@@ -824,6 +824,7 @@ mod tests {
         assert!(!admin.has_roles_of_services());
         assert!(!authority.holds(Permission::ViewUsers));
         assert!(authority.asks_for_services(&Permission::ViewUsers.into()));
+        assert!(!authority.asks_for_services(&Permission::ViewBilling.into()));
         let there = |service: &ServiceKey| *service == crm;
         assert_eq!(authority.permit(Permission::ViewUsers, &path(2), there), Ok(()));
         let export = AnyPermission::parse("crm:export").unwrap();
@@ -832,6 +833,14 @@ mod tests {
         assert!(refused.detail.contains("only where crm is held"), "{refused}");
         assert_eq!(authority.ways(&export)[0].service, Some(crm.clone()));
         assert!(authority.permit(Permission::ViewBilling, &path(2), there).is_err());
+        let help_desk = DefaultRole::L1HelpDesk;
+        let both = given(&known, &[agent.clone(), help_desk.into()]);
+        let lacking = both.permit(export, &path(2), nowhere).unwrap_err().lacking.unwrap();
+        let roles = lacking.roles.iter().map(|it| (it.name.as_str(), it.why.as_str()));
+        assert_eq!(
+            roles.collect::<Vec<_>>(),
+            [("agent", "has it only where crm is held"), (help_desk.name(), "does not have it")]
+        );
         known.add_service(crm, &[], &[]);
         let authority = given(&known, std::slice::from_ref(&agent));
         assert_eq!(authority.dormant(), [(agent, Dormant::Ended)]);

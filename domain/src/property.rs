@@ -399,6 +399,20 @@ mod tests {
                 ("does_not_match", "Three letters, please.")
             );
         }
+        let own = ValueType::Text { max_length: None, min_length: 0, pattern: Some(named.pattern) };
+        assert_eq!(super::tests::parse(&own, "abc").as_deref(), Ok("abc"));
+        assert_eq!(super::tests::parse(&own, "abcd"), Err("does_not_match"));
+    }
+
+    #[test]
+    fn a_scheme_is_small_letters_and_what_may_follow_them() {
+        let faults = |scheme: &str| problems(ValueType::Url { schemes: vec![scheme.to_owned()] });
+        for scheme in ["https", "git+ssh", "z39.50r", "ms-settings"] {
+            assert_eq!(faults(scheme), [], "{scheme}");
+        }
+        for scheme in ["", "HTTPS", "4http", "a b", "http:"] {
+            assert_eq!(faults(scheme).len(), 1, "{scheme}");
+        }
     }
 
     #[test]

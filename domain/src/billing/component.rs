@@ -396,6 +396,7 @@ pub fn units(text: &str) -> Result<Decimal, Invalid> {
 mod tests {
     use super::*;
     use crate::money::Currency;
+    use crate::usage::Aggregation;
 
     fn euro(minor: i64) -> Money {
         Money::new(minor, Currency::parse("EUR").unwrap())
@@ -476,6 +477,34 @@ mod tests {
         assert_eq!(empty, Some(vec!["/c/packageSize".to_owned()]));
         let size = units("1000").unwrap();
         assert_eq!(codes(Rate::Package { price: euro(1), size }), None);
+    }
+
+    #[test]
+    fn usage_is_counted_by_a_meter_of_the_service() {
+        let meter = |key: &str| Meter {
+            aggregation: Aggregation::Sum,
+            key: MeterKey::parse(key).unwrap(),
+            name: key.to_owned(),
+            unit: "GB".to_owned(),
+        };
+        let counted = Component {
+            charge: Charge::Usage {
+                included: Decimal::ZERO,
+                meter: meter("traffic").key,
+                rate: Rate::Unit(euro(5)),
+            },
+            key: ComponentKey::parse("traffic").unwrap(),
+            name: "Traffic".to_owned(),
+            tax_category: None,
+        };
+        let told = |meters: &[Meter]| {
+            let mut faults = Faults::default();
+            counted.problems(&[], meters, "/c", &mut faults);
+            let refused = faults.check().err();
+            refused.map(|it| it.faults.into_iter().map(|it| it.code).collect::<Vec<_>>())
+        };
+        assert_eq!(told(&[meter("traffic"), meter("storage")]), None);
+        assert_eq!(told(&[meter("storage")]), Some(vec!["unknown_meter"]));
     }
 
     #[test]

@@ -166,6 +166,14 @@ fn what_is_held_and_what_is_to_begin_has_to_be_ended() {
 }
 
 #[test]
+fn a_new_version_of_a_service_that_changes_no_value_asks_for_nothing() {
+    let asked = SubscriptionEvent::ProvisionRequested { request: Box::new(request("a", 1)) };
+    given::<Subscription>([(1, asked), (1, provisioned("a", 1))])
+        .when(2, SubscriptionCommand::TakeOver(request("a", 1)))
+        .then_nothing();
+}
+
+#[test]
 fn taking_away_twice_is_one_fact() {
     given::<Subscription>([(1, provisioned("a", 1))]).when(2, deprovision()).then([
         removal_requested(),
