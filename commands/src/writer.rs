@@ -1,7 +1,6 @@
 //! The writer: one task that decides commands in batches, while its committer writes those before.
 
 mod committer;
-mod foresight;
 mod worker;
 
 use std::sync::Arc;
