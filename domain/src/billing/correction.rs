@@ -197,6 +197,18 @@ mod tests {
     }
 
     #[test]
+    fn what_only_tells_of_a_property_is_neither_taken_back_nor_booked_again() {
+        let currency = Currency::parse("EUR").unwrap();
+        let settings = BillingSettings::new(currency, CalendarRule::CalendarMonth, chrono_tz::UTC);
+        let into = settings.period_ending("2019-12-31".parse().unwrap()).unwrap();
+        let told = |quantity: u32| {
+            let nothing = json!({ "minor": 0, "currency": "EUR" });
+            entry(json!({ "amount": nothing, "days": 0, "quantity": quantity }))
+        };
+        assert_eq!(correct(&[told(1)], &[told(2)], &into), []);
+    }
+
+    #[test]
     fn what_differs_only_in_how_many_what_was_measured_or_who_buys_is_reversed_and_rebooked() {
         let currency = Currency::parse("EUR").unwrap();
         let settings = BillingSettings::new(currency, CalendarRule::CalendarMonth, chrono_tz::UTC);

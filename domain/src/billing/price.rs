@@ -1001,6 +1001,35 @@ mod tests {
     }
 
     #[test]
+    fn what_is_charged_by_the_year_costs_a_twelfth_in_a_month() {
+        let rate = || Rate::Unit(Money::new(1_000, settings().currency));
+        let charge =
+            |interval| Charge::Recurring { interval, rate: rate(), timing: Timing::Arrears };
+        let key = |key: &str| ComponentKey::parse(key).unwrap();
+        let part = |component: &str, charge| ComponentRow {
+            charge: Some(charge),
+            component: key(component),
+            from: None,
+            measure: None,
+            plan: plan("a"),
+            position: 1,
+        };
+        let components = vec![
+            part("support", charge(Interval::Month)),
+            part("backup", charge(Interval::Year)),
+            part("setup", Charge::OneOff { price: Money::new(1_000, settings().currency) }),
+        ];
+        let prices = Prices { components, rows: vec![row(1, None, 100)], ..Prices::default() };
+        let monthly = |component: &str| {
+            let priced = prices.monthly(date(1), &plan("a"), &key(component), 3, &settings());
+            priced.map(|priced| priced.minor)
+        };
+        assert_eq!(monthly("support"), Some(Ratio::whole(1_000)));
+        assert_eq!(monthly("backup"), Ratio::new(1_000, 12));
+        assert_eq!(monthly("setup"), None);
+    }
+
+    #[test]
     fn what_is_charged_by_terms_at_any_time_is_so() {
         let price = Money::new(5, settings().currency);
         let yearly = Charge::Recurring {
