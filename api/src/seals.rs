@@ -3,13 +3,13 @@
 use std::io::{BufWriter, Write};
 use std::sync::Arc;
 
-use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair as _};
+use aws_lc_rs::signature::{ED25519, Ed25519KeyPair, KeyPair as _, UnparsedPublicKey};
 use axum::extract::State;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::IntoResponse as _;
 use chrono::NaiveDate;
 use domain::billing::books::{BooksEvent, Person};
-use domain::billing::merkle::Proof;
+use domain::billing::merkle::{self, Hash, Proof};
 use domain::billing::seal::{Buyer, Seal};
 use domain::event::{Event, Recorded};
 use domain::organization::Kind;
@@ -22,7 +22,7 @@ use uuid::Uuid;
 
 use crate::app::App;
 use crate::billing::{end_date_of, find_organization, malformed_end_date};
-use crate::keys::{Keys, hex};
+use crate::keys::{Keys, hex, unhex};
 use crate::problem::Problem;
 use crate::rest::{Answer, Parameters, Path, Reader, json_response};
 
@@ -71,25 +71,25 @@ pub struct ProofParameters {
 }
 
 /// The seal of a closed period. What others buy is shown only to the seller.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct SealResource {
     /// The seller.
     organization_id: Uuid,
     /// The period: its last date.
-    end_date: NaiveDate,
+    pub end_date: NaiveDate,
     /// The position up to which the log counted.
     cutoff: u64,
     /// The position of the event that closed it.
     position: u64,
     /// The root of the tree over all buyers (RFC 6962), in hexadecimal.
-    root: String,
+    pub root: String,
     /// Which rating the entries were made by.
     engine: u32,
     /// Which edition of the time zones was used.
     zones: String,
     /// With what the signature was made (Ed25519), in hexadecimal.
-    public_key: String,
+    pub public_key: String,
     /// Over the text `atrium seal 1 {organizationId} {endDate} {cutoff} {position} {root}`.
     signature: String,
     /// All that the seller billed.
@@ -97,7 +97,7 @@ pub struct SealResource {
 }
 
 /// What a closed period comes to.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct BooksResource {
     /// Whoever asked to close it.
@@ -115,7 +115,7 @@ pub struct BooksResource {
 }
 
 /// What the entries of one kind and currency come to.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct TotalResource {
     /// Such as `recurring`.
@@ -131,15 +131,74 @@ pub struct TotalResource {
 }
 
 /// One buyer's part of a closed period.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct BuyerResource {
     /// Who buys.
-    customer_id: Uuid,
+    pub customer_id: Uuid,
     /// How many entries he has.
     entries: u64,
     /// The root of the tree over his entries, in hexadecimal.
     root: String,
+}
+
+impl SealResource {
+    /// What is signed.
+    fn message(&self) -> String {
+        let Self { organization_id, end_date, cutoff, position, root, .. } = self;
+        format!("atrium seal 1 {organization_id} {end_date} {cutoff} {position} {root}")
+    }
+
+    /// Checks that the key that it names has signed it, which is nobody's in particular: it has to be known from elsewhere.
+    ///
+    /// # Errors
+    /// Where it has not.
+    fn check(&self) -> Result<(), String> {
+        let signed = unhex::<32>(&self.public_key).zip(unhex::<64>(&self.signature));
+        let is_signed = signed.is_some_and(|(key, signature)| {
+            let key = UnparsedPublicKey::new(&ED25519, key);
+            key.verify(self.message().as_bytes(), &signature).is_ok()
+        });
+        if is_signed { Ok(()) } else { Err("the seal is not what its key has signed".to_owned()) }
+    }
+
+    /// Checks that it is the same as one that was kept.
+    ///
+    /// # Errors
+    /// What differs.
+    fn check_kept(&self, kept: &Self) -> Result<(), String> {
+        kept.check().map_err(|what| format!("of the one that was kept, {what}"))?;
+        if self.public_key != kept.public_key {
+            return Err("the seal is signed with another key than the one that was kept".to_owned());
+        }
+        if self.message() != kept.message() {
+            return Err("the seal is another one than the one that was kept".to_owned());
+        }
+        Ok(())
+    }
+}
+
+impl ProofResource {
+    /// Checks it with nothing but itself: that the lines are those of the buyer, that his part is in the books, and that
+    /// these are signed; and, where one was kept, that it is this seal.
+    ///
+    /// # Errors
+    /// The first thing that does not fit.
+    pub fn check(&self, kept: Option<&SealResource>) -> Result<(), String> {
+        let Self { seal, buyer, path, lines } = self;
+        let leaves: Vec<_> = lines.iter().map(|line| Hash::leaf(line.as_bytes())).collect();
+        let root = merkle::root(&leaves);
+        if buyer.entries != lines.len() as u64 || buyer.root != root.to_string() {
+            return Err("the lines are not those that were sealed for this buyer".to_owned());
+        }
+        let customer = OrganizationId(buyer.customer_id);
+        let part = Buyer { customer, entries: buyer.entries, root };
+        if path.root(part.leaf()).to_string() != seal.root {
+            return Err("the buyer's part is not in the books that were sealed".to_owned());
+        }
+        seal.check()?;
+        kept.map_or(Ok(()), |kept| seal.check_kept(kept))
+    }
 }
 
 impl From<&Buyer> for BuyerResource {
@@ -154,18 +213,18 @@ impl From<&Buyer> for BuyerResource {
 /// The hash of each of `lines` is a leaf of the customer's tree; the content of its leaf of the whole tree is the bytes of
 /// its id, the number of its entries (8 bytes, the highest first) and the root of its tree; `path` leads from there to
 /// the root. Leaves and nodes are hashed as RFC 6962 has it.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ProofResource {
     /// The seal.
-    seal: SealResource,
+    pub seal: SealResource,
     /// The customer's part.
-    buyer: BuyerResource,
+    pub buyer: BuyerResource,
     /// What stands beside on the way up: `left` or `right`, and its hash in hexadecimal.
     #[schema(value_type = Vec<std::collections::BTreeMap<String, String>>)]
     path: Proof,
     /// The customer's entries, in order: the text of each is what is hashed.
-    lines: Vec<String>,
+    pub lines: Vec<String>,
 }
 
 /// A closed period, with the event that closed it.
@@ -215,10 +274,8 @@ impl Sealed {
     fn shown(&self, app: &App, is_whole: bool) -> SealResource {
         let Seal { engine, root, zones, .. } = self.seal.as_ref();
         let Closed { end, cutoff, position, .. } = &self.closed;
-        let id = self.seller.id;
-        let message = format!("atrium seal 1 {id} {end} {cutoff} {position} {root}");
-        SealResource {
-            organization_id: id.0,
+        let mut shown = SealResource {
+            organization_id: self.seller.id.0,
             end_date: *end,
             cutoff: *cutoff,
             position: *position,
@@ -226,9 +283,11 @@ impl Sealed {
             engine: *engine,
             zones: zones.clone(),
             public_key: app.signer().public_key(),
-            signature: app.signer().sign(&message),
+            signature: String::new(),
             books: is_whole.then(|| self.books()),
-        }
+        };
+        shown.signature = app.signer().sign(&shown.message());
+        shown
     }
 
     fn books(&self) -> BooksResource {

@@ -8,11 +8,13 @@ use std::process::ExitCode;
 use anyhow::{Context as _, Result, ensure};
 use api::config::Settings;
 use api::keys::hex;
+use api::seals::{ProofResource, SealResource};
 use clap::Args;
 use eventstore::{Arrival, Database, Error as StoreError, Finding, Log, SealsVerified, Verified};
 use projections::finder::{self, Query, Scope};
 use projections::ledger;
 use projections::views::BooksView;
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::checkpoint::{Checkpoint, public_key};
@@ -33,6 +35,14 @@ pub(crate) struct VerifyArguments {
     #[arg(long, value_name = "FILE", conflicts_with = "checkpoints")]
     package: Option<PathBuf>,
 
+    /// What `GET /api/Billing/{endDate}/proof` answered, instead of a database: are the lines in it those that were sealed?
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["checkpoints", "package"])]
+    proof: Option<PathBuf>,
+
+    /// With --proof: the seal that it must agree with, as `GET /api/Billing/{endDate}/seal` answered and was kept
+    #[arg(long, value_name = "FILE", requires = "proof")]
+    seal: Option<PathBuf>,
+
     #[command(flatten)]
     tool: ToolArguments,
 }
@@ -41,6 +51,9 @@ pub(crate) struct VerifyArguments {
 pub(crate) async fn run(arguments: &VerifyArguments) -> Result<ExitCode> {
     if let Some(file) = &arguments.package {
         return package(file, &arguments.tool).await;
+    }
+    if let Some(file) = &arguments.proof {
+        return proof(file, arguments.seal.as_deref(), &arguments.tool);
     }
     let settings = settings_of(&arguments.tool.data)?;
     let checkpoints = Checkpoints::read(&settings, &arguments.checkpoints)?;
@@ -93,6 +106,50 @@ pub(crate) async fn run(arguments: &VerifyArguments) -> Result<ExitCode> {
     }
     arguments.tool.tell(&line, &text);
     Ok(code)
+}
+
+/// Checks that somebody's lines are in sealed books, with nothing but the answer that shows it.
+fn proof(file: &Path, kept: Option<&Path>, tool: &ToolArguments) -> Result<ExitCode> {
+    let proof: ProofResource = read_json(file, "proof")?;
+    let kept = kept.map(|file| read_json::<SealResource>(file, "seal")).transpose()?;
+    let ProofResource { seal, buyer, lines, .. } = &proof;
+    let SealResource { end_date, root, public_key, .. } = seal;
+    let (mut line, text, code) = match proof.check(kept.as_ref()) {
+        Ok(()) => {
+            let entries = counted(lines.len() as u64, "entry", "entries");
+            let customer = buyer.customer_id;
+            let known = match kept {
+                Some(_) => "It is the seal that was kept.".to_owned(),
+                None => format!(
+                    "The seal's root is {root}, and the key that signed it {public_key}: whether these are the seller's, \
+                     --seal FILE compares with the seal that was kept."
+                ),
+            };
+            (
+                json!({ "whole": true, "entries": lines.len(), "customerId": customer }),
+                format!(
+                    "PASS: {entries} of {customer} in the period {end_date}, as they were sealed.\n{known}"
+                ),
+                ExitCode::SUCCESS,
+            )
+        }
+        Err(what) => {
+            (json!({ "whole": false, "what": what }), format!("FAIL: {what}."), ExitCode::FAILURE)
+        }
+    };
+    line["root"] = json!(root);
+    line["publicKey"] = json!(public_key);
+    tool.tell(&line, &text);
+    Ok(code)
+}
+
+/// What the server answered, from a file.
+fn read_json<T: DeserializeOwned>(file: &Path, what: &str) -> Result<T> {
+    let shown = file.display();
+    let opened = File::open(file).with_context(|| format!("the {what} {shown} cannot be read"))?;
+    serde_json::from_reader(BufReader::new(opened)).with_context(|| {
+        format!("{shown} is no {what}: it has to be what the server answered, as it is")
+    })
 }
 
 /// Computes all closed periods of a package again, in a scratch database of its own.

@@ -1,4 +1,4 @@
-//! The package of a closed period is computed again, offline, with nothing else.
+//! The package of a closed period is computed again, and the proof of somebody's lines checked: offline, with nothing else.
 
 use std::path::Path;
 
@@ -10,19 +10,29 @@ use serde_json::{Value, json};
 
 use super::setting::{BOTH, Ended, atrium, ended};
 
-/// Two closed periods, with a correction in the second; the package of the second.
-async fn package(engine: Engine) -> Result<String> {
+/// What a server answers of two closed periods, with a correction in the second.
+struct Answered {
+    /// Of the second.
+    package: String,
+    /// Of one customer's lines in the first.
+    proof: String,
+    /// Of the first and of the second.
+    seals: [String; 2],
+}
+
+async fn answered(engine: Engine) -> Result<Answered> {
     let app = TestApp::new(engine, "2020-01-01T00:00:00Z").await?;
     app.publish("backup").await?;
     let provider = app.get("/api/v2/explain?permission=users.view").await?;
     let provider = provider["organizationId"].as_str().context("an id")?;
     app.user(provider, "second@x.test", &["Provider Administrator"]).await?;
-    let mut subscriptions = Vec::new();
+    let (mut customers, mut subscriptions) = (Vec::new(), Vec::new());
     for name in ["Aanimals", "Beta", "Gamma"] {
         let customer = app.customer(name, None).await?;
         let sent = json!({ "service": "backup", "plan": "BU010", "effectiveAt": "2020-01-01" });
         let path = format!("/api/v2/customers/{customer}/subscriptions");
         subscriptions.push(app.post(&path, sent).await?["id"].clone());
+        customers.push(customer);
     }
     let reseller = app.reseller("Partners").await?;
     let sent = json!({ "buyerId": reseller, "amount": "-12.50", "description": "A bonus",
@@ -41,18 +51,40 @@ async fn package(engine: Engine) -> Result<String> {
         let path = format!("/api/v2/subscriptions/{}/deprovision", id.as_str().context("an id")?);
         app.post(&path, json!({ "effectiveAt": "2020-01-20", "reason": "it was so" })).await?;
     }
-    let export = app.request(&app.token, Method::GET, "/api/Billing/2020-02-29/export");
-    let text = export.send().await?.error_for_status()?.text().await?;
+    let text = async |path: &str| -> Result<String> {
+        let asked = app.request(&app.token, Method::GET, path);
+        Ok(asked.send().await?.error_for_status()?.text().await?)
+    };
+    let answered = Answered {
+        package: text("/api/Billing/2020-02-29/export").await?,
+        proof: text(&format!("/api/Billing/2020-01-31/proof?customerId={}", customers[0])).await?,
+        seals: [
+            text("/api/Billing/2020-01-31/seal").await?,
+            text("/api/Billing/2020-02-29/seal").await?,
+        ],
+    };
     app.finish().await?;
-    Ok(text)
+    Ok(answered)
 }
 
-async fn verified(folder: &Path, text: &str) -> Result<Ended> {
-    let file = folder.join("package.jsonl");
-    std::fs::write(&file, text)?;
+/// `atrium verify` of files with these texts, each named by an option.
+async fn verified(folder: &Path, files: &[(&str, &str)]) -> Result<Ended> {
     let mut command = atrium();
-    command.arg("verify").arg("--package").arg(&file).arg("--json");
+    command.arg("verify").arg("--json");
+    for (option, text) in files {
+        let file = folder.join(option);
+        std::fs::write(&file, text)?;
+        command.arg(format!("--{option}")).arg(&file);
+    }
     ended(command).await
+}
+
+/// What does not fit, which must be something.
+fn differs(told: &Ended) -> Result<String> {
+    ensure!(told.code == Some(1), "{told:?}");
+    let line: Value = serde_json::from_str(&told.out)?;
+    ensure!(line["whole"] == false, "{line}");
+    Ok(line["what"].as_str().context("what")?.to_owned())
 }
 
 /// The same lines with a right digest at the end: as somebody would write it who knows the form.
@@ -71,8 +103,8 @@ fn signed_again(text: &str) -> String {
 async fn a_package_is_computed_again_and_the_first_difference_is_told() -> Result<()> {
     let folder = tempfile::tempdir()?;
     for engine in BOTH {
-        let text = package(engine).await?;
-        let whole = verified(folder.path(), &text).await?.well()?;
+        let text = answered(engine).await?.package;
+        let whole = verified(folder.path(), &[("package", &text)]).await?.well()?;
         assert_eq!(whole["closedPeriods"], 2, "{whole}");
         // Four in January, one of them a reseller's credit; in February two, one reversed and one rebooked.
         assert_eq!(whole["sealedEntries"], 8, "{whole}");
@@ -91,17 +123,59 @@ async fn a_package_is_computed_again_and_the_first_difference_is_told() -> Resul
             // Among the sealed entries, or in an event.
             let at = if from.starts_with('"') { first } else { 0 };
             let edited = format!("{}{}", &text[..at], text[at..].replacen(from, to, 1));
-            let told = verified(folder.path(), &signed_again(&edited)).await?;
-            ensure!(told.code == Some(1), "{from}: {told:?}");
-            let line: Value = serde_json::from_str(&told.out)?;
-            let what = line["what"].as_str().unwrap_or_default();
-            ensure!(line["whole"] == false && what.contains(words), "{from}: {line}");
+            let told = verified(folder.path(), &[("package", &signed_again(&edited))]).await?;
+            let what = differs(&told)?;
+            ensure!(what.contains(words), "{from}: {what}");
         }
         // Something taken away.
         let kept = text.lines().filter(|line| !line.contains("\"minor\":-18000"));
         let less = kept.map(|line| format!("{line}\n")).collect::<String>();
-        let told = verified(folder.path(), &signed_again(&less)).await?;
-        ensure!(told.code == Some(1), "{told:?}");
+        differs(&verified(folder.path(), &[("package", &signed_again(&less))]).await?)?;
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_buyer_checks_that_his_lines_are_in_the_sealed_books() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    for engine in BOTH {
+        let Answered { proof, seals: [seal, later], .. } = answered(engine).await?;
+        let alone = verified(folder.path(), &[("proof", &proof)]).await?.well()?;
+        assert_eq!(alone["entries"], 1, "{alone}");
+        let kept = [("proof", &*proof), ("seal", &seal)];
+        let compared = verified(folder.path(), &kept).await?.well()?;
+        assert_eq!(compared, alone);
+
+        let edited = |change: &dyn Fn(&mut Value)| -> Result<String> {
+            let mut proof: Value = serde_json::from_str(&proof)?;
+            change(&mut proof);
+            Ok(proof.to_string())
+        };
+        let zeros = "0".repeat(64);
+        type Change<'a> = (&'a str, &'a dyn Fn(&mut Value));
+        let changes: [Change<'_>; 7] = [
+            ("the lines", &|it| {
+                let line = it["lines"][0].as_str().map(|line| line.replacen("BU010", "BU001", 1));
+                it["lines"][0] = json!(line);
+            }),
+            ("the lines", &|it| it["lines"] = json!([])),
+            ("the lines", &|it| it["buyer"]["root"] = json!(zeros)),
+            ("not in the books", &|it| it["buyer"]["customerId"] = json!(uuid::Uuid::nil())),
+            ("not in the books", &|it| it["seal"]["root"] = json!(zeros)),
+            ("has signed", &|it| it["seal"]["endDate"] = json!("2020-03-31")),
+            ("has signed", &|it| it["seal"]["publicKey"] = json!(zeros)),
+        ];
+        for (words, change) in changes {
+            let edited = edited(change)?;
+            let what = differs(&verified(folder.path(), &[("proof", &edited)]).await?)?;
+            ensure!(what.contains(words), "{words}: {what}");
+        }
+        let what =
+            differs(&verified(folder.path(), &[("proof", &proof), ("seal", &later)]).await?)?;
+        ensure!(what.contains("another one than the one that was kept"), "{what}");
+        for nothing in ["{}", ""] {
+            verified(folder.path(), &[("proof", nothing)]).await?.refused("is no proof")?;
+        }
     }
     Ok(())
 }
