@@ -6,6 +6,7 @@ use anyhow::{Context, Result, bail};
 use aws_lc_rs::hkdf::{HKDF_SHA256, KeyType, Salt};
 use aws_lc_rs::hmac;
 use aws_lc_rs::rand::{SecureRandom, SystemRandom};
+use aws_lc_rs::signature::{ED25519, UnparsedPublicKey};
 use domain::seal::Vault;
 use eventstore::{Database, Value, failpoint};
 
@@ -206,6 +207,14 @@ pub fn unhex<const N: usize>(text: &str) -> Option<[u8; N]> {
         *byte = u8::from_str_radix(&text[2 * index..2 * index + 2], 16).ok()?;
     }
     Some(bytes)
+}
+
+/// Whether a key has signed a message (Ed25519); none where key or signature, in hexadecimal, are no such thing.
+#[must_use]
+pub fn has_signed(public_key: &str, message: &str, signature: &str) -> Option<bool> {
+    let (key, signature) = (unhex::<32>(public_key)?, unhex::<64>(signature)?);
+    let key = UnparsedPublicKey::new(&ED25519, key);
+    Some(key.verify(message.as_bytes(), &signature).is_ok())
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use std::io::{BufWriter, Write};
 use std::sync::Arc;
 
-use aws_lc_rs::signature::{ED25519, Ed25519KeyPair, KeyPair as _, UnparsedPublicKey};
+use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair as _};
 use axum::extract::State;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::IntoResponse as _;
@@ -22,7 +22,7 @@ use uuid::Uuid;
 
 use crate::app::App;
 use crate::billing::{end_date_of, find_organization, malformed_end_date};
-use crate::keys::{Keys, hex, unhex};
+use crate::keys::{Keys, has_signed, hex};
 use crate::problem::Problem;
 use crate::rest::{Answer, Parameters, Path, Reader, json_response};
 
@@ -154,12 +154,10 @@ impl SealResource {
     /// # Errors
     /// Where it has not.
     fn check(&self) -> Result<(), String> {
-        let signed = unhex::<32>(&self.public_key).zip(unhex::<64>(&self.signature));
-        let is_signed = signed.is_some_and(|(key, signature)| {
-            let key = UnparsedPublicKey::new(&ED25519, key);
-            key.verify(self.message().as_bytes(), &signature).is_ok()
-        });
-        if is_signed { Ok(()) } else { Err("the seal is not what its key has signed".to_owned()) }
+        match has_signed(&self.public_key, &self.message(), &self.signature) {
+            Some(true) => Ok(()),
+            _ => Err("the seal is not what its key has signed".to_owned()),
+        }
     }
 
     /// Checks that it is the same as one that was kept.

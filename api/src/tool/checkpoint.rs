@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use api::config::Settings;
-use api::keys::{Keys, hex, unhex};
-use aws_lc_rs::signature::{ED25519, Ed25519KeyPair, KeyPair as _, UnparsedPublicKey};
+use api::keys::{Keys, has_signed, hex, unhex};
+use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair as _};
 use chrono::{DateTime, SecondsFormat, Utc};
 use clap::Args;
 use commands::{Ambient as _, SystemAmbient};
@@ -175,12 +175,10 @@ impl Checkpoint {
 
     /// Whether all of it is what was signed; none where a field is not what it should be.
     fn fits(&self) -> Option<bool> {
-        let (key, signature) = (unhex::<32>(&self.public_key)?, unhex::<64>(&self.signature)?);
         unhex::<32>(&self.hash)?;
         DateTime::parse_from_rfc3339(&self.time).ok()?;
-        let key = UnparsedPublicKey::new(&ED25519, key);
-        let verified = key.verify(self.message().as_bytes(), &signature);
-        Some(self.position > 0 && verified.is_ok())
+        let is_signed = has_signed(&self.public_key, &self.message(), &self.signature)?;
+        Some(self.position > 0 && is_signed)
     }
 
     /// What it says of the log.
