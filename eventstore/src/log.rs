@@ -436,7 +436,7 @@ pub async fn write(connection: &mut Connection, rows: Vec<Rows>) -> Result<(), E
     failpoint("eventstore::write")?;
     match connection {
         Connection::Postgres(connection) => match rows.as_slice() {
-            [new] if new.layout.taken == Taken::Refuse => {
+            [new] if new.are_worth_a_copy() => {
                 bulk::copy_postgres(connection, new).await?;
             }
             rows => {

@@ -7,7 +7,7 @@ use atrium_tests::laws;
 use atrium_tests::world::{World, body};
 use commands::Command;
 use domain::organization::Kind;
-use eventstore::Engine;
+use eventstore::{CellKind, Engine, Layout, Rows, Taken, Value};
 use projections::Rebuilt;
 use serde_json::json;
 
@@ -100,6 +100,53 @@ async fn a_fold_that_may_keep_few_documents_in_memory_gives_the_same() -> Result
             assert_eq!(found(&rebuilt), BTreeSet::new(), "{engine:?}, {documents_max}");
         }
         laws::check(&world.database).await?;
+    }
+    Ok(())
+}
+
+/// Few rows and many go different ways into PostgreSQL, and arrive alike.
+#[tokio::test(flavor = "multi_thread")]
+async fn new_rows_are_written_as_they_are_however_many() -> Result<()> {
+    const LAYOUT: Layout = Layout {
+        columns: &[("key", CellKind::Int), ("name", CellKind::Text), ("body", CellKind::Bytes)],
+        key: 1,
+        taken: Taken::Refuse,
+    };
+    for engine in BOTH {
+        let world = World::new(engine).await?;
+        let mut connection = world.database.writer_connection().await?;
+        let bytes = if engine == Engine::Sqlite { "blob" } else { "bytea" };
+        let table =
+            format!("create table parcel (key bigint primary key, name text, body {bytes})");
+        connection.execute(&table, &[]).await?;
+        let row = |number: i64| {
+            let letter = u8::try_from(number % 256).expect("a byte");
+            (number - 1_500, format!("{number} \u{1f}\tÄ"), vec![letter; 1_000])
+        };
+        let rows = |numbers: std::ops::Range<i64>| {
+            let mut rows = Rows::new("parcel", &LAYOUT);
+            for (key, name, body) in numbers.map(row) {
+                rows.push([key.into(), name.into(), Value::Bytes(body)]);
+            }
+            rows
+        };
+        // 3 KB, and 3 MB.
+        for numbers in [0..3, 3..3_000] {
+            eventstore::write(&mut connection, vec![rows(numbers)]).await?;
+        }
+        let there =
+            connection.fetch("select key, name, body from parcel order by key", &[]).await?;
+        assert_eq!(there.len(), 3_000, "{engine:?}");
+        for (number, there) in (0..).zip(&there) {
+            let found = (there.int(0)?, there.text(1)?.to_owned(), there.bytes(2)?.to_vec());
+            assert_eq!(found, row(number), "{engine:?}");
+        }
+        // What is there already is refused, and nothing is written of the rest.
+        for numbers in [2_999..3_002, 2_999..6_000] {
+            assert!(eventstore::write(&mut connection, vec![rows(numbers)]).await.is_err());
+            let there = connection.fetch("select count(*) from parcel", &[]).await?;
+            assert_eq!(there[0].int(0)?, 3_000, "{engine:?}");
+        }
     }
     Ok(())
 }
