@@ -8,7 +8,7 @@ use std::sync::OnceLock;
 use commands::{Input, ShapeFault};
 use domain::{Fault, Reason, pointer_token};
 use jsonschema::error::{TypeKind, ValidationErrorKind};
-use jsonschema::{JsonType, Validator};
+use jsonschema::{JsonType, Registry, RegistryBuilder, Validator};
 use serde::de::{DeserializeOwned, DeserializeSeed, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value, json};
 use utoipa::ToSchema;
@@ -116,6 +116,10 @@ fn fault(pointer: &str, error: &serde_json::Error) -> Fault {
     Fault { pointer: pointer.to_owned(), code: "malformed", detail }
 }
 
+/// What the schemas of the API description are called among themselves. Each validator reads its own and those that it
+/// refers to; with a copy of all in each, the first command of a process waited for all these copies.
+const SCHEMAS: &str = "urn:atrium:api";
+
 /// A validator for each schema of the API description, by name.
 fn validators() -> &'static HashMap<String, Validator> {
     static VALIDATORS: OnceLock<HashMap<String, Validator>> = OnceLock::new();
@@ -123,17 +127,18 @@ fn validators() -> &'static HashMap<String, Validator> {
         let description = serde_json::to_value(crate::rest::openapi()).expect("it has a JSON form");
         let mut components = description["components"].clone();
         nullable_as_condition(&mut components);
-        let names = components["schemas"].as_object().into_iter().flat_map(Map::keys);
-        names
-            .map(|name| {
-                let schema = json!({
-                    "$ref": format!("#/components/schemas/{name}"),
-                    "components": components,
-                });
-                let validator = jsonschema::validator_for(&schema);
-                (name.clone(), validator.expect("the API description is a valid schema"))
-            })
-            .collect()
+        let schemas = components["schemas"].as_object().into_iter().flat_map(Map::keys);
+        let schemas: Vec<_> = schemas.cloned().collect();
+        let registry = Registry::new().add(SCHEMAS, json!({ "components": components }));
+        let registry = registry.and_then(RegistryBuilder::prepare);
+        let registry = registry.expect("the API description refers to itself only");
+        let options = jsonschema::options().with_registry(&registry);
+        let validator = |name: String| {
+            let schema = json!({ "$ref": format!("{SCHEMAS}#/components/schemas/{name}") });
+            let validator = options.build(&schema);
+            (name, validator.expect("the API description is a valid schema"))
+        };
+        schemas.into_iter().map(validator).collect()
     })
 }
 
