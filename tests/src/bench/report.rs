@@ -575,6 +575,7 @@ fn served(kept: &Kept) -> String {
         ("seed", "events/s of `atrium seed`"),
         ("idle", "MiB when nobody asks"),
         ("start", "ms to be ready after a kill"),
+        ("first-command", "ms for the first command of a process"),
     ] {
         let mut cells = vec![what.to_owned()];
         for database in DATABASES {

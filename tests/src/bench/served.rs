@@ -47,7 +47,7 @@ pub async fn served(engine: Engine, size: Size, tell: &mut impl FnMut(Figure)) -
     let customers = asked.customers().await?;
     // Before the commands, which give some customers hundreds of subscriptions.
     asked.pages(tell).await?;
-    asked.commands(customers, tell).await?;
+    asked.commands(customers.clone(), tell).await?;
     asked.server.kill();
     let server = program.start().await?;
     let ready = server.started_in.as_secs_f64() * 1e3;
@@ -55,6 +55,12 @@ pub async fn served(engine: Engine, size: Size, tell: &mut impl FnMut(Figure)) -
     // By a fresh server, so that its memory is what the bill needs.
     let asked = Asked { server, engine, size, events: None };
     asked.bill(tell).await?;
+    // It has answered questions, and was asked for nothing to be done.
+    let command = asked.provisionings(customers)();
+    let began = Instant::now();
+    asked.ask(command).await?;
+    let first = began.elapsed().as_secs_f64() * 1e3;
+    tell(Figure::new("first-command", engine, first, "ms, the first of a process"));
     asked.server.stop().await
 }
 
