@@ -31,6 +31,11 @@ impl Cluster {
 
     /// Starts it again where it has stopped.
     pub(super) fn start_again(&self) -> Result<()> {
+        if !self.is_running() {
+            // PostgreSQL takes one that was killed for a running one until its parent has waited for it, which in a
+            // container may be seconds later.
+            let _ = std::fs::remove_file(self.lock_file());
+        }
         let started = Self::start(&self.folder)?;
         ensure!(started.url == self.url, "it is at {} now", started.url);
         std::mem::forget(started);
@@ -86,8 +91,13 @@ impl Cluster {
         Ok(())
     }
 
+    /// Where the server says that it runs.
+    fn lock_file(&self) -> PathBuf {
+        self.folder.join("data/postmaster.pid")
+    }
+
     fn postmaster(&self) -> Option<u32> {
-        let text = std::fs::read_to_string(self.folder.join("data/postmaster.pid")).ok()?;
+        let text = std::fs::read_to_string(self.lock_file()).ok()?;
         text.lines().next()?.parse().ok()
     }
 }
