@@ -124,12 +124,13 @@ const SCHEMAS: &str = "urn:atrium:api";
 fn validators() -> &'static HashMap<String, Validator> {
     static VALIDATORS: OnceLock<HashMap<String, Validator>> = OnceLock::new();
     VALIDATORS.get_or_init(|| {
-        let description = serde_json::to_value(crate::rest::openapi()).expect("it has a JSON form");
-        let mut components = description["components"].clone();
-        nullable_as_condition(&mut components);
-        let schemas = components["schemas"].as_object().into_iter().flat_map(Map::keys);
-        let schemas: Vec<_> = schemas.cloned().collect();
-        let registry = Registry::new().add(SCHEMAS, json!({ "components": components }));
+        let description = serde_json::to_value(crate::rest::openapi());
+        let mut description = description.expect("it has a JSON form");
+        nullable_as_condition(&mut description["components"]);
+        let names =
+            description["components"]["schemas"].as_object().into_iter().flat_map(Map::keys);
+        let names: Vec<_> = names.cloned().collect();
+        let registry = Registry::new().add(SCHEMAS, description);
         let registry = registry.and_then(RegistryBuilder::prepare);
         let registry = registry.expect("the API description refers to itself only");
         let options = jsonschema::options().with_registry(&registry);
@@ -138,7 +139,7 @@ fn validators() -> &'static HashMap<String, Validator> {
             let validator = options.build(&schema);
             (name, validator.expect("the API description is a valid schema"))
         };
-        schemas.into_iter().map(validator).collect()
+        names.into_iter().map(validator).collect()
     })
 }
 
